@@ -1,0 +1,356 @@
+"""Which feature networks exist, where their files are, and how they are loaded.
+
+A name (``vgg19``) or the path of an ``.onnx`` file becomes a `FeatureNetwork`. Nothing is downloaded here:
+`lbfgs_style.pull` does that, and only when asked to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .errors import NetworkError, NetworkFileError, did_you_mean
+from .onnx_checks import check_interface, check_safety, to_opset
+from .onnx_format import (
+    IR_VERSION,
+    OPSET,
+    Metadata,
+    default_layers,
+    describe,
+    read_metadata,
+    weights_sha256,
+)
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = [
+    "IR_VERSION",
+    "KNOWN",
+    "OPSET",
+    "FeatureNetwork",
+    "KnownNetwork",
+    "cache_folder",
+    "describe",
+    "find",
+    "from_model",
+    "known",
+    "load",
+    "search_path",
+    "verify",
+    "weights_sha256",
+]
+
+# Larger files are no feature networks; a protobuf message ends at 2 GB anyway.
+MAX_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureNetwork:
+    """A checked feature network.
+
+    Attributes
+    ----------
+    model : onnx.ModelProto
+        Input ``image``: float32 [1, 3, height, width], RGB in [0, 1]. Not to be changed.
+    name, source, licence : str
+        What it is called, where its weights come from, under which licence.
+    weights_sha256 : str
+        Fingerprint of the weights that the file claims to have; `verify` compares it with them.
+    layers : tuple of str
+        Outputs, in the order of the file (shallow to deep).
+    style_layers, content_layers : tuple of str
+        Outputs used when the user names none.
+    path : Path or None
+        The file it was read from.
+    """
+
+    model: onnx.ModelProto = field(repr=False, compare=False)
+    name: str
+    source: str
+    licence: str
+    weights_sha256: str
+    layers: tuple[str, ...]
+    style_layers: tuple[str, ...]
+    content_layers: tuple[str, ...]
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNetwork:
+    """A row of `KNOWN`.
+
+    Attributes
+    ----------
+    name, summary, licence : str
+        For people.
+    arch : str
+        ``vgg16``, ``vgg19``, or ``compact``.
+    url : str or None
+        Where the published weights are; None for the bundled network.
+    size : int or None
+        Bytes of the download, where known.
+    known_hash : str or None
+        ``algorithm:digest`` of the download.
+    format : {"pth", "h5"} or None
+        Format of the download.
+    """
+
+    name: str
+    summary: str
+    licence: str
+    arch: str
+    url: str | None = None
+    size: int | None = None
+    known_hash: str | None = None
+    format: Literal["pth", "h5"] | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the ONNX file in the folders of `search_path`."""
+        return f"{self.name}.onnx"
+
+
+_TORCHVISION = "https://download.pytorch.org/models"
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+_BSD = "BSD-3-Clause, as published by torchvision"
+_CC_BY = "CC BY 4.0, Visual Geometry Group, University of Oxford"
+
+KNOWN: tuple[KnownNetwork, ...] = (
+    KnownNetwork("compact", "small network that comes with the package: works at once", "MIT", "compact"),
+    KnownNetwork(
+        name="vgg19",
+        summary="VGG19, weights of torchvision",
+        licence=_BSD,
+        arch="vgg19",
+        url=f"{_TORCHVISION}/vgg19-dcbb9e9d.pth",
+        size=574_673_361,
+        known_hash="sha256:dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+        format="pth",
+    ),
+    KnownNetwork(
+        name="vgg16",
+        summary="VGG16, weights of torchvision",
+        licence=_BSD,
+        arch="vgg16",
+        url=f"{_TORCHVISION}/vgg16-397923af.pth",
+        size=553_433_881,
+        known_hash="sha256:397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        format="pth",
+    ),
+    KnownNetwork(
+        name="vgg19-caffe",
+        summary="VGG19, the original weights (Gatys, neural-style, Keras, TensorFlow)",
+        licence=_CC_BY,
+        arch="vgg19",
+        url=f"{_KERAS}/vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        size=80_134_624,
+        known_hash="md5:253f8cb515780f3b799900260a226db6",
+        format="h5",
+    ),
+    KnownNetwork(
+        name="vgg16-caffe",
+        summary="VGG16, the original weights",
+        licence=_CC_BY,
+        arch="vgg16",
+        url=f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        known_hash="md5:6d6bbae143d832006294945121d1f1fc",
+        format="h5",
+    ),
+)
+
+
+def known(name: str) -> KnownNetwork:
+    """Return the row of `KNOWN` with this name.
+
+    Raises
+    ------
+    NetworkError
+        If there is none.
+    """
+    for row in KNOWN:
+        if row.name == name:
+            return row
+    names = [row.name for row in KNOWN]
+    raise NetworkError(
+        f"Unknown network {name!r}: expected one of {', '.join(names)}, or the path of an .onnx file."
+        f"{did_you_mean(name, names)}"
+    )
+
+
+def cache_folder() -> Path:
+    """Return the folder where pulled networks are kept: ``LBFGS_STYLE_CACHE``, or the user's cache."""
+    chosen = os.environ.get("LBFGS_STYLE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("lbfgs_style"))
+
+
+def search_path() -> tuple[Path, ...]:
+    """Return the folders in which names are looked up, first to last.
+
+    ``models/`` of a clone, ``models/`` inside the installed package, then `cache_folder`.
+    """
+    return tuple(_folders())
+
+
+def _folders() -> Iterator[Path]:
+    package = Path(__file__).resolve().parent
+    if (package.parent / "pyproject.toml").is_file():
+        yield package.parent / "models"
+    yield package / "models"
+    # Last and lazily: asking pooch costs an import that the bundled network never needs.
+    yield cache_folder()
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Find the file of a network.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name (the file ``<name>.onnx`` in a folder of `search_path`), or a path that ends in ``.onnx``.
+
+    Raises
+    ------
+    NetworkError
+        If the name is unknown.
+    NetworkFileError
+        If the file is not there; the message says how to get it.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.lower().endswith(".onnx"):
+        path = Path(name_or_path).expanduser()
+        if path.is_file():
+            return path
+        raise NetworkFileError(
+            f"There is no network file {text!r}: expected a known name "
+            f"({', '.join(row.name for row in KNOWN)}) or the path of an .onnx file."
+        )
+    if Path(text).name == text:
+        for folder in _folders():
+            path = folder / f"{text}.onnx"
+            if path.is_file():
+                return path
+    row = known(text)
+    if row.url is None:
+        raise NetworkFileError(
+            f"The bundled network {text!r} is missing from this installation: install lbfgs-style again."
+        )
+    raise NetworkFileError(
+        f"The network {text!r} is not on this computer: get it with `lbfgs-style networks pull {text}` "
+        f"or tools/export_vgg19.py; 'compact' works now."
+    )
+
+
+def load(name_or_path: str | Path) -> FeatureNetwork:
+    """Find, read and check a network.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        As in `find`.
+
+    Raises
+    ------
+    NetworkError
+        If the name is unknown, or the file is not a usable feature network (see `from_model`).
+    NetworkFileError
+        If the file is missing or unreadable.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    path = find(name_or_path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise NetworkError(
+                f"The network file {str(path)!r} has {size:,} bytes: expected at most {MAX_BYTES:,}."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise NetworkFileError(f"Cannot read the network file {str(path)!r}: {reason}.") from error
+    try:
+        model = onnx.ModelProto.FromString(data)
+    except DecodeError as error:
+        raise NetworkError(
+            f"{str(path)!r} is not an ONNX model or was cut short: pull or export the network again."
+        ) from error
+    return from_model(model, path=path)
+
+
+def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNetwork:
+    """Check a model and read what it says about itself.
+
+    A model without our metadata is welcome: it is called after its file, `default_layers` chooses its
+    layers. Another opset than ours is converted.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Input ``image``, float32 [1, 3, height, width] with free height and width; float32 outputs; no
+        external data; only the default operator domain.
+    path : Path, optional
+        Where it came from, for messages and the name.
+
+    Raises
+    ------
+    NetworkError
+        If any of this does not hold, or the ONNX checker refuses the model.
+    """
+    label = str(path) if path is not None else (model.graph.name or "model")
+    check_safety(model, label)
+    layers = check_interface(model, label)
+    metadata = read_metadata(model) or _own(model, path, layers)
+    for layer in (*metadata.style_layers, *metadata.content_layers):
+        if layer not in layers:
+            raise NetworkError(
+                f"The metadata of {label!r} names the layer {layer!r}, which is not among its outputs "
+                f"({', '.join(layers)}): pull or export the network again."
+            )
+    return FeatureNetwork(
+        model=to_opset(model, OPSET, label),
+        name=metadata.name,
+        source=metadata.source,
+        licence=metadata.licence,
+        weights_sha256=metadata.weights_sha256,
+        layers=layers,
+        style_layers=metadata.style_layers,
+        content_layers=metadata.content_layers,
+        path=path,
+    )
+
+
+def _own(model: onnx.ModelProto, path: Path | None, layers: tuple[str, ...]) -> Metadata:
+    style, content = default_layers(layers)
+    return Metadata(
+        name=path.stem if path is not None else (model.graph.name or "custom"),
+        source=str(path) if path is not None else "",
+        licence="unknown",
+        weights_sha256=weights_sha256(model),
+        style_layers=style,
+        content_layers=content,
+    )
+
+
+def verify(network: FeatureNetwork) -> None:
+    """Compare the weights of a network with the fingerprint it was published with.
+
+    Raises
+    ------
+    NetworkError
+        If they differ: the file was damaged or changed.
+    """
+    actual = weights_sha256(network.model)
+    if actual != network.weights_sha256:
+        raise NetworkError(
+            f"The weights of {network.name!r} were damaged or changed: expected sha256 "
+            f"{network.weights_sha256}, got {actual}; pull or export the network again."
+        )
