@@ -1,0 +1,71 @@
+"""The exceptions of lbfgs_style, all below one root.
+
+::
+
+    StyleError
+    ├── OptionError         (ValueError)  a value that a user chose
+    ├── ImageError          (ValueError)  the contents of a picture
+    │   └── ImageFileError  (OSError)     a picture file: path, format, reading, writing
+    ├── NetworkError        (ValueError)  a feature network: unknown, damaged, unfit
+    │   └── NetworkFileError (OSError)    its file: missing, unreadable, not downloadable
+    ├── GraphError          (ValueError)  an ONNX graph that cannot be differentiated or built
+    ├── SessionError        (RuntimeError) a device that is not there, a session that cannot run
+    └── OptimizationError   (RuntimeError) numbers that cannot be optimised
+
+A message is one line that says what is wrong, what was expected, what came, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StyleError(Exception):
+    """Root of everything that lbfgs_style raises on purpose."""
+
+
+class OptionError(StyleError, ValueError):
+    """A value that a user chose is outside what is allowed."""
+
+
+class ImageError(StyleError, ValueError):
+    """The contents of a picture cannot be used."""
+
+
+class ImageFileError(ImageError, OSError):
+    """A picture file cannot be found, read or written."""
+
+
+class NetworkError(StyleError, ValueError):
+    """A feature network is unknown, damaged or unfit for the request."""
+
+
+class NetworkFileError(NetworkError, OSError):
+    """The file of a feature network is missing, unreadable or cannot be downloaded."""
+
+
+class GraphError(StyleError, ValueError):
+    """An ONNX graph cannot be differentiated or built."""
+
+
+class SessionError(StyleError, RuntimeError):
+    """The device asked for is not available, or a graph failed to run on it."""
+
+
+class OptimizationError(StyleError, RuntimeError):
+    """The optimisation met numbers it cannot go on from."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the choice nearest to `word`, or an empty string.
+
+    Parameters
+    ----------
+    word : str
+        What the user wrote.
+    choices : iterable of str
+        What would have been accepted.
+    """
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
