@@ -1,0 +1,242 @@
+"""The training loop of `distill.py`: pictures, loss, optimiser, checkpoints (PyTorch)."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from distill_model import STYLE_LAYERS, Projection, Student, gram, load_teacher
+from torch import Tensor, nn
+
+log = logging.getLogger("distill")
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+LONGEST_SIDE = 640  # pictures are kept in memory as bytes, at most this large
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `train` may be told."""
+
+    images: tuple[tuple[Path, float], ...]  # folders and how often a crop comes from each
+    teacher: str
+    checkpoint: Path
+    minutes: float
+    batch: int = 8
+    crop: int = 96
+    matrix_rate: float = 0.02
+    vector_rate: float = 2e-3
+    gram_weight: float = 0.5
+    seed: int = 0
+    threads: int = 0
+
+
+class Crops:
+    """Random augmented crops of the pictures in weighted folders."""
+
+    def __init__(self, folders: Sequence[tuple[Path, float]], crop: int, rng: np.random.Generator) -> None:
+        self.pictures = [load_folder(folder) for folder, _ in folders]
+        weights = np.array([weight for _, weight in folders])
+        self.shares, self.crop, self.rng = weights / weights.sum(), crop, rng
+
+    def one(self) -> np.ndarray:
+        """Return one crop [crop,crop,3], float32 RGB in [0,1]: any scale, flipped, colours jittered."""
+        rng = self.rng
+        folder = self.pictures[rng.choice(len(self.pictures), p=self.shares)]
+        picture = folder[rng.integers(len(folder))]
+        shortest = min(picture.shape[:2])
+        side = int(round(math.exp(rng.uniform(math.log(min(self.crop, shortest)), math.log(shortest)))))
+        top, left = (rng.integers(length - side + 1) for length in picture.shape[:2])
+        piece = picture[top : top + side, left : left + side, ::-1]  # OpenCV's BGR
+        piece = cv2.resize(np.ascontiguousarray(piece), (self.crop, self.crop), interpolation=cv2.INTER_AREA)
+        if rng.random() < 0.5:
+            piece = piece[:, ::-1]
+        piece = piece.astype(np.float32) / 255
+        if rng.random() < 0.5:
+            gain, lift = rng.uniform(0.75, 1.25, 3), rng.uniform(-0.1, 0.1, 3)
+            piece = piece * gain.astype(np.float32) + lift.astype(np.float32)
+        return np.clip(piece, 0, 1)
+
+    def batch(self, count: int) -> Tensor:
+        """Return `count` images [N,3,crop,crop]: crops, some blended with another, some noisy.
+
+        Blends and noise look like the pictures that an optimisation passes through.
+        """
+        images = []
+        for _ in range(count):
+            image = self.one()
+            if self.rng.random() < 0.25:
+                image = image + np.float32(self.rng.uniform(0, 0.5)) * (self.one() - image)
+            if self.rng.random() < 0.4:
+                level = 10 ** self.rng.uniform(-2.5, -0.8)
+                image = image + self.rng.normal(0, level, image.shape).astype(np.float32)
+            images.append(np.clip(image, 0, 1))
+        stack = np.stack(images).transpose(0, 3, 1, 2)
+        return torch.from_numpy(np.ascontiguousarray(stack)).to(memory_format=torch.channels_last)
+
+
+def load_folder(folder: Path) -> list[np.ndarray]:
+    """Return the pictures below `folder`, uint8 BGR, at most `LONGEST_SIDE` long."""
+    pictures = []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None or min(picture.shape[:2]) < 32:
+            continue
+        factor = LONGEST_SIDE / max(picture.shape[:2])
+        if factor < 1:
+            picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        pictures.append(picture)
+    if not pictures:
+        raise SystemExit(f"no pictures in {folder}: expected files ending in {', '.join(sorted(SUFFIXES))}")
+    return pictures
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum with orthogonalised updates, for matrices (Jordan et al., "Muon", 2024).
+
+    A convolution's kernel is taken as the matrix [outputs, inputs·height·width].
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Take one step."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                velocity = state.setdefault("velocity", torch.zeros_like(parameter))
+                velocity.lerp_(parameter.grad, 1 - group["momentum"])
+                update = parameter.grad.lerp(velocity, group["momentum"])
+                matrix = orthogonalized(update.flatten(1))
+                scale = math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
+                parameter.add_(matrix.view_as(parameter), alpha=-group["lr"] * scale)
+
+
+def orthogonalized(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Return about U Vᵀ of the singular value decomposition of `matrix`, by a Newton–Schulz iteration."""
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = wide / (wide.norm() + 1e-7)
+    for _ in range(steps):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+
+
+def losses(outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Projection) -> tuple[Tensor, Tensor]:
+    """Return the features' error and the Gram matrices' error [5] of each layer.
+
+    Features: Σ_k e_k^-½ (ŷ_k − y_k)² / Σ_k e_k^½, which is 1 for ŷ = 0. The weights e_k^-½ lie between the
+    plain error (only the first direction counts) and the whitened one (noise counts as much as it).
+    Gram: ‖Ĝ − G‖² / ‖G‖², the relative style loss itself, for each crop.
+    """
+    features, grams = [], []
+    for index, (output, target) in enumerate(zip(outputs, targets, strict=True)):
+        energy = projection.energy(index).clamp_min(1e-7)
+        error = (output - target).square().mean((0, 2, 3))
+        features.append((error * energy.rsqrt()).sum() / energy.sqrt().sum())
+        ours, theirs = gram(output), gram(target)
+        ratio = (ours - theirs).square().sum((1, 2)) / (theirs.square().sum((1, 2)) + 1e-3)
+        grams.append(ratio.mean())
+    return torch.stack(features), torch.stack(grams)
+
+
+def measure_projection(teacher: nn.Module, crops: Crops, batches: int = 40) -> Projection:
+    """Return the principal coordinates of the teacher's features over random crops."""
+    sums: list[Tensor] | None = None
+    with torch.no_grad():
+        for _ in range(batches):
+            grams = [gram(f).sum(0) for f in teacher(crops.batch(8))]
+            sums = grams if sums is None else [a + b for a, b in zip(sums, grams, strict=True)]
+    assert sums is not None
+    return Projection(sums)
+
+
+def save(path: Path, state: dict[str, object]) -> None:
+    """Write a checkpoint through a temporary file, so that a kill leaves the last one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def train(settings: Settings) -> None:
+    """Train a student, or go on from the checkpoint, until `minutes` of training are spent."""
+    torch.manual_seed(settings.seed)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    resumed = torch.load(settings.checkpoint, weights_only=True) if settings.checkpoint.exists() else None
+    rng = np.random.default_rng([settings.seed, resumed["step"] if resumed else 0])
+    crops = Crops(settings.images, settings.crop, rng)
+    teacher = load_teacher(settings.teacher).to(memory_format=torch.channels_last)
+    student = Student().to(memory_format=torch.channels_last)
+    projection = measure_projection(teacher, crops)
+    matrices = [p for p in student.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in student.parameters() if p.requires_grad and p.ndim == 1]
+    optimizers = [
+        Muon(matrices, settings.matrix_rate),
+        torch.optim.Adam(vectors, settings.vector_rate, betas=(0.9, 0.98)),
+    ]
+    rates = (settings.matrix_rate, settings.vector_rate)
+    average = torch.optim.swa_utils.AveragedModel(
+        student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+    )
+    step, spent = 0, 0.0
+    if resumed:
+        student.load_state_dict(resumed["student"])
+        average.module.load_state_dict(resumed["average"])
+        projection.load_state_dict(resumed["projection"])
+        for optimizer, state in zip(optimizers, resumed["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        step, spent = resumed["step"], resumed["seconds"]
+
+    def checkpoint() -> None:
+        state = {
+            "student": student.state_dict(),
+            "average": average.module.state_dict(),
+            "projection": projection.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "step": step,
+            "seconds": spent,
+            "teacher": Path(settings.teacher).name,
+        }
+        save(settings.checkpoint, state)
+
+    start, saved, running = time.monotonic() - spent, time.monotonic(), np.zeros((2, 5))
+    while (spent := time.monotonic() - start) < settings.minutes * 60:
+        share = spent / (settings.minutes * 60)
+        factor = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * share)) + 0.002
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
+        images = crops.batch(settings.batch)
+        with torch.no_grad():
+            targets = projection(teacher(images))
+        features, grams = losses(student(images), targets, projection)
+        loss = features.sum() + settings.gram_weight * grams.sum()
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        average.update_parameters(student)
+        step += 1
+        running += np.array([features.tolist(), grams.tolist()])
+        if step % 100 == 0:
+            table = "  ".join(
+                f"{layer} {f:.4f}/{g:.4f}" for layer, f, g in zip(STYLE_LAYERS, *(running / 100), strict=True)
+            )
+            log.info("%6d  %5.1f min  %s", step, spent / 60, table)
+            running[:] = 0
+        if time.monotonic() - saved > 120:
+            checkpoint()
+            saved = time.monotonic()
+    checkpoint()
