@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import hashlib
+import http.server
+import socket
+import threading
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from onnx.reference import ReferenceEvaluator
+from test_vgg import by_hand, small_weights
+from test_weights import keras_h5, legacy_pth, torchvision_arrays
+from typer.testing import CliRunner
+
+from lbfgs_style import networks
+from lbfgs_style.downloads import Plan, download, plan
+from lbfgs_style.errors import NetworkError, NetworkFileError
+from lbfgs_style.networks_cli import app
+from lbfgs_style.pull import pull
+
+DATA = bytes(range(256)) * 4000
+SHA256 = "sha256:" + hashlib.sha256(DATA).hexdigest()
+
+
+@dataclass
+class Site:
+    """What the local server serves and how badly it behaves; `ranges` notes the Range of each request."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    cut_after: int | None = None
+    honours_ranges: bool = True
+    announces_length: bool = True
+    redirect: str | None = None
+    ranges: list[str | None] = field(default_factory=list)
+
+
+@pytest.fixture
+def site(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    state = Site(files={"/file.bin": DATA})
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            wanted = self.headers.get("Range")
+            state.ranges.append(wanted)
+            if state.redirect and self.path == "/redirect":
+                self.send_response(302)
+                self.send_header("Location", state.redirect)
+                self.end_headers()
+                return
+            data = state.files.get(self.path)
+            if data is None:
+                self.send_error(404)
+                return
+            start = int(wanted[6:-1]) if wanted and state.honours_ranges else 0
+            if start >= len(data):
+                self.send_error(416)
+                return
+            body = data[start:]
+            self.send_response(206 if start else 200)
+            if state.announces_length:
+                self.send_header("Content-Length", str(len(body)))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.end_headers()
+            self.wfile.write(body[: state.cut_after])
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    yield state
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def fetch(site, tmp_path, **options):
+    settings = {"size": len(DATA), "known_hash": SHA256}
+    return download(f"{site.url}/file.bin", tmp_path / "file.bin", **(settings | options))
+
+
+def left(tmp_path):
+    return sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("installed", "part_bytes", "size", "expected"),
+    [
+        (True, 5, 10, Plan("up-to-date")),
+        (False, 0, 10, Plan("fetch")),
+        (False, 5, 10, Plan("resume", 5)),
+        (False, 5, None, Plan("resume", 5)),
+        (False, 10, 10, Plan("verify", 10)),
+        (False, 11, 10, Plan("fetch")),
+    ],
+)
+def test_the_plan_follows_from_what_is_on_the_disk(installed, part_bytes, size, expected):
+    assert plan(installed=installed, part_bytes=part_bytes, size=size) == expected
+
+
+def test_a_good_download_is_renamed_and_its_progress_reported(site, tmp_path):
+    seen = []
+    path = fetch(site, tmp_path, progress=lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == DATA
+    assert left(tmp_path) == ["file.bin"]
+    assert seen[-1] == (len(DATA), len(DATA))
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+def test_what_is_there_is_not_downloaded_again(site, tmp_path):
+    fetch(site, tmp_path)
+    fetch(site, tmp_path)
+    assert len(site.ranges) == 1
+    (tmp_path / "file.bin").write_bytes(b"damaged")
+    assert fetch(site, tmp_path).read_bytes() == DATA
+    assert len(site.ranges) == 2
+
+
+@pytest.mark.parametrize("announces_length", [True, False])
+def test_after_a_cut_the_next_call_goes_on(announces_length, site, tmp_path):
+    site.cut_after, site.announces_length = 300_000, announces_length
+    with pytest.raises(NetworkFileError, match="run the same command again"):
+        fetch(site, tmp_path)
+    assert (tmp_path / "file.bin.part").stat().st_size == 300_000
+    site.cut_after = None
+    assert fetch(site, tmp_path).read_bytes() == DATA
+    assert site.ranges == [None, "bytes=300000-"]
+    assert left(tmp_path) == ["file.bin"]
+
+
+def test_a_server_that_ignores_ranges_starts_afresh(site, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(b"x" * 1000)
+    site.honours_ranges = False
+    assert fetch(site, tmp_path).read_bytes() == DATA
+    assert site.ranges == ["bytes=1000-"]
+
+
+def test_a_range_that_the_server_does_not_have_starts_afresh(site, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(DATA + b"more")
+    assert fetch(site, tmp_path, size=None).read_bytes() == DATA
+    assert site.ranges == [f"bytes={len(DATA) + 4}-", None]
+
+
+def test_a_whole_part_is_only_verified(site, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(DATA)
+    assert fetch(site, tmp_path).read_bytes() == DATA
+    assert site.ranges == []
+
+
+def test_a_wrong_hash_shows_both_and_deletes_the_part(site, tmp_path):
+    wrong = "sha256:" + 64 * "0"
+    with pytest.raises(NetworkError) as caught:
+        fetch(site, tmp_path, known_hash=wrong)
+    assert wrong in str(caught.value)
+    assert SHA256 in str(caught.value)
+    assert left(tmp_path) == []
+
+
+def test_md5_is_understood(site, tmp_path):
+    md5 = "md5:" + hashlib.md5(DATA).hexdigest()
+    assert fetch(site, tmp_path, known_hash=md5.upper().replace("MD5", "md5")).is_file()
+
+
+def test_another_size_is_refused_before_it_is_downloaded(site, tmp_path):
+    with pytest.raises(NetworkError, match="another one"):
+        fetch(site, tmp_path, size=10)
+    assert left(tmp_path) == []
+
+
+def test_more_bytes_than_expected_are_not_written(site, tmp_path):
+    site.announces_length = False
+    with pytest.raises(NetworkError, match="more than 10 bytes"):
+        fetch(site, tmp_path, size=10)
+    assert not (tmp_path / "file.bin").exists()
+    assert (tmp_path / "file.bin.part").stat().st_size <= 10
+
+
+def test_no_network_names_what_works_now(closed_port, site, tmp_path):
+    with pytest.raises(NetworkFileError, match=r"Cannot reach 127\.0\.0\.1.*'compact' works now"):
+        download(f"http://127.0.0.1:{closed_port}/x", tmp_path / "x", size=1, known_hash=SHA256)
+
+
+def test_a_missing_page_is_said_with_its_status(site, tmp_path):
+    with pytest.raises(NetworkFileError, match="answered 404"):
+        download(f"{site.url}/none", tmp_path / "x", size=1, known_hash=SHA256)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hosts", "ftp://host/x", "vgg19.pth", "http://", "http://[x"])
+def test_other_schemes_are_refused(url, tmp_path):
+    with pytest.raises(NetworkError):
+        download(url, tmp_path / "x", size=1, known_hash=SHA256)
+    assert left(tmp_path) == []
+
+
+def test_a_redirect_is_followed_to_the_web_only(site, tmp_path):
+    options = {"size": len(DATA), "known_hash": SHA256}
+    site.redirect = f"{site.url}/file.bin"
+    assert download(f"{site.url}/redirect", tmp_path / "x", **options).read_bytes() == DATA
+    site.redirect = "ftp://127.0.0.1/file.bin"
+    with pytest.raises(NetworkError, match="expected an http"):
+        download(f"{site.url}/redirect", tmp_path / "y", **options)
+
+
+def test_a_folder_that_cannot_be_written_is_said(site, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(NetworkFileError, match="LBFGS_STYLE_CACHE"):
+        fetch(site, tmp_path / "file")
+
+
+@pytest.fixture
+def published(site, tmp_path, monkeypatch):
+    """Put small networks of the published formats on the local server and into the table."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("LBFGS_STYLE_CACHE", str(cache))
+    monkeypatch.setattr(networks, "_folders", lambda: iter([cache]))
+
+    def publish(name):
+        row = networks.known(name)
+        weights = small_weights(row.arch)
+        if row.format == "pth":
+            data = legacy_pth(torchvision_arrays(row.arch, weights))
+        else:
+            data = keras_h5(tmp_path / "made.h5", weights).read_bytes()
+        site.files[f"/{name}.{row.format}"] = data
+        changed = replace(
+            row,
+            url=f"{site.url}/{name}.{row.format}",
+            size=len(data),
+            known_hash="sha256:" + hashlib.sha256(data).hexdigest(),
+        )
+        rows = tuple(changed if old.name == name else old for old in networks.KNOWN)
+        monkeypatch.setattr(networks, "KNOWN", rows)
+        return weights, cache
+
+    return publish
+
+
+@pytest.mark.parametrize("name", ["vgg19", "vgg16", "vgg19-caffe", "vgg16-caffe"])
+def test_pull_gives_a_network_that_computes_the_published_features(name, published):
+    weights, cache = published(name)
+    path = pull(name)
+    assert path == cache / f"{name}.onnx"
+    assert left(cache) == [f"{name}.onnx"]
+    network = networks.load(name)
+    networks.verify(network)
+    assert (network.name, network.licence) == (name, networks.known(name).licence)
+    image = np.random.default_rng(2).random((16, 16, 3))
+    normalization = "caffe" if name.endswith("caffe") else "torchvision"
+    expected = by_hand(name[:5], image, weights, normalization, "max")
+    nchw = np.moveaxis(image, -1, 0)[None].astype(np.float32)
+    (value,) = ReferenceEvaluator(network.model).run(["relu3_1"], {"image": nchw})
+    np.testing.assert_allclose(
+        value[0], expected["relu3_1"], rtol=1e-3, atol=1e-4 * expected["relu3_1"].max()
+    )
+
+
+def test_pull_is_idempotent_unless_forced_or_damaged(site, published):
+    published("vgg19")
+    first = pull("vgg19").read_bytes()
+    assert pull("vgg19").read_bytes() == first
+    assert len(site.ranges) == 1
+    assert pull("vgg19", force=True).read_bytes() == first
+    assert len(site.ranges) == 2
+    pull("vgg19").write_bytes(first[: len(first) // 2])
+    assert pull("vgg19").read_bytes() == first
+    assert len(site.ranges) == 3
+
+
+def test_pull_goes_on_after_a_cut(site, published):
+    _, cache = published("vgg16")
+    site.cut_after = 1000
+    with pytest.raises(NetworkFileError, match="run the same command again"):
+        pull("vgg16")
+    assert left(cache) == ["vgg16.pth.part"]
+    site.cut_after = None
+    pull("vgg16")
+    assert site.ranges[-1] == "bytes=1000-"
+    assert left(cache) == ["vgg16.onnx"]
+
+
+def test_pull_refuses_other_weights_from_another_address(site, published):
+    _, cache = published("vgg19")
+    site.files["/evil.pth"] = site.files["/vgg19.pth"][:-1] + b"\0"
+    with pytest.raises(NetworkError, match="wrong hash"):
+        pull("vgg19", url=f"{site.url}/evil.pth")
+    assert left(cache) == []
+
+
+def test_pull_uses_the_mirror_of_the_environment(site, published, monkeypatch):
+    published("vgg19")
+    site.files["/mirror/vgg19.pth"] = site.files.pop("/vgg19.pth")
+    monkeypatch.setenv("LBFGS_STYLE_MIRROR", f"{site.url}/mirror/")
+    assert pull("vgg19").is_file()
+
+
+def test_pull_checks_for_h5py_before_it_downloads(site, published, monkeypatch):
+    published("vgg19-caffe")
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with pytest.raises(NetworkError, match="h5py"):
+        pull("vgg19-caffe")
+    assert site.ranges == []
+
+
+def test_the_command_lists_pulls_verifies_and_describes(published):
+    _, cache = published("vgg19")
+    runner = CliRunner()
+
+    def run(*arguments):
+        result = runner.invoke(app, list(arguments), catch_exceptions=False)
+        assert result.exit_code == 0
+        return result
+
+    assert "vgg19\tnot here\t" in run("list").stdout
+    pulled = run("pull", "vgg19")
+    assert pulled.stdout.strip() == str(cache / "vgg19.onnx")
+    assert "vgg19: 100 %" in pulled.stderr
+    assert f"vgg19\t{cache / 'vgg19.onnx'}\t" in run("list").stdout
+    assert run("path", "vgg19").stdout.strip() == str(cache / "vgg19.onnx")
+    assert run("verify", "vgg19").stdout.startswith("vgg19: ok")
+    shown = run("info", "vgg19").stdout
+    assert "style layers:   relu1_1 relu2_1 relu3_1 relu4_1 relu5_1" in shown
+    assert "content layers: relu4_2" in shown
