@@ -32,8 +32,8 @@ class Settings:
     minutes: float
     batch: int = 8
     crop: int = 96
-    matrix_rate: float = 0.02
-    vector_rate: float = 2e-3
+    matrix_rate: float = 0.005
+    vector_rate: float = 1e-3
     gram_weight: float = 0.5
     seed: int = 0
     threads: int = 0
@@ -137,7 +137,7 @@ def losses(outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Pro
 
     Features: Σ_k e_k^-½ (ŷ_k − y_k)² / Σ_k e_k^½, which is 1 for ŷ = 0. The weights e_k^-½ lie between the
     plain error (only the first direction counts) and the whitened one (noise counts as much as it).
-    Gram: ‖Ĝ − G‖² / ‖G‖², the relative style loss itself, for each crop.
+    Gram: ‖Ĝ − G‖² / ½(‖Ĝ‖² + ‖G‖²) of each crop: near the target the relative style loss itself, but bounded.
     """
     features, grams = [], []
     for index, (output, target) in enumerate(zip(outputs, targets, strict=True)):
@@ -145,7 +145,8 @@ def losses(outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Pro
         error = (output - target).square().mean((0, 2, 3))
         features.append((error * energy.rsqrt()).sum() / energy.sqrt().sum())
         ours, theirs = gram(output), gram(target)
-        ratio = (ours - theirs).square().sum((1, 2)) / (theirs.square().sum((1, 2)) + 1e-3)
+        mean_square = (ours.square() + theirs.square()).sum((1, 2)) / 2
+        ratio = (ours - theirs).square().sum((1, 2)) / (mean_square + 1e-3)
         grams.append(ratio.mean())
     return torch.stack(features), torch.stack(grams)
 

@@ -1,0 +1,218 @@
+"""Each differentiation rule against central differences, in float64, by ONNX's reference evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from lbfgs_style.autodiff import RULES, gradients
+from lbfgs_style.builder import GraphBuilder
+from lbfgs_style.errors import GraphError
+
+Make = Callable[[GraphBuilder, str], str]
+
+
+def loss_and_gradient(make: Make, x: np.ndarray) -> tuple[Callable[[np.ndarray], float], np.ndarray]:
+    """Differentiate Σ c · make(x) for fixed uneven factors c."""
+    b = GraphBuilder(np.float64)
+    b.input("x", x.shape)
+    y = make(b, "x")
+    shape = b.shape(y)
+    factors = b.constant(np.sin(1.0 + np.arange(np.prod(shape))).reshape(shape))
+    loss = b.reduce("ReduceSum", b.op("Mul", y, factors))
+    gradient = gradients(b, {loss: b.constant(1.0)}, ["x"])["x"]
+    b.output(loss, "loss")
+    b.output(gradient, "gradient")
+    evaluator = ReferenceEvaluator(b.model())
+
+    def run(value: np.ndarray) -> list[np.ndarray]:
+        with np.errstate(over="ignore"):  # the steep HardSigmoid
+            return evaluator.run(["loss", "gradient"], {"x": value})
+
+    return lambda value: float(run(value)[0]), run(x)[1]
+
+
+def assert_matches_differences(make: Make, x: np.ndarray, tolerance: float = 1e-8) -> None:
+    loss, gradient = loss_and_gradient(make, x)
+    expected = np.zeros_like(x)
+    for index in np.ndindex(*x.shape):
+        step = np.zeros_like(x)
+        step[index] = 1e-6
+        expected[index] = (loss(x + step) - loss(x - step)) / 2e-6
+    assert gradient.shape == x.shape
+    assert np.linalg.norm(gradient - expected) <= tolerance * np.linalg.norm(expected)
+    assert np.linalg.norm(expected) > 0
+
+
+def conv(weight_shape: tuple[int, ...], **attributes: object) -> Make:
+    weight = np.random.default_rng(1).normal(size=weight_shape)
+    return lambda b, x: b.op("Conv", x, b.constant(weight, name="weight"), attributes=attributes)
+
+
+def pool(op_type: str, kernel: tuple[int, int], strides: tuple[int, int]) -> Make:
+    attributes = {"kernel_shape": kernel, "strides": strides}
+    return lambda b, x: b.op(op_type, x, attributes=attributes)
+
+
+def reduce(op_type: str, axes: list[int] | None, keepdims: bool) -> Make:
+    return lambda b, x: b.reduce(op_type, x, axes, keepdims=keepdims)
+
+
+def pad(mode: str, pads: list[int]) -> Make:
+    return lambda b, x: b.op("Pad", x, b.constant(pads, integer=True), attributes={"mode": mode})
+
+
+def with_constant(op_type: str, shape: tuple[int, ...], *, first: bool = False) -> Make:
+    value = np.random.default_rng(2).uniform(0.5, 2, shape)
+
+    def make(b: GraphBuilder, x: str) -> str:
+        other = b.constant(value)
+        return b.op(op_type, other, x) if first else b.op(op_type, x, other)
+
+    return make
+
+
+def gemm(flip_a: int, flip_b: int) -> Make:
+    def make(b: GraphBuilder, x: str) -> str:
+        other = b.constant(np.random.default_rng(3).normal(size=(4, 4)))
+        left = b.op("Gemm", x, other, other, attributes={"alpha": 0.5, "transA": flip_a, "transB": flip_b})
+        return b.op("Gemm", other, left, x, attributes={"beta": 2.0, "transA": flip_a, "transB": flip_b})
+
+    return make
+
+
+IMAGE = (1, 4, 5, 7)
+CASES: dict[str, tuple[Make, tuple[int, ...]]] = {
+    "Identity": (lambda b, x: b.op("Identity", x), (2, 3)),
+    "Relu": (lambda b, x: b.op("Relu", x), IMAGE),
+    "Abs": (lambda b, x: b.op("Abs", x), (3, 4)),
+    "Sqrt": (lambda b, x: b.op("Sqrt", b.op("Mul", x, x)), (3, 4)),
+    "Pow": (lambda b, x: b.op("Pow", b.op("Abs", x), b.constant(1.25)), (3, 4)),
+    "Pow cubed": (lambda b, x: b.op("Pow", x, b.constant(3.0)), (3, 4)),
+    "Add": (with_constant("Add", (3, 4)), (3, 4)),
+    "Add itself": (lambda b, x: b.op("Add", x, x), (3, 4)),
+    "Add broadcast": (with_constant("Add", (5, 3, 4)), (3, 1)),
+    "Sub": (with_constant("Sub", (3, 4)), (3, 4)),
+    "Sub from": (with_constant("Sub", (2, 3, 4), first=True), (3, 4)),
+    "Mul": (with_constant("Mul", (3, 4)), (1, 4)),
+    "Mul itself": (lambda b, x: b.op("Mul", x, x), (3, 4)),
+    "Div": (with_constant("Div", (3, 4)), (3, 1)),
+    "Div by": (with_constant("Div", (3, 4), first=True), (1, 4)),
+    "MatMul": (with_constant("MatMul", (4, 5)), (3, 4)),
+    "MatMul right": (with_constant("MatMul", (5, 3), first=True), (3, 4)),
+    "MatMul batch": (with_constant("MatMul", (6, 4, 5)), (3, 4)),
+    "MatMul both": (lambda b, x: b.op("MatMul", x, x), (4, 4)),
+    "Gemm": (gemm(0, 0), (4, 4)),
+    "Gemm transA": (gemm(1, 0), (4, 4)),
+    "Gemm transB": (gemm(0, 1), (4, 4)),
+    "Gemm both": (gemm(1, 1), (4, 4)),
+    "Conv": (conv((3, 4, 3, 3), pads=[1, 1, 1, 1]), IMAGE),
+    "Conv valid": (conv((3, 4, 3, 2)), IMAGE),
+    "Conv uneven pads": (conv((3, 4, 3, 3), pads=[0, 2, 1, 0]), IMAGE),
+    "Conv dilated": (conv((3, 4, 3, 3), dilations=[1, 2], pads=[1, 2, 1, 2]), IMAGE),
+    "Conv groups": (conv((6, 2, 3, 3), group=2, pads=[1, 1, 1, 1]), IMAGE),
+    "Conv 1x1": (conv((5, 4, 1, 1)), IMAGE),
+    "MaxPool": (pool("MaxPool", (2, 2), (2, 2)), (1, 2, 6, 4)),
+    "MaxPool odd": (pool("MaxPool", (2, 2), (2, 2)), (1, 2, 5, 7)),
+    "MaxPool overlapping": (pool("MaxPool", (3, 3), (2, 2)), (1, 2, 6, 7)),
+    "MaxPool gaps": (pool("MaxPool", (2, 1), (3, 2)), (1, 2, 6, 7)),
+    "AveragePool": (pool("AveragePool", (2, 2), (2, 2)), (1, 2, 6, 4)),
+    "AveragePool odd": (pool("AveragePool", (2, 2), (2, 2)), (1, 2, 5, 7)),
+    "AveragePool 3x2": (pool("AveragePool", (3, 2), (3, 2)), (1, 2, 7, 7)),
+    "AveragePool overlapping": (pool("AveragePool", (3, 3), (2, 1)), (1, 2, 6, 7)),
+    "ReduceSum": (reduce("ReduceSum", [1], False), (3, 4, 2)),
+    "ReduceSum all": (reduce("ReduceSum", None, True), (3, 4)),
+    "ReduceMean": (reduce("ReduceMean", [-1, 0], True), (3, 4, 2)),
+    "ReduceSumSquare": (reduce("ReduceSumSquare", [0, 2], False), (3, 4, 2)),
+    "ReduceL1": (reduce("ReduceL1", [1], True), (3, 4)),
+    "ReduceL2": (reduce("ReduceL2", [1], False), (3, 4)),
+    "Transpose": (lambda b, x: b.op("Transpose", x, attributes={"perm": [2, 0, 1]}), (3, 4, 2)),
+    "Transpose reversed": (lambda b, x: b.op("Transpose", x), (3, 4, 2)),
+    "Reshape": (lambda b, x: b.reshape(x, [2, -1]), (3, 4)),
+    "Concat": (
+        lambda b, x: b.op("Concat", x, b.constant(np.ones((3, 2))), x, attributes={"axis": -1}),
+        (3, 4),
+    ),
+    "Slice": (lambda b, x: b.slice(x, -1, 1, -2), (3, 6)),
+    "Slice twice": (lambda b, x: b.op("Add", b.slice(x, 0, 0, 2), b.slice(x, 0, 1, 3)), (3, 6)),
+    "Pad": (pad("constant", [0, 0, 1, 2, 0, 0, 0, 3]), (1, 2, 4, 5)),
+    "Pad edge": (pad("edge", [0, 0, 2, 1, 0, 0, 1, 3]), (1, 2, 4, 5)),
+    "Pad reflect": (pad("reflect", [0, 0, 2, 1, 0, 0, 1, 3]), (1, 2, 4, 5)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rule_matches_central_differences(name: str) -> None:
+    make, shape = CASES[name]
+    x = np.random.default_rng(0).normal(size=shape)
+    assert_matches_differences(make, x + 0.01 * np.sign(x))  # away from kinks
+
+
+def test_every_rule_is_tested() -> None:
+    assert {name.split()[0] for name in CASES} == set(RULES)
+
+
+@pytest.mark.parametrize(("kernel", "strides"), [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((2, 2), (1, 1))])
+def test_ties_in_max_pooling_share(kernel: tuple[int, int], strides: tuple[int, int]) -> None:
+    """In a constant picture each window hands its cotangent out in equal parts, as averaging does."""
+    x = np.full((1, 2, 5, 5), 0.7)
+    ours = loss_and_gradient(pool("MaxPool", kernel, strides), x)[1]
+    average = loss_and_gradient(pool("AveragePool", kernel, strides), x)[1]
+    np.testing.assert_allclose(ours, average, atol=1e-12)
+
+
+def test_two_equal_maxima_get_half_each() -> None:
+    x = np.array([[3.0, 1.0], [3.0, 2.0]]).reshape(1, 1, 2, 2)
+    gradient = loss_and_gradient(pool("MaxPool", (2, 2), (2, 2)), x)[1]
+    np.testing.assert_allclose(gradient[0, 0], np.sin(1.0) * np.array([[0.5, 0], [0.5, 0]]))
+
+
+def test_relu_is_flat_at_zero() -> None:
+    gradient = loss_and_gradient(lambda b, x: b.op("Relu", x), np.array([[0.0, -0.0, 1.0]]))[1]
+    np.testing.assert_array_equal(gradient, [[0, 0, np.sin(3.0)]])
+
+
+def test_paths_add_up_and_stop_at_inner_targets() -> None:
+    b = GraphBuilder(np.float64)
+    b.input("x", (2, 2))
+    inner = b.op("Mul", "x", "x", name="inner")
+    loss = b.reduce("ReduceSum", b.op("Add", b.op("Mul", inner, b.constant(3.0)), "x"))
+    found = gradients(b, {loss: b.constant(1.0)}, ["inner", "x"])
+    for name, cotangent in found.items():
+        b.output(cotangent, f"d_{name}")
+    d_inner, d_x = ReferenceEvaluator(b.model()).run(["d_inner", "d_x"], {"x": np.full((2, 2), 5.0)})
+    np.testing.assert_array_equal(d_inner, np.full((2, 2), 3.0))
+    np.testing.assert_array_equal(d_x, np.ones((2, 2)))  # only the path that does not pass the inner target
+
+
+def test_independent_tensor_has_no_gradient() -> None:
+    b = GraphBuilder()
+    b.input("x", (2,))
+    b.input("z", (2,))
+    loss = b.reduce("ReduceSum", "x")
+    assert set(gradients(b, {loss: b.constant(1.0)}, ["x", "z"])) == {"x"}
+
+
+REFUSED: dict[str, tuple[Make, str]] = {
+    "operator": (lambda b, x: b.op("Erf", x), "Erf"),
+    "stride": (conv((3, 4, 3, 3), strides=[2, 2]), "stride"),
+    "pooling pads": (
+        lambda b, x: b.op("MaxPool", x, attributes={"kernel_shape": [2, 2], "pads": [1, 1, 1, 1]}),
+        "pads",
+    ),
+    "computed kernel": (
+        lambda b, x: b.op("Conv", x, b.op("Identity", b.constant(np.ones((1, 4, 1, 1))))),
+        "constant",
+    ),
+    "slice steps": (lambda b, x: b.slice(x, -1, 0, 7, 2), "steps"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_rule_covers_is_refused_by_name(name: str) -> None:
+    make, word = REFUSED[name]
+    with pytest.raises(GraphError, match=word):
+        loss_and_gradient(make, np.ones(IMAGE))
