@@ -1,8 +1,8 @@
 """Bytes of picture files ↔ arrays: decoding, encoding, and replacing a file in one step.
 
 Arrays are in RGB order; `lbfgs_style.images` turns them into pictures.
-OpenCV writes its own warnings about damaged files to stderr. How loud it is, is a setting of the whole
-process (``OPENCV_LOG_LEVEL``, ``cv2.setLogLevel``) and so belongs to the program, not to this library.
+OpenCV warns of damaged files on stderr. How loud it is (``OPENCV_LOG_LEVEL``) is a setting of the whole
+process and so belongs to the program, not to this library.
 """
 
 from __future__ import annotations

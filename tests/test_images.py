@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -493,12 +495,32 @@ def test_quality_is_from_1_to_100(tmp_path, quality):
         images.write(tmp_path / "a.jpg", images.from_array(np.zeros((2, 2), np.uint8)), quality=quality)
 
 
+def test_importing_does_not_load_opencv():
+    code = "import sys, lbfgs_style.images; sys.exit('cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 # --- sizes
 
 
 def test_halving_is_the_mean_of_four():
     image = np.array([[0.0, 0.2, 1.0, 1.0], [0.4, 0.6, 0.0, 0.0]], np.float32)
     np.testing.assert_allclose(images.resize(image, (1, 2)), [[0.3, 0.5]], atol=1e-6)
+
+
+def test_shrinking_counts_every_pixel():
+    dot = np.zeros((4, 4), np.float32)
+    dot[0, 0] = 1
+    np.testing.assert_allclose(images.resize(dot, (1, 1)), [[1 / 16]], atol=1e-6)
+    # A new pixel covers 1.5 old ones: (1 · 0.9 + 0.5 · 0.3) / 1.5 and (0.5 · 0.3 + 1 · 0) / 1.5.
+    row = np.array([[0.9, 0.3, 0.0]], np.float32)
+    np.testing.assert_allclose(images.resize(row, (1, 2)), [[0.7, 0.1]], atol=1e-6)
+
+
+def test_views_are_resized_as_they_look():
+    image = sample((4, 6, 3), np.float32)
+    turned = image[::-1, :, ::-1]
+    np.testing.assert_array_equal(images.resize(turned, (2, 3)), images.resize(turned.copy(), (2, 3)))
 
 
 def test_one_side_shrinks_by_area_while_the_other_grows():
