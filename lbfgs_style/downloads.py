@@ -185,9 +185,9 @@ def _fetch(
     response = _open(url, offset, timeout)
     if response is None:
         offset, response = 0, _open(url, 0, timeout)
-    assert response is not None  # only a range can be unsatisfiable
+    assert response is not None  # only a request with an offset gives None
     with response:
-        if response.status != http.HTTPStatus.PARTIAL_CONTENT or not _starts_at(response, offset):
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
             # The server ignored the range and sends everything.
             offset = 0
         total = _total(response, offset)
@@ -203,13 +203,13 @@ def _fetch(
 
 
 def _open(url: str, offset: int, timeout: float) -> http.client.HTTPResponse | None:
-    """Send the request; None if the server has nothing after `offset`."""
+    """Send the request; None if the server cannot go on at `offset`."""
     headers = {"User-Agent": "lbfgs-style", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
     opener = urllib.request.build_opener(_WebRedirects)
     try:
-        return opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
         if offset and error.code == _RANGE_NOT_SATISFIABLE:
@@ -226,10 +226,11 @@ def _open(url: str, offset: int, timeout: float) -> http.client.HTTPResponse | N
             f"Cannot reach {urlsplit(url).hostname} ({reason}): check the network and run it again; "
             "'compact' works now, without a download."
         ) from error
-
-
-def _starts_at(response: http.client.HTTPResponse, offset: int) -> bool:
-    return (response.headers.get("Content-Range") or "").startswith(f"bytes {offset}-")
+    span = response.headers.get("Content-Range") or f"bytes {offset}-"
+    if offset and not span.startswith(f"bytes {offset}-"):
+        response.close()
+        return None
+    return response
 
 
 def _total(response: http.client.HTTPResponse, offset: int) -> int | None:

@@ -172,6 +172,10 @@ def unmade(model):
     model.graph.output[0].name = "relu7_1"
 
 
+def passed_through(model):
+    model.graph.output[0].name = "w"
+
+
 def broken(model):
     model.graph.node[0].op_type = "Mull"
 
@@ -194,6 +198,7 @@ def lacking(model):
         (external_constant, "another file"),
         (foreign, "com.example.Mul"),
         (unmade, "'relu7_1'"),
+        (passed_through, "made by a node"),
         (broken, "not valid ONNX"),
         (newer, "format '2'"),
         (lacking, "lbfgs_style.name"),

@@ -13,7 +13,7 @@ from test_vgg import by_hand, small_weights
 from test_weights import keras_h5, legacy_pth, torchvision_arrays
 from typer.testing import CliRunner
 
-from lbfgs_style import networks
+from lbfgs_style import known_networks, networks
 from lbfgs_style.downloads import Plan, download, plan
 from lbfgs_style.errors import NetworkError, NetworkFileError
 from lbfgs_style.networks_cli import app
@@ -31,6 +31,7 @@ class Site:
     files: dict[str, bytes] = field(default_factory=dict)
     cut_after: int | None = None
     honours_ranges: bool = True
+    range_error: int = 0
     announces_length: bool = True
     redirect: str | None = None
     ranges: list[str | None] = field(default_factory=list)
@@ -55,7 +56,7 @@ def site(monkeypatch):
             if data is None:
                 self.send_error(404)
                 return
-            start = int(wanted[6:-1]) if wanted and state.honours_ranges else 0
+            start = int(wanted[6:-1]) + state.range_error if wanted and state.honours_ranges else 0
             if start >= len(data):
                 self.send_error(416)
                 return
@@ -155,6 +156,13 @@ def test_a_range_that_the_server_does_not_have_starts_afresh(site, tmp_path):
     assert site.ranges == [f"bytes={len(DATA) + 4}-", None]
 
 
+def test_a_server_that_sends_another_range_starts_afresh(site, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(DATA[:1000])
+    site.range_error = 7
+    assert fetch(site, tmp_path).read_bytes() == DATA
+    assert site.ranges == ["bytes=1000-", None]
+
+
 def test_a_whole_part_is_only_verified(site, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(DATA)
     assert fetch(site, tmp_path).read_bytes() == DATA
@@ -171,8 +179,8 @@ def test_a_wrong_hash_shows_both_and_deletes_the_part(site, tmp_path):
 
 
 def test_md5_is_understood(site, tmp_path):
-    md5 = "md5:" + hashlib.md5(DATA).hexdigest()
-    assert fetch(site, tmp_path, known_hash=md5.upper().replace("MD5", "md5")).is_file()
+    md5 = "md5:" + hashlib.md5(DATA).hexdigest().upper()
+    assert fetch(site, tmp_path, known_hash=md5).is_file()
 
 
 def test_another_size_is_refused_before_it_is_downloaded(site, tmp_path):
@@ -242,8 +250,8 @@ def published(site, tmp_path, monkeypatch):
             size=len(data),
             known_hash="sha256:" + hashlib.sha256(data).hexdigest(),
         )
-        rows = tuple(changed if old.name == name else old for old in networks.KNOWN)
-        monkeypatch.setattr(networks, "KNOWN", rows)
+        rows = tuple(changed if old.name == name else old for old in known_networks.KNOWN)
+        monkeypatch.setattr(known_networks, "KNOWN", rows)
         return weights, cache
 
     return publish
