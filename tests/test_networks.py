@@ -70,7 +70,9 @@ def test_the_fingerprint_follows_names_not_the_order_of_the_file():
 
 
 def test_describe_and_from_model_round_trip():
-    network = networks.from_model(described())
+    model = described()
+    network = networks.from_model(model)
+    assert network.model is model
     assert (network.name, network.source, network.licence) == ("tiny", "a test", "none")
     assert network.layers == ("relu1_1", "other")
     assert (network.style_layers, network.content_layers) == (("relu1_1",), ("other",))

@@ -15,7 +15,8 @@ from lbfgs_style import vgg
 from lbfgs_style.errors import NetworkError, NetworkFileError
 from lbfgs_style.weights import read_keras_h5, read_pth, vgg_weights
 
-# Where torchvision's VGG keeps its convolutions, counted in the printed modules of the two models.
+# Where torchvision's VGG keeps its convolutions: rows D and E of the table in torchvision/models/vgg.py,
+# two modules for a convolution and its ReLU, one for a pool.
 TORCHVISION_INDICES = {
     "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
     "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
@@ -233,6 +234,12 @@ def test_a_huge_count_is_refused_before_memory_is_asked_for(tmp_path):
     data[-16:-8] = struct.pack("<q", 2**60)
     with pytest.raises(NetworkError, match="cut short"):
         read_pth(write(tmp_path, bytes(data)))
+
+
+def test_a_storage_of_another_size_than_announced_is_refused(tmp_path):
+    data = legacy_pth({"a": np.zeros(2, np.float32)})[:-16] + struct.pack("<q", 3) + bytes(12)
+    with pytest.raises(NetworkError, match="wrong size"):
+        read_pth(write(tmp_path, data))
 
 
 def test_a_missing_file_is_a_file_error(tmp_path):
