@@ -48,31 +48,29 @@ class GraphBuilder:
         self.constants: dict[str, NDArray[np.generic]] = {}
         self.shapes: dict[str, Shape] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
-        self._outputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[str] = []
         self._counter = 0
+        self._taken: set[str] = set()  # names of a graph taken over, which may be of our own making
 
     def _fresh(self, stem: str) -> str:
-        self._counter += 1
-        return f"{stem}_{self._counter}"
+        while True:
+            self._counter += 1
+            name = f"{stem}_{self._counter}"
+            if name not in self._taken:
+                return name
 
     def input(self, name: str, shape: Sequence[int | str | None]) -> str:
         """Declare an input of the graph: floating point, lengths `shape` (a str names a free one)."""
-        from onnx import helper
-
-        kind = helper.np_dtype_to_tensor_dtype(self.dtype)
-        self._inputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
+        self._inputs.append(self._value_info(name, list(shape)))
         self.shapes[name] = tuple(length if isinstance(length, int) else None for length in shape)
         return name
 
     def output(self, tensor: str, name: str | None = None) -> None:
         """Declare `tensor` an output, under another name if one is given."""
-        from onnx import helper
-
         if name is not None and name != tensor:
             self.op("Identity", tensor, name=name)
             tensor = name
-        kind = helper.np_dtype_to_tensor_dtype(self.dtype)
-        self._outputs.append(helper.make_tensor_value_info(tensor, kind, None))
+        self._outputs.append(tensor)
 
     def constant(self, value: object, *, name: str | None = None, integer: bool = False) -> str:
         """Add an initialiser; integers (shapes, axes) become int64, everything else the builder's dtype."""
@@ -125,7 +123,9 @@ class GraphBuilder:
 
     def extend(self, nodes: Iterable[onnx.NodeProto], constants: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over the nodes and constants of another graph."""
-        self.nodes.extend(nodes)
+        taken = list(nodes)
+        self.nodes.extend(taken)
+        self._taken.update(constants, *(node.output for node in taken))
         for name, array in constants.items():
             self.constant(array, name=name, integer=np.issubdtype(array.dtype, np.integer))
 
@@ -165,7 +165,15 @@ class GraphBuilder:
         """Return the graph as a model; constants that no node reads are left out."""
         read = {name for node in self.nodes for name in node.input}
         used = {name: array for name, array in self.constants.items() if name in read}
-        return _model(self.nodes, self._inputs, self._outputs, used)
+        if any(name not in self.shapes for name in self._outputs):
+            self.infer_shapes()
+        outputs = [self._value_info(name, self.shapes.get(name)) for name in self._outputs]
+        return _model(self.nodes, self._inputs, outputs, used)
+
+    def _value_info(self, name: str, shape: Sequence[int | str | None] | None) -> onnx.ValueInfoProto:
+        from onnx import helper
+
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(self.dtype), shape)
 
 
 def _model(

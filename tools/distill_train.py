@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ class Settings:
     checkpoint: Path
     minutes: float
     batch: int = 8
+    live: int = 4  # pictures of each batch that are `LivePictures`
     crop: int = 96
     matrix_rate: float = 0.005
     vector_rate: float = 1e-3
@@ -53,7 +53,7 @@ class Crops:
         folder = self.pictures[rng.choice(len(self.pictures), p=self.shares)]
         picture = folder[rng.integers(len(folder))]
         shortest = min(picture.shape[:2])
-        side = int(round(math.exp(rng.uniform(math.log(min(self.crop, shortest)), math.log(shortest)))))
+        side = round(math.exp(rng.uniform(math.log(min(self.crop, shortest)), math.log(shortest))))
         top, left = (rng.integers(length - side + 1) for length in picture.shape[:2])
         piece = picture[top : top + side, left : left + side, ::-1]  # OpenCV's BGR
         piece = cv2.resize(np.ascontiguousarray(piece), (self.crop, self.crop), interpolation=cv2.INTER_AREA)
@@ -123,16 +123,22 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Return about U Vᵀ of the singular value decomposition of `matrix`, by a Newton–Schulz iteration."""
+    """Return about U Vᵀ of the singular value decomposition of `matrix`, by a Newton–Schulz iteration.
+
+    Each step is X ← p(X Xᵀ) X. All p(X Xᵀ) commute, so the small products are made first.
+    """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / (wide.norm() + 1e-7)
+    square, factor = x @ x.T, torch.eye(x.shape[0])
     for _ in range(steps):
-        square = x @ x.T
-        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+        p = 3.4445 * torch.eye(x.shape[0]) + square @ (2.0315 * square - 4.7750 * torch.eye(x.shape[0]))
+        factor, square = p @ factor, p @ square @ p
+    return (factor @ x) if matrix.shape[0] <= matrix.shape[1] else (factor @ x).T
 
 
-def losses(outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Projection) -> tuple[Tensor, Tensor]:
+def losses(
+    outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Projection
+) -> tuple[Tensor, Tensor]:
     """Return the features' error and the Gram matrices' error [5] of each layer.
 
     Features: Σ_k e_k^-½ (ŷ_k − y_k)² / Σ_k e_k^½, which is 1 for ŷ = 0. The weights e_k^-½ lie between the
@@ -151,12 +157,64 @@ def losses(outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Pro
     return torch.stack(features), torch.stack(grams)
 
 
+class LivePictures:
+    """Pictures on their way from a photo to a painting's style, as the student sees it.
+
+    Each is moved by Adam on the student's own relative Gram loss, a step for every time it is trained on, and
+    replaced after a random number of steps. So the student is taught where its own optimisation leads, not
+    only near photographs (the idea of Ross, Gordon and Bagnell, "A Reduction of Imitation Learning and
+    Structured Prediction to No-Regret Online Learning", 2011).
+    """
+
+    STEPS = (20, 200)
+    RATE = 0.02
+
+    def __init__(self, crops: Crops, count: int) -> None:
+        self.crops = crops
+        self.images = crops.batch(count)
+        self.means, self.squares = torch.zeros_like(self.images), torch.zeros_like(self.images)
+        self.paintings = crops.batch(count)
+        self.age = np.zeros(count, int)
+        self.limit = crops.rng.integers(*self.STEPS, count)
+
+    def pick(self, count: int) -> np.ndarray:
+        """Choose pictures for a step, as indices [count]."""
+        return self.crops.rng.choice(len(self.images), count, replace=False)
+
+    def advance(self, indices: np.ndarray, student: nn.Module) -> None:
+        """Move the pictures of these indices by one step of Adam."""
+        images = self.images[indices].requires_grad_(True)
+        with torch.no_grad():
+            goals = [gram(f) for f in student(self.paintings[indices])]
+        found = [gram(f) for f in student(images)]
+        ratios = [
+            (a - b).square().sum((1, 2)) / (b.square().sum((1, 2)) + 1e-4)
+            for a, b in zip(found, goals, strict=True)
+        ]
+        (slope,) = torch.autograd.grad(torch.stack(ratios).sum(), images)
+        for row, index in enumerate(indices):
+            self._step(index, slope[row])
+
+    def _step(self, index: int, slope: Tensor) -> None:
+        self.age[index] += 1
+        age, mean, square = int(self.age[index]), self.means[index], self.squares[index]
+        mean.lerp_(slope, 0.1)
+        square.lerp_(slope.square(), 0.01)
+        scaled = (mean / (1 - 0.9**age)) / ((square / (1 - 0.99**age)).sqrt() + 1e-12)
+        self.images[index] = (self.images[index] - self.RATE * scaled).clamp(0, 1)
+        if age >= self.limit[index]:
+            self.images[index], self.paintings[index] = self.crops.batch(2)
+            mean.zero_()
+            square.zero_()
+            self.age[index], self.limit[index] = 0, self.crops.rng.integers(*self.STEPS)
+
+
 def measure_projection(teacher: nn.Module, crops: Crops, batches: int = 40) -> Projection:
     """Return the principal coordinates of the teacher's features over random crops."""
     sums: list[Tensor] | None = None
     with torch.no_grad():
         for _ in range(batches):
-            grams = [gram(f).sum(0) for f in teacher(crops.batch(8))]
+            grams = [gram(f).mean(0) / batches for f in teacher(crops.batch(8))]
             sums = grams if sums is None else [a + b for a, b in zip(sums, grams, strict=True)]
     assert sums is not None
     return Projection(sums)
@@ -167,12 +225,13 @@ def save(path: Path, state: dict[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def train(settings: Settings) -> None:
     """Train a student, or go on from the checkpoint, until `minutes` of training are spent."""
     torch.manual_seed(settings.seed)
+    torch.set_flush_denormal(True)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     resumed = torch.load(settings.checkpoint, weights_only=True) if settings.checkpoint.exists() else None
@@ -212,13 +271,17 @@ def train(settings: Settings) -> None:
         }
         save(settings.checkpoint, state)
 
+    live = LivePictures(crops, 64)
     start, saved, running = time.monotonic() - spent, time.monotonic(), np.zeros((2, 5))
     while (spent := time.monotonic() - start) < settings.minutes * 60:
         share = spent / (settings.minutes * 60)
         factor = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * share)) + 0.002
         for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
-        images = crops.batch(settings.batch)
+        images = crops.batch(settings.batch - settings.live)
+        if settings.live:
+            chosen = live.pick(settings.live)
+            images = torch.cat([images, live.images[chosen]])
         with torch.no_grad():
             targets = projection(teacher(images))
         features, grams = losses(student(images), targets, projection)
@@ -229,6 +292,8 @@ def train(settings: Settings) -> None:
         for optimizer in optimizers:
             optimizer.step()
         average.update_parameters(student)
+        if settings.live:
+            live.advance(chosen, student)
         step += 1
         running += np.array([features.tolist(), grams.tolist()])
         if step % 100 == 0:

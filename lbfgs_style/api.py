@@ -1,0 +1,206 @@
+"""The public functions: `transfer` for one picture, `StyleTransfer` for many."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import images, networks
+from .errors import NetworkError, OptionError, did_you_mean
+from .graphs import TermNames
+from .images import FloatImage, Picture
+from .objective import Engine
+from .options import Options
+from .pyramid import CoarseToFine, OnIterate
+from .records import Result, Style
+from .version import __version__
+
+DEFAULT_NETWORK = "compact"
+"""The network that comes with the package."""
+
+_PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxruntime-gpu", "opencv-python")
+
+
+class StyleTransfer:
+    """Style transfer that keeps its network and sessions for the next picture.
+
+    May be called from several threads at once.
+
+    Parameters
+    ----------
+    network : str, Path or FeatureNetwork
+        A name (``compact``, ``vgg19``, …), the path of an ``.onnx`` file, or a loaded network.
+    options : Options
+        The settings of every run.
+    keep_sessions : bool
+        Keep the graphs made for one size for the next picture of that size, at the price of their memory.
+
+    Raises
+    ------
+    NetworkError
+        If the network is unknown, missing or unfit, or lacks a layer that the options name.
+    """
+
+    def __init__(
+        self,
+        network: str | Path | networks.FeatureNetwork = DEFAULT_NETWORK,
+        *,
+        options: Options | None = None,
+        keep_sessions: bool = True,
+    ) -> None:
+        self.options = options or Options()
+        loaded = network if isinstance(network, networks.FeatureNetwork) else networks.load(network)
+        self.network = loaded
+        self._terms = TermNames(
+            _layers("content", self.options.content_layers or loaded.content_layers, loaded),
+            _layers("style", self.options.style_layers or loaded.style_layers, loaded),
+        )
+        self._engine = Engine(
+            loaded, device=self.options.device, threads=self.options.threads, keep=keep_sessions
+        )
+
+    def run(
+        self,
+        content: NDArray[Any] | Picture,
+        styles: NDArray[Any] | Style | Sequence[NDArray[Any] | Style],
+        *,
+        init: NDArray[Any] | None = None,
+        on_iterate: OnIterate | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Result:
+        """Paint one picture in the style of others.
+
+        Parameters
+        ----------
+        content : array or Picture
+            H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
+        styles : array, Style, or sequence of them
+            One or more style pictures of any size; several are blended by weight.
+        init : array, optional
+            A picture to start from, in place of ``options.init``.
+        on_iterate : callable, optional
+            Gets an `Iterate` after each iteration; stops the run by returning True.
+        cancel : threading.Event, optional
+            Stops the run within a moment once it is set, from any thread.
+
+        Returns
+        -------
+        Result
+            Also when the run was stopped: with the best picture so far, at the full size.
+
+        Raises
+        ------
+        ImageError
+            If a picture is no picture, or too small for the network.
+        SessionError
+            If the device is not available or ran out of memory.
+        OptimizationError
+            If the loss is not finite at the start.
+        """
+        loop = CoarseToFine(
+            self._engine, self.options, self._terms, _content(content), _styles(styles), on_iterate, cancel
+        )
+        rgb, scales = loop.run(None if init is None else images.from_array(init, name="init picture").rgb)
+        finished = images.with_rgb(loop.content, rgb)
+        return Result(
+            image=images.to_array(finished),
+            picture=finished,
+            history=tuple(loop.history),
+            scales=tuple(scales),
+            evaluations=sum(scale.evaluations for scale in scales),
+            stop_reason=loop.stop_reason,
+            seconds=time.monotonic() - loop.started,
+            settings=self._settings((rgb.shape[0], rgb.shape[1])),
+        )
+
+    def _settings(self, size: tuple[int, int]) -> dict[str, Any]:
+        return {
+            "program": f"lbfgs-style {__version__}",
+            "options": asdict(self.options),
+            "size": list(size),
+            "network": {
+                "name": self.network.name,
+                "sha256": self.network.weights_sha256,
+                "content_layers": list(self._terms.content_layers),
+                "style_layers": list(self._terms.style_layers),
+            },
+            "provider": self._engine.provider,
+            "versions": _versions(),
+        }
+
+
+def transfer(
+    content: NDArray[Any],
+    styles: NDArray[Any] | Style | Sequence[NDArray[Any] | Style],
+    *,
+    network: str | Path | networks.FeatureNetwork = DEFAULT_NETWORK,
+    options: Options | None = None,
+    init: NDArray[Any] | None = None,
+    on_iterate: OnIterate | None = None,
+) -> NDArray[Any]:
+    """Paint a picture in the style of others: arrays in, array out.
+
+    Parameters
+    ----------
+    content : array
+        H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR pictures need ``[..., ::-1]``), uint8, uint16 or float in
+        [0,1].
+    styles : array, Style, or sequence of them
+        One or more style pictures, RGB.
+    network, options, init, on_iterate
+        See `StyleTransfer` and `StyleTransfer.run`.
+
+    Returns
+    -------
+    array
+        H'×W'×…, of the content's dtype and kind; alpha is kept.
+
+    Raises
+    ------
+    StyleError
+        One of its subclasses, see `StyleTransfer`.
+    """
+    job = StyleTransfer(network, options=options, keep_sessions=False)
+    return job.run(content, styles, init=init, on_iterate=on_iterate).image
+
+
+def _content(content: NDArray[Any] | Picture) -> Picture:
+    return content if isinstance(content, Picture) else images.from_array(content, name="content picture")
+
+
+def _styles(
+    styles: NDArray[Any] | Style | Sequence[NDArray[Any] | Style],
+) -> list[tuple[FloatImage, float]]:
+    listed = [styles] if isinstance(styles, np.ndarray | Style) else list(styles)
+    if not listed:
+        raise OptionError("No style pictures: give at least one.")
+    given = [item if isinstance(item, Style) else Style(item) for item in listed]
+    return [(images.from_array(s.image, name="style picture").rgb, s.weight) for s in given]
+
+
+def _layers(kind: str, wanted: Sequence[str], network: networks.FeatureNetwork) -> tuple[str, ...]:
+    for layer in wanted:
+        if layer not in network.layers:
+            raise NetworkError(
+                f"The network {network.name!r} has no layer {layer!r} for {kind}: expected one of "
+                f"{', '.join(network.layers)}.{did_you_mean(layer, network.layers)}"
+            )
+    return tuple(wanted)
+
+
+def _versions() -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # onnxruntime goes by either name
+            continue
+    return versions

@@ -1,0 +1,252 @@
+"""The command ``lbfgs-style``: the one place that prints, asks the terminal and sets exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from . import images, networks_cli
+from .api import DEFAULT_NETWORK, StyleTransfer
+from .errors import ImageFileError, OptionError, StyleError
+from .options import Options
+from .progress import show_progress
+from .records import Result, Style
+from .version import __version__
+
+INTERRUPTED = 130  # what shells expect after Ctrl-C
+MISUSED = 2
+
+_DEFAULTS = Options()
+
+app = typer.Typer(
+    help="Paint a photo in the style of a painting: neural style transfer without a deep-learning framework.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(networks_cli.app, name="networks")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lbfgs-style {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Hold what comes before the subcommand."""
+
+
+@app.command()
+def transfer(
+    content: Annotated[Path, typer.Argument(help="The photo.")],
+    styles: Annotated[list[Path], typer.Argument(help="One or more paintings.", metavar="STYLE...")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Picture to write: png, jpg, webp or tiff by its extension."),
+    ],
+    network: Annotated[
+        str, typer.Option(help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.")
+    ] = DEFAULT_NETWORK,
+    size: Annotated[
+        str, typer.Option(help="Longer side of the result in pixels, or 'full' for the photo's own size.")
+    ] = str(_DEFAULTS.size),
+    iterations: Annotated[
+        str | None,
+        typer.Option(help="Iterations at each scale: one number, or one for each scale as in 200,100,50."),
+    ] = None,
+    content_weight: Annotated[
+        float, typer.Option(help="More keeps more of the photo.")
+    ] = _DEFAULTS.content_weight,
+    style_weight: Annotated[
+        float, typer.Option(help="More takes more of the painting.")
+    ] = _DEFAULTS.style_weight,
+    tv_weight: Annotated[float, typer.Option(help="More makes it smoother.")] = _DEFAULTS.tv_weight,
+    content_layers: Annotated[
+        str | None, typer.Option(help="Layers such as relu4_1; the network's own choice without it.")
+    ] = None,
+    style_layers: Annotated[
+        str | None, typer.Option(help="Layers such as relu1_1,relu3_1; the network's own choice without it.")
+    ] = None,
+    style_blend: Annotated[
+        str | None, typer.Option(help="Share of each painting, as in 2,1; equal without it.")
+    ] = None,
+    scales: Annotated[
+        str, typer.Option(help="'auto', or the longer sides to go through, as in 256,512.")
+    ] = str(_DEFAULTS.scales),
+    init: Annotated[
+        str, typer.Option(help="Where to start: content, noise, or a picture file.")
+    ] = _DEFAULTS.init,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = _DEFAULTS.seed,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes one for each core.")] = _DEFAULTS.threads,
+    report: Annotated[
+        Path | None, typer.Option(help="JSON file with settings, losses, timings and stop reasons.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each loss term, and more.")] = False,
+) -> None:
+    """Paint the photo CONTENT in the style of one or more paintings."""
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    options = Options(
+        size="full" if size == "full" else _whole("--size", size),
+        scales="auto" if scales == "auto" else _wholes("--scales", scales),
+        iterations=_iterations(iterations),
+        content_weight=content_weight,
+        style_weight=style_weight,
+        tv_weight=tv_weight,
+        content_layers=_names(content_layers),
+        style_layers=_names(style_layers),
+        init=_init(init),
+        seed=seed,
+        device=device,  # type: ignore[arg-type]  # checked by Options
+        threads=threads,
+    )
+    _check_outputs(output, report, inputs=(content, *styles))
+    photo = images.read(content)
+    paintings = _read_styles(styles, style_blend)
+    start = None if init in ("content", "noise") else images.read(init).rgb
+    job = StyleTransfer(network, options=options, keep_sessions=False)
+    with _cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=verbose) as on_iterate:
+        result = job.run(photo, paintings, init=start, on_iterate=on_iterate, cancel=cancel)
+    _finish(result, output, report, quiet=quiet)
+
+
+def _finish(result: Result, output: Path, report: Path | None, *, quiet: bool) -> None:
+    """Write what was asked for and say how it went."""
+    interrupted = result.stop_reason == "cancelled"
+    if interrupted and not result.history:
+        _say("stopped before the first iteration: nothing is written")
+        raise typer.Exit(INTERRUPTED)
+    images.write(output, result.picture)
+    if report is not None:
+        with images.replacing(report) as temporary:
+            temporary.write_text(json.dumps(result.report(), indent=2) + "\n", encoding="utf-8")
+    if interrupted:
+        _say(f"stopped: the best picture so far is in {output}")
+        raise typer.Exit(INTERRUPTED)
+    if not quiet:
+        height, width = result.picture.rgb.shape[:2]
+        provider = str(result.settings["provider"]).removesuffix("ExecutionProvider")
+        _say(
+            f"{output}: {width}×{height}, "
+            f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}"
+        )
+
+
+def _say(text: str) -> None:
+    typer.echo(f"lbfgs-style: {text}", err=True)
+
+
+def _whole(option: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise OptionError(f"{option} must be a whole number, got {text!r}.") from None
+
+
+def _wholes(option: str, text: str) -> tuple[int, ...]:
+    return tuple(_whole(option, part) for part in text.split(","))
+
+
+def _iterations(text: str | None) -> int | tuple[int, ...] | None:
+    if text is None:
+        return None
+    counts = _wholes("--iterations", text)
+    return counts[0] if len(counts) == 1 else counts
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(","))
+
+
+def _init(text: str) -> Any:
+    """Return what Options takes; a file must exist, so that a misspelt word is not taken for one."""
+    if text in ("content", "noise"):
+        return text
+    if not Path(text).exists():
+        raise OptionError(f"--init must be content, noise or a picture file, got {text!r}, which is neither.")
+    return _DEFAULTS.init
+
+
+def _read_styles(paths: list[Path], blend: str | None) -> list[Style]:
+    if blend is None:
+        weights = [1.0] * len(paths)
+    else:
+        try:
+            weights = [float(part) for part in blend.split(",")]
+        except ValueError:
+            raise OptionError(f"--style-blend must be numbers such as 2,1, got {blend!r}.") from None
+    if len(weights) != len(paths):
+        raise OptionError(
+            f"--style-blend must have a number for each painting: expected {len(paths)}, got {len(weights)}."
+        )
+    return [Style(images.read(path).rgb, weight) for path, weight in zip(paths, weights, strict=True)]
+
+
+def _check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...]) -> None:
+    """Find out before a long run whether its results can be written, and that they destroy no input."""
+    images.check_output(output)
+    if report is not None and not report.resolve().parent.is_dir():
+        raise ImageFileError(f"{report}: the folder of the report does not exist: create it first")
+    if report is not None and report.is_dir():
+        raise ImageFileError(f"{report}: the report is a folder; expected a file name such as run.json")
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise OptionError(f"The output {output} is one of the inputs: choose another name.")
+
+
+@contextmanager
+def _cancelled_by_signals() -> Generator[threading.Event]:
+    """Give an event that Ctrl-C or SIGTERM sets; a second one ends the process at once."""
+    cancel = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if cancel.is_set():
+            os._exit(INTERRUPTED)
+        cancel.set()
+
+    previous: dict[int, Any] = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield cancel
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Run the command; a mistake of the user's becomes one line on stderr and exit code 2."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would stand beside our own messages
+    sys.exit(_exit_code(lambda: app(standalone_mode=False)))
+
+
+def _exit_code(run: Callable[[], object]) -> int:
+    # Typer's base of usage errors; it has had no public name since Typer carries its own click.
+    usage_error: Any = typer.BadParameter.__mro__[1]
+    try:
+        code = run()
+    except StyleError as error:
+        _say(str(error))
+        return MISUSED
+    except usage_error as error:
+        _say(f"{error.format_message()} (see lbfgs-style --help)")
+        return MISUSED
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,191 @@
+"""The loss as a function of the picture: f(image) → loss, each term, gradient.
+
+An `Engine` makes the sessions of one network and measures targets; an `Objective` is one problem at one size.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ImageError
+from .graphs import IMAGE, TermNames, gram_name, objective_graph, smallest_side, statistics_graph
+from .networks import FeatureNetwork
+from .options import Device
+from .session import Session
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """The objective at one picture.
+
+    Attributes
+    ----------
+    loss : float
+        The weighted sum of the terms.
+    terms : array, float32, [K]
+        Each term without its weight, in the order of `TermNames.names`.
+    gradient : array, float32, [3,H,W]
+        dL/d image.
+    """
+
+    loss: float
+    terms: Array
+    gradient: Array
+
+
+class Objective:
+    """One problem: targets and weights at one size.
+
+    Parameters
+    ----------
+    session : Session
+        Runs an `objective_graph`.
+    size : (int, int)
+        Height and width.
+    terms : TermNames
+        The terms, in the order of `weights`.
+    targets : mapping of str to array
+        The graph's inputs ``features_<layer>`` and ``gram_<layer>``.
+    weights : array [K]
+        Factor of each term.
+    cancel : threading.Event, optional
+        Once set, an evaluation ends with `lbfgs_style.session.Cancelled`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        size: tuple[int, int],
+        terms: TermNames,
+        targets: Mapping[str, Array],
+        weights: Array,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self.size = size
+        self.terms = terms
+        self._session = session
+        self._placed = session.place({**targets, "weights": weights})
+        self._cancel = cancel
+
+    def __call__(self, image: NDArray[np.floating]) -> Evaluation:
+        """Evaluate at a picture [3,H,W]."""
+        batch = np.ascontiguousarray(image[None], np.float32)
+        loss, terms, gradient = self._session.run(
+            ["loss", "terms", "d_image"], {IMAGE: batch}, placed=self._placed, cancel=self._cancel
+        )
+        return Evaluation(float(loss), terms, gradient[0])
+
+
+class Engine:
+    """Sessions of one network on one device.
+
+    Parameters
+    ----------
+    network : FeatureNetwork
+        Gives the features.
+    device, threads
+        As in `lbfgs_style.options.Options`.
+    keep : bool
+        Keep each session for the next picture of its size, at the price of its memory.
+
+    Attributes
+    ----------
+    provider : str or None
+        What the last session runs on; None before the first.
+    """
+
+    def __init__(self, network: FeatureNetwork, *, device: Device, threads: int, keep: bool) -> None:
+        self.network = network
+        self.provider: str | None = None
+        self._device: Device = device
+        self._threads = threads
+        self._sessions: dict[object, Session] | None = {} if keep else None
+        self._lock = threading.Lock()
+
+    def _session(self, key: object, build: Callable[[], onnx.ModelProto]) -> Session:
+        with self._lock:
+            session = None if self._sessions is None else self._sessions.get(key)
+            if session is None:
+                session = Session(build(), device=self._device, threads=self._threads)
+                if self._sessions is not None:
+                    self._sessions[key] = session
+            self.provider = session.provider
+            return session
+
+    def smallest_side(self, terms: TermNames) -> int:
+        """Return the shortest side that a picture must have for these terms."""
+        return smallest_side(self.network.model, terms.layers)
+
+    def statistics(
+        self, image: Array, terms: TermNames, *, what: str, cancel: threading.Event | None = None
+    ) -> dict[str, Array]:
+        """Measure the targets that a picture sets.
+
+        Parameters
+        ----------
+        image : array, float32, [3,H,W]
+            RGB in [0,1].
+        terms : TermNames
+            Its content layers give ``features_<layer>``, its style layers ``gram_<layer>``.
+        what : str
+            What error messages call the picture.
+        cancel : threading.Event, optional
+            As in `Session.run`.
+
+        Raises
+        ------
+        ImageError
+            If the picture is too small for a layer.
+        """
+        if not terms.layers:
+            return {}
+        size = (image.shape[1], image.shape[2])
+        least = self.smallest_side(terms)
+        if min(size) < least:
+            raise ImageError(
+                f"The {what} is too small for the layers {', '.join(terms.layers)}: expected both sides at "
+                f"least {least} pixels, got {size[1]}×{size[0]}; use a larger size or shallower layers."
+            )
+        model = self.network.model
+        session = self._session(("statistics", size, terms), lambda: statistics_graph(model, size, terms))
+        names = [f"features_{layer}" for layer in terms.content_layers]
+        names += [gram_name(layer) for layer in terms.style_layers]
+        values = session.run(names, {IMAGE: np.ascontiguousarray(image[None], np.float32)}, cancel=cancel)
+        return dict(zip(names, values, strict=True))
+
+    def objective(
+        self,
+        size: tuple[int, int],
+        terms: TermNames,
+        targets: Mapping[str, Array],
+        weights: Array,
+        cancel: threading.Event | None = None,
+    ) -> Objective:
+        """Make the problem of one scale; see `Objective`."""
+        model = self.network.model
+        session = self._session(("objective", size, terms), lambda: objective_graph(model, size, terms))
+        return Objective(session, size, terms, targets, weights, cancel)
+
+
+def blend_grams(statistics: Sequence[Mapping[str, Array]], shares: Sequence[float]) -> dict[str, Array]:
+    """Mix the Gram matrices of several styles, in proportion to `shares`.
+
+    Σ_k s_k ‖G − A_k‖² and ‖G − Σ_k s_k A_k‖² (with Σ s_k = 1) differ by a constant only, so one mean target
+    does what a loss for each style would.
+    """
+    factors = np.array(shares, np.float32) / np.float32(sum(shares))
+    return {
+        name: np.einsum("k,kij->ij", factors, np.stack([each[name] for each in statistics]))
+        for name in statistics[0]
+    }

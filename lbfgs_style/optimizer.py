@@ -1,0 +1,193 @@
+"""SciPy's L-BFGS-B on a picture: scaling, stopping, callbacks, best so far.
+
+Byrd, Lu, Nocedal and Zhu, "A Limited Memory Algorithm for Bound Constrained Optimization" (1995), in SciPy's
+implementation, without bounds: they cost more than they help, clipping at the end does as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import OptimizationError
+from .objective import Evaluation
+from .parametrization import Flat, Parametrization
+from .session import Cancelled
+
+STOP_REASONS = {
+    "iterations": "all iterations are done",
+    "converged": "the loss no longer falls",
+    "line search": "no step along the search direction lowers the loss any more",
+    "callback": "the callback asked to stop",
+    "cancelled": "the run was interrupted",
+    "non-finite": "the loss or its gradient became infinite or not a number",
+}
+
+# SciPy compares `ftol` with the loss's fall relative to max(loss, 1), `gtol` with the gradient itself: scaled
+# to this value at the start, a loss over a million pixels does not end at once.
+_START = 1e4
+_FTOL = 1e-9
+_GTOL = 1e-9
+
+# SciPy's status of a run that ended by itself.
+_BY_STATUS = {0: "converged", 1: "iterations", 2: "line search"}
+
+OnIterate = Callable[[int, int, Evaluation, NDArray[np.floating]], bool]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """How a minimisation ended.
+
+    Attributes
+    ----------
+    image : array [3,H,W]
+        The best picture, not clipped.
+    start, end : Evaluation
+        At the first picture and at the best.
+    iterations, evaluations : int
+        How many were made.
+    reason : str
+        A key of `STOP_REASONS`.
+    """
+
+    image: NDArray[np.floating]
+    start: Evaluation
+    end: Evaluation
+    iterations: int
+    evaluations: int
+    reason: str
+
+
+class _Stop(Exception):
+    """Leaves SciPy's loop from within a callback or an evaluation."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+def minimize(
+    objective: Callable[[NDArray[np.floating]], Evaluation],
+    parametrization: Parametrization,
+    image: NDArray[np.floating],
+    *,
+    iterations: int,
+    history: int,
+    on_iterate: OnIterate | None = None,
+) -> Outcome:
+    """Minimise an objective from a picture on, in one call of SciPy.
+
+    Parameters
+    ----------
+    objective : callable
+        Picture [3,H,W] → `Evaluation`.
+    parametrization : Parametrization
+        The variables.
+    image : array [3,H,W]
+        Where to start.
+    iterations : int
+        The most iterations.
+    history : int
+        Corrections that L-BFGS keeps.
+    on_iterate : callable, optional
+        Called after each iteration with (iteration, evaluations, evaluation, picture); True stops the run.
+
+    Returns
+    -------
+    Outcome
+        With the best picture so far, also when the run was stopped or cancelled.
+
+    Raises
+    ------
+    OptimizationError
+        If the loss or its gradient is not finite at the first picture.
+    """
+    run = _Run(objective, parametrization, on_iterate)
+    z = parametrization.encode(image)
+    try:
+        start = run.evaluate(z)
+    except _Stop as stop:
+        raise OptimizationError(
+            f"Cannot start: {STOP_REASONS[stop.reason]}; check the weights and the pictures."
+        ) from stop
+    run.best, run.best_z = start, z
+    try:
+        reason = run.minimize(z, iterations, history)
+    except _Stop as stop:
+        reason = stop.reason
+    except Cancelled:
+        reason = "cancelled"
+    best = parametrization.decode(run.best_z)
+    return Outcome(best, start, run.best, run.iterations, run.evaluations, reason)
+
+
+class _Run:
+    """State of one minimisation."""
+
+    def __init__(
+        self,
+        objective: Callable[..., Evaluation],
+        parametrization: Parametrization,
+        on_iterate: OnIterate | None,
+    ) -> None:
+        self.objective, self.parametrization, self.on_iterate = objective, parametrization, on_iterate
+        self.iterations = self.evaluations = 0
+        self.best: Evaluation
+        self.best_z: Flat
+        self._latest: Evaluation
+        self._scale = 1.0
+        self._first: tuple[float, Flat] | None = None
+
+    def evaluate(self, z: Flat) -> Evaluation:
+        evaluation = self.objective(self.parametrization.decode(z))
+        self.evaluations += 1
+        if not math.isfinite(evaluation.loss) or not np.isfinite(evaluation.gradient).all():
+            raise _Stop("non-finite")
+        self._latest = evaluation
+        return evaluation
+
+    def minimize(self, z: Flat, iterations: int, history: int) -> str:
+        from scipy.optimize import minimize as scipy_minimize
+
+        self._scale = _START / max(self.best.loss, 1e-30)
+        self._first = self._scaled(self.best)
+        result = scipy_minimize(
+            self._loss_and_gradient,
+            z,
+            jac=True,
+            method="L-BFGS-B",
+            callback=self._after_iteration,
+            options={
+                "maxiter": iterations,
+                "maxfun": 20 * iterations + 20,
+                "maxcor": history,
+                "ftol": _FTOL,
+                "gtol": _GTOL,
+            },
+        )
+        return _BY_STATUS[int(result.status)]
+
+    def _loss_and_gradient(self, z: Flat) -> tuple[float, Flat]:
+        if self._first is not None:  # SciPy begins where `evaluate` has been
+            first, self._first = self._first, None
+            return first
+        return self._scaled(self.evaluate(z))
+
+    def _scaled(self, evaluation: Evaluation) -> tuple[float, Flat]:
+        gradient = self.parametrization.pull_back(evaluation.gradient)
+        gradient *= self._scale
+        return evaluation.loss * self._scale, gradient
+
+    def _after_iteration(self, intermediate_result: Any) -> None:
+        self.iterations += 1
+        # The line search ends with an evaluation at the point it accepts; `x` is SciPy's live buffer.
+        self.best, self.best_z = self._latest, intermediate_result.x.copy()
+        if self.on_iterate is not None:
+            picture = self.parametrization.decode(self.best_z)
+            if self.on_iterate(self.iterations, self.evaluations, self.best, picture):
+                raise _Stop("callback")

@@ -1,0 +1,136 @@
+"""What a user may choose, checked when it is chosen.
+
+The command takes its defaults and its help from here, so that they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from .errors import OptionError, did_you_mean
+
+Device = Literal["auto", "cpu", "cuda"]
+Init = Literal["content", "noise"]
+Variables = Literal["spectral", "pixels"]
+
+MIN_SIZE = 16
+MAX_SIZE = 16384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Settings of a transfer.
+
+    Attributes
+    ----------
+    size : int or "full"
+        Longer side of the result in pixels; ``"full"`` keeps the size of the content picture.
+    scales : "auto" or tuple of int
+        Longer sides of the pictures that are optimised, coarse to fine; the last one is replaced by the
+        result's. ``"auto"`` doubles from about 128 px.
+    iterations : int, tuple of int, or None
+        Iterations at every scale, or one number for each scale; None lets each scale have what it needs,
+        many where they are cheap and few at the end.
+    content_weight, style_weight, tv_weight : float
+        α, β and γ of L = α Σ v_l content_l + β Σ w_l style_l + γ tv; v_l and w_l are equal and sum to 1.
+    content_layers, style_layers : tuple of str, or None
+        Layers of the network; None takes the network's own choice.
+    init : {"content", "noise"}
+        The picture to start from.
+    seed : int
+        Seed of the noise.
+    variables : {"spectral", "pixels"}
+        What the optimiser moves, see `lbfgs_style.parametrization`.
+    history : int
+        Corrections that L-BFGS keeps; each takes 16 bytes for each number of the picture.
+    device : {"auto", "cpu", "cuda"}
+        Where the graph runs.
+    threads : int
+        Threads of the CPU; 0 takes one for each core.
+
+    Raises
+    ------
+    OptionError
+        If a value is outside what is allowed.
+    """
+
+    size: int | Literal["full"] = 512
+    scales: tuple[int, ...] | Literal["auto"] = "auto"
+    iterations: int | tuple[int, ...] | None = None
+    content_weight: float = 0.05
+    style_weight: float = 3.0
+    tv_weight: float = 1e-3
+    content_layers: tuple[str, ...] | None = None
+    style_layers: tuple[str, ...] | None = None
+    init: Init = "content"
+    seed: int = 0
+    variables: Variables = "spectral"
+    history: int = 20
+    device: Device = "auto"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size != "full":
+            _check_whole("size", self.size, MIN_SIZE, MAX_SIZE, " or 'full'")
+        if self.scales != "auto":
+            _check_scales(self.scales)
+        for count in _as_tuple(self.iterations):
+            _check_whole("iterations", count, 1, 1_000_000)
+        for name in ("content_weight", "style_weight", "tv_weight"):
+            _check_weight(name, getattr(self, name))
+        if self.content_weight == 0 and self.style_weight == 0:
+            raise OptionError(
+                "content_weight and style_weight are both 0, so there is nothing to do: "
+                "give one of them a weight."
+            )
+        for name in ("content_layers", "style_layers"):
+            _check_layers(name, getattr(self, name))
+        _check_choice("init", self.init, get_args(Init))
+        _check_choice("variables", self.variables, get_args(Variables))
+        _check_choice("device", self.device, get_args(Device))
+        _check_whole("seed", self.seed, 0, 2**63 - 1)
+        _check_whole("history", self.history, 1, 1000)
+        _check_whole("threads", self.threads, 0, 4096)
+
+
+def _as_tuple(value: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _check_whole(name: str, value: object, least: int, most: int, otherwise: str = "") -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise OptionError(f"{name} must be a whole number from {least} to {most}{otherwise}, got {value!r}.")
+
+
+def _check_weight(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+        raise OptionError(f"{name} must be a finite number, 0 or larger, got {value!r}.")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise OptionError(
+            f"{name} must be one of {', '.join(choices)}, got {value!r}.{did_you_mean(str(value), choices)}"
+        )
+
+
+def _check_scales(scales: object) -> None:
+    if not isinstance(scales, tuple) or not scales:
+        raise OptionError(f"scales must be 'auto' or longer sides in pixels such as 256,512, got {scales!r}.")
+    for side in scales:
+        _check_whole("each scale", side, MIN_SIZE, MAX_SIZE)
+    if list(scales) != sorted(set(scales)):
+        raise OptionError(f"scales must grow from first to last, got {','.join(map(str, scales))}.")
+
+
+def _check_layers(name: str, layers: object) -> None:
+    if layers is None:
+        return
+    if not isinstance(layers, tuple) or not layers or not all(isinstance(item, str) for item in layers):
+        raise OptionError(f"{name} must be names of layers such as relu1_1,relu3_1, got {layers!r}.")
+    if len(set(layers)) < len(layers):
+        raise OptionError(f"{name} names a layer twice: {','.join(layers)}.")

@@ -1,0 +1,86 @@
+"""Progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from .records import Iterate
+
+Show = Callable[[Iterate], None]
+
+
+@contextmanager
+def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
+    """Give a callback for `StyleTransfer.run` that shows scale, iteration, loss and time left."""
+    if quiet:
+        yield lambda iterate: None
+    elif sys.stderr.isatty():
+        with _bar(verbose) as show:
+            yield show
+    else:
+        yield _lines(verbose)
+
+
+def work_done(iterate: Iterate) -> float:
+    """Return the share of the run's work that is done, 0 to 1.
+
+    An iteration costs in proportion to its pixels; unfinished scales count with all their iterations.
+    """
+    costs = [count * height * width for (height, width), count in iterate.plan]
+    pixels = iterate.size[0] * iterate.size[1]
+    done = sum(costs[: iterate.scale - 1]) + iterate.iteration * pixels
+    return done / sum(costs)
+
+
+def seconds_left(iterate: Iterate) -> float:
+    """Estimate the time left from the time so far, in seconds."""
+    done = work_done(iterate)
+    return iterate.seconds * (1 - done) / done
+
+
+def _describe(iterate: Iterate, verbose: bool) -> str:
+    height, width = iterate.size
+    text = (
+        f"scale {iterate.scale}/{iterate.scales} {width}×{height}  "
+        f"iteration {iterate.iteration}/{iterate.iterations}  loss {iterate.loss:.5g}"
+    )
+    if verbose:
+        text += "  " + "  ".join(f"{name} {value:.4g}" for name, value in iterate.terms.items())
+    return text
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _lines(verbose: bool) -> Show:
+    def show(iterate: Iterate) -> None:
+        step = max(1, iterate.iterations // 5)
+        if verbose or iterate.iteration % step == 0 or iterate.iteration == 1:
+            line = f"{_describe(iterate, verbose)}  {_clock(seconds_left(iterate))} left"
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 (printing is this module's purpose)
+
+    return show
+
+
+@contextmanager
+def _bar(verbose: bool) -> Generator[Show]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("measuring the pictures", total=1.0)
+
+        def show(iterate: Iterate) -> None:
+            text = f"{_describe(iterate, verbose)}  {_clock(seconds_left(iterate))} left"
+            bar.update(task, completed=work_done(iterate), description=text)
+
+        yield show

@@ -1,0 +1,272 @@
+"""Coarse to fine: the plan of the scales, a pure function, and the loop that carries it out.
+
+Large structures form at small sizes, where an evaluation is cheap and the network sees much of the picture
+at once; the largest scale only adds detail (Gatys et al., "Controlling Perceptual Factors in Neural Style
+Transfer", CVPR 2017, sec. 6).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import OptionError
+from .graphs import TermNames
+from .images import FloatImage, Picture, fit, resize
+from .objective import Engine, Evaluation, blend_grams
+from .optimizer import Outcome, minimize
+from .options import Options
+from .parametrization import Image, Parametrization, Pixels, Spectral
+from .records import Iterate, ScaleResult, to_hwc
+from .session import Cancelled
+
+OnIterate = Callable[[Iterate], bool | None]
+
+COARSEST = 128
+"""Longer side, in pixels, below which ``auto`` adds no scale."""
+
+AUTO_ITERATIONS = (60, 100, 150, 200)
+"""Iterations of the largest scale, of the one before, and so on; the last number holds for all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One step of the plan.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the picture.
+    iterations : int
+        The most iterations.
+    """
+
+    size: tuple[int, int]
+    iterations: int
+
+    @property
+    def longest(self) -> int:
+        """Longer side in pixels."""
+        return max(self.size)
+
+
+def plan(
+    size: tuple[int, int],
+    scales: Sequence[int] | Literal["auto"],
+    iterations: int | Sequence[int] | None,
+    smallest_side: int,
+) -> tuple[Scale, ...]:
+    """Plan the scales of a picture.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the result.
+    scales : sequence of int or "auto"
+        Longer sides, coarse to fine; those not below the result's are left out, the result's is added.
+        ``"auto"`` halves the result's while the longer side stays at least about `COARSEST`.
+    iterations : int, sequence of int or None
+        For every scale, for each one, or as in `AUTO_ITERATIONS`.
+    smallest_side : int
+        Shortest side that the network can work on; coarser scales are left out.
+
+    Returns
+    -------
+    tuple of Scale
+        Coarse to fine; the last one has `size`.
+
+    Raises
+    ------
+    OptionError
+        If `iterations` are not as many as the scales.
+    """
+    longest = max(size)
+    if scales == "auto":
+        wanted: list[int] = []
+        side = longest / 2
+        while side >= COARSEST * 0.7:
+            wanted.insert(0, round(side))
+            side /= 2
+    else:
+        wanted = [side for side in scales if side < longest]
+    sizes = [fit(size, side) for side in wanted]
+    sizes = [*(s for s in sizes if min(s) >= smallest_side), size]
+    return tuple(Scale(s, n) for s, n in zip(sizes, _counts(iterations, len(sizes)), strict=True))
+
+
+def _counts(iterations: int | Sequence[int] | None, scales: int) -> list[int]:
+    if iterations is None:
+        return [AUTO_ITERATIONS[min(i, len(AUTO_ITERATIONS) - 1)] for i in reversed(range(scales))]
+    if isinstance(iterations, int):
+        return [iterations] * scales
+    if len(iterations) != scales:
+        raise OptionError(
+            f"iterations must be one number or one for each of the {scales} scales, "
+            f"got {len(iterations)} numbers."
+        )
+    return list(iterations)
+
+
+@dataclass(slots=True, eq=False)
+class CoarseToFine:
+    """One run: the loop over the scales of one content picture and its styles.
+
+    Attributes
+    ----------
+    engine : Engine
+        Evaluates the network.
+    options : Options
+        The settings.
+    terms : TermNames
+        The terms of the loss.
+    content : Picture
+        The photo.
+    styles : sequence of (array, float)
+        H×W×3 float32 RGB in [0,1], and the share of each.
+    on_iterate : callable or None
+        Gets an `Iterate` after each iteration; stops the run by returning True.
+    cancel : threading.Event or None
+        Stops the run once it is set.
+    """
+
+    engine: Engine
+    options: Options
+    terms: TermNames
+    content: Picture
+    styles: Sequence[tuple[FloatImage, float]]
+    on_iterate: OnIterate | None
+    cancel: threading.Event | None
+    started: float = field(default_factory=time.monotonic)
+    history: list[float] = field(default_factory=list[float])
+    stop_reason: str = ""
+
+    def run(self, init: FloatImage | None) -> tuple[FloatImage, list[ScaleResult]]:
+        """Optimise at each scale; return the picture H×W×3, float32 in [0,1], and how each scale went.
+
+        When the run is cancelled, the picture is the best so far, or the initial one.
+        """
+        own = (self.content.rgb.shape[0], self.content.rgb.shape[1])
+        size = own if self.options.size == "full" else fit(own, self.options.size)
+        least = self.engine.smallest_side(self.terms)
+        scales = plan(size, self.options.scales, self.options.iterations, least)
+        picture = self._initial(init, scales[0].size)
+        results: list[ScaleResult] = []
+        for index, scale in enumerate(scales):
+            began = time.monotonic()
+            try:
+                outcome = self._optimize(index, scales, _resized(picture, scale.size))
+            except Cancelled:  # while the targets were measured
+                self.stop_reason = "cancelled"
+                break
+            self.stop_reason = outcome.reason
+            picture = outcome.image
+            results.append(self._summary(scale, outcome, time.monotonic() - began))
+            if outcome.reason in ("callback", "cancelled"):
+                break
+        return resize(to_hwc(picture), size), results
+
+    def _initial(self, init: FloatImage | None, size: tuple[int, int]) -> Image:
+        if init is not None:
+            return _to_chw(resize(init, size))
+        if self.options.init == "noise":
+            noise = np.random.default_rng(self.options.seed).normal(0.5, 0.1, (3, *size))
+            return np.clip(noise, 0, 1)
+        return _to_chw(resize(self.content.rgb, size))
+
+    def _optimize(self, index: int, scales: Sequence[Scale], picture: NDArray[np.floating]) -> Outcome:
+        scale = scales[index]
+        objective = self.engine.objective(
+            scale.size, self.terms, self._targets(scale), self._weights(), self.cancel
+        )
+        variables: Parametrization = (
+            Spectral(scale.size) if self.options.variables == "spectral" else Pixels(scale.size)
+        )
+
+        def on_iterate(
+            iteration: int, evaluations: int, e: Evaluation, current: NDArray[np.floating]
+        ) -> bool:
+            self.history.append(e.loss)
+            if self.on_iterate is None:
+                return False
+            iterate = Iterate(
+                scale=index + 1,
+                scales=len(scales),
+                size=scale.size,
+                iteration=iteration,
+                iterations=scale.iterations,
+                plan=tuple((s.size, s.iterations) for s in scales),
+                evaluations=evaluations,
+                loss=e.loss,
+                terms=self._named(e),
+                seconds=time.monotonic() - self.started,
+                _picture=current,
+            )
+            return bool(self.on_iterate(iterate))
+
+        return minimize(
+            objective,
+            variables,
+            picture,
+            iterations=scale.iterations,
+            history=self.options.history,
+            on_iterate=on_iterate,
+        )
+
+    def _targets(self, scale: Scale) -> dict[str, NDArray[np.float32]]:
+        content_terms = TermNames(self.terms.content_layers, ())
+        style_terms = TermNames((), self.terms.style_layers)
+        content = _to_chw(resize(self.content.rgb, scale.size))
+        targets = self.engine.statistics(content, content_terms, what="content picture", cancel=self.cancel)
+        measured = [
+            self.engine.statistics(
+                _to_chw(resize(rgb, _style_size(rgb, scale))),
+                style_terms,
+                what="style picture",
+                cancel=self.cancel,
+            )
+            for rgb, _ in self.styles
+        ]
+        return targets | blend_grams(measured, [weight for _, weight in self.styles])
+
+    def _weights(self) -> NDArray[np.float32]:
+        o, content, style = self.options, self.terms.content_layers, self.terms.style_layers
+        each = [o.content_weight / len(content)] * len(content) + [o.style_weight / len(style)] * len(style)
+        return np.array([*each, o.tv_weight], np.float32)
+
+    def _named(self, evaluation: Evaluation) -> dict[str, float]:
+        return dict(zip(self.terms.names, map(float, evaluation.terms), strict=True))
+
+    def _summary(self, scale: Scale, outcome: Outcome, seconds: float) -> ScaleResult:
+        return ScaleResult(
+            size=scale.size,
+            iterations=outcome.iterations,
+            evaluations=outcome.evaluations,
+            seconds=seconds,
+            loss_start=outcome.start.loss,
+            loss_end=outcome.end.loss,
+            terms_start=self._named(outcome.start),
+            terms_end=self._named(outcome.end),
+            stop_reason=outcome.reason,
+        )
+
+
+def _style_size(rgb: FloatImage, scale: Scale) -> tuple[int, int]:
+    """Size of a style picture at a scale: as long as the result, never above its own."""
+    own = (rgb.shape[0], rgb.shape[1])
+    return fit(own, min(scale.longest, max(own)))
+
+
+def _to_chw(rgb: FloatImage) -> NDArray[np.float32]:
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
+def _resized(picture: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:
+    if picture.shape[1:] == size:
+        return picture
+    return _to_chw(resize(to_hwc(picture), size))

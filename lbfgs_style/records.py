@@ -1,0 +1,159 @@
+"""What goes into a run and what comes out: styles, callbacks' records, results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import OptionError
+from .images import FloatImage, Picture
+from .optimizer import STOP_REASONS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Style:
+    """A style picture and its share.
+
+    Attributes
+    ----------
+    image : array
+        H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]; alpha is ignored.
+    weight : float
+        Its share among several styles; larger than 0.
+    """
+
+    image: NDArray[Any]
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.weight) or self.weight <= 0:
+            raise OptionError(f"A style's weight must be a finite number larger than 0, got {self.weight!r}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Iterate:
+    """What a callback gets after each iteration.
+
+    Attributes
+    ----------
+    scale, scales : int
+        The scale in work, from 1, and how many there are.
+    size : (int, int)
+        Height and width at this scale.
+    iteration, iterations : int
+        The iteration at this scale, from 1, and how many there will be at the most.
+    plan : tuple of ((int, int), int)
+        Size and iterations of every scale.
+    evaluations : int
+        Evaluations of loss and gradient at this scale.
+    loss : float
+        The weighted sum of the terms.
+    terms : mapping of str to float
+        Each term without its weight.
+    seconds : float
+        Since the start of the run.
+    """
+
+    scale: int
+    scales: int
+    size: tuple[int, int]
+    iteration: int
+    iterations: int
+    plan: tuple[tuple[tuple[int, int], int], ...]
+    evaluations: int
+    loss: float
+    terms: Mapping[str, float]
+    seconds: float
+    _picture: NDArray[np.floating] = field(repr=False)
+
+    def image(self) -> FloatImage:
+        """Return the picture at this point: H×W×3 float32, RGB, clipped to [0,1]."""
+        return to_hwc(self._picture)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleResult:
+    """How one scale went.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width.
+    iterations, evaluations : int
+        How many were made.
+    seconds : float
+        Wall time, targets and building included.
+    loss_start, loss_end : float
+        The loss at the first and the best picture.
+    terms_start, terms_end : mapping of str to float
+        Each term there, without its weight.
+    stop_reason : str
+        Why it ended, a key of `lbfgs_style.optimizer.STOP_REASONS`.
+    """
+
+    size: tuple[int, int]
+    iterations: int
+    evaluations: int
+    seconds: float
+    loss_start: float
+    loss_end: float
+    terms_start: Mapping[str, float]
+    terms_end: Mapping[str, float]
+    stop_reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A finished transfer.
+
+    Attributes
+    ----------
+    image : array
+        The picture, of the content's kind: dtype, grey or RGB, alpha.
+    picture : Picture
+        The same before rounding, as `lbfgs_style.images.write` takes it.
+    history : tuple of float
+        The loss after each iteration, over all scales.
+    scales : tuple of ScaleResult
+        Coarse to fine.
+    evaluations : int
+        Evaluations of loss and gradient, over all scales.
+    stop_reason : str
+        Why the last scale ended.
+    seconds : float
+        Wall time.
+    settings : mapping
+        Options, network, provider and versions.
+    """
+
+    image: NDArray[Any] = field(repr=False)
+    picture: Picture = field(repr=False)
+    history: tuple[float, ...] = field(repr=False)
+    scales: tuple[ScaleResult, ...]
+    evaluations: int
+    stop_reason: str
+    seconds: float
+    settings: Mapping[str, Any] = field(repr=False)
+
+    def report(self) -> dict[str, Any]:
+        """Return everything but the picture, ready for JSON."""
+        return {
+            **self.settings,
+            "seconds": round(self.seconds, 3),
+            "evaluations": self.evaluations,
+            "stop_reason": self.stop_reason,
+            "stop_explanation": STOP_REASONS[self.stop_reason],
+            "scales": [
+                asdict(s) | {"size": list(s.size), "seconds": round(s.seconds, 3)} for s in self.scales
+            ],
+            "history": list(self.history),
+        }
+
+
+def to_hwc(picture: NDArray[np.floating]) -> FloatImage:
+    """Turn a picture [3,H,W] of the optimiser into H×W×3 float32, clipped to [0,1]."""
+    return np.ascontiguousarray(np.clip(picture, 0, 1).transpose(1, 2, 0), np.float32)

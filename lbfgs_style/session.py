@@ -1,0 +1,208 @@
+"""Running a graph: the only module that knows onnxruntime; devices, threads, memory, cancelling.
+
+A run happens in a worker thread, since onnxruntime lets no signal in until it is done: a Ctrl-C, or an event
+that another thread sets, terminates it within tens of milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import SessionError
+from .options import Device
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[np.float32]
+
+_CUDA_OPTIONS = {
+    # TensorFloat-32 keeps 10 bits of the mantissa: too few for the differences that L-BFGS lives on.
+    "use_tf32": "0",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
+
+
+class Cancelled(Exception):
+    """The run was cancelled by its event; no result."""
+
+
+class Session:
+    """A graph made ready to run.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The graph.
+    device : {"auto", "cpu", "cuda"}
+        ``auto`` takes CUDA where it works, else the CPU.
+    threads : int
+        Threads of an operator; 0 leaves the choice to onnxruntime (one for each physical core).
+
+    Attributes
+    ----------
+    provider : str
+        What really runs, as in ``CPUExecutionProvider``.
+
+    Raises
+    ------
+    SessionError
+        CUDA was asked for and does not work here, or onnxruntime refuses the graph.
+    """
+
+    def __init__(self, model: onnx.ModelProto, *, device: Device = "auto", threads: int = 0) -> None:
+        self._session = _open(model.SerializeToString(), device, threads)
+        self.provider: str = self._session.get_providers()[0]
+        self._where = "cuda" if self.provider == "CUDAExecutionProvider" else "cpu"
+
+    def place(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, onnxruntime.OrtValue]:
+        """Copy inputs that stay the same over many runs to the device, for `run`."""
+        import onnxruntime
+
+        return {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(
+                np.ascontiguousarray(array, np.float32), self._where
+            )
+            for name, array in inputs.items()
+        }
+
+    def run(
+        self,
+        outputs: Sequence[str],
+        inputs: Mapping[str, Array],
+        *,
+        placed: Mapping[str, onnxruntime.OrtValue] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> list[Array]:
+        """Run the graph.
+
+        Parameters
+        ----------
+        outputs : sequence of str
+            Names of the outputs wanted.
+        inputs : mapping of str to array
+            float32, C-contiguous.
+        placed : mapping, optional
+            More inputs, made by `place`.
+        cancel : threading.Event, optional
+            Once set, the run ends with `Cancelled`.
+
+        Returns
+        -------
+        list of array
+            The outputs, on the CPU.
+
+        Raises
+        ------
+        SessionError
+            If onnxruntime fails, for instance for want of memory.
+        Cancelled
+            If `cancel` was set.
+        """
+        import onnxruntime
+
+        binding = self._session.io_binding()
+        for name, value in (placed or {}).items():
+            binding.bind_ortvalue_input(name, value)
+        for name, array in inputs.items():
+            binding.bind_cpu_input(name, array)
+        for name in outputs:
+            binding.bind_output(name, "cpu")
+        options = onnxruntime.RunOptions()
+        _run_interruptibly(lambda: self._session.run_with_iobinding(binding, options), options, cancel)
+        return binding.copy_outputs_to_cpu()
+
+
+def _run_interruptibly(work: Callable[[], object], options: Any, cancel: threading.Event | None) -> None:
+    failures: list[Exception] = []
+
+    def target() -> None:
+        try:
+            work()
+        except Exception as error:  # handed to the caller's thread below
+            failures.append(error)
+
+    worker = threading.Thread(target=target, name="onnxruntime", daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(0.05)
+            if cancel is not None and cancel.is_set():
+                options.terminate = True
+    except BaseException:  # KeyboardInterrupt: leave no run behind that still writes into our arrays
+        options.terminate = True
+        worker.join()
+        raise
+    if cancel is not None and cancel.is_set():
+        raise Cancelled
+    if failures:
+        raise SessionError(f"onnxruntime failed to run the graph: {_one_line(failures[0])}") from failures[0]
+
+
+def _open(graph: bytes, device: Device, threads: int) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Planning memory by pattern doubles the memory of activations from the second run on, for no speed.
+    options.enable_mem_pattern = False
+    if device != "cpu":
+        session = _open_cuda(graph, options, required=device == "cuda")
+        if session is not None:
+            return session
+    return _create(graph, options, ["CPUExecutionProvider"])
+
+
+def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.InferenceSession | None:
+    """Open a session on CUDA; where that fails, return None or raise.
+
+    onnxruntime lists CUDA even where its libraries are missing, and then runs on the CPU in silence: what
+    the session says after it was made is what counts.
+    """
+    import onnxruntime
+
+    reason = "this onnxruntime is built without CUDA"
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        if hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()
+        try:
+            session = _create(
+                graph, options, [("CUDAExecutionProvider", _CUDA_OPTIONS), "CPUExecutionProvider"]
+            )
+        except SessionError as error:
+            reason = str(error)
+        else:
+            if session.get_providers()[0] == "CUDAExecutionProvider":
+                return session
+            reason = "the CUDA or cuDNN libraries could not be loaded"
+    if required:
+        raise SessionError(
+            f"Device 'cuda' is not available: {reason}; install lbfgs-style[gpu] in place of onnxruntime, "
+            "or use device 'cpu'."
+        )
+    log.debug("running on the CPU: %s", reason)
+    return None
+
+
+def _create(graph: bytes, options: Any, providers: list[Any]) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions share no narrower type
+        raise SessionError(f"onnxruntime refuses the graph: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

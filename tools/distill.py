@@ -1,0 +1,112 @@
+"""Train the bundled network `compact` to see style as a teacher does, and measure how well it does.
+
+    python tools/distill.py train --images photos --images paintings --teacher t.npz --checkpoint c.pt
+    python tools/distill.py export --checkpoint c.pt --output models/compact.onnx
+    python tools/distill.py evaluate --photos a.jpg,b.jpg --paintings c.jpg --teacher t.npz
+
+`train` fits features over crops of photos, paintings and pictures in the making; it goes on from the checkpoint
+if there is one. A teacher is an .npz file (see `distill_model.BranchTeacher`) or ``vgg19`` for torchvision's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+
+def weighted_folder(text: str) -> tuple[Path, float]:
+    """Parse ``FOLDER`` or ``FOLDER:WEIGHT``."""
+    folder, _, weight = text.rpartition(":")
+    return (Path(folder), float(weight)) if folder else (Path(text), 1.0)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train, or go on from the checkpoint."""
+    from distill_train import Settings, train
+
+    settings = Settings(
+        images=tuple(arguments.images),
+        teacher=arguments.teacher,
+        checkpoint=arguments.checkpoint,
+        minutes=arguments.minutes,
+        batch=arguments.batch,
+        live=arguments.live,
+        crop=arguments.crop,
+        matrix_rate=arguments.rate,
+        seed=arguments.seed,
+        threads=arguments.threads,
+    )
+    train(settings)
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write the network of a checkpoint as a feature network."""
+    from distill_export import export
+
+    export(arguments.checkpoint, arguments.output)
+    print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB")
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Print the table of the model card and, if asked, write its contact sheet."""
+    from distill_evaluate import evaluate
+
+    evaluate(
+        arguments.photos,
+        arguments.paintings,
+        teacher=arguments.teacher,
+        network=arguments.network,
+        size=arguments.size,
+        iterations=arguments.iterations,
+        sheet=arguments.sheet,
+    )
+
+
+def paths(text: str) -> list[Path]:
+    """Parse a list of paths with commas between them."""
+    return [Path(part) for part in text.split(",")]
+
+
+def main() -> None:
+    """Parse the command line and run one step."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    steps = parser.add_subparsers(required=True)
+    step = steps.add_parser("train", help=train.__doc__)
+    step.add_argument(
+        "--images", type=weighted_folder, action="append", required=True, metavar="FOLDER[:WEIGHT]"
+    )
+    step.add_argument("--teacher", required=True, help="an .npz file, or vgg19")
+    step.add_argument("--checkpoint", type=Path, required=True)
+    step.add_argument(
+        "--minutes", type=float, default=120, help="training time in all, resumed runs included"
+    )
+    step.add_argument("--batch", type=int, default=8)
+    step.add_argument("--live", type=int, default=4, help="of the batch, pictures in the making")
+    step.add_argument("--crop", type=int, default=96)
+    step.add_argument("--rate", type=float, default=0.005, help="learning rate of the kernels")
+    step.add_argument("--seed", type=int, default=0)
+    step.add_argument("--threads", type=int, default=0)
+    step.set_defaults(run=train)
+    step = steps.add_parser("export", help=export.__doc__)
+    step.add_argument("--checkpoint", type=Path, required=True)
+    step.add_argument("--output", type=Path, default=Path("models/compact.onnx"))
+    step.set_defaults(run=export)
+    step = steps.add_parser("evaluate", help=evaluate.__doc__)
+    step.add_argument("--photos", type=paths, required=True, metavar="A,B,…")
+    step.add_argument("--paintings", type=paths, required=True, metavar="A,B,…")
+    step.add_argument("--teacher", type=Path, required=True, help="an .npz file")
+    step.add_argument("--network", default="compact")
+    step.add_argument("--size", type=int, default=256)
+    step.add_argument("--iterations", type=int, default=150)
+    step.add_argument("--sheet", type=Path, help="contact sheet to write (.jpg)")
+    step.set_defaults(run=evaluate)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
