@@ -7,7 +7,8 @@ coordinates of the teacher's features. Principal coordinates keep the Gram loss:
 holds the energy of F, the Gram matrix of UᵀF has the same Frobenius distances as that of F.
 
 A teacher is an `nn.Module` that maps RGB images [N,3,H,W] in [0,1] to a list of five feature maps, one for
-each of relu1_1 … relu5_1.
+each of relu1_1 … relu5_1, and a list of hints: the features of its trunk where they are as wide as the
+student's, else none (Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015).
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ class Student(nn.Module):
         self.preprocess = normalization()
         self.blocks = nn.ModuleList()
         self.heads = nn.ModuleList()
+        self.hints = nn.ModuleList()  # for training only: the trunk's features → the teacher's trunk
         before = 3
         for count, width, hidden, coordinates in zip(LAYOUT, WIDTHS, HIDDEN, COORDINATES, strict=True):
             inputs = [before] + [width] * (count - 1)
             self.blocks.append(nn.ModuleList(nn.Conv2d(i, width, 3, padding=1) for i in inputs))
+            self.hints.extend(nn.Conv2d(width, width, 1) for _ in inputs)
             self.heads.append(nn.ModuleList([nn.Conv2d(width, hidden, 1), nn.Conv2d(hidden, coordinates, 1)]))
             before = width
         for module in self.modules():
@@ -59,17 +62,18 @@ class Student(nn.Module):
         for head in self.heads:
             nn.init.zeros_(head[1].weight)  # the first predictions are 0, an error of 1 in every layer
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Map RGB images [N,3,H,W] in [0,1] to the five heads' coordinates."""
-        x, outputs = self.preprocess(image), []
+    def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Map RGB images [N,3,H,W] in [0,1] to the five heads' coordinates and the thirteen trunk features."""
+        x, outputs, trunk = self.preprocess(image), [], []
         for index, (block, head) in enumerate(zip(self.blocks, self.heads, strict=True)):
             if index:
                 x = nn.functional.avg_pool2d(x, 2)
             for position, convolution in enumerate(block):
                 x = torch.relu(convolution(x))
+                trunk.append(x)
                 if position == 0:
                     outputs.append(head[1](torch.relu(head[0](x))))
-        return outputs
+        return outputs, trunk
 
 
 class BranchTeacher(nn.Module):
@@ -90,18 +94,19 @@ class BranchTeacher(nn.Module):
             layer.bias.copy_(bias)
             self.convolutions[name] = layer
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Map RGB images [N,3,H,W] in [0,1] to the features of the five branches."""
-        x, outputs = self.convolutions["conv0"](image), []
+    def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Map RGB images [N,3,H,W] in [0,1] to the features of the five branches, and of the trunk."""
+        x, outputs, trunk = self.convolutions["conv0"](image), [], []
         for block, count in enumerate(LAYOUT, start=1):
             if block > 1:
                 x = nn.functional.max_pool2d(x, 2)
             for index in range(1, count + 1):
                 padded = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
                 x = torch.relu(self.convolutions[f"conv{block}{index}"](padded))
+                trunk.append(x)
                 if index == 1:
                     outputs.append(torch.relu(self.convolutions[f"conv{block}1_aux"](x)))
-        return outputs
+        return outputs, trunk
 
 
 class TorchvisionTeacher(nn.Module):
@@ -114,8 +119,8 @@ class TorchvisionTeacher(nn.Module):
         self.preprocess = normalization()
         self.layers = load_vgg("vgg19", "imagenet").features[:30].requires_grad_(False)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Map RGB images [N,3,H,W] in [0,1] to relu1_1 … relu5_1."""
+    def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Map RGB images [N,3,H,W] in [0,1] to relu1_1 … relu5_1; no hints, its trunk is four times as wide."""
         x, outputs, fresh = self.preprocess(image), [], True
         for layer in self.layers:
             x = layer(x)
@@ -124,7 +129,7 @@ class TorchvisionTeacher(nn.Module):
             elif isinstance(layer, nn.ReLU) and fresh:
                 outputs.append(x.clone())  # torchvision's ReLUs work in place
                 fresh = False
-        return outputs
+        return outputs, []
 
 
 def load_teacher(name: str) -> nn.Module:

@@ -34,7 +34,8 @@ class Settings:
     crop: int = 96
     matrix_rate: float = 0.005
     vector_rate: float = 1e-3
-    gram_weight: float = 0.5
+    gram_weight: float = 1.0
+    hint_weight: float = 1.0
     seed: int = 0
     threads: int = 0
 
@@ -157,6 +158,18 @@ def losses(
     return torch.stack(features), torch.stack(grams)
 
 
+def hint_loss(student: Student, trunk: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
+    """Return the relative squared error of the teacher's trunk, predicted from the student's by 1×1 convolutions.
+
+    Mean over layers and channels of E(ŷ − y)² / E y²; 0 where the teacher gives no hints.
+    """
+    errors = [torch.zeros(())]
+    for convolution, features, goal in zip(student.hints, trunk, goals, strict=False):
+        error = (convolution(features) - goal).square().mean((0, 2, 3))
+        errors.append((error / (goal.square().mean((0, 2, 3)) + 1e-3)).mean() / len(goals))
+    return torch.stack(errors).sum()
+
+
 class LivePictures:
     """Pictures on their way from a photo to a painting's style, as the student sees it.
 
@@ -185,8 +198,8 @@ class LivePictures:
         """Move the pictures of these indices by one step of Adam."""
         images = self.images[indices].requires_grad_(True)
         with torch.no_grad():
-            goals = [gram(f) for f in student(self.paintings[indices])]
-        found = [gram(f) for f in student(images)]
+            goals = [gram(f) for f in student(self.paintings[indices])[0]]
+        found = [gram(f) for f in student(images)[0]]
         ratios = [
             (a - b).square().sum((1, 2)) / (b.square().sum((1, 2)) + 1e-4)
             for a, b in zip(found, goals, strict=True)
@@ -214,7 +227,7 @@ def measure_projection(teacher: nn.Module, crops: Crops, batches: int = 40) -> P
     sums: list[Tensor] | None = None
     with torch.no_grad():
         for _ in range(batches):
-            grams = [gram(f).mean(0) / batches for f in teacher(crops.batch(8))]
+            grams = [gram(f).mean(0) / batches for f in teacher(crops.batch(8))[0]]
             sums = grams if sums is None else [a + b for a, b in zip(sums, grams, strict=True)]
     assert sums is not None
     return Projection(sums)
@@ -283,9 +296,12 @@ def train(settings: Settings) -> None:
             chosen = live.pick(settings.live)
             images = torch.cat([images, live.images[chosen]])
         with torch.no_grad():
-            targets = projection(teacher(images))
-        features, grams = losses(student(images), targets, projection)
+            goals, trunk_goals = teacher(images)
+            targets = projection(goals)
+        outputs, trunk = student(images)
+        features, grams = losses(outputs, targets, projection)
         loss = features.sum() + settings.gram_weight * grams.sum()
+        loss = loss + settings.hint_weight * hint_loss(student, trunk, trunk_goals)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
