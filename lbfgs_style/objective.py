@@ -127,6 +127,15 @@ class Engine:
         """Return the shortest side that a picture must have for these terms."""
         return smallest_side(self.network.model, terms.layers)
 
+    def check_size(self, size: tuple[int, int], terms: TermNames, *, what: str) -> None:
+        """Raise ImageError if a picture of `size`, (height, width), is too small for a layer."""
+        least = self.smallest_side(terms)
+        if min(size) < least:
+            raise ImageError(
+                f"The {what} is too small for the layers {', '.join(terms.layers)}: expected both sides at "
+                f"least {least} pixels, got {size[1]}×{size[0]}; use a larger size or shallower layers."
+            )
+
     def statistics(
         self, image: Array, terms: TermNames, *, what: str, cancel: threading.Event | None = None
     ) -> dict[str, Array]:
@@ -151,12 +160,7 @@ class Engine:
         if not terms.layers:
             return {}
         size = (image.shape[1], image.shape[2])
-        least = self.smallest_side(terms)
-        if min(size) < least:
-            raise ImageError(
-                f"The {what} is too small for the layers {', '.join(terms.layers)}: expected both sides at "
-                f"least {least} pixels, got {size[1]}×{size[0]}; use a larger size or shallower layers."
-            )
+        self.check_size(size, terms, what=what)
         model = self.network.model
         session = self._session(("statistics", size, terms), lambda: statistics_graph(model, size, terms))
         names = [f"features_{layer}" for layer in terms.content_layers]

@@ -186,8 +186,11 @@ class _Run:
     def _after_iteration(self, intermediate_result: Any) -> None:
         self.iterations += 1
         # The line search ends with an evaluation at the point it accepts; `x` is SciPy's live buffer.
-        self.best, self.best_z = self._latest, intermediate_result.x.copy()
+        accepted, z = self._latest, intermediate_result.x.copy()
+        # A device whose sums change from run to run may accept a step that does not lower the loss.
+        if accepted.loss <= self.best.loss:
+            self.best, self.best_z = accepted, z
         if self.on_iterate is not None:
-            picture = self.parametrization.decode(self.best_z)
-            if self.on_iterate(self.iterations, self.evaluations, self.best, picture):
+            picture = self.parametrization.decode(z)
+            if self.on_iterate(self.iterations, self.evaluations, accepted, picture):
                 raise _Stop("callback")

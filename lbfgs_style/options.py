@@ -28,8 +28,8 @@ class Options:
     size : int or "full"
         Longer side of the result in pixels; ``"full"`` keeps the size of the content picture.
     scales : "auto" or tuple of int
-        Longer sides of the pictures that are optimised, coarse to fine; the last one is replaced by the
-        result's. ``"auto"`` doubles from about 128 px.
+        Longer sides of the pictures that are optimised, coarse to fine, before the result's own, which is
+        always the last; those that are not smaller are left out. ``"auto"`` doubles from about 128 px.
     iterations : int, tuple of int, or None
         Iterations at every scale, or one number for each scale; None lets each scale have what it needs,
         many where they are cheap and few at the end.
@@ -76,8 +76,7 @@ class Options:
             _check_whole("size", self.size, MIN_SIZE, MAX_SIZE, " or 'full'")
         if self.scales != "auto":
             _check_scales(self.scales)
-        for count in _as_tuple(self.iterations):
-            _check_whole("iterations", count, 1, 1_000_000)
+        _check_iterations(self.iterations)
         for name in ("content_weight", "style_weight", "tv_weight"):
             _check_weight(name, getattr(self, name))
         if self.content_weight == 0 and self.style_weight == 0:
@@ -93,12 +92,6 @@ class Options:
         _check_whole("seed", self.seed, 0, 2**63 - 1)
         _check_whole("history", self.history, 1, 1000)
         _check_whole("threads", self.threads, 0, 4096)
-
-
-def _as_tuple(value: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    return value if isinstance(value, tuple) else (value,)
 
 
 def _check_whole(name: str, value: object, least: int, most: int, otherwise: str = "") -> None:
@@ -118,11 +111,21 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         )
 
 
+def _check_iterations(iterations: object) -> None:
+    if iterations is None:
+        return
+    counts: tuple[object, ...] = iterations if isinstance(iterations, tuple) and iterations else (iterations,)
+    for count in counts:
+        _check_whole("iterations", count, 1, 1_000_000, ", or a tuple with one for each scale")
+
+
 def _check_scales(scales: object) -> None:
     if not isinstance(scales, tuple) or not scales:
-        raise OptionError(f"scales must be 'auto' or longer sides in pixels such as 256,512, got {scales!r}.")
+        raise OptionError(
+            f"scales must be 'auto' or a tuple of longer sides such as (256, 512), got {scales!r}."
+        )
     for side in scales:
-        _check_whole("each scale", side, MIN_SIZE, MAX_SIZE)
+        _check_whole("each of the scales", side, MIN_SIZE, MAX_SIZE)
     if list(scales) != sorted(set(scales)):
         raise OptionError(f"scales must grow from first to last, got {','.join(map(str, scales))}.")
 
@@ -131,6 +134,6 @@ def _check_layers(name: str, layers: object) -> None:
     if layers is None:
         return
     if not isinstance(layers, tuple) or not layers or not all(isinstance(item, str) for item in layers):
-        raise OptionError(f"{name} must be names of layers such as relu1_1,relu3_1, got {layers!r}.")
+        raise OptionError(f"{name} must be a tuple of layers such as ('relu1_1', 'relu3_1'), got {layers!r}.")
     if len(set(layers)) < len(layers):
         raise OptionError(f"{name} names a layer twice: {','.join(layers)}.")

@@ -7,6 +7,7 @@ Transfer", CVPR 2017, sec. 6).
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -149,11 +150,13 @@ class CoarseToFine:
     def run(self, init: FloatImage | None) -> tuple[FloatImage, list[ScaleResult]]:
         """Optimise at each scale; return the picture H×W×3, float32 in [0,1], and how each scale went.
 
-        When the run is cancelled, the picture is the best so far, or the initial one.
+        When the run is cancelled, the picture is the best so far, or the initial one. Raises what
+        `lbfgs_style.StyleTransfer.run` says.
         """
         own = (self.content.rgb.shape[0], self.content.rgb.shape[1])
         size = own if self.options.size == "full" else fit(own, self.options.size)
         least = self.engine.smallest_side(self.terms)
+        self.engine.check_size(size, self.terms, what="content picture")
         scales = plan(size, self.options.scales, self.options.iterations, least)
         picture = self._initial(init, scales[0].size)
         results: list[ScaleResult] = []
@@ -221,11 +224,12 @@ class CoarseToFine:
     def _targets(self, scale: Scale) -> dict[str, NDArray[np.float32]]:
         content_terms = TermNames(self.terms.content_layers, ())
         style_terms = TermNames((), self.terms.style_layers)
+        least = self.engine.smallest_side(self.terms)
         content = _to_chw(resize(self.content.rgb, scale.size))
         targets = self.engine.statistics(content, content_terms, what="content picture", cancel=self.cancel)
         measured = [
             self.engine.statistics(
-                _to_chw(resize(rgb, _style_size(rgb, scale))),
+                _to_chw(resize(rgb, _style_size(rgb, scale, least))),
                 style_terms,
                 what="style picture",
                 cancel=self.cancel,
@@ -256,10 +260,14 @@ class CoarseToFine:
         )
 
 
-def _style_size(rgb: FloatImage, scale: Scale) -> tuple[int, int]:
-    """Size of a style picture at a scale: as long as the result, never above its own."""
+def _style_size(rgb: FloatImage, scale: Scale, smallest_side: int) -> tuple[int, int]:
+    """Size of a style picture at a scale: as long as the result, never above its own.
+
+    A narrow one is made longer than that where its shorter side would be too short for the network.
+    """
     own = (rgb.shape[0], rgb.shape[1])
-    return fit(own, min(scale.longest, max(own)))
+    least = math.ceil(smallest_side * max(own) / min(own))
+    return fit(own, min(max(scale.longest, least), max(own)))
 
 
 def _to_chw(rgb: FloatImage) -> NDArray[np.float32]:

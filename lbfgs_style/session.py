@@ -6,6 +6,8 @@ that another thread sets, terminates it within tens of milliseconds.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -175,7 +177,9 @@ def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.Inf
     reason = "this onnxruntime is built without CUDA"
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         if hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()
+            with contextlib.redirect_stdout(io.StringIO()) as printed:  # it prints what it cannot load
+                onnxruntime.preload_dlls()
+            log.debug("loading CUDA: %s", printed.getvalue().strip() or "done")
         try:
             session = _create(
                 graph, options, [("CUDAExecutionProvider", _CUDA_OPTIONS), "CPUExecutionProvider"]
@@ -199,7 +203,8 @@ def _create(graph: bytes, options: Any, providers: list[Any]) -> onnxruntime.Inf
     import onnxruntime
 
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=providers)
+        # Its fall-back prints, tries again and runs elsewhere than asked.
+        return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no narrower type
         raise SessionError(f"onnxruntime refuses the graph: {_one_line(error)}") from error
 

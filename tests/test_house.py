@@ -1,0 +1,160 @@
+"""The house: which module may import which, how long modules are, how light the import is."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lbfgs_style
+
+PACKAGE = Path(lbfgs_style.__file__).parent
+MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
+
+# Data goes one way; a module imports only from floors below its own. A tenth is a step within a floor.
+FLOORS = {
+    "errors": 0,
+    "version": 0,
+    # What a user may choose; files and formats.
+    "options": 1,
+    "onnx_format": 1,
+    "onnx_checks": 1,
+    "known_networks": 1,
+    "image_files": 1,
+    "torch_files": 1,
+    "downloads": 1,
+    "builder": 1.1,
+    # Pictures, networks, derivatives.
+    "images": 2,
+    "networks": 2,
+    "vgg": 2,
+    "weights": 2.1,
+    "pull": 2.2,
+    "backward": 2,
+    "rules_algebra": 2.1,
+    "rules_spatial": 2.1,
+    "autodiff": 2.2,
+    # From terms to steps of the optimiser.
+    "losses": 3,
+    "graphs": 4,
+    "session": 5,
+    "objective": 6,
+    "parametrization": 7,
+    "optimizer": 7.1,
+    # The run and its faces.
+    "records": 7.2,
+    "pyramid": 8,
+    "api": 9,
+    "__init__": 9.1,
+    "progress": 10,
+    "networks_cli": 10,
+    "cli": 10.1,
+    "__main__": 10.2,
+}
+
+ONLY = {
+    "onnxruntime": {"session"},
+    "cv2": {"images", "image_files"},
+    "scipy": {"optimizer", "parametrization"},
+    "h5py": {"weights"},
+    "typer": {"cli", "networks_cli"},
+    "rich": {"cli", "networks_cli", "progress"},
+    "torch": set(),
+    "torchvision": set(),
+}
+
+HEAVY = ("onnx", "onnxruntime", "cv2", "scipy", "typer", "rich", "pooch", "h5py", "torch")
+
+
+def imports(source: str) -> tuple[set[str], set[str]]:
+    """Return the sibling modules and the top-level packages that a module imports, wherever it does."""
+    siblings: set[str] = set()
+    packages: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            stem = node.module or ""
+            if node.level:
+                stem = f"lbfgs_style.{stem}".rstrip(".")
+            names = [f"{stem}.{a.name}" for a in node.names] if stem == "lbfgs_style" else [stem]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "lbfgs_style":
+                module = rest.partition(".")[0]
+                siblings.add(module if module in MODULES else "__init__")
+            else:
+                packages.add(package)
+    return siblings, packages
+
+
+def test_imports_are_found_wherever_they_are() -> None:
+    source = """
+from . import images, __version__
+from .errors import StyleError
+import numpy as np
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    import onnx.helper
+    from lbfgs_style import vgg
+def late():
+    from scipy.optimize import minimize
+    import lbfgs_style.api
+"""
+    siblings, packages = imports(source)
+    assert siblings == {"images", "__init__", "errors", "vgg", "api"}
+    assert packages == {"numpy", "typing", "onnx", "scipy"}
+
+
+def test_every_module_has_a_floor() -> None:
+    """A new module takes its place in `FLOORS`; the package has no folders of code."""
+    assert set(FLOORS) == set(MODULES)
+    assert {p.parent for p in PACKAGE.rglob("*.py")} == {PACKAGE}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_from_floors_below(module: str) -> None:
+    siblings, _ = imports(MODULES[module].read_text(encoding="utf-8"))
+    wrong = {name for name in siblings if FLOORS[name] >= FLOORS[module]}
+    assert not wrong, f"{module} (floor {FLOORS[module]}) must not import {wrong}"
+
+
+@pytest.mark.parametrize("package", ONLY)
+def test_package_is_imported_only_where_it_may(package: str) -> None:
+    users = {name for name, path in MODULES.items() if package in imports(path.read_text("utf-8"))[1]}
+    assert users <= ONLY[package]
+
+
+def test_modules_are_short() -> None:
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: n for name, n in lengths.items() if n > 400} == {}
+
+
+def test_library_never_prints_or_exits() -> None:
+    """Only the commands do."""
+    calls = {
+        (name, node.func.id)
+        for name, path in MODULES.items()
+        if name not in ("cli", "networks_cli", "progress")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not {call for call in calls if call[1] in ("print", "exit", "quit")}
+
+
+def test_import_is_light() -> None:
+    """What is heavy waits until it is needed: a fresh interpreter has none of it."""
+    code = f"import sys, lbfgs_style; print([m for m in {HEAVY!r} if m in sys.modules])"
+    path = str(PACKAGE.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -1,0 +1,213 @@
+"""The L-BFGS-B driver on functions whose minimum is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lbfgs_style import OptimizationError
+from lbfgs_style.objective import Evaluation
+from lbfgs_style.optimizer import STOP_REASONS, Outcome, minimize
+from lbfgs_style.parametrization import Pixels, Spectral
+from lbfgs_style.session import Cancelled
+
+Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+class Counted:
+    """A function of a flat vector as an objective over pictures [3,1,n]; remembers the points."""
+
+    def __init__(self, function: Function, factor: float = 1.0) -> None:
+        self.function, self.factor = function, factor
+        self.points: list[np.ndarray] = []
+
+    def __call__(self, image: np.ndarray) -> Evaluation:
+        self.points.append(np.array(image))
+        loss, gradient = self.function(image.ravel())
+        gradient = (gradient * self.factor).reshape(image.shape)
+        return Evaluation(loss * self.factor, np.zeros(1, np.float32), gradient)
+
+
+CURVATURES = np.array([1.0, 3.0, 10.0, 0.5, 30.0, 2.0])
+MINIMUM = np.array([0.2, 0.4, 0.6, 0.8, 0.1, 0.3])
+
+
+def quadratic(x: np.ndarray) -> tuple[float, np.ndarray]:
+    d = x - MINIMUM
+    return float(0.5 * CURVATURES @ d**2), CURVATURES * d
+
+
+def rosenbrock(x: np.ndarray) -> tuple[float, np.ndarray]:
+    """Rosenbrock (1960) in n variables: Σ 100 (x_{i+1} − x_i²)² + (1 − x_i)², zero at (1, …, 1)."""
+    a, b = x[:-1], x[1:]
+    gradient = np.zeros_like(x)
+    gradient[:-1] = -400 * a * (b - a**2) - 2 * (1 - a)
+    gradient[1:] += 200 * (b - a**2)
+    return float((100 * (b - a**2) ** 2 + (1 - a) ** 2).sum()), gradient
+
+
+def run(
+    objective: Callable[..., Evaluation],
+    start: float = 0.9,
+    n: int = 2,
+    iterations: int = 200,
+    **more: object,
+) -> Outcome:
+    image = np.full((3, 1, n), start)
+    return minimize(objective, Pixels((1, n)), image, iterations=iterations, history=10, **more)
+
+
+def test_quadratic_is_solved() -> None:
+    outcome = run(Counted(quadratic))
+    np.testing.assert_allclose(outcome.image.ravel(), MINIMUM, atol=1e-6)
+    assert outcome.reason == "converged"
+    assert outcome.end.loss < 1e-10 < outcome.start.loss
+
+
+def test_quadratic_is_solved_in_spectral_variables() -> None:
+    image = np.full((3, 1, 2), 0.9)
+    outcome = minimize(Counted(quadratic), Spectral((1, 2)), image, iterations=200, history=10)
+    np.testing.assert_allclose(outcome.image.ravel(), MINIMUM, atol=1e-4)
+
+
+def test_rosenbrock_is_solved() -> None:
+    outcome = run(Counted(rosenbrock), start=-0.5, n=3)
+    np.testing.assert_allclose(outcome.image.ravel(), np.ones(9), atol=1e-4)
+    assert outcome.reason == "converged"
+    assert outcome.iterations > 10
+
+
+def test_start_at_the_minimum_ends_at_once() -> None:
+    outcome = run(Counted(lambda x: (0.0, np.zeros_like(x))))
+    assert (outcome.reason, outcome.evaluations, outcome.iterations) == ("converged", 1, 0)
+    assert (outcome.image == 0.9).all()
+
+
+def test_unit_of_the_loss_does_not_matter() -> None:
+    """2⁻²⁷ ≈ 7.5e-9, a power of two so that every digit stays; unscaled, such a loss would end at once."""
+    large, small = Counted(rosenbrock), Counted(rosenbrock, factor=2.0**-27)
+    first, second = run(large, start=-0.5), run(small, start=-0.5)
+    assert second.iterations == first.iterations > 10
+    np.testing.assert_array_equal(np.stack(small.points), np.stack(large.points))
+
+
+def test_iterations_are_limited_and_counted() -> None:
+    seen: list[int] = []
+    objective = Counted(rosenbrock)
+    outcome = run(objective, start=-0.5, iterations=7, on_iterate=lambda i, *_: seen.append(i) or False)
+    assert outcome.reason == "iterations"
+    assert outcome.iterations == 7
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+    assert outcome.evaluations == len(objective.points) > 7
+
+
+def test_no_point_is_evaluated_twice() -> None:
+    """The evaluation of the start is handed to SciPy; it does not ask for it again."""
+    objective = Counted(rosenbrock)
+    outcome = run(objective, start=-0.5, iterations=20)
+    assert outcome.evaluations == len(objective.points)
+    assert len({point.tobytes() for point in objective.points}) == len(objective.points)
+    assert (objective.points[0] == -0.5).all()
+
+
+def test_callback_sees_each_iterate_and_stops() -> None:
+    seen: list[tuple[int, int, Evaluation, np.ndarray]] = []
+
+    def on_iterate(*record: object) -> bool:
+        seen.append(record)
+        return len(seen) == 4
+
+    outcome = run(Counted(rosenbrock), start=-0.5, on_iterate=on_iterate)
+    assert (outcome.reason, outcome.iterations) == ("callback", 4)
+    for _, _, evaluation, picture in seen:  # pictures of their own, not views of SciPy's buffer
+        assert rosenbrock(picture.ravel())[0] == pytest.approx(evaluation.loss, rel=1e-12)
+    np.testing.assert_array_equal(outcome.image, seen[-1][3])
+    assert outcome.end is seen[-1][2]
+    assert [evaluations for _, evaluations, _, _ in seen] == sorted({s[1] for s in seen})
+
+
+def spoil(after: int, effect: Callable[[Evaluation], Evaluation]) -> Callable[[np.ndarray], Evaluation]:
+    """Return Rosenbrock with an effect from evaluation `after` + 1 on."""
+    inner = Counted(rosenbrock)
+
+    def objective(image: np.ndarray) -> Evaluation:
+        evaluation = inner(image)
+        return evaluation if len(inner.points) <= after else effect(evaluation)
+
+    return objective
+
+
+def cancelled(_: Evaluation) -> Evaluation:
+    raise Cancelled
+
+
+def not_a_number(e: Evaluation) -> Evaluation:
+    return Evaluation(float("nan"), e.terms, e.gradient)
+
+
+def infinite_gradient(e: Evaluation) -> Evaluation:
+    return Evaluation(e.loss, e.terms, np.where(np.arange(e.gradient.size) == 3, np.inf, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("effect", "reason"),
+    [(cancelled, "cancelled"), (not_a_number, "non-finite"), (infinite_gradient, "non-finite")],
+)
+def test_interruption_returns_the_best_so_far(effect: Callable[..., Evaluation], reason: str) -> None:
+    accepted: list[float] = []
+    outcome = run(
+        spoil(9, effect), start=-0.5, on_iterate=lambda i, n, e, p: accepted.append(e.loss) or False
+    )
+    assert outcome.reason == reason
+    assert len(accepted) == outcome.iterations > 3
+    assert outcome.end.loss == min(accepted) < outcome.start.loss
+    assert rosenbrock(outcome.image.ravel())[0] == pytest.approx(outcome.end.loss, rel=1e-12)
+
+
+def test_interruption_before_the_first_iterate_returns_the_start() -> None:
+    outcome = run(spoil(1, cancelled), start=-0.5)
+    assert (outcome.reason, outcome.iterations) == ("cancelled", 0)
+    assert (outcome.image == -0.5).all()
+    assert outcome.end is outcome.start
+
+
+@pytest.mark.parametrize("effect", [not_a_number, infinite_gradient])
+def test_non_finite_start_is_an_error(effect: Callable[..., Evaluation]) -> None:
+    with pytest.raises(OptimizationError, match=r"Cannot start: .*check the weights and the pictures") as e:
+        run(spoil(0, effect))
+    assert "\n" not in str(e.value)
+
+
+def test_best_is_the_lowest_accepted_loss() -> None:
+    """Where sums differ from run to run, an accepted step may raise the loss; the lowest one counts."""
+    rng = np.random.default_rng(5)
+    raised = 0
+    for _ in range(10):
+        accepted: list[tuple[float, np.ndarray]] = []
+
+        def noisy(x: np.ndarray) -> tuple[float, np.ndarray]:
+            loss, gradient = quadratic(x)
+            noise = 1 + 0.1 * rng.normal(size=gradient.size + 1)
+            return (loss + 1) * noise[0], gradient * noise[1:]
+
+        outcome = run(
+            Counted(noisy), iterations=30, on_iterate=lambda i, n, e, p, a=accepted: a.append((e.loss, p))
+        )
+        loss, picture = min(accepted, key=lambda item: item[0])
+        best = (
+            (loss, picture) if loss <= outcome.start.loss else (outcome.start.loss, np.full((3, 1, 2), 0.9))
+        )
+        assert outcome.end.loss == best[0]
+        np.testing.assert_array_equal(outcome.image, best[1])
+        raised += accepted[-1][0] > loss
+    assert raised  # or the test would prove nothing
+
+
+def test_hopeless_line_search_ends_with_its_reason() -> None:
+    """A gradient of the wrong sign promises a fall that never comes."""
+    outcome = run(Counted(lambda x: (quadratic(x)[0], -quadratic(x)[1])))
+    assert outcome.reason == "line search"
+    assert (outcome.image == 0.9).all()
+    assert outcome.reason in STOP_REASONS

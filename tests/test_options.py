@@ -1,0 +1,114 @@
+"""What a user may choose: every refusal names the option, what was expected and what came."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lbfgs_style import OptionError, Options
+from lbfgs_style.options import MAX_SIZE, MIN_SIZE
+
+REFUSED = [
+    ("size", 15, "whole number from 16 to 16384 or 'full'", "got 15"),
+    ("size", 16385, "whole number from 16 to 16384 or 'full'", "got 16385"),
+    ("size", 512.0, "whole number", "got 512.0"),
+    ("size", True, "whole number", "got True"),
+    ("size", "ful", "'full'", "got 'ful'"),
+    ("scales", (), "'auto' or a tuple", "got ()"),
+    ("scales", [256, 512], "a tuple of longer sides such as (256, 512)", "got [256, 512]"),
+    ("scales", "automatic", "'auto'", "got 'automatic'"),
+    ("scales", (8, 256), "whole number from 16", "got 8"),
+    ("scales", (256, 128), "must grow", "got 256,128"),
+    ("scales", (256, 256), "must grow", "got 256,256"),
+    ("iterations", 0, "whole number from 1", "got 0"),
+    ("iterations", (), "a tuple with one for each scale", "got ()"),
+    ("iterations", (10, 0), "whole number from 1", "got 0"),
+    ("iterations", [10, 20], "a tuple with one for each scale", "got [10, 20]"),
+    ("iterations", 2.5, "whole number", "got 2.5"),
+    ("content_weight", -0.1, "finite number, 0 or larger", "got -0.1"),
+    ("style_weight", float("nan"), "finite number", "got nan"),
+    ("tv_weight", float("inf"), "finite number", "got inf"),
+    ("content_weight", "1", "finite number", "got '1'"),
+    ("style_weight", False, "finite number", "got False"),
+    ("content_layers", (), "a tuple of layers", "got ()"),
+    ("content_layers", "relu4_1", "a tuple of layers such as ('relu1_1', 'relu3_1')", "got 'relu4_1'"),
+    ("style_layers", ("relu1_1", 3), "a tuple of layers", "got ('relu1_1', 3)"),
+    ("style_layers", ("relu1_1", "relu1_1"), "twice", "relu1_1,relu1_1"),
+    ("init", "random", "content, noise", "got 'random'"),
+    ("variables", "fourier", "spectral, pixels", "got 'fourier'"),
+    ("device", "gpu", "auto, cpu, cuda", "got 'gpu'"),
+    ("seed", -1, "whole number from 0", "got -1"),
+    ("history", 0, "whole number from 1 to 1000", "got 0"),
+    ("seed", True, "whole number", "got True"),
+    ("threads", -1, "whole number from 0 to 4096", "got -1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected", "got"), REFUSED)
+def test_refusal_names_option_expected_and_got(name: str, value: object, expected: str, got: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        Options(**{name: value})
+    message = str(caught.value)
+    for part in (name, expected, got):
+        assert part in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "near"),
+    [("device", "cdua", "cuda"), ("init", "contents", "content"), ("variables", "pixel", "pixels")],
+)
+def test_near_match_is_suggested(name: str, value: str, near: str) -> None:
+    with pytest.raises(OptionError, match=f"got '{value}'. Did you mean '{near}'"):
+        Options(**{name: value})
+
+
+def test_far_match_is_not_suggested() -> None:
+    with pytest.raises(OptionError) as caught:
+        Options(device="tpu7")
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_nothing_to_do_is_refused() -> None:
+    with pytest.raises(OptionError, match="content_weight and style_weight are both 0"):
+        Options(content_weight=0, style_weight=0)
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    [
+        {"size": "full"},
+        {"size": MIN_SIZE},
+        {"size": MAX_SIZE},
+        {"scales": (16, 17)},
+        {"iterations": 1},
+        {"iterations": (5, 4, 3)},
+        {"content_weight": 0},
+        {"style_weight": 0.0},
+        {"tv_weight": np.float64(0.5)},
+        {"content_layers": ("any",)},
+        {"threads": 0},
+        {"history": 1},
+        {"seed": 2**63 - 1},
+    ],
+)
+def test_edges_are_accepted(accepted: dict[str, object]) -> None:
+    (name,) = accepted
+    assert getattr(Options(**accepted), name) == accepted[name]
+
+
+def test_defaults_are_valid_and_replaced_values_are_checked() -> None:
+    defaults = Options()
+    assert defaults == Options(**dataclasses.asdict(defaults))
+    with pytest.raises(OptionError, match="size"):
+        dataclasses.replace(defaults, size=1)
+
+
+def test_options_are_frozen_and_keyword_only() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Options().size = 100
+    with pytest.raises(TypeError):
+        Options(512)
+    assert not hasattr(Options(), "__dict__")

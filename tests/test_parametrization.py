@@ -1,0 +1,96 @@
+"""The maps between variables and pictures: inverse, adjoint, spectrum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lbfgs_style.parametrization import Pixels, Spectral
+
+SIZES = [(8, 12), (7, 5), (1, 9), (16, 16)]
+BOTH = pytest.mark.parametrize("kind", [Pixels, Spectral])
+
+
+@BOTH
+@pytest.mark.parametrize("size", SIZES)
+def test_decode_undoes_encode(kind: type, size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(1).uniform(0, 1, (3, *size)).astype(np.float32)
+    variables = kind(size).encode(picture)
+    assert variables.shape == (3 * size[0] * size[1],)
+    assert variables.dtype == np.float64
+    np.testing.assert_allclose(kind(size).decode(variables), picture, rtol=0, atol=1e-6)
+
+
+@BOTH
+@pytest.mark.parametrize("size", SIZES)
+def test_pull_back_is_the_adjoint_of_decode(kind: type, size: tuple[int, int]) -> None:
+    """⟨decode z, g⟩ = ⟨z, pull_back g⟩ for all z and g."""
+    rng = np.random.default_rng(2)
+    z = rng.normal(size=3 * size[0] * size[1])
+    gradient = rng.normal(size=(3, *size)).astype(np.float32)
+    picture = kind(size).decode(z)
+    pulled = kind(size).pull_back(gradient)
+    assert pulled.dtype == np.float64
+    scale = np.linalg.norm(picture) * np.linalg.norm(gradient)
+    assert abs(np.vdot(picture, gradient) - np.vdot(z, pulled)) <= 1e-6 * scale
+
+
+@BOTH
+def test_encode_copies(kind: type) -> None:
+    """The optimiser writes into its variables; the caller's picture must not change."""
+    picture = np.full((3, 4, 4), 0.5)
+    kind((4, 4)).encode(picture)[:] = 9
+    assert (picture == 0.5).all()
+
+
+def amplitudes(size: tuple[int, int], **settings: float) -> np.ndarray:
+    """Return s(u, v): the DCT being orthonormal, the length of what one coefficient decodes to."""
+    spectral = Spectral(size, **settings)
+    count = size[0] * size[1]
+    unit = np.zeros((count, 3 * count))
+    np.fill_diagonal(unit, 1)
+    return np.array([np.linalg.norm(spectral.decode(row)) for row in unit]).reshape(size)
+
+
+@pytest.mark.parametrize("size", [(6, 9), (8, 8), (1, 5)])
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+def test_spectrum_has_mean_one_and_falls(size: tuple[int, int], exponent: float) -> None:
+    s = amplitudes(size, exponent=exponent)
+    assert s.mean() == pytest.approx(1, abs=1e-5)
+    assert (np.diff(s, axis=0) <= 1e-6).all()
+    assert (np.diff(s, axis=1) <= 1e-6).all()
+    assert s[-1, -1] < 0.9 * s[0, 0]
+
+
+def test_spectrum_by_hand() -> None:
+    """At 8×8, frequencies are u/16; up to 1/8 they share the floor, at 1/4 the weight is 1/√2 of it."""
+    s = amplitudes((8, 8))
+    relative = s / s[0, 0]
+    assert relative[0, 1] == pytest.approx(1, abs=1e-5)
+    assert relative[2, 0] == pytest.approx(1, abs=1e-5)
+    assert relative[0, 4] == pytest.approx(2**-0.5, abs=1e-5)
+    assert relative[3, 4] == pytest.approx((0.125 / 0.3125) ** 0.5, abs=1e-5)
+
+
+def test_frequency_counts_cycles_for_each_pixel() -> None:
+    """At 4×8, coefficient (1, 0) waves once in 8 pixels, like (0, 2), and (2, 0) like (0, 4)."""
+    s = amplitudes((4, 8))
+    assert s[1, 0] == pytest.approx(s[0, 2], abs=1e-6)
+    assert s[2, 0] == pytest.approx(s[0, 4], abs=1e-6)
+
+
+def test_constant_picture_is_one_coefficient() -> None:
+    """At 2×2 all frequencies share the floor 1/2, so s = 1: a constant c has the coefficient c·√(2·2)."""
+    picture = np.stack([np.full((2, 2), c) for c in (0.1, 0.2, 0.3)])
+    expected = np.zeros((3, 2, 2))
+    expected[:, 0, 0] = [0.2, 0.4, 0.6]
+    np.testing.assert_allclose(Spectral((2, 2)).encode(picture).reshape(3, 2, 2), expected, atol=1e-7)
+
+
+def test_cosine_is_one_coefficient() -> None:
+    """cos(π(2j+1)/4) over two pixels is (√½, −√½): of length 1 and alone at (0, 1) of one channel."""
+    picture = np.zeros((3, 2, 2))
+    picture[1] = np.array([0.5, -0.5])
+    expected = np.zeros((3, 2, 2))
+    expected[1, 0, 1] = 1
+    np.testing.assert_allclose(Spectral((2, 2)).encode(picture).reshape(3, 2, 2), expected, atol=1e-7)
