@@ -55,8 +55,8 @@ def options_of_all(
 
 @app.command()
 def transfer(
-    content: Annotated[Path, typer.Argument(help="The photo.")],
-    styles: Annotated[list[Path], typer.Argument(help="One or more paintings.", metavar="STYLE...")],
+    content: Annotated[Path, typer.Argument(help="The photo.", metavar="CONTENT")],
+    styles: Annotated[list[Path], typer.Argument(help="One or more paintings.", metavar="STYLE")],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Picture to write: png, jpg, webp or tiff by its extension."),
@@ -118,7 +118,7 @@ def transfer(
         device=device,  # type: ignore[arg-type]  # checked by Options
         threads=threads,
     )
-    _check_outputs(output, report, inputs=(content, *styles))
+    _check_outputs(output, report, inputs=(content, *styles, Path(init), Path(network)))
     photo = images.read(content)
     paintings = _read_styles(styles, style_blend)
     start = None if init in ("content", "noise") else images.read(init).rgb
@@ -203,13 +203,26 @@ def _read_styles(paths: list[Path], blend: str | None) -> list[Style]:
 def _check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...]) -> None:
     """Find out before a long run whether its results can be written, and that they destroy no input."""
     images.check_output(output)
-    if report is not None and not report.resolve().parent.is_dir():
-        raise ImageFileError(f"{report}: the folder of the report does not exist: create it first")
-    if report is not None and report.is_dir():
+    if report is not None:
+        _check_report(report)
+        if report.resolve() == output.resolve():
+            raise OptionError(f"The report and the output are both {output}: choose another name for one.")
+    for result in (output,) if report is None else (output, report):
+        for path in inputs:
+            if result.exists() and path.exists() and result.samefile(path):
+                raise OptionError(
+                    f"{result} would be overwritten, but is one of the inputs: choose another name."
+                )
+
+
+def _check_report(report: Path) -> None:
+    if report.is_dir():
         raise ImageFileError(f"{report}: the report is a folder; expected a file name such as run.json")
-    for path in inputs:
-        if output.exists() and path.exists() and output.samefile(path):
-            raise OptionError(f"The output {output} is one of the inputs: choose another name.")
+    folder = report.resolve().parent
+    if not folder.is_dir():
+        raise ImageFileError(f"{report}: the folder of the report does not exist: create it first")
+    if not os.access(folder, os.W_OK):
+        raise ImageFileError(f"{report}: no permission to write into the folder {folder}: choose another one")
 
 
 @contextmanager
@@ -245,7 +258,15 @@ def _exit_code(run: Callable[[], object]) -> int:
         _say(str(error))
         return MISUSED
     except usage_error as error:
-        _say(f"{error.format_message()} (see lbfgs-style --help)")
+        message = error.format_message()
+        if message:  # none where the help was shown for want of arguments
+            _say(f"{message} (see lbfgs-style --help)")
+        return MISUSED
+    except OSError as error:  # a full disk, a name that is too long
+        _say(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
+        return MISUSED
+    except MemoryError:
+        _say("not enough memory for a picture of this size: choose a smaller --size")
         return MISUSED
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -44,7 +44,8 @@ def _describe(iterate: Iterate, verbose: bool) -> str:
     height, width = iterate.size
     text = (
         f"scale {iterate.scale}/{iterate.scales} {width}×{height}  "
-        f"iteration {iterate.iteration}/{iterate.iterations}  loss {iterate.loss:.5g}"
+        f"iteration {iterate.iteration}/{iterate.iterations}  loss {iterate.loss:.5g}  "
+        f"{_clock(seconds_left(iterate))} left"
     )
     if verbose:
         text += "  " + "  ".join(f"{name} {value:.4g}" for name, value in iterate.terms.items())
@@ -60,8 +61,8 @@ def _lines(verbose: bool) -> Show:
     def show(iterate: Iterate) -> None:
         step = max(1, iterate.iterations // 5)
         if verbose or iterate.iteration % step == 0 or iterate.iteration == 1:
-            line = f"{_describe(iterate, verbose)}  {_clock(seconds_left(iterate))} left"
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 (printing is this module's purpose)
+            # Printing is this module's purpose.
+            print(_describe(iterate, verbose), file=sys.stderr, flush=True)  # noqa: T201
 
     return show
 
@@ -80,7 +81,6 @@ def _bar(verbose: bool) -> Generator[Show]:
         task = bar.add_task("measuring the pictures", total=1.0)
 
         def show(iterate: Iterate) -> None:
-            text = f"{_describe(iterate, verbose)}  {_clock(seconds_left(iterate))} left"
-            bar.update(task, completed=work_done(iterate), description=text)
+            bar.update(task, completed=work_done(iterate), description=_describe(iterate, verbose))
 
         yield show

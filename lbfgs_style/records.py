@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Real  # NumPy's numbers are registered as such
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ class Style:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.weight) or self.weight <= 0:
+        if not isinstance(self.weight, Real) or not 0 < self.weight < math.inf:
             raise OptionError(f"A style's weight must be a finite number larger than 0, got {self.weight!r}.")
 
 

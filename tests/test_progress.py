@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import io
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from lbfgs_style.progress import seconds_left, show_progress, work_done
+from lbfgs_style.records import Iterate
+
+# 4 iterations of 100 pixels, then 2 of 400: 400 + 800 = 1200 units of work.
+PLAN = (((10, 10), 4), ((20, 20), 2))
+
+
+def iterate(scale, iteration, *, seconds=10.0, plan=PLAN):
+    size, iterations = plan[scale - 1]
+    return Iterate(
+        scale=scale,
+        scales=len(plan),
+        size=size,
+        iteration=iteration,
+        iterations=iterations,
+        plan=plan,
+        evaluations=iteration + 1,
+        loss=12.3456789,
+        terms={"style relu1_1": 0.25, "tv": 0.5},
+        seconds=seconds,
+        _picture=np.zeros((3, *size)),
+    )
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("scale", "iteration", "share"),
+    [(1, 1, 1 / 12), (1, 2, 1 / 6), (1, 4, 1 / 3), (2, 1, 2 / 3), (2, 2, 1)],
+)
+def test_work_is_pixels_times_iterations(scale, iteration, share):
+    assert work_done(iterate(scale, iteration)) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("scale", "iteration", "seconds", "left"),
+    [
+        (1, 2, 10, 50),  # a sixth took 10 s: five more
+        (2, 1, 30, 15),
+        (2, 2, 99, 0),
+    ],
+)
+def test_the_time_left_follows_from_the_work(scale, iteration, seconds, left):
+    assert seconds_left(iterate(scale, iteration, seconds=seconds)) == pytest.approx(left)
+
+
+def test_work_only_grows_even_if_a_scale_ends_early():
+    plan = (((30, 40), 5), ((61, 79), 3), ((120, 160), 4))
+    run = [(1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (3, 2), (3, 3), (3, 4)]
+    shares = [work_done(iterate(scale, n, plan=plan)) for scale, n in run]
+    assert shares == sorted(set(shares))
+    assert 0 < shares[0] < shares[-1] == 1
+
+
+def test_quiet_shows_nothing(capsys):
+    with show_progress(quiet=True, verbose=True) as show:
+        show(iterate(1, 1))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+    with show_progress(quiet=False, verbose=False) as show:
+        show(iterate(2, 1, seconds=150))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "scale 2/2 20×20  iteration 1/2  loss 12.346  1:15 left\n"
+
+
+def test_width_comes_before_height(capsys):
+    with show_progress(quiet=False, verbose=False) as show:
+        show(iterate(1, 1, plan=(((30, 40), 5),)))
+    assert "40×30" in capsys.readouterr().err
+
+
+def test_plain_lines_are_few_unless_asked_for(capsys):
+    plan = (((10, 10), 100),)
+    for verbose, expected in ((False, [1, 20, 40, 60, 80, 100]), (True, list(range(1, 101)))):
+        with show_progress(quiet=False, verbose=verbose) as show:
+            for n in range(1, 101):
+                show(iterate(1, n, plan=plan))
+        err = capsys.readouterr().err
+        assert [int(n) for n in re.findall(r"iteration (\d+)/100", err)] == expected
+        assert ("style relu1_1 0.25  tv 0.5\n" in err) == verbose
+
+
+@pytest.mark.parametrize(
+    ("seconds", "clock"), [(0.2, "0:00"), (9, "0:09"), (59.7, "1:00"), (61, "1:01"), (3600, "60:00")]
+)
+def test_time_is_minutes_and_seconds(capsys, seconds, clock):
+    plan = (((10, 10), 2),)  # half of the work: as long again
+    with show_progress(quiet=False, verbose=False) as show:
+        show(iterate(1, 1, plan=plan, seconds=seconds))
+    assert capsys.readouterr().err.endswith(f"  {clock} left\n")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_terminal_of_80_columns_shows_what_matters(monkeypatch, capsys, verbose):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    with show_progress(quiet=False, verbose=verbose) as show:
+        show(iterate(1, 1))
+        show(iterate(2, 1, seconds=150))
+    shown = terminal.getvalue()
+    assert "scale 2/2 20×20  iteration 1/2  loss 12.346  1:15 left" in shown
+    assert verbose or "67 %" in shown
+    assert ("relu" in shown) == verbose
+    assert shown.endswith("\x1b[2K")  # the bar is wiped at the end
+    assert capsys.readouterr().out == ""
