@@ -61,6 +61,7 @@ class TorchObjective:
         return flat @ flat.T / flat.shape[1]
 
     def __call__(self, image: Tensor) -> tuple[float, Tensor]:
+        """Return the loss and its gradient at a picture [1,3,H,W]."""
         image = image.detach().requires_grad_(True)
         features = self._features(image)
         content = (features[CONTENT_LAYER] - self.content).square().sum() / self.content.square().sum()
@@ -120,7 +121,7 @@ def timed_in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def smooth_pictures(size: int) -> tuple[np.ndarray, ...]:
-    """Return three random pictures [1,3,size,size] with structure at several scales: photo, painting, current."""
+    """Return random pictures [1,3,size,size] with structure at several scales: photo, painting, current."""
     rng = np.random.default_rng(0)
     pictures = []
     for _ in range(3):
@@ -167,7 +168,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         print(json.dumps(result, indent=2))
         return
     print(
-        f"one evaluation at {arguments.size}×{arguments.size}, {arguments.threads} threads, median of {arguments.rounds}"
+        f"one evaluation (loss and gradient) at {arguments.size}×{arguments.size}, "
+        f"{arguments.threads} threads, median of {arguments.rounds}"
     )
     for name, value in seconds.items():
         print(f"  {name:34} {value:9.3f} s")

@@ -4,8 +4,9 @@
     python tools/distill.py export --checkpoint c.pt --output models/compact.onnx
     python tools/distill.py evaluate --photos a.jpg,b.jpg --paintings c.jpg --teacher t.npz
 
-`train` fits features over crops of photos, paintings and pictures in the making; it goes on from the checkpoint
-if there is one. A teacher is an .npz file (see `distill_model.BranchTeacher`) or ``vgg19`` for torchvision's.
+`train` fits features over crops of photos, paintings and pictures in the making; it goes on from the
+checkpoint if there is one. A teacher is an .npz file (see `distill_model.BranchTeacher`) or ``vgg19`` for
+torchvision's VGG19.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def train(arguments: argparse.Namespace) -> None:
         batch=arguments.batch,
         live=arguments.live,
         crop=arguments.crop,
-        matrix_rate=arguments.rate,
+        kernel_rate=arguments.rate,
         seed=arguments.seed,
         threads=arguments.threads,
     )
@@ -60,6 +61,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         size=arguments.size,
         iterations=arguments.iterations,
         sheet=arguments.sheet,
+        results_only=arguments.results_only,
     )
 
 
@@ -87,7 +89,7 @@ def main() -> None:
     step.add_argument("--batch", type=int, default=8)
     step.add_argument("--live", type=int, default=4, help="of the batch, pictures in the making")
     step.add_argument("--crop", type=int, default=96)
-    step.add_argument("--rate", type=float, default=0.005, help="learning rate of the kernels")
+    step.add_argument("--rate", type=float, default=0.005, help="learning rate of the 3×3 kernels")
     step.add_argument("--seed", type=int, default=0)
     step.add_argument("--threads", type=int, default=0)
     step.set_defaults(run=train)
@@ -103,6 +105,7 @@ def main() -> None:
     step.add_argument("--size", type=int, default=256)
     step.add_argument("--iterations", type=int, default=150)
     step.add_argument("--sheet", type=Path, help="contact sheet to write (.jpg)")
+    step.add_argument("--results-only", action="store_true", help="leave photos and paintings off the sheet")
     step.set_defaults(run=evaluate)
     arguments = parser.parse_args()
     arguments.run(arguments)

@@ -80,6 +80,7 @@ def evaluate(
     size: int,
     iterations: int,
     sheet: Path | None,
+    results_only: bool = False,
 ) -> None:
     """Print, for each pair, the scores of the pictures made with the network and with the teacher."""
     judge_network = load_teacher_network(teacher)
@@ -119,7 +120,9 @@ def evaluate(
     print(_line("mean", "", means["ours"], means["teacher"]))
     print(f"content distance: {means['ours'].content / means['teacher'].content:.3f} of the teacher's")
     if sheet is not None:
-        contact_sheet(sheet, rows, ["photo", "painting", "teacher", "compact"])
+        labels = ["photo", "painting", "teacher", "compact"]
+        first = 2 if results_only else 0
+        contact_sheet(sheet, [row[first:] for row in rows], labels[first:])
 
 
 def _line(photo: str, painting: str, ours: Score, teacher: Score) -> str:

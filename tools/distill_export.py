@@ -75,7 +75,7 @@ def student_model(state: dict[str, Tensor]) -> onnx.ModelProto:
     x, layers = conv("image", "preprocess", "preprocess"), []
     for block, count in enumerate(LAYOUT):
         if block:
-            x = w.pool(x, "AveragePool")
+            x = w.pool(x, "MaxPool")
         for position in range(count):
             label = f"{block + 1}_{position + 1}"
             x = conv(x, f"blocks.{block}.{position}", f"conv{label}")

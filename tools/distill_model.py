@@ -1,9 +1,9 @@
 """The student network of `distill.py` and the teachers it learns from (PyTorch).
 
 The student has VGG19's layout at a quarter of its width: thirteen 3×3 convolutions with zero padding, ReLUs,
-2×2 average pooling ("average pooling … slightly more appealing results", Gatys et al., CVPR 2016), and at
-relu1_1 … relu5_1 a head (1×1 convolution, ReLU, 1×1 convolution) that predicts the leading principal
-coordinates of the teacher's features. Principal coordinates keep the Gram loss: for an orthonormal U that
+2×2 max pooling (with average pooling it could not follow a teacher that pools maxima), and at relu1_1 …
+relu5_1 a head (1×1 convolution, ReLU, 1×1 convolution) that predicts the leading principal coordinates of the
+teacher's features. Principal coordinates keep the Gram loss: for an orthonormal U that
 holds the energy of F, the Gram matrix of UᵀF has the same Frobenius distances as that of F.
 
 A teacher is an `nn.Module` that maps RGB images [N,3,H,W] in [0,1] to a list of five feature maps, one for
@@ -62,12 +62,17 @@ class Student(nn.Module):
         for head in self.heads:
             nn.init.zeros_(head[1].weight)  # the first predictions are 0, an error of 1 in every layer
 
+    def parameters_by_kind(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Return the 3×3 kernels, and all other parameters to train: 1×1 convolutions and biases."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return [p for p in trained if p.shape[2:] == (3, 3)], [p for p in trained if p.shape[2:] != (3, 3)]
+
     def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Map RGB images [N,3,H,W] in [0,1] to the five heads' coordinates and the thirteen trunk features."""
+        """Map RGB images [N,3,H,W] in [0,1] to the heads' coordinates and the trunk's features."""
         x, outputs, trunk = self.preprocess(image), [], []
         for index, (block, head) in enumerate(zip(self.blocks, self.heads, strict=True)):
             if index:
-                x = nn.functional.avg_pool2d(x, 2)
+                x = nn.functional.max_pool2d(x, 2)
             for position, convolution in enumerate(block):
                 x = torch.relu(convolution(x))
                 trunk.append(x)
@@ -120,7 +125,7 @@ class TorchvisionTeacher(nn.Module):
         self.layers = load_vgg("vgg19", "imagenet").features[:30].requires_grad_(False)
 
     def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Map RGB images [N,3,H,W] in [0,1] to relu1_1 … relu5_1; no hints, its trunk is four times as wide."""
+        """Map RGB images [N,3,H,W] in [0,1] to relu1_1 … relu5_1; its trunk is too wide for hints."""
         x, outputs, fresh = self.preprocess(image), [], True
         for layer in self.layers:
             x = layer(x)

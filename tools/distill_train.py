@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 log = logging.getLogger("distill")
 
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+LOG_EVERY = 100  # steps
 LONGEST_SIDE = 640  # pictures are kept in memory as bytes, at most this large
 
 
@@ -29,11 +31,12 @@ class Settings:
     teacher: str
     checkpoint: Path
     minutes: float
+    steps: int = 10**9
     batch: int = 8
     live: int = 4  # pictures of each batch that are `LivePictures`
     crop: int = 96
-    matrix_rate: float = 0.005
-    vector_rate: float = 1e-3
+    kernel_rate: float = 0.005
+    other_rate: float = 1e-3
     gram_weight: float = 1.0
     hint_weight: float = 1.0
     seed: int = 0
@@ -159,12 +162,14 @@ def losses(
 
 
 def hint_loss(student: Student, trunk: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
-    """Return the relative squared error of the teacher's trunk, predicted from the student's by 1×1 convolutions.
+    """Return the relative error of the teacher's trunk, predicted from the student's by 1×1 convolutions.
 
-    Mean over layers and channels of E(ŷ − y)² / E y²; 0 where the teacher gives no hints.
+    Mean over layers and channels of E(ŷ − y)² / E y²; 0 where the teacher gives no hints of that width.
     """
     errors = [torch.zeros(())]
     for convolution, features, goal in zip(student.hints, trunk, goals, strict=False):
+        if convolution.out_channels != goal.shape[1]:
+            continue
         error = (convolution(features) - goal).square().mean((0, 2, 3))
         errors.append((error / (goal.square().mean((0, 2, 3)) + 1e-3)).mean() / len(goals))
     return torch.stack(errors).sum()
@@ -253,13 +258,12 @@ def train(settings: Settings) -> None:
     teacher = load_teacher(settings.teacher).to(memory_format=torch.channels_last)
     student = Student().to(memory_format=torch.channels_last)
     projection = measure_projection(teacher, crops)
-    matrices = [p for p in student.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in student.parameters() if p.requires_grad and p.ndim == 1]
+    kernels, others = student.parameters_by_kind()
     optimizers = [
-        Muon(matrices, settings.matrix_rate),
-        torch.optim.Adam(vectors, settings.vector_rate, betas=(0.9, 0.98)),
+        Muon(kernels, settings.kernel_rate),
+        torch.optim.Adam(others, settings.other_rate, betas=(0.9, 0.98)),
     ]
-    rates = (settings.matrix_rate, settings.vector_rate)
+    rates = (settings.kernel_rate, settings.other_rate)
     average = torch.optim.swa_utils.AveragedModel(
         student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
     )
@@ -286,7 +290,7 @@ def train(settings: Settings) -> None:
 
     live = LivePictures(crops, 64)
     start, saved, running = time.monotonic() - spent, time.monotonic(), np.zeros((2, 5))
-    while (spent := time.monotonic() - start) < settings.minutes * 60:
+    while (spent := time.monotonic() - start) < settings.minutes * 60 and step < settings.steps:
         share = spent / (settings.minutes * 60)
         factor = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * share)) + 0.002
         for optimizer, rate in zip(optimizers, rates, strict=True):
@@ -312,9 +316,10 @@ def train(settings: Settings) -> None:
             live.advance(chosen, student)
         step += 1
         running += np.array([features.tolist(), grams.tolist()])
-        if step % 100 == 0:
+        if step % LOG_EVERY == 0:
             table = "  ".join(
-                f"{layer} {f:.4f}/{g:.4f}" for layer, f, g in zip(STYLE_LAYERS, *(running / 100), strict=True)
+                f"{layer} {f:.4f}/{g:.4f}"
+                for layer, f, g in zip(STYLE_LAYERS, *(running / LOG_EVERY), strict=True)
             )
             log.info("%6d  %5.1f min  %s", step, spent / 60, table)
             running[:] = 0

@@ -1,0 +1,63 @@
+"""Paint every photo in the style of every painting with the defaults, and put the results on one sheet.
+
+    python tools/gallery.py --photos a.jpg,b.jpg --paintings c.jpg,d.jpg --sheet gallery.jpg
+
+Prints the seconds of each picture, each run by the command in a process of its own, as a user would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from contact_sheet import contact_sheet
+
+from lbfgs_style import images
+
+
+def paint(photo: Path, painting: Path, output: Path, options: list[str]) -> float:
+    """Run the command on one pair and return its wall time in seconds."""
+    command = [sys.executable, "-m", "lbfgs_style", "transfer", str(photo), str(painting), "-o", str(output)]
+    start = time.perf_counter()
+    subprocess.run([*command, "--quiet", *options], check=True)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Parse the command line and paint."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photos", required=True, metavar="A,B,…")
+    parser.add_argument("--paintings", required=True, metavar="A,B,…")
+    parser.add_argument("--sheet", type=Path, help="contact sheet to write, results only")
+    parser.add_argument("--folder", type=Path, help="where to keep the full pictures")
+    parser.add_argument("--height", type=int, default=224, help="of each picture on the sheet")
+    parser.add_argument("options", nargs="*", help="after --: options for every run")
+    arguments = parser.parse_args()
+    photos, paintings = (
+        [Path(p) for p in text.split(",")] for text in (arguments.photos, arguments.paintings)
+    )
+    rows, seconds = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        for photo in photos:
+            row = []
+            for painting in paintings:
+                output = folder / f"{photo.stem}-{painting.stem}.png"
+                seconds.append(paint(photo, painting, output, arguments.options))
+                print(f"{photo.stem:24} {painting.stem:24} {seconds[-1]:6.1f} s", flush=True)
+                row.append(images.read(output).rgb)
+            rows.append(row)
+    print(f"mean {sum(seconds) / len(seconds):.1f} s")
+    if arguments.sheet is not None:
+        contact_sheet(arguments.sheet, rows, height=arguments.height)
+
+
+if __name__ == "__main__":
+    main()
