@@ -10,7 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from . import images, networks
@@ -25,6 +24,9 @@ from .version import __version__
 
 DEFAULT_NETWORK = "compact"
 """The network that comes with the package."""
+
+OneStyle = NDArray[Any] | Picture | Style
+"""What may stand for a style."""
 
 _PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxruntime-gpu", "opencv-python")
 
@@ -70,7 +72,7 @@ class StyleTransfer:
     def run(
         self,
         content: NDArray[Any] | Picture,
-        styles: NDArray[Any] | Style | Sequence[NDArray[Any] | Style],
+        styles: OneStyle | Sequence[OneStyle],
         *,
         init: NDArray[Any] | None = None,
         on_iterate: OnIterate | None = None,
@@ -82,7 +84,7 @@ class StyleTransfer:
         ----------
         content : array or Picture
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
-        styles : array, Style, or sequence of them
+        styles : array, Picture, Style, or sequence of them
             One or more style pictures of any size; several are blended by weight.
         init : array, optional
             A picture to start from, in place of ``options.init``.
@@ -106,7 +108,13 @@ class StyleTransfer:
             If the loss is not finite at the start.
         """
         loop = CoarseToFine(
-            self._engine, self.options, self._terms, _content(content), _styles(styles), on_iterate, cancel
+            self._engine,
+            self.options,
+            self._terms,
+            _picture(content, "content picture"),
+            _styles(styles),
+            on_iterate,
+            cancel,
         )
         rgb, scales = loop.run(None if init is None else images.from_array(init, name="init picture").rgb)
         finished = images.with_rgb(loop.content, rgb)
@@ -138,8 +146,8 @@ class StyleTransfer:
 
 
 def transfer(
-    content: NDArray[Any],
-    styles: NDArray[Any] | Style | Sequence[NDArray[Any] | Style],
+    content: NDArray[Any] | Picture,
+    styles: OneStyle | Sequence[OneStyle],
     *,
     network: str | Path | networks.FeatureNetwork = DEFAULT_NETWORK,
     options: Options | None = None,
@@ -153,7 +161,7 @@ def transfer(
     content : array
         H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR pictures need ``[..., ::-1]``), uint8, uint16 or float in
         [0,1].
-    styles : array, Style, or sequence of them
+    styles : array, Picture, Style, or sequence of them
         One or more style pictures, RGB.
     network, options, init, on_iterate
         See `StyleTransfer` and `StyleTransfer.run`.
@@ -172,18 +180,16 @@ def transfer(
     return job.run(content, styles, init=init, on_iterate=on_iterate).image
 
 
-def _content(content: NDArray[Any] | Picture) -> Picture:
-    return content if isinstance(content, Picture) else images.from_array(content, name="content picture")
+def _picture(image: NDArray[Any] | Picture, name: str) -> Picture:
+    return image if isinstance(image, Picture) else images.from_array(image, name=name)
 
 
-def _styles(
-    styles: NDArray[Any] | Style | Sequence[NDArray[Any] | Style],
-) -> list[tuple[FloatImage, float]]:
-    listed = [styles] if isinstance(styles, np.ndarray | Style) else list(styles)
+def _styles(styles: OneStyle | Sequence[OneStyle]) -> list[tuple[FloatImage, float]]:
+    listed = list(styles) if isinstance(styles, Sequence) else [styles]
     if not listed:
         raise OptionError("No style pictures: give at least one.")
     given = [item if isinstance(item, Style) else Style(item) for item in listed]
-    return [(images.from_array(s.image, name="style picture").rgb, s.weight) for s in given]
+    return [(_picture(s.image, "style picture").rgb, s.weight) for s in given]
 
 
 def _layers(kind: str, wanted: Sequence[str], network: networks.FeatureNetwork) -> tuple[str, ...]:

@@ -184,12 +184,17 @@ def store(path: Path | str, array: NDArray[Any], *, quality: int) -> None:
     check_output(path)
     if not 1 <= quality <= 100:
         raise OptionError(f"quality must be from 1 to 100, got {quality}")
-    flags = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_WEBP_QUALITY, quality]
-    # Full colour resolution: saturated brush strokes bleed over their edges with the default 4:2:0.
-    flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    flags: list[int] = []  # only those of the format: OpenCV warns of others
+    suffix = path.suffix.lower()
+    if suffix == ".webp":
+        flags = [cv2.IMWRITE_WEBP_QUALITY, quality]
+    elif suffix in (".jpg", ".jpeg"):
+        # Full colour resolution: saturated brush strokes bleed over their edges with the default 4:2:0.
+        full_color = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+        flags = [cv2.IMWRITE_JPEG_QUALITY, quality, *full_color]
     bgr = array if array.ndim == 2 else array[..., [2, 1, 0, 3][: array.shape[2]]]
     try:
-        done, encoded = cv2.imencode(path.suffix.lower(), bgr, flags)
+        done, encoded = cv2.imencode(suffix, bgr, flags)
     except cv2.error as error:
         raise ImageFileError(f"{path}: OpenCV cannot encode the picture: {_first_line(error)}") from error
     if not done:

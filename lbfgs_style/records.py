@@ -22,13 +22,13 @@ class Style:
 
     Attributes
     ----------
-    image : array
+    image : array or Picture
         H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]; alpha is ignored.
     weight : float
         Its share among several styles; larger than 0.
     """
 
-    image: NDArray[Any]
+    image: NDArray[Any] | Picture
     weight: float = 1.0
 
     def __post_init__(self) -> None:
