@@ -81,7 +81,7 @@ def test_projection_keeps_gram_distances() -> None:
     features = [torch.randn(1, count, 9, 9) for count in distill_model.COORDINATES]
     others = [torch.randn(1, count, 9, 9) for count in distill_model.COORDINATES]
     grams = [distill_model.gram(f)[0] for f in features]
-    projection = distill_model.Projection(grams)
+    projection = distill_model.Goals(grams)
     for g, f, other, z, w in zip(
         grams, features, others, projection(features), projection(others), strict=True
     ):

@@ -89,7 +89,7 @@ def main() -> None:
     step.add_argument("--batch", type=int, default=8)
     step.add_argument("--live", type=int, default=4, help="of the batch, pictures in the making")
     step.add_argument("--crop", type=int, default=96)
-    step.add_argument("--rate", type=float, default=0.005, help="learning rate of the 3×3 kernels")
+    step.add_argument("--rate", type=float, default=0.008, help="learning rate of the 3×3 kernels")
     step.add_argument("--seed", type=int, default=0)
     step.add_argument("--threads", type=int, default=0)
     step.set_defaults(run=train)

@@ -47,12 +47,10 @@ class Student(nn.Module):
         self.preprocess = normalization()
         self.blocks = nn.ModuleList()
         self.heads = nn.ModuleList()
-        self.hints = nn.ModuleList()  # for training only: the trunk's features → the teacher's trunk
         before = 3
         for count, width, hidden, coordinates in zip(LAYOUT, WIDTHS, HIDDEN, COORDINATES, strict=True):
             inputs = [before] + [width] * (count - 1)
             self.blocks.append(nn.ModuleList(nn.Conv2d(i, width, 3, padding=1) for i in inputs))
-            self.hints.extend(nn.Conv2d(width, width, 1) for _ in inputs)
             self.heads.append(nn.ModuleList([nn.Conv2d(width, hidden, 1), nn.Conv2d(hidden, coordinates, 1)]))
             before = width
         for module in self.modules():
@@ -148,15 +146,21 @@ def gram(features: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
-class Projection(nn.Module):
-    """Principal coordinates of the teacher's features, uncentred as Gram matrices are.
+class Goals(nn.Module):
+    """What the student is to predict of the teacher's features.
 
-    ``U`` [C,K] holds the leading eigenvectors of E[F Fᵀ / M], ``energy`` [K] their shares of the trace. The
+    Heads: principal coordinates, uncentred as Gram matrices are. ``U`` [C,K] holds the leading eigenvectors of E[F Fᵀ / M], ``energy`` [K] their shares of the trace. The
     coordinates are divided by √trace, so that their mean squared norm is 1 in every layer.
+
+    Trunk: the features with each channel divided by its root mean square, which ReLU layers can absorb.
     """
 
-    def __init__(self, grams: Sequence[Tensor]) -> None:
+    def __init__(self, grams: Sequence[Tensor], trunk_squares: Sequence[Tensor] = ()) -> None:
         super().__init__()
+        for index, squares in enumerate(trunk_squares):
+            # Channels that hardly ever fire would else be amplified without end.
+            least = 1e-3 * squares.mean()
+            self.register_buffer(f"scale{index}", squares.clamp_min(least).rsqrt())
         for index, (matrix, count) in enumerate(zip(grams, COORDINATES, strict=True)):
             values, vectors = torch.linalg.eigh(matrix.double())
             trace = values.sum()
@@ -170,6 +174,10 @@ class Projection(nn.Module):
     def energy(self, index: int) -> Tensor:
         """Return the shares of energy [K] of layer `index`, largest first."""
         return self.get_buffer(f"energy{index}")
+
+    def scaled(self, trunk: Sequence[Tensor]) -> list[Tensor]:
+        """Scale the trunk's feature maps [N,C,H,W] to unit energy in each channel."""
+        return [f * self.get_buffer(f"scale{i}")[:, None, None] for i, f in enumerate(trunk)]
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Project the five feature maps [N,C,H,W] to coordinates [N,K,H,W]."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from distill_model import STYLE_LAYERS, Projection, Student, gram, load_teacher
+from distill_model import STYLE_LAYERS, Goals, Student, gram, load_teacher
 from torch import Tensor, nn
 
 log = logging.getLogger("distill")
@@ -35,10 +35,10 @@ class Settings:
     batch: int = 8
     live: int = 4  # pictures of each batch that are `LivePictures`
     crop: int = 96
-    kernel_rate: float = 0.005
-    other_rate: float = 1e-3
+    kernel_rate: float = 0.008
+    other_rate: float = 0.2  # as a share of kernel_rate
     gram_weight: float = 1.0
-    hint_weight: float = 1.0
+    hint_weight: float = 0.5
     seed: int = 0
     threads: int = 0
 
@@ -140,9 +140,7 @@ def orthogonalized(matrix: Tensor, steps: int = 5) -> Tensor:
     return (factor @ x) if matrix.shape[0] <= matrix.shape[1] else (factor @ x).T
 
 
-def losses(
-    outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Projection
-) -> tuple[Tensor, Tensor]:
+def losses(outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Goals) -> tuple[Tensor, Tensor]:
     """Return the features' error and the Gram matrices' error [5] of each layer.
 
     Features: Σ_k e_k^-½ (ŷ_k − y_k)² / Σ_k e_k^½, which is 1 for ŷ = 0. The weights e_k^-½ lie between the
@@ -161,17 +159,17 @@ def losses(
     return torch.stack(features), torch.stack(grams)
 
 
-def hint_loss(student: Student, trunk: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
-    """Return the relative error of the teacher's trunk, predicted from the student's by 1×1 convolutions.
+def hint_loss(trunk: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
+    """Return the squared error of the trunk's features against the teacher's, scaled to unit energy.
 
-    Mean over layers and channels of E(ŷ − y)² / E y²; 0 where the teacher gives no hints of that width.
+    Mean over channels and sum over layers of E(ŷ − y)² with E y² = 1. Told which of its channels is to become which
+    of the teacher's, the student does not have to find a matching by itself, where it gets stuck. 0 without
+    hints, or where they have another width.
     """
     errors = [torch.zeros(())]
-    for convolution, features, goal in zip(student.hints, trunk, goals, strict=False):
-        if convolution.out_channels != goal.shape[1]:
-            continue
-        error = (convolution(features) - goal).square().mean((0, 2, 3))
-        errors.append((error / (goal.square().mean((0, 2, 3)) + 1e-3)).mean() / len(goals))
+    for features, goal in zip(trunk, goals, strict=False):
+        if features.shape == goal.shape:
+            errors.append((features - goal).square().mean())
     return torch.stack(errors).sum()
 
 
@@ -227,15 +225,19 @@ class LivePictures:
             self.age[index], self.limit[index] = 0, self.crops.rng.integers(*self.STEPS)
 
 
-def measure_projection(teacher: nn.Module, crops: Crops, batches: int = 40) -> Projection:
-    """Return the principal coordinates of the teacher's features over random crops."""
-    sums: list[Tensor] | None = None
+def measure_goals(teacher: nn.Module, crops: Crops, batches: int = 40) -> Goals:
+    """Measure over random crops what the teacher's features are to be projected on and divided by."""
+    grams, squares = [], []
     with torch.no_grad():
         for _ in range(batches):
-            grams = [gram(f).mean(0) / batches for f in teacher(crops.batch(8))[0]]
-            sums = grams if sums is None else [a + b for a, b in zip(sums, grams, strict=True)]
-    assert sums is not None
-    return Projection(sums)
+            features, trunk = teacher(crops.batch(8))
+            grams.append([gram(f).mean(0) for f in features])
+            squares.append([f.square().mean((0, 2, 3)) for f in trunk])
+
+    def means(rows: list[list[Tensor]]) -> list[Tensor]:
+        return [torch.stack(layer).mean(0) for layer in zip(*rows, strict=True)]
+
+    return Goals(means(grams), means(squares))
 
 
 def save(path: Path, state: dict[str, object]) -> None:
@@ -257,13 +259,13 @@ def train(settings: Settings) -> None:
     crops = Crops(settings.images, settings.crop, rng)
     teacher = load_teacher(settings.teacher).to(memory_format=torch.channels_last)
     student = Student().to(memory_format=torch.channels_last)
-    projection = measure_projection(teacher, crops)
+    projection = measure_goals(teacher, crops)
     kernels, others = student.parameters_by_kind()
     optimizers = [
         Muon(kernels, settings.kernel_rate),
-        torch.optim.Adam(others, settings.other_rate, betas=(0.9, 0.98)),
+        torch.optim.Adam(others, settings.kernel_rate * settings.other_rate, betas=(0.9, 0.98)),
     ]
-    rates = (settings.kernel_rate, settings.other_rate)
+    rates = (settings.kernel_rate, settings.kernel_rate * settings.other_rate)
     average = torch.optim.swa_utils.AveragedModel(
         student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
     )
@@ -290,6 +292,7 @@ def train(settings: Settings) -> None:
 
     live = LivePictures(crops, 64)
     start, saved, running = time.monotonic() - spent, time.monotonic(), np.zeros((2, 5))
+    hints = 0.0
     while (spent := time.monotonic() - start) < settings.minutes * 60 and step < settings.steps:
         share = spent / (settings.minutes * 60)
         factor = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * share)) + 0.002
@@ -301,11 +304,12 @@ def train(settings: Settings) -> None:
             images = torch.cat([images, live.images[chosen]])
         with torch.no_grad():
             goals, trunk_goals = teacher(images)
-            targets = projection(goals)
+            targets, trunk_goals = projection(goals), projection.scaled(trunk_goals)
         outputs, trunk = student(images)
         features, grams = losses(outputs, targets, projection)
         loss = features.sum() + settings.gram_weight * grams.sum()
-        loss = loss + settings.hint_weight * hint_loss(student, trunk, trunk_goals)
+        hint = hint_loss(trunk, trunk_goals)
+        loss = loss + settings.hint_weight * hint
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -316,13 +320,14 @@ def train(settings: Settings) -> None:
             live.advance(chosen, student)
         step += 1
         running += np.array([features.tolist(), grams.tolist()])
+        hints += float(hint.detach())
         if step % LOG_EVERY == 0:
             table = "  ".join(
                 f"{layer} {f:.4f}/{g:.4f}"
                 for layer, f, g in zip(STYLE_LAYERS, *(running / LOG_EVERY), strict=True)
             )
-            log.info("%6d  %5.1f min  %s", step, spent / 60, table)
-            running[:] = 0
+            log.info("%6d  %5.1f min  %s  hints %.3f", step, spent / 60, table, hints / LOG_EVERY)
+            running[:], hints = 0, 0.0
         if time.monotonic() - saved > 120:
             checkpoint()
             saved = time.monotonic()
