@@ -162,9 +162,9 @@ def losses(outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Goa
 def hint_loss(trunk: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
     """Return the squared error of the trunk's features against the teacher's, scaled to unit energy.
 
-    Mean over channels and sum over layers of E(ŷ − y)² with E y² = 1. Told which of its channels is to become which
-    of the teacher's, the student does not have to find a matching by itself, where it gets stuck. 0 without
-    hints, or where they have another width.
+    Mean over channels and sum over layers of E(ŷ − y)² with E y² = 1. Told which of its channels is to become
+    which of the teacher's, the student does not have to find a matching by itself, where it gets stuck. 0
+    without hints, or where they have another width.
     """
     errors = [torch.zeros(())]
     for features, goal in zip(trunk, goals, strict=False):
