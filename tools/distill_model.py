@@ -149,9 +149,9 @@ def gram(features: Tensor) -> Tensor:
 class Goals(nn.Module):
     """What the student is to predict of the teacher's features.
 
-    Heads: principal coordinates, uncentred as Gram matrices are. ``U`` [C,K] holds the leading eigenvectors of
-    E[F Fᵀ / M], ``energy`` [K] their shares of the trace. The coordinates are divided by √trace, so that their
-    mean squared norm is 1 in every layer.
+    Heads: principal coordinates, uncentred as Gram matrices are. ``U`` [C,K] holds the leading eigenvectors
+    of E[F Fᵀ / M], ``energy`` [K] their shares of the trace. The coordinates are divided by √trace, so that
+    their mean squared norm is 1 in every layer.
 
     Trunk: the features with each channel divided by its root mean square, which ReLU layers can absorb.
     """
