@@ -47,7 +47,7 @@ class TermNames:
         """Name of each term, in the order of the inputs ``weights`` and the output ``terms``."""
         content = (f"content {layer}" for layer in self.content_layers)
         style = (f"style {layer}" for layer in self.style_layers)
-        return (*content, *style, "tv")
+        return (*content, *style, "tv", "range")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -136,6 +136,7 @@ def objective_graph(
         target = b.input(gram_name(layer), b.shape(matrix))
         values.append(losses.relative_distance(b, matrix, target))
     values.append(losses.total_variation(b, IMAGE, tv_power))
+    values.append(losses.out_of_range(b, IMAGE))
     weights = b.input("weights", [len(values)])
     stacked = b.op("Concat", *(b.reshape(value, [1]) for value in values), attributes={"axis": 0})
     loss = b.reduce("ReduceSum", b.op("Mul", stacked, weights))
@@ -193,14 +194,25 @@ def gradient_graph(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelP
 def smallest_side(model: onnx.ModelProto, layers: Sequence[str]) -> int:
     """Return the shortest side, in pixels, that a picture must have for every layer to have a pixel.
 
-    The product of the strides on the way to the deepest layer: 16 for relu5_1 of VGG.
+    Backwards from one pixel of each layer: a window of k pixels that moves by s needs (n − 1)·s + k pixels,
+    less its padding, for n. 16 for relu5_1 of VGG.
     """
-    strides: dict[str, int] = {}
-    for node in _needed_nodes(model, layers):
-        own = next((max(a.ints) for a in node.attribute if a.name == "strides"), 1)
-        reached = max((strides.get(name, 1) for name in node.input), default=1) * own
-        strides.update(dict.fromkeys(node.output, reached))
-    return max(strides[layer] for layer in layers)
+    from onnx import helper
+
+    needed: dict[str, int] = dict.fromkeys(layers, 1)
+    kernels = {tensor.name: max([1, *tensor.dims[2:]]) for tensor in model.graph.initializer}
+    for node in reversed(_needed_nodes(model, layers)):
+        least = max(needed.get(name, 1) for name in node.output)
+        if node.op_type in ("Conv", "MaxPool", "AveragePool"):
+            given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            window = max(given.get("kernel_shape", [kernels.get(node.input[1], 1) if node.op_type == "Conv" else 1]))
+            reach = max(given.get("dilations", [1])) * (window - 1) + 1
+            pads = given.get("pads", [0, 0])
+            padded = min(a + z for a, z in zip(pads[: len(pads) // 2], pads[len(pads) // 2 :], strict=True))
+            least = max(1, (least - 1) * max(given.get("strides", [1])) + reach - padded)
+        for name in node.input:
+            needed[name] = max(needed.get(name, 1), least)
+    return needed[IMAGE]
 
 
 def _with_network(

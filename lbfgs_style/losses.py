@@ -77,3 +77,18 @@ def total_variation(b: GraphBuilder, image: str, power: float = 2.0) -> str:
     if not sums:  # a single pixel varies nowhere
         return b.op("Mul", b.reduce("ReduceSum", image), b.constant(0.0))
     return b.op("Mul", b.total(sums), b.constant(1 / (height * width)))
+
+
+def out_of_range(b: GraphBuilder, image: str) -> str:
+    """Add the mean over pixels of Σ_channels (distance of x from [0,1])²: a number.
+
+    L-BFGS moves without bounds, and what lies outside [0,1] is cut off when the picture is written. Without
+    this term a part of the style is painted where nobody sees it, and the written picture's loss is far
+    above the one that was reached. It takes the place of the bounds of L-BFGS-B, which cost more than they
+    help (see `optimizer`). Not in Gatys et al.
+    """
+    _, _, height, width = b.shape(image)
+    above = b.op("Relu", b.op("Sub", image, b.constant(1.0)))
+    below = b.op("Relu", b.op("Mul", image, b.constant(-1.0)))
+    squares = b.total([b.reduce("ReduceSumSquare", above), b.reduce("ReduceSumSquare", below)])
+    return b.op("Mul", squares, b.constant(1 / (height * width)))

@@ -133,7 +133,8 @@ class Engine:
         if min(size) < least:
             raise ImageError(
                 f"The {what} is too small for the layers {', '.join(terms.layers)}: expected both sides at "
-                f"least {least} pixels, got {size[1]}×{size[0]}; use a larger size or shallower layers."
+                f"least {least} pixels, got {size[1]}×{size[0]}; use a larger {what} or size, or shallower "
+                "layers."
             )
 
     def statistics(
@@ -188,7 +189,8 @@ def blend_grams(statistics: Sequence[Mapping[str, Array]], shares: Sequence[floa
     Σ_k s_k ‖G − A_k‖² and ‖G − Σ_k s_k A_k‖² (with Σ s_k = 1) differ by a constant only, so one mean target
     does what a loss for each style would.
     """
-    factors = np.array(shares, np.float32) / np.float32(sum(shares))
+    factors = np.array(shares, np.float64)
+    factors = (factors / factors.max() / (factors / factors.max()).sum()).astype(np.float32)
     return {
         name: np.einsum("k,kij->ij", factors, np.stack([each[name] for each in statistics]))
         for name in statistics[0]

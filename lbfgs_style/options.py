@@ -34,7 +34,11 @@ class Options:
         Iterations at every scale, or one number for each scale; None lets each scale have what it needs,
         many where they are cheap and few at the end.
     content_weight, style_weight, tv_weight : float
-        α, β and γ of L = α Σ v_l content_l + β Σ w_l style_l + γ tv; v_l and w_l are equal and sum to 1.
+        α, β and γ of L = α Σ v_l content_l + β Σ w_l style_l + γ tv + δ range; v_l and w_l are equal and sum
+        to 1.
+    range_weight : float
+        δ: how strongly values outside [0,1], which no picture file can hold, are drawn back. 0 clips them at
+        the end only, as most other programs do.
     content_layers, style_layers : tuple of str, or None
         Layers of the network; None takes the network's own choice.
     init : {"content", "noise"}
@@ -62,6 +66,7 @@ class Options:
     content_weight: float = 0.05
     style_weight: float = 3.0
     tv_weight: float = 1e-3
+    range_weight: float = 10.0
     content_layers: tuple[str, ...] | None = None
     style_layers: tuple[str, ...] | None = None
     init: Init = "content"
@@ -77,7 +82,7 @@ class Options:
         if self.scales != "auto":
             _check_scales(self.scales)
         _check_iterations(self.iterations)
-        for name in ("content_weight", "style_weight", "tv_weight"):
+        for name in ("content_weight", "style_weight", "tv_weight", "range_weight"):
             _check_weight(name, getattr(self, name))
         if self.content_weight == 0 and self.style_weight == 0:
             raise OptionError(

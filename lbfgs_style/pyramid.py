@@ -241,7 +241,7 @@ class CoarseToFine:
     def _weights(self) -> NDArray[np.float32]:
         o, content, style = self.options, self.terms.content_layers, self.terms.style_layers
         each = [o.content_weight / len(content)] * len(content) + [o.style_weight / len(style)] * len(style)
-        return np.array([*each, o.tv_weight], np.float32)
+        return np.array([*each, o.tv_weight, o.range_weight], np.float32)
 
     def _named(self, evaluation: Evaluation) -> dict[str, float]:
         return dict(zip(self.terms.names, map(float, evaluation.terms), strict=True))

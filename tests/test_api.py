@@ -218,6 +218,7 @@ def test_layers_and_weights_of_the_options_are_used(network):
         content_weight=0.5,
         style_weight=4,
         tv_weight=0.25,
+        range_weight=0,
         device="cpu",
         threads=1,
     )
@@ -230,9 +231,10 @@ def test_layers_and_weights_of_the_options_are_used(network):
         "style relu1_1",
         "style relu3_1",
         "tv",
+        "range",
     ]
-    low, high, first, second, tv = terms.values()
-    assert min(terms.values()) > 0
+    low, high, first, second, tv, _ = terms.values()
+    assert min(low, high, first, second, tv) > 0
     assert seen[0].loss == pytest.approx(
         0.5 * (low + high) / 2 + 4 * (first + second) / 2 + 0.25 * tv, rel=1e-5
     )

@@ -60,14 +60,20 @@ def test_single_pixel_has_no_variation() -> None:
     assert evaluate(losses.total_variation, {"x": np.full((1, 3, 1, 1), 0.3)}) == 0
 
 
+def test_out_of_range_by_hand() -> None:
+    """One value is 0.5 above 1, one 0.2 below 0: (0.25 + 0.04) / 2 pixels; the border itself is inside."""
+    image = np.array([[[[1.5, 0.0]], [[-0.2, 1.0]], [[0.3, 0.9]]]])
+    assert evaluate(losses.out_of_range, {"x": image}) == pytest.approx(0.29 / 2)
+
+
 def problem(pooling: str, dtype: type, size: tuple[int, int] = SIZE) -> tuple[object, dict[str, np.ndarray]]:
     """Build an objective and the inputs for it: random picture, targets of two other random pictures."""
     network = small_vgg(pooling=pooling)
     model = objective_graph(network.model, size, TERMS, tv_power=2.0, dtype=dtype)
     rng = np.random.default_rng(3)
     feeds = {
-        "image": rng.uniform(0, 1, (1, 3, *size)),
-        "weights": np.array([0.3, 1.0, 0.5, 2.0, 0.7]),
+        "image": rng.uniform(-0.2, 1.2, (1, 3, *size)),
+        "weights": np.array([0.3, 1.0, 0.5, 2.0, 0.7, 0.4]),
     }
     other = statistics_graph(network.model, size, TERMS)
     picture = rng.uniform(0, 1, (1, 3, *size)).astype(np.float32)
@@ -78,12 +84,12 @@ def problem(pooling: str, dtype: type, size: tuple[int, int] = SIZE) -> tuple[ob
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
-@pytest.mark.parametrize("only", [0, 1, 4, None])
+@pytest.mark.parametrize("only", [0, 1, 4, 5, None])
 def test_gradient_matches_central_differences(pooling: str, only: int | None) -> None:
-    """Content alone, style alone, total variation alone, and all together."""
+    """Content alone, style alone, total variation alone, range alone, and all together."""
     model, feeds = problem(pooling, np.float64, (9, 12))
     if only is not None:
-        feeds["weights"] = np.where(np.arange(5) == only, feeds["weights"], 0)
+        feeds["weights"] = np.where(np.arange(6) == only, feeds["weights"], 0)
     evaluator = ReferenceEvaluator(model)
     with np.errstate(over="ignore"):
         gradient = evaluator.run(["d_image"], feeds)[0]
@@ -118,7 +124,7 @@ def test_loss_is_the_weighted_sum_of_the_terms() -> None:
     assert loss == pytest.approx(feeds["weights"] @ terms)
     image = feeds["image"]
     variation = (np.diff(image, axis=2) ** 2).sum() + (np.diff(image, axis=3) ** 2).sum()
-    assert terms[-1] == pytest.approx(variation / (SIZE[0] * SIZE[1]))
+    assert terms[-2] == pytest.approx(variation / (SIZE[0] * SIZE[1]))
 
 
 def test_constant_picture_has_a_symmetric_gradient() -> None:
@@ -168,7 +174,7 @@ def test_gradient_graph_takes_any_size(size: tuple[int, int]) -> None:
     ours, targets = (features.run(list(terms.layers), {"image": x}) for x in (image, other))
     pairs = list(zip(terms.layers, ours, targets, strict=True))
     feeds = {f"features_{layer}": target for layer, _, target in pairs}
-    weights = np.array([1, 1, 0], np.float32)
+    weights = np.array([1, 1, 0, 0], np.float32)
     expected = objective.run(["d_image"], {"image": image, "weights": weights, **feeds})[0]
     cotangents = {f"d_{layer}": 2 * (f - p) / np.vdot(p, p) for layer, f, p in pairs}
     found = session.run(["d_image"], {"image": image, **cotangents})[0]

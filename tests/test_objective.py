@@ -15,7 +15,7 @@ from lbfgs_style.objective import Engine, blend_grams
 from lbfgs_style.session import Cancelled
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
-WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1], np.float32)
+WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)
 
 
 def engine(*, keep: bool = False) -> Engine:
@@ -83,6 +83,12 @@ def test_blended_gram_by_hand() -> None:
     assert mixed["gram_a"].dtype == np.float32
 
 
+@pytest.mark.parametrize("factor", [1e39, 1e-60])
+def test_shares_of_any_magnitude(factor: float) -> None:
+    first, second = ({"gram_a": np.array([[value]], np.float32)} for value in (4, 8))
+    assert blend_grams([first, second], [3 * factor, factor])["gram_a"][0, 0] == pytest.approx(5)
+
+
 def test_one_style_is_left_as_it_is_whatever_its_weight() -> None:
     gram = {"gram_a": np.array([[0.1, 0.3], [0.3, 0.7]], np.float32)}
     np.testing.assert_array_equal(blend_grams([gram], [7.0])["gram_a"], gram["gram_a"])
@@ -95,7 +101,7 @@ def test_too_small_a_picture_is_refused() -> None:
     with pytest.raises(ImageError) as e:
         engine().statistics(picture((7, 30)), terms, what="style picture")
     message = str(e.value)
-    for part in ("style picture is too small", "relu4_1", "at least 8 pixels", "got 30×7", "larger size"):
+    for part in ("style picture is too small", "relu4_1", "at least 8 pixels", "got 30×7", "larger style picture or size"):
         assert part in message
     assert "\n" not in message
     assert engine().statistics(picture((8, 8)), terms, what="style picture")

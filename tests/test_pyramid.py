@@ -129,12 +129,15 @@ def test_each_scale_lowers_its_loss(variables: str) -> None:
 
 
 def test_losses_carry_their_weights() -> None:
-    """L = α · mean content + β · mean style + γ · tv, by hand from the terms."""
-    options = dataclasses.replace(OPTIONS, content_weight=0.3, style_weight=2.0, tv_weight=0.01)
+    """L = α · mean content + β · mean style + γ · tv + δ · range, by hand from the terms."""
+    options = dataclasses.replace(
+        OPTIONS, content_weight=0.3, style_weight=2.0, tv_weight=0.01, range_weight=0.5
+    )
     _, scales = job(options).run(None)
     terms = scales[-1].terms_end
     styles = [terms[f"style {layer}"] for layer in TERMS.style_layers]
     expected = 0.3 * terms["content relu2_2"] + 2.0 * sum(styles) / 3 + 0.01 * terms["tv"]
+    expected += 0.5 * terms["range"]
     assert scales[-1].loss_end == pytest.approx(expected, rel=1e-5)
 
 

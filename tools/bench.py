@@ -27,7 +27,7 @@ from lbfgs_style.objective import Engine, Objective
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
-WEIGHTS = {"content": 0.05, "style": 3.0, "tv": 1e-3}
+WEIGHTS = {"content": 0.05, "style": 3.0, "tv": 1e-3, "range": 10.0}
 
 
 class TorchObjective:
@@ -71,7 +71,9 @@ class TorchObjective:
             style = style + difference / goal.square().sum() / len(self.grams)
         rows, columns = image.diff(dim=2).square().sum(), image.diff(dim=3).square().sum()
         variation = (rows + columns) / (image.shape[2] * image.shape[3])
-        loss = WEIGHTS["content"] * content + WEIGHTS["style"] * style + WEIGHTS["tv"] * variation
+        outside = (image - image.clamp(0, 1)).square().sum() / (image.shape[2] * image.shape[3])
+        loss = WEIGHTS["content"] * content + WEIGHTS["style"] * style
+        loss = loss + WEIGHTS["tv"] * variation + WEIGHTS["range"] * outside
         (gradient,) = torch.autograd.grad(loss, image)
         return float(loss.detach()), gradient
 
@@ -104,7 +106,8 @@ def our_objective(
     targets = engine.statistics(content[0], TermNames(terms.content_layers, ()), what="content")
     targets |= engine.statistics(style[0], TermNames((), terms.style_layers), what="style")
     share = WEIGHTS["style"] / len(terms.style_layers)
-    weights = np.array([WEIGHTS["content"], *[share] * len(terms.style_layers), WEIGHTS["tv"]], np.float32)
+    regular = (WEIGHTS["tv"], WEIGHTS["range"])
+    weights = np.array([WEIGHTS["content"], *[share] * len(terms.style_layers), *regular], np.float32)
     return engine.objective((content.shape[2], content.shape[3]), terms, targets, weights)
 
 
