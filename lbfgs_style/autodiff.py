@@ -76,15 +76,20 @@ def gradients(b: GraphBuilder, seeds: Mapping[str, str], wrt: Sequence[str]) -> 
             active.update(node.output)
     pending: dict[str, list[str]] = {tensor: [cotangent] for tensor, cotangent in seeds.items()}
     for node in reversed(forward):
-        arrived = pending.pop(node.output[0], None) if node.output[0] not in targets else None
+        arrived = [c for name in node.output if name not in targets for c in pending.pop(name, [])]
         wanted = tuple(name in active for name in node.input)
-        if arrived is None or not any(wanted):
+        if not arrived or not any(wanted):
             continue
         rule = RULES.get(node.op_type)
-        if rule is None or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        if rule is None or node.domain not in ("", "ai.onnx"):
             raise GraphError(
                 f"Cannot differentiate the operator {node.op_type} (node {node.name!r}): "
                 f"there are rules for {', '.join(sorted(RULES))}."
+            )
+        if len(node.output) != 1:
+            raise GraphError(
+                f"Cannot differentiate the {node.op_type} node {node.name!r}: expected one output, "
+                f"got {len(node.output)}."
             )
         cotangents = rule(Backward(b, node, b.total(arrived), wanted))
         for name, cotangent, is_wanted in zip(node.input, cotangents, wanted, strict=False):

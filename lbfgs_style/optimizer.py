@@ -1,7 +1,8 @@
 """SciPy's L-BFGS-B on a picture: scaling, stopping, callbacks, best so far.
 
 Byrd, Lu, Nocedal and Zhu, "A Limited Memory Algorithm for Bound Constrained Optimization" (1995), in SciPy's
-implementation, without bounds: they cost more than they help, clipping at the end does as well.
+implementation, without bounds: they cost a Python loop over all variables and do not fit variables other than
+pixels. The loss has a term that holds the pixels in range instead, see `losses.out_of_range`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _START = 1e4
 _FTOL = 1e-9
 _GTOL = 1e-9
 
-# SciPy's status of a run that ended by itself.
+# SciPy's status of a run that ended by itself: converged, too many evaluations or iterations, abnormal.
 _BY_STATUS = {0: "converged", 1: "iterations", 2: "line search"}
 
 OnIterate = Callable[[int, int, Evaluation, NDArray[np.floating]], bool]
@@ -95,7 +96,8 @@ def minimize(
     history : int
         Corrections that L-BFGS keeps.
     on_iterate : callable, optional
-        Called after each iteration with (iteration, evaluations, evaluation, picture); True stops the run.
+        Called after each iteration with (iteration, evaluations, evaluation, picture); it stops the run by
+        returning True or, as in SciPy, by raising StopIteration.
 
     Returns
     -------
@@ -164,7 +166,7 @@ class _Run:
             callback=self._after_iteration,
             options={
                 "maxiter": iterations,
-                "maxfun": 20 * iterations + 20,
+                "maxfun": 21 * iterations + 21,  # more than the line searches can use up (20 each)
                 "maxcor": history,
                 "ftol": _FTOL,
                 "gtol": _GTOL,
@@ -192,5 +194,9 @@ class _Run:
             self.best, self.best_z = accepted, z
         if self.on_iterate is not None:
             picture = self.parametrization.decode(z)
-            if self.on_iterate(self.iterations, self.evaluations, accepted, picture):
+            try:
+                wants_to_stop = self.on_iterate(self.iterations, self.evaluations, accepted, picture)
+            except StopIteration:
+                wants_to_stop = True
+            if wants_to_stop:
                 raise _Stop("callback")

@@ -156,7 +156,7 @@ def _open(graph: bytes, device: Device, threads: int) -> onnxruntime.InferenceSe
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised; printing is not the library's to do
     # Planning memory by pattern doubles the memory of activations from the second run on, for no speed.
     options.enable_mem_pattern = False
     if device != "cpu":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from lbfgs_style.autodiff import RULES, gradients
@@ -194,6 +195,24 @@ def test_independent_tensor_has_no_gradient() -> None:
     b.input("z", (2,))
     loss = b.reduce("ReduceSum", "x")
     assert set(gradients(b, {loss: b.constant(1.0)}, ["x", "z"])) == {"x"}
+
+
+def test_no_output_of_an_operator_is_overlooked() -> None:
+    """A cotangent that arrives at the second output only must not be lost."""
+    b = GraphBuilder(np.float64)
+    b.input("x", (1, 4, 2, 2))
+    b.nodes.append(helper.make_node("Split", ["x"], ["first", "second"], axis=1, num_outputs=2))
+    loss = b.reduce("ReduceSum", "second")
+    with pytest.raises(GraphError, match="Split"):
+        gradients(b, {loss: b.constant(1.0)}, ["x"])
+
+
+def test_pooling_with_indices_is_refused_for_its_outputs() -> None:
+    b = GraphBuilder(np.float64)
+    b.input("x", (1, 1, 4, 4))
+    b.nodes.append(helper.make_node("MaxPool", ["x"], ["y", "places"], kernel_shape=[2, 2]))
+    with pytest.raises(GraphError, match="expected one output, got 2"):
+        gradients(b, {b.reduce("ReduceSum", "y"): b.constant(1.0)}, ["x"])
 
 
 REFUSED: dict[str, tuple[Make, str]] = {

@@ -128,6 +128,16 @@ def test_callback_sees_each_iterate_and_stops() -> None:
     assert [evaluations for _, evaluations, _, _ in seen] == sorted({s[1] for s in seen})
 
 
+def test_callback_may_stop_as_scipy_has_it() -> None:
+    def on_iterate(iteration: int, *_: object) -> bool:
+        if iteration == 3:
+            raise StopIteration
+        return False
+
+    outcome = run(Counted(rosenbrock), start=-0.5, on_iterate=on_iterate)
+    assert (outcome.reason, outcome.iterations) == ("callback", 3)
+
+
 def spoil(after: int, effect: Callable[[Evaluation], Evaluation]) -> Callable[[np.ndarray], Evaluation]:
     """Return Rosenbrock with an effect from evaluation `after` + 1 on."""
     inner = Counted(rosenbrock)
