@@ -17,6 +17,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from .errors import NetworkError, NetworkFileError
+from .locks import locked
 
 Progress = Callable[[int, int | None], None]
 
@@ -78,7 +79,8 @@ def download(
     url : str
         http or https.
     destination : Path
-        The finished file; what is unfinished lies beside it with ``.part`` added to its name.
+        The finished file; what is unfinished lies beside it with ``.part`` added to its name, and while
+        somebody downloads it, a ``.lock``.
     size : int or None
         Expected length in bytes, if known.
     known_hash : str
@@ -99,23 +101,20 @@ def download(
         If the address is not http or https, or what came has the wrong size or hash (it is deleted).
     NetworkFileError
         If there is no network, the server refuses, the connection is cut (the part is kept: a second
-        call goes on from there), or the disk cannot be written.
+        call goes on from there), another process or thread downloads the same file, or the disk cannot be
+        written.
     """
     _check_scheme(url)
-    part = destination.with_name(destination.name + ".part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        todo = plan(
-            installed=destination.is_file() and file_hash(destination, known_hash) == known_hash.lower(),
-            part_bytes=part.stat().st_size if part.is_file() else 0,
-            size=size,
-        )
-        if todo.action == "up-to-date":
-            return destination
-        if todo.action != "verify":
-            _fetch(url, part, todo.offset, size, progress, timeout)
-        _verify(url, part, size, known_hash)
-        part.replace(destination)
+        # Two writers of one part would mix their bytes, or rename it while the other still writes.
+        with locked(destination) as ours:
+            if not ours:
+                raise NetworkFileError(
+                    f"Another process is downloading {str(destination)!r}: wait until it has finished, then "
+                    "run the same command again."
+                )
+            _download(url, destination, size, known_hash, progress, timeout)
     except NetworkError:
         raise
     except OSError as error:
@@ -124,6 +123,28 @@ def download(
             "LBFGS_STYLE_CACHE to another folder."
         ) from error
     return destination
+
+
+def _download(
+    url: str,
+    destination: Path,
+    size: int | None,
+    known_hash: str,
+    progress: Progress | None,
+    timeout: float,
+) -> None:
+    part = destination.with_name(destination.name + ".part")
+    todo = plan(
+        installed=destination.is_file() and file_hash(destination, known_hash) == known_hash.lower(),
+        part_bytes=part.stat().st_size if part.is_file() else 0,
+        size=size,
+    )
+    if todo.action == "up-to-date":
+        return
+    if todo.action != "verify":
+        _fetch(url, part, todo.offset, size, progress, timeout)
+    _verify(url, part, size, known_hash)
+    part.replace(destination)
 
 
 def file_hash(path: Path, known_hash: str) -> str:

@@ -21,6 +21,7 @@ from .onnx_format import (
     Metadata,
     default_layers,
     describe,
+    fold_constants,
     read_metadata,
     weights_sha256,
 )
@@ -62,7 +63,7 @@ class FeatureNetwork:
     weights_sha256 : str
         Fingerprint of the weights that the file claims to have; `verify` compares it with them.
     layers : tuple of str
-        Outputs, in the order of the file (shallow to deep).
+        Outputs of four dimensions, in the order of the file (shallow to deep).
     style_layers, content_layers : tuple of str
         Outputs used when the user names none.
     path : Path or None
@@ -189,13 +190,13 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
     """Check a model and read what it says about itself.
 
     A model without our metadata is welcome: it is called after its file, `default_layers` chooses its
-    layers. Another opset than ours is converted.
+    layers. Another opset than ours is converted, Constant nodes become initialisers.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Input ``image``, float32 [1, 3, height, width] with free height and width; float32 outputs; no
-        external data; only the default operator domain.
+        Input ``image``, float32 [1, 3, height, width] with free height and width; float32 outputs, of
+        which those of four dimensions are the layers; no external data; only the default operator domain.
     path : Path, optional
         Where it came from, for messages and the name.
 
@@ -207,15 +208,16 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
     label = str(path) if path is not None else (model.graph.name or "model")
     check_safety(model, label)
     layers = check_interface(model, label)
+    model = fold_constants(to_opset(model, OPSET, label))
     metadata = read_metadata(model) or _own(model, path, layers)
     for layer in (*metadata.style_layers, *metadata.content_layers):
         if layer not in layers:
             raise NetworkError(
-                f"The metadata of {label!r} names the layer {layer!r}, which is not among its outputs "
-                f"({', '.join(layers)}): pull or export the network again."
+                f"The metadata of {label!r} names the layer {layer!r}, which is not among its outputs of "
+                f"four dimensions ({', '.join(layers)}): pull or export the network again."
             )
     return FeatureNetwork(
-        model=to_opset(model, OPSET, label),
+        model=model,
         name=metadata.name,
         source=metadata.source,
         licence=metadata.licence,

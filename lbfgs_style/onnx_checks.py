@@ -79,7 +79,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def check_interface(model: onnx.ModelProto, label: str) -> tuple[str, ...]:
-    """Check input and outputs of a feature network and return the names of the outputs.
+    """Check input and outputs of a feature network and return the names of its layers.
 
     Parameters
     ----------
@@ -91,13 +91,14 @@ def check_interface(model: onnx.ModelProto, label: str) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        The layers, in the order of the file.
+        The layers: the outputs of four dimensions, in the order of the file. Others (the logits of a
+        classifier) have no positions to compare, and are left out.
 
     Raises
     ------
     NetworkError
-        If the input is not ``image``, float32 [1, 3, height, width] with free height and width, or an
-        output is missing or not float32.
+        If the input is not ``image``, float32 [1, 3, height, width] with free height and width, an output
+        is missing or not float32, or none has four dimensions.
     """
     import onnx
 
@@ -127,7 +128,14 @@ def check_interface(model: onnx.ModelProto, label: str) -> tuple[str, ...]:
             )
     if not outputs or len(set(outputs)) != len(outputs):
         raise NetworkError(f"The network {label!r} must have outputs with distinct names, got {outputs}.")
-    return outputs
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.output}
+    layers = tuple(name for name in outputs if ranks[name] == 4)
+    if not layers:
+        raise NetworkError(
+            f"The network {label!r} has no layers: expected outputs [1, channels, height, width], got "
+            f"{', '.join(f'{name!r} of {rank} dimensions' for name, rank in ranks.items())}."
+        )
+    return layers
 
 
 def to_opset(model: onnx.ModelProto, opset: int, label: str) -> onnx.ModelProto:

@@ -30,6 +30,13 @@ FORMAT = "1"
 _PREFIX = "lbfgs_style."
 _STYLE_LAYER = re.compile(r"relu\d+_1")
 _CONTENT_PREFERENCE = ("relu4_2", "relu4_1")
+# Attributes of Constant that hold plain numbers.
+_PLAIN_CONSTANTS = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +88,10 @@ def default_layers(layers: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, .
 def weights_sha256(model: onnx.ModelProto) -> str:
     """Fingerprint of the weights of a network, whatever the encoding of the file.
 
-    SHA-256 over the floating-point initialisers in the order of their names (by code point). Each one
-    contributes its name in UTF-8, a zero byte, its dimensions in decimal joined by ``x``, a zero byte, and
-    its values as little-endian float32 in C order. Integer initialisers (shapes, axes) are part of the
-    graph, not of the weights, and are left out.
+    SHA-256 over the floating-point initialisers, those that `fold_constants` would make included, in the
+    order of their names (by code point). Each one contributes its name in UTF-8, a zero byte, its dimensions
+    in decimal joined by ``x``, a zero byte, and its values as little-endian float32 in C order. Integer
+    initialisers (shapes, axes) are part of the graph, not of the weights, and are left out.
 
     Parameters
     ----------
@@ -99,7 +106,8 @@ def weights_sha256(model: onnx.ModelProto) -> str:
     from onnx import numpy_helper
 
     digest = hashlib.sha256()
-    for tensor in sorted(model.graph.initializer, key=lambda item: item.name):
+    folded = (tensor for tensor in map(_constant, model.graph.node) if tensor is not None)
+    for tensor in sorted((*model.graph.initializer, *folded), key=lambda item: item.name):
         array = numpy_helper.to_array(tensor)
         if not np.issubdtype(array.dtype, np.floating):
             continue
@@ -107,6 +115,55 @@ def weights_sha256(model: onnx.ModelProto) -> str:
         digest.update(f"{tensor.name}\0{shape}\0".encode())
         digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
     return digest.hexdigest()
+
+
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Turn Constant nodes into initialisers, as everything that reads weights expects them.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Not changed.
+
+    Returns
+    -------
+    onnx.ModelProto
+        A copy, or `model` itself where nothing is to be folded. A Constant that is an output stays.
+    """
+    import onnx
+
+    outputs = {value.name for value in model.graph.output}
+    tensors = [None if outputs & set(node.output) else _constant(node) for node in model.graph.node]
+    if not any(tensor is not None for tensor in tensors):
+        return model
+    folded = onnx.ModelProto()
+    folded.CopyFrom(model)
+    del folded.graph.node[:]
+    folded.graph.node.extend(
+        node for node, tensor in zip(model.graph.node, tensors, strict=True) if tensor is None
+    )
+    folded.graph.initializer.extend(tensor for tensor in tensors if tensor is not None)
+    return folded
+
+
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """Return the value of a Constant node under the name of its output; None for any other node."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    if node.op_type != "Constant" or len(node.attribute) != 1:
+        return None
+    attribute = node.attribute[0]
+    tensor = onnx.TensorProto()
+    if attribute.name == "value":
+        tensor.CopyFrom(attribute.t)
+    elif attribute.name in _PLAIN_CONSTANTS:
+        value = helper.get_attribute_value(attribute)
+        tensor = numpy_helper.from_array(np.asarray(value, _PLAIN_CONSTANTS[attribute.name]))
+    else:  # strings and sparse tensors are no numbers of ours
+        return None
+    tensor.name = node.output[0]
+    return tensor
 
 
 def describe(

@@ -8,6 +8,7 @@ and a step that is equally large in every pixel is too timid there; in spectral 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,26 +66,33 @@ class Spectral:
     size: tuple[int, int]
     exponent: float = 0.5
 
-    def _spectrum(self) -> NDArray[np.float32]:
-        height, width = self.size
-        rows = np.arange(height, dtype=np.float32)[:, None] / (2 * height)
-        columns = np.arange(width, dtype=np.float32)[None, :] / (2 * width)
-        frequency = np.maximum(np.hypot(rows, columns), 1 / max(height, width))
-        spectrum = frequency**-self.exponent
-        return (spectrum / spectrum.mean()).astype(np.float32)
-
     def decode(self, z: Flat) -> Image:
         """Map variables [n] to a picture [3,H,W]."""
-        coefficients = z.reshape(3, *self.size).astype(np.float32) * self._spectrum()
+        coefficients = z.reshape(3, *self.size).astype(np.float32) * _spectrum(self.size, self.exponent)
         return _dct(coefficients, inverse=True)
 
     def encode(self, image: Image) -> Flat:
         """Map a picture [3,H,W] to the variables [n] that decode to it."""
-        return (_dct(image.astype(np.float64)) / self._spectrum()).astype(np.float64).ravel()
+        return (
+            (_dct(image.astype(np.float64)) / _spectrum(self.size, self.exponent)).astype(np.float64).ravel()
+        )
 
     def pull_back(self, gradient: Image) -> Flat:
         """Map dL/d image [3,H,W] to dL/dz [n]."""
-        return (_dct(gradient) * self._spectrum()).astype(np.float64).ravel()
+        return (_dct(gradient) * _spectrum(self.size, self.exponent)).astype(np.float64).ravel()
+
+
+# One scale of a run asks for the same spectrum twice in each evaluation; two runs may go on side by side.
+@lru_cache(maxsize=2)
+def _spectrum(size: tuple[int, int], exponent: float) -> NDArray[np.float32]:
+    height, width = size
+    rows = np.arange(height, dtype=np.float32)[:, None] / (2 * height)
+    columns = np.arange(width, dtype=np.float32)[None, :] / (2 * width)
+    frequency = np.maximum(np.hypot(rows, columns), 1 / max(height, width))
+    spectrum = frequency**-exponent
+    scaled = (spectrum / spectrum.mean()).astype(np.float32)
+    scaled.setflags(write=False)  # shared by all who ask
+    return scaled
 
 
 def _dct(channels: Image, *, inverse: bool = False) -> Image:

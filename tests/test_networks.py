@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
-from lbfgs_style import networks
+from lbfgs_style import Options, StyleTransfer, graphs, networks
 from lbfgs_style.errors import NetworkError, NetworkFileError
 
 
@@ -280,3 +281,104 @@ def test_importing_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def with_constant(value, attribute="value"):
+    """Return `tiny` with its weight in a Constant node."""
+    model = tiny()
+    del model.graph.initializer[:]
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], **{attribute: value}))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("value", numpy_helper.from_array(np.array([2], np.float32), "unused")),
+        ("value_floats", [2.0]),
+        ("value_float", 2.0),
+    ],
+)
+def test_constant_nodes_become_initialisers(attribute, value):
+    model = with_constant(value, attribute)
+    network = networks.from_model(model)
+    assert [node.op_type for node in network.model.graph.node] == ["Mul", "Mul"]
+    (weight,) = network.model.graph.initializer
+    assert weight.name == "w"
+    assert numpy_helper.to_array(weight).ravel().tolist() == [2.0]
+    assert model.graph.node[0].op_type == "Constant"  # the caller's model is untouched
+    shape = "" if attribute == "value_float" else "1"
+    formula = hashlib.sha256(f"w\0{shape}\0".encode() + struct.pack("<f", 2.0)).hexdigest()
+    assert network.weights_sha256 == networks.weights_sha256(model) == formula
+    networks.verify(network)
+
+
+def constant_convolution(*, padded):
+    """A convolution to two channels by an all-ones 1×1 kernel, constants in nodes."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "h", "w"])
+    output = helper.make_tensor_value_info("relu1_1", TensorProto.FLOAT, [1, 2, "a", "b"])
+    kernel = numpy_helper.from_array(np.ones((2, 3, 1, 1), np.float32))
+    nodes = [
+        helper.make_node("Constant", [], ["pads"], value_ints=[0, 0, 1, 1, 0, 0, 1, 1]),
+        helper.make_node("Constant", [], ["kernel"], value=kernel),
+        helper.make_node("Pad", ["image", "pads"], ["padded"]),
+        helper.make_node("Conv", ["padded" if padded else "image", "kernel"], ["relu1_1"]),
+    ]
+    graph = helper.make_graph(nodes, "constants", [image], [output])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_a_kernel_in_a_constant_node_can_be_differentiated():
+    """Each of three channels goes once into each of two: the gradient of their sum is 2."""
+    network = networks.from_model(constant_convolution(padded=False))
+    gradient = graphs.gradient_graph(network.model, ["relu1_1"])
+    feeds = {
+        "image": np.zeros((1, 3, 4, 4), np.float32),
+        "d_relu1_1": np.ones((1, 2, 4, 4), np.float32),
+    }
+    (found,) = ReferenceEvaluator(gradient).run(["d_image"], feeds)
+    np.testing.assert_array_equal(found, np.full((1, 3, 4, 4), 2, np.float32))
+
+
+def test_pads_in_a_constant_node_can_be_differentiated():
+    network = networks.from_model(constant_convolution(padded=True))
+    terms = graphs.TermNames(("relu1_1",), ())
+    objective = graphs.objective_graph(network.model, (4, 5), terms)
+    assert "d_image" in [value.name for value in objective.graph.output]
+
+
+def with_logits():
+    """Return `tiny` with its second output reduced to [n, 3]."""
+    model = tiny(outputs=("stem", "deep"))
+    model.graph.node.append(helper.make_node("ReduceMean", ["deep", "axes"], ["logits"], keepdims=0))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
+    model.graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3]))
+    return model
+
+
+def test_outputs_that_are_no_feature_maps_are_no_layers():
+    network = networks.from_model(with_logits())
+    assert network.layers == ("stem", "deep")
+    assert (network.style_layers, network.content_layers) == (("stem", "deep"), ("deep",))
+
+
+def test_logits_are_refused_by_name():
+    network = networks.from_model(with_logits())
+    with pytest.raises(
+        NetworkError, match=r"no layer 'logits'.*stem, deep \(the outputs of four dimensions\)"
+    ):
+        StyleTransfer(network, options=Options(style_layers=("logits",)))
+
+
+def test_metadata_that_names_logits_are_refused():
+    settings = {"style_layers": ["stem"], "content_layers": ["logits"]}
+    model = networks.describe(with_logits(), name="x", source="", licence="", **settings)
+    with pytest.raises(NetworkError, match=r"'logits'.*four dimensions \(stem, deep\)"):
+        networks.from_model(model)
+
+
+def test_a_network_of_logits_only_is_refused():
+    model = with_logits()
+    del model.graph.output[:2]
+    with pytest.raises(NetworkError, match="'logits' of 2 dimensions"):
+        networks.from_model(model)

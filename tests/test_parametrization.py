@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lbfgs_style import parametrization
 from lbfgs_style.parametrization import Pixels, Spectral
 
 SIZES = [(8, 12), (7, 5), (1, 9), (16, 16)]
@@ -94,3 +95,13 @@ def test_cosine_is_one_coefficient() -> None:
     expected = np.zeros((3, 2, 2))
     expected[1, 0, 1] = 1
     np.testing.assert_allclose(Spectral((2, 2)).encode(picture).reshape(3, 2, 2), expected, atol=1e-7)
+
+
+def test_the_spectrum_is_computed_once_for_a_size() -> None:
+    parametrization._spectrum.cache_clear()
+    picture = np.zeros((3, 6, 5), np.float32)
+    for _ in range(3):
+        variables = Spectral((6, 5))
+        variables.pull_back(variables.decode(variables.encode(picture)))
+    assert parametrization._spectrum.cache_info().misses == 1
+    assert not np.allclose(amplitudes((6, 5), exponent=1.0), amplitudes((6, 5), exponent=0.5))

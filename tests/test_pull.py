@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import http.server
 import socket
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 from lbfgs_style import known_networks, networks
 from lbfgs_style.downloads import Plan, download, plan
 from lbfgs_style.errors import NetworkError, NetworkFileError
+from lbfgs_style.locks import locked
 from lbfgs_style.networks_cli import app
 from lbfgs_style.pull import pull
 
@@ -227,6 +230,45 @@ def test_a_folder_that_cannot_be_written_is_said(site, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(NetworkFileError, match="LBFGS_STYLE_CACHE"):
         fetch(site, tmp_path / "file")
+
+
+def test_a_second_download_of_the_same_file_is_refused_and_harms_nothing(site, tmp_path):
+    messages = []
+
+    def second(_done, _total):
+        if not messages:
+            with pytest.raises(NetworkFileError, match="Another process") as caught:
+                fetch(site, tmp_path)
+            messages.append(str(caught.value))
+
+    assert fetch(site, tmp_path, progress=second).read_bytes() == DATA
+    assert "\n" not in messages[0]
+    assert site.ranges == [None]
+    assert left(tmp_path) == ["file.bin"]
+
+
+def test_a_lock_file_that_a_crash_left_behind_blocks_nobody(site, tmp_path):
+    (tmp_path / "file.bin.lock").touch()
+    assert fetch(site, tmp_path).read_bytes() == DATA
+    assert left(tmp_path) == ["file.bin"]
+
+
+def test_a_lock_is_seen_by_other_processes_and_freed_when_its_owner_is_killed(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from lbfgs_style.locks import locked\n"
+        "with locked(Path(sys.argv[1])) as ours: print(ours, flush=True); time.sleep(60)"
+    )
+    path = tmp_path / "file.bin"
+    with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True) as owner:
+        try:
+            assert owner.stdout.readline().strip() == "True"
+            with locked(path) as ours:
+                assert not ours
+        finally:
+            owner.kill()
+    with locked(path) as ours:
+        assert ours
+    assert left(tmp_path) == []
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +64,7 @@ def _relative(value: np.ndarray, target: np.ndarray) -> float:
 
 def load_teacher_network(path: Path) -> networks.FeatureNetwork:
     """Return the teacher of an .npz file as a feature network."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "teacher.onnx"
-        file.write_bytes(teacher_model(path).SerializeToString())
-        return networks.load(file)
+    return networks.from_model(teacher_model(path))
 
 
 def evaluate(
@@ -120,7 +116,7 @@ def evaluate(
     print(_line("mean", "", means["ours"], means["teacher"]))
     print(f"content distance: {means['ours'].content / means['teacher'].content:.3f} of the teacher's")
     if sheet is not None:
-        labels = ["photo", "painting", "teacher", "compact"]
+        labels = ["photo", "painting", "teacher", Path(network).stem]
         first = 2 if results_only else 0
         contact_sheet(sheet, [row[first:] for row in rows], labels[first:])
 
