@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real  # NumPy's numbers are registered as such
 from typing import Literal, get_args
 
 from .errors import OptionError, did_you_mean
@@ -78,12 +79,12 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.size != "full":
-            _check_whole("size", self.size, MIN_SIZE, MAX_SIZE, " or 'full'")
+            self._set("size", _whole("size", self.size, MIN_SIZE, MAX_SIZE, " or 'full'"))
         if self.scales != "auto":
-            _check_scales(self.scales)
-        _check_iterations(self.iterations)
+            self._set("scales", _scales(self.scales))
+        self._set("iterations", _iterations(self.iterations))
         for name in ("content_weight", "style_weight", "tv_weight", "range_weight"):
-            _check_weight(name, getattr(self, name))
+            self._set(name, _weight(name, getattr(self, name)))
         if self.content_weight == 0 and self.style_weight == 0:
             raise OptionError(
                 "content_weight and style_weight are both 0, so there is nothing to do: "
@@ -94,19 +95,25 @@ class Options:
         _check_choice("init", self.init, get_args(Init))
         _check_choice("variables", self.variables, get_args(Variables))
         _check_choice("device", self.device, get_args(Device))
-        _check_whole("seed", self.seed, 0, 2**63 - 1)
-        _check_whole("history", self.history, 1, 1000)
-        _check_whole("threads", self.threads, 0, 4096)
+        self._set("seed", _whole("seed", self.seed, 0, 2**63 - 1))
+        self._set("history", _whole("history", self.history, 1, 1000))
+        self._set("threads", _whole("threads", self.threads, 0, 4096))
+
+    def _set(self, name: str, value: object) -> None:
+        # NumPy's numbers become Python's, which JSON can hold; nobody has seen the frozen object yet.
+        object.__setattr__(self, name, value)
 
 
-def _check_whole(name: str, value: object, least: int, most: int, otherwise: str = "") -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+def _whole(name: str, value: object, least: int, most: int, otherwise: str = "") -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
         raise OptionError(f"{name} must be a whole number from {least} to {most}{otherwise}, got {value!r}.")
+    return int(value)
 
 
-def _check_weight(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+def _weight(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
         raise OptionError(f"{name} must be a finite number, 0 or larger, got {value!r}.")
+    return float(value)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -116,23 +123,24 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         )
 
 
-def _check_iterations(iterations: object) -> None:
-    if iterations is None:
-        return
-    counts: tuple[object, ...] = iterations if isinstance(iterations, tuple) and iterations else (iterations,)
-    for count in counts:
-        _check_whole("iterations", count, 1, 1_000_000, ", or a tuple with one for each scale")
+def _iterations(given: object) -> int | tuple[int, ...] | None:
+    if given is None:
+        return None
+    otherwise = ", or a tuple with one for each scale"
+    if isinstance(given, tuple) and given:
+        return tuple(_whole("iterations", count, 1, 1_000_000, otherwise) for count in given)
+    return _whole("iterations", given, 1, 1_000_000, otherwise)
 
 
-def _check_scales(scales: object) -> None:
-    if not isinstance(scales, tuple) or not scales:
+def _scales(given: object) -> tuple[int, ...]:
+    if not isinstance(given, tuple) or not given:
         raise OptionError(
-            f"scales must be 'auto' or a tuple of longer sides such as (256, 512), got {scales!r}."
+            f"scales must be 'auto' or a tuple of longer sides such as (256, 512), got {given!r}."
         )
-    for side in scales:
-        _check_whole("each of the scales", side, MIN_SIZE, MAX_SIZE)
-    if list(scales) != sorted(set(scales)):
-        raise OptionError(f"scales must grow from first to last, got {','.join(map(str, scales))}.")
+    sides = tuple(_whole("each of the scales", side, MIN_SIZE, MAX_SIZE) for side in given)
+    if list(sides) != sorted(set(sides)):
+        raise OptionError(f"scales must grow from first to last, got {','.join(map(str, sides))}.")
+    return sides
 
 
 def _check_layers(name: str, layers: object) -> None:

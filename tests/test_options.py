@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ REFUSED = [
     ("iterations", 2.5, "whole number", "got 2.5"),
     ("content_weight", -0.1, "finite number, 0 or larger", "got -0.1"),
     ("style_weight", float("nan"), "finite number", "got nan"),
+    ("range_weight", -1, "finite number, 0 or larger", "got -1"),
     ("tv_weight", float("inf"), "finite number", "got inf"),
     ("content_weight", "1", "finite number", "got '1'"),
     ("style_weight", False, "finite number", "got False"),
@@ -97,6 +99,37 @@ def test_nothing_to_do_is_refused() -> None:
 def test_edges_are_accepted(accepted: dict[str, object]) -> None:
     (name,) = accepted
     assert getattr(Options(**accepted), name) == accepted[name]
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    options = Options(
+        size=np.int64(64),
+        scales=(np.int32(24), np.uint16(36)),
+        iterations=(np.int64(3), np.int64(2), 1),
+        content_weight=np.float32(0.25),
+        tv_weight=np.int64(0),
+        seed=np.uint8(7),
+        history=np.int16(9),
+        threads=np.int64(1),
+    )
+    assert options == Options(
+        size=64,
+        scales=(24, 36),
+        iterations=(3, 2, 1),
+        content_weight=0.25,
+        tv_weight=0,
+        seed=7,
+        history=9,
+        threads=1,
+    )
+    assert json.loads(json.dumps(dataclasses.asdict(options)))["iterations"] == [3, 2, 1]
+    assert json.dumps(Options(iterations=np.int64(5)).iterations) == "5"
+
+
+@pytest.mark.parametrize("name", ["size", "content_weight", "threads"])
+def test_truth_values_of_numpy_are_no_numbers(name: str) -> None:
+    with pytest.raises(OptionError, match=name):
+        Options(**{name: np.bool_(True)})
 
 
 def test_defaults_are_valid_and_replaced_values_are_checked() -> None:
