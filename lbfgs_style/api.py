@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from .graphs import TermNames
 from .images import FloatImage, Picture
 from .objective import Engine
 from .options import Options
-from .pyramid import CoarseToFine, OnIterate
-from .records import Result, Style
+from .pyramid import CoarseToFine
+from .records import IterateCallback, Result, Style
 from .version import __version__
 
 DEFAULT_NETWORK = "compact"
@@ -28,7 +29,8 @@ DEFAULT_NETWORK = "compact"
 OneStyle = NDArray[Any] | Picture | Style
 """What may stand for a style."""
 
-_PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxruntime-gpu", "opencv-python")
+_OPENCV = ("opencv-python-headless", "opencv-python")
+_PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxruntime-gpu", *_OPENCV)
 
 
 class StyleTransfer:
@@ -74,8 +76,8 @@ class StyleTransfer:
         content: NDArray[Any] | Picture,
         styles: OneStyle | Sequence[OneStyle],
         *,
-        init: NDArray[Any] | None = None,
-        on_iterate: OnIterate | None = None,
+        init: NDArray[Any] | Picture | None = None,
+        on_iterate: IterateCallback | None = None,
         cancel: threading.Event | None = None,
     ) -> Result:
         """Paint one picture in the style of others.
@@ -86,8 +88,10 @@ class StyleTransfer:
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
         styles : array, Picture, Style, or sequence of them
             One or more style pictures of any size; several are blended by weight.
-        init : array, optional
-            A picture to start from, in place of ``options.init``.
+        init : array or Picture, optional
+            A picture to start from, in place of ``options.init``, such as an earlier result. It is stretched
+            to the shape of the content picture; with ``scales="auto"`` the run then has one scale, the
+            result's own, because coarser ones would take its detail away.
         on_iterate : callable, optional
             Gets an `Iterate` after each iteration; stops the run by returning True.
         cancel : threading.Event, optional
@@ -116,7 +120,7 @@ class StyleTransfer:
             on_iterate,
             cancel,
         )
-        rgb, scales = loop.run(None if init is None else images.from_array(init, name="init picture").rgb)
+        rgb, scales = loop.run(None if init is None else _picture(init, "init picture").rgb)
         finished = images.with_rgb(loop.content, rgb)
         return Result(
             image=images.to_array(finished),
@@ -126,17 +130,23 @@ class StyleTransfer:
             evaluations=sum(scale.evaluations for scale in scales),
             stop_reason=loop.stop_reason,
             seconds=time.monotonic() - loop.started,
-            settings=self._settings((rgb.shape[0], rgb.shape[1])),
+            settings=self._settings(loop, (rgb.shape[0], rgb.shape[1]), init is not None),
         )
 
-    def _settings(self, size: tuple[int, int]) -> dict[str, Any]:
+    @cached_property
+    def _weights_sha256(self) -> str:
+        """Of the weights in use: what the file claims may be wrong."""
+        return networks.weights_sha256(self.network.model)
+
+    def _settings(self, loop: CoarseToFine, size: tuple[int, int], given: bool) -> dict[str, Any]:
         return {
             "program": f"lbfgs-style {__version__}",
-            "options": asdict(self.options),
+            "options": asdict(self.options) | ({"init": "picture"} if given else {}),
+            "style_weights": [weight for _, weight in loop.styles],
             "size": list(size),
             "network": {
                 "name": self.network.name,
-                "sha256": self.network.weights_sha256,
+                "sha256": self._weights_sha256,
                 "content_layers": list(self._terms.content_layers),
                 "style_layers": list(self._terms.style_layers),
             },
@@ -151,8 +161,8 @@ def transfer(
     *,
     network: str | Path | networks.FeatureNetwork = DEFAULT_NETWORK,
     options: Options | None = None,
-    init: NDArray[Any] | None = None,
-    on_iterate: OnIterate | None = None,
+    init: NDArray[Any] | Picture | None = None,
+    on_iterate: IterateCallback | None = None,
 ) -> NDArray[Any]:
     """Paint a picture in the style of others: arrays in, array out.
 
@@ -189,7 +199,7 @@ def _styles(styles: OneStyle | Sequence[OneStyle]) -> list[tuple[FloatImage, flo
     if not listed:
         raise OptionError("No style pictures: give at least one.")
     given = [item if isinstance(item, Style) else Style(item) for item in listed]
-    return [(_picture(s.image, "style picture").rgb, s.weight) for s in given]
+    return [(_picture(s.image, "style picture").rgb, float(s.weight)) for s in given]
 
 
 def _layers(kind: str, wanted: Sequence[str], network: networks.FeatureNetwork) -> tuple[str, ...]:
@@ -197,7 +207,8 @@ def _layers(kind: str, wanted: Sequence[str], network: networks.FeatureNetwork) 
         if layer not in network.layers:
             raise NetworkError(
                 f"The network {network.name!r} has no layer {layer!r} for {kind}: expected one of "
-                f"{', '.join(network.layers)}.{did_you_mean(layer, network.layers)}"
+                f"{', '.join(network.layers)} (the outputs of four dimensions)."
+                f"{did_you_mean(layer, network.layers)}"
             )
     return tuple(wanted)
 
@@ -207,6 +218,6 @@ def _versions() -> dict[str, str]:
     for name in _PACKAGES:
         try:
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # onnxruntime goes by either name
+        except metadata.PackageNotFoundError:  # onnxruntime and OpenCV go by either name
             continue
     return versions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -12,15 +11,17 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
-from . import images, networks_cli
+from . import images, networks, networks_cli
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .errors import ImageFileError, OptionError, StyleError
-from .options import Options
+from .errors import OptionError, StyleError
+from .files import obstacle, replacing
+from .options import Init, Options
 from .progress import show_progress
+from .pyramid import result_size
 from .records import Result, Style
 from .version import __version__
 
@@ -91,11 +92,17 @@ def transfer(
         str, typer.Option(help="'auto', or the longer sides to go through, as in 256,512.")
     ] = str(_DEFAULTS.scales),
     init: Annotated[
-        str, typer.Option(help="Where to start: content, noise, or a picture file.")
+        str,
+        typer.Option(
+            help="Where to start: content, noise, or a picture file such as an earlier result; a file is "
+            "stretched to the photo's shape, and without --scales painted on at the full size alone."
+        ),
     ] = _DEFAULTS.init,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = _DEFAULTS.seed,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes one for each core.")] = _DEFAULTS.threads,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
+    ] = _DEFAULTS.threads,
     report: Annotated[
         Path | None, typer.Option(help="JSON file with settings, losses, timings and stop reasons.")
     ] = None,
@@ -103,10 +110,13 @@ def transfer(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each loss term, and more.")] = False,
 ) -> None:
     """Paint the photo CONTENT in the style of one or more paintings."""
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    if quiet and verbose:
+        raise OptionError("--quiet and --verbose contradict each other: give one of them.")
     options = Options(
-        size="full" if size == "full" else _whole("--size", size),
-        scales="auto" if scales == "auto" else _wholes("--scales", scales),
+        size="full" if size == "full" else _whole("--size", size, "a whole number or 'full'"),
+        scales="auto"
+        if scales == "auto"
+        else _wholes("--scales", scales, "'auto' or whole numbers as in 256,512"),
         iterations=_iterations(iterations),
         content_weight=content_weight,
         style_weight=style_weight,
@@ -118,17 +128,26 @@ def transfer(
         device=device,  # type: ignore[arg-type]  # checked by Options
         threads=threads,
     )
-    _check_outputs(output, report, inputs=(content, *styles, Path(init), Path(network)))
+    start = None if init in get_args(Init) else Path(init)
+    inputs = (content, *styles, networks.find(network), *(() if start is None else (start,)))
+    _check_outputs(output, report, inputs=inputs)
     photo = images.read(content)
+    images.check_output(output, result_size(photo, options))
     paintings = _read_styles(styles, style_blend)
-    start = None if init in ("content", "noise") else images.read(init).rgb
+    first = None if start is None else images.read(start)
     job = StyleTransfer(network, options=options, keep_sessions=False)
     with _cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=verbose) as on_iterate:
-        result = job.run(photo, paintings, init=start, on_iterate=on_iterate, cancel=cancel)
-    _finish(result, output, report, quiet=quiet)
+        result = job.run(photo, paintings, init=first, on_iterate=on_iterate, cancel=cancel)
+    files = {
+        "content": str(content),
+        "styles": [str(path) for path in styles],
+        "init": None if start is None else str(start),
+        "output": str(output),
+    }
+    _finish(result, output, report, files, quiet=quiet)
 
 
-def _finish(result: Result, output: Path, report: Path | None, *, quiet: bool) -> None:
+def _finish(result: Result, output: Path, report: Path | None, files: dict[str, Any], *, quiet: bool) -> None:
     """Write what was asked for and say how it went."""
     interrupted = result.stop_reason == "cancelled"
     if interrupted and not result.history:
@@ -136,8 +155,9 @@ def _finish(result: Result, output: Path, report: Path | None, *, quiet: bool) -
         raise typer.Exit(INTERRUPTED)
     images.write(output, result.picture)
     if report is not None:
-        with images.replacing(report) as temporary:
-            temporary.write_text(json.dumps(result.report(), indent=2) + "\n", encoding="utf-8")
+        text = json.dumps({"files": files} | result.report(), indent=2)
+        with replacing(report) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
     if interrupted:
         _say(f"stopped: the best picture so far is in {output}")
         raise typer.Exit(INTERRUPTED)
@@ -154,21 +174,21 @@ def _say(text: str) -> None:
     typer.echo(f"lbfgs-style: {text}", err=True)
 
 
-def _whole(option: str, text: str) -> int:
+def _whole(option: str, text: str, expected: str = "a whole number") -> int:
     try:
         return int(text)
     except ValueError:
-        raise OptionError(f"{option} must be a whole number, got {text!r}.") from None
+        raise OptionError(f"{option} must be {expected}, got {text!r}.") from None
 
 
-def _wholes(option: str, text: str) -> tuple[int, ...]:
-    return tuple(_whole(option, part) for part in text.split(","))
+def _wholes(option: str, text: str, expected: str) -> tuple[int, ...]:
+    return tuple(_whole(option, part, expected) for part in text.split(","))
 
 
 def _iterations(text: str | None) -> int | tuple[int, ...] | None:
     if text is None:
         return None
-    counts = _wholes("--iterations", text)
+    counts = _wholes("--iterations", text, "a whole number, or one for each scale as in 200,100,50")
     return counts[0] if len(counts) == 1 else counts
 
 
@@ -178,7 +198,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 def _init(text: str) -> Any:
     """Return what Options takes; a file must exist, so that a misspelt word is not taken for one."""
-    if text in ("content", "noise"):
+    if text in get_args(Init):
         return text
     if not Path(text).exists():
         raise OptionError(f"--init must be content, noise or a picture file, got {text!r}, which is neither.")
@@ -204,7 +224,9 @@ def _check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...
     """Find out before a long run whether its results can be written, and that they destroy no input."""
     images.check_output(output)
     if report is not None:
-        _check_report(report)
+        problem = obstacle(report)
+        if problem is not None:
+            raise OptionError(f"--report {report}: {problem}.")
         if report.resolve() == output.resolve():
             raise OptionError(f"The report and the output are both {output}: choose another name for one.")
     for result in (output,) if report is None else (output, report):
@@ -215,16 +237,6 @@ def _check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...
                 )
 
 
-def _check_report(report: Path) -> None:
-    if report.is_dir():
-        raise ImageFileError(f"{report}: the report is a folder; expected a file name such as run.json")
-    folder = report.resolve().parent
-    if not folder.is_dir():
-        raise ImageFileError(f"{report}: the folder of the report does not exist: create it first")
-    if not os.access(folder, os.W_OK):
-        raise ImageFileError(f"{report}: no permission to write into the folder {folder}: choose another one")
-
-
 @contextmanager
 def _cancelled_by_signals() -> Generator[threading.Event]:
     """Give an event that Ctrl-C or SIGTERM sets; a second one ends the process at once."""
@@ -232,6 +244,7 @@ def _cancelled_by_signals() -> Generator[threading.Event]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if cancel.is_set():
+            _show_cursor()
             os._exit(INTERRUPTED)
         cancel.set()
 
@@ -241,6 +254,13 @@ def _cancelled_by_signals() -> Generator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _show_cursor() -> None:
+    """Undo what a bar did to the terminal, past all buffers: the process is about to end."""
+    terminal = sys.__stderr__
+    if terminal is not None and terminal.isatty():
+        os.write(terminal.fileno(), b"\x1b[?25h")
 
 
 def main() -> None:

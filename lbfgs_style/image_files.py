@@ -1,4 +1,4 @@
-"""Bytes of picture files ↔ arrays: decoding, encoding, and replacing a file in one step.
+"""Bytes of picture files ↔ arrays: decoding, encoding, and what each format can hold.
 
 Arrays are in RGB order; `lbfgs_style.images` turns them into pictures.
 OpenCV warns of damaged files on stderr. How loud it is (``OPENCV_LOG_LEVEL``) is a setting of the whole
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-import uuid
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageFileError, OptionError, did_you_mean
+from .files import obstacle, replacing
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLE_TYPES = ("uint8", "uint16", "float32", "float64")
@@ -27,19 +26,28 @@ _SAMPLE_TYPES = ("uint8", "uint16", "float32", "float64")
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """What a format that we write can hold."""
+    """What a format that we write can hold.
+
+    Attributes
+    ----------
+    alpha, sixteen_bit : bool
+        Whether it has opacity, and samples of 16 bits.
+    longest : int
+        The longest side in pixels: of WebP by its definition, of the others by the libraries that write them.
+    """
 
     alpha: bool
     sixteen_bit: bool
+    longest: int
 
 
 OUTPUT_FORMATS = {
-    ".png": FileFormat(alpha=True, sixteen_bit=True),
-    ".jpg": FileFormat(alpha=False, sixteen_bit=False),
-    ".jpeg": FileFormat(alpha=False, sixteen_bit=False),
-    ".webp": FileFormat(alpha=True, sixteen_bit=False),
-    ".tif": FileFormat(alpha=True, sixteen_bit=True),
-    ".tiff": FileFormat(alpha=True, sixteen_bit=True),
+    ".png": FileFormat(alpha=True, sixteen_bit=True, longest=1_000_000),
+    ".jpg": FileFormat(alpha=False, sixteen_bit=False, longest=65_500),
+    ".jpeg": FileFormat(alpha=False, sixteen_bit=False, longest=65_500),
+    ".webp": FileFormat(alpha=True, sixteen_bit=False, longest=16_383),
+    ".tif": FileFormat(alpha=True, sixteen_bit=True, longest=2**20),
+    ".tiff": FileFormat(alpha=True, sixteen_bit=True, longest=2**20),
 }
 
 
@@ -61,52 +69,34 @@ def output_format(path: Path | str) -> FileFormat:
     raise ImageFileError(f"{path}: pictures cannot be written as {suffix!r}; expected one of {known}.{hint}")
 
 
-def check_output(path: Path | str) -> None:
+def check_output(path: Path | str, size: tuple[int, int] | None = None) -> None:
     """Find out before a long run whether a picture can be written to `path`.
-
-    Raises
-    ------
-    ImageFileError
-        `path` is a folder, its extension is unknown, its folder is missing or not writable, or the file is
-        there and write-protected.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise ImageFileError(f"{path}: the output is a folder; expected a file name: try {path / 'out.png'}")
-    output_format(path)
-    target = path.resolve()
-    folder = target.parent
-    if not folder.is_dir():
-        raise ImageFileError(f"{path}: the folder {folder} does not exist: create it first")
-    if not os.access(folder, os.W_OK):
-        raise ImageFileError(f"{path}: no permission to write into the folder {folder}: choose another one")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise ImageFileError(f"{path}: the file exists and is write-protected: choose another name")
-
-
-@contextmanager
-def replacing(path: Path | str) -> Generator[Path, None, None]:
-    """Write a file under a temporary name and put it in the place of `path` only when it is complete.
 
     Parameters
     ----------
     path : path
-        The file to create or to replace. A symbolic link stays one: the file that it points to is replaced.
+        Where it is to be written.
+    size : (int, int), optional
+        Its height and width, once they are known.
 
-    Yields
+    Raises
     ------
-    Path
-        A name with the same extension in the same folder, for the caller to write. When the block ends well
-        it is renamed to `path` in one step; when it raises, it is removed and `path` is as it was.
+    ImageFileError
+        `path` is a folder, its extension is unknown, its folder is missing or not writable, the file is there
+        and write-protected, or the format cannot hold a picture of this size.
     """
-    target = Path(path).resolve()
-    # Not tempfile: its files are readable by their owner alone, and the result would stay so.
-    temporary = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
-    try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = Path(path)
+    if path.is_dir():
+        raise ImageFileError(f"{path}: the output is a folder; expected a file name: try {path / 'out.png'}")
+    holds = output_format(path)
+    problem = obstacle(path)
+    if problem is not None:
+        raise ImageFileError(f"{path}: {problem}")
+    if size is not None and max(size) > holds.longest:
+        raise ImageFileError(
+            f"{path}: a picture of {size[0]}×{size[1]} pixels does not fit {path.suffix}; expected sides of "
+            f"at most {holds.longest} pixels: write a .png or .tiff, or a smaller picture"
+        )
 
 
 def load(path: Path | str, *, max_pixels: int) -> tuple[NDArray[Any], bool]:
@@ -181,7 +171,7 @@ def store(path: Path | str, array: NDArray[Any], *, quality: int) -> None:
     import cv2
 
     path = Path(path)
-    check_output(path)
+    check_output(path, (array.shape[0], array.shape[1]))
     if not 1 <= quality <= 100:
         raise OptionError(f"quality must be from 1 to 100, got {quality}")
     flags: list[int] = []  # only those of the format: OpenCV warns of others
@@ -198,10 +188,7 @@ def store(path: Path | str, array: NDArray[Any], *, quality: int) -> None:
     except cv2.error as error:
         raise ImageFileError(f"{path}: OpenCV cannot encode the picture: {_first_line(error)}") from error
     if not done:
-        raise ImageFileError(
-            f"{path}: a picture of {array.shape[0]}×{array.shape[1]} pixels does not fit {path.suffix}: "
-            "write a .png or .tiff, or a smaller picture"
-        )
+        raise ImageFileError(f"{path}: OpenCV cannot encode the picture: write a .png, or a smaller picture")
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(encoded.tobytes())

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError
-from .image_files import check_output, load, output_format, replacing, store
+from .image_files import check_output, load, output_format, store
 
 __all__ = [
     "FloatImage",
@@ -23,9 +23,10 @@ __all__ = [
     "fit",
     "from_array",
     "read",
-    "replacing",
     "resize",
     "to_array",
+    "to_chw",
+    "to_hwc",
     "with_rgb",
     "write",
 ]
@@ -252,6 +253,16 @@ def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return height, width
 
 
+def to_chw(rgb: FloatImage) -> NDArray[np.float32]:
+    """Return a picture H×W×3 as [3,H,W], the order of networks and of the optimiser."""
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
+def to_hwc(picture: NDArray[np.floating]) -> FloatImage:
+    """Return a picture [3,H,W] of the optimiser as H×W×3 float32, clipped to [0,1]."""
+    return np.ascontiguousarray(np.clip(picture, 0, 1).transpose(1, 2, 0), np.float32)
+
+
 def _luma(rgb: FloatImage) -> NDArray[np.float32]:
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     # Written around green, the luma of a grey pixel is that grey exactly.
@@ -281,9 +292,8 @@ def _unit_range(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     if kind in _WHOLE_TYPES:
         return array.astype(np.float32) / np.float32(np.iinfo(kind).max)
     if kind not in _FLOAT_TYPES:
-        remedy = (
-            "array.astype(np.float32)" if kind is np.bool_ else "array.astype(np.uint8) if it is 0 to 255"
-        )
+        as_float = array.dtype.kind in "bf"  # bool and longdouble
+        remedy = "array.astype(np.float32)" if as_float else "array.astype(np.uint8) if it is 0 to 255"
         raise ImageError(
             f"{name}: {array.dtype} values; expected uint8, uint16 or floating point: try {remedy}"
         )

@@ -1,7 +1,8 @@
-"""Progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run on stderr: a bar on a terminal, plain lines elsewhere, and what the library logs."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,14 +14,23 @@ Show = Callable[[Iterate], None]
 
 @contextmanager
 def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
-    """Give a callback for `StyleTransfer.run` that shows scale, iteration, loss and time left."""
-    if quiet:
-        yield lambda iterate: None
-    elif sys.stderr.isatty():
-        with _bar(verbose) as show:
-            yield show
-    else:
-        yield _lines(verbose)
+    """Give a callback for `StyleTransfer.run` that shows scale, iteration, loss and time left.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing but errors.
+    verbose : bool
+        Show each iteration with every term of the loss, and what the library logs.
+    """
+    with _logging(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING):
+        if quiet:
+            yield lambda iterate: None
+        elif sys.stderr.isatty():
+            with _bar(verbose) as show:
+                yield show
+        else:
+            yield _lines(verbose)
 
 
 def work_done(iterate: Iterate) -> float:
@@ -38,6 +48,40 @@ def seconds_left(iterate: Iterate) -> float:
     """Estimate the time left from the time so far, in seconds."""
     done = work_done(iterate)
     return iterate.seconds * (1 - done) / done
+
+
+class _Stderr(logging.Handler):
+    """Writes each message once, to what stderr is at that moment: a bar puts itself in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if text not in self._written:
+            self._written.add(text)
+            _print(text)
+
+
+@contextmanager
+def _logging(level: int) -> Generator[None]:
+    # Only ours: what other packages log belongs to whoever set them up.
+    logger, handler = logging.getLogger(__package__), _Stderr()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+
+
+def _print(text: str) -> None:
+    # Printing is this module's purpose.
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _describe(iterate: Iterate, verbose: bool) -> str:
@@ -61,8 +105,7 @@ def _lines(verbose: bool) -> Show:
     def show(iterate: Iterate) -> None:
         step = max(1, iterate.iterations // 5)
         if verbose or iterate.iteration % step == 0 or iterate.iteration == 1:
-            # Printing is this module's purpose.
-            print(_describe(iterate, verbose), file=sys.stderr, flush=True)  # noqa: T201
+            _print(_describe(iterate, verbose))
 
     return show
 
@@ -73,7 +116,7 @@ def _bar(verbose: bool) -> Generator[Show]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),  # what the words leave of 80 columns
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.description}"),
     )
@@ -81,6 +124,10 @@ def _bar(verbose: bool) -> Generator[Show]:
         task = bar.add_task("measuring the pictures", total=1.0)
 
         def show(iterate: Iterate) -> None:
-            bar.update(task, completed=work_done(iterate), description=_describe(iterate, verbose))
+            bar.update(task, completed=work_done(iterate), description=_describe(iterate, verbose=False))
+            if verbose:
+                # Above the bar, where it stays; the terms are too many for one line beside it.
+                line = _describe(iterate, verbose=True)
+                bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         yield show

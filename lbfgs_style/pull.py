@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from . import vgg
 from .downloads import Progress, download
 from .errors import NetworkError, NetworkFileError
+from .files import replacing
 from .networks import KnownNetwork, cache_folder, find, known, load, verify
 from .weights import read_keras_h5, read_pth, require_h5py, vgg_weights
 
@@ -121,14 +122,11 @@ def _mirrored(file_name: str) -> str | None:
 
 
 def _write(target: Path, data: bytes) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        with replacing(target) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise NetworkFileError(
             f"Cannot write {str(target)!r}: {error.strerror or error}; free some space or set "
             "LBFGS_STYLE_CACHE to another folder."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

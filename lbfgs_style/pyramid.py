@@ -10,27 +10,25 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import OptionError
+from .errors import ImageError, OptionError
 from .graphs import TermNames
-from .images import FloatImage, Picture, fit, resize
+from .images import FloatImage, Picture, fit, resize, to_chw, to_hwc
 from .objective import Engine, Evaluation, blend_grams
 from .optimizer import Outcome, minimize
 from .options import Options
 from .parametrization import Image, Parametrization, Pixels, Spectral
-from .records import Iterate, ScaleResult, to_hwc
+from .records import Iterate, IterateCallback, ScaleResult
 from .session import Cancelled
 
-OnIterate = Callable[[Iterate], bool | None]
-
 COARSEST = 128
-"""Longer side, in pixels, below which ``auto`` adds no scale."""
+"""About the longer side, in pixels, where ``auto`` begins: halving stops between 90 and 179."""
 
 AUTO_ITERATIONS = (60, 100, 150, 200)
 """Iterations of the largest scale, of the one before, and so on; the last number holds for all others."""
@@ -57,6 +55,12 @@ class Scale:
         return max(self.size)
 
 
+def result_size(content: Picture, options: Options) -> tuple[int, int]:
+    """Return height and width of the result for a content picture."""
+    own = (content.rgb.shape[0], content.rgb.shape[1])
+    return own if options.size == "full" else fit(own, options.size)
+
+
 def plan(
     size: tuple[int, int],
     scales: Sequence[int] | Literal["auto"],
@@ -71,7 +75,7 @@ def plan(
         Height and width of the result.
     scales : sequence of int or "auto"
         Longer sides, coarse to fine; those not below the result's are left out, the result's is added.
-        ``"auto"`` halves the result's while the longer side stays at least about `COARSEST`.
+        ``"auto"`` halves the result's down to about `COARSEST`.
     iterations : int, sequence of int or None
         For every scale, for each one, or as in `AUTO_ITERATIONS`.
     smallest_side : int
@@ -141,7 +145,7 @@ class CoarseToFine:
     terms: TermNames
     content: Picture
     styles: Sequence[tuple[FloatImage, float]]
-    on_iterate: OnIterate | None
+    on_iterate: IterateCallback | None
     cancel: threading.Event | None
     started: float = field(default_factory=time.monotonic)
     history: list[float] = field(default_factory=list[float])
@@ -150,21 +154,25 @@ class CoarseToFine:
     def run(self, init: FloatImage | None) -> tuple[FloatImage, list[ScaleResult]]:
         """Optimise at each scale; return the picture H×W×3, float32 in [0,1], and how each scale went.
 
+        A picture to start from, `init`, is stretched to the shape of the photo. The scales that ``"auto"``
+        adds would take its detail away, so they are left out.
+
         When the run is cancelled, the picture is the best so far, or the initial one. Raises what
         `lbfgs_style.StyleTransfer.run` says.
         """
-        own = (self.content.rgb.shape[0], self.content.rgb.shape[1])
-        size = own if self.options.size == "full" else fit(own, self.options.size)
+        self._check_own_sizes()
+        size = result_size(self.content, self.options)
         least = self.engine.smallest_side(self.terms)
         self.engine.check_size(size, self.terms, what="content picture")
-        scales = plan(size, self.options.scales, self.options.iterations, least)
+        wanted = () if init is not None and self.options.scales == "auto" else self.options.scales
+        scales = plan(size, wanted, self.options.iterations, least)
         picture = self._initial(init, scales[0].size)
         results: list[ScaleResult] = []
         for index, scale in enumerate(scales):
             began = time.monotonic()
             try:
                 outcome = self._optimize(index, scales, _resized(picture, scale.size))
-            except Cancelled:  # while the targets were measured
+            except Cancelled:  # before the first evaluation was done
                 self.stop_reason = "cancelled"
                 break
             self.stop_reason = outcome.reason
@@ -174,13 +182,28 @@ class CoarseToFine:
                 break
         return resize(to_hwc(picture), size), results
 
+    def _check_own_sizes(self) -> None:
+        """Refuse what enlarging alone would make large enough: there is nothing in it to see."""
+        style = TermNames((), self.terms.style_layers)
+        pictures = [("content picture", self.content.rgb, self.terms)]
+        pictures += [("style picture", rgb, style) for rgb, _ in self.styles]
+        for what, rgb, terms in pictures:
+            least = self.engine.smallest_side(terms) if terms.layers else 1
+            height, width = rgb.shape[:2]
+            if min(height, width) < least:
+                raise ImageError(
+                    f"The {what} is too small for the layers {', '.join(terms.layers)}: expected both sides "
+                    f"at least {least} pixels, got {width}×{height}; "
+                    "take a larger picture or shallower layers."
+                )
+
     def _initial(self, init: FloatImage | None, size: tuple[int, int]) -> Image:
         if init is not None:
-            return _to_chw(resize(init, size))
+            return to_chw(resize(init, size))
         if self.options.init == "noise":
             noise = np.random.default_rng(self.options.seed).normal(0.5, 0.1, (3, *size))
             return np.clip(noise, 0, 1)
-        return _to_chw(resize(self.content.rgb, size))
+        return to_chw(resize(self.content.rgb, size))
 
     def _optimize(self, index: int, scales: Sequence[Scale], picture: NDArray[np.floating]) -> Outcome:
         scale = scales[index]
@@ -206,8 +229,8 @@ class CoarseToFine:
                 plan=tuple((s.size, s.iterations) for s in scales),
                 evaluations=evaluations,
                 loss=e.loss,
-                terms=self._named(e),
                 seconds=time.monotonic() - self.started,
+                _terms=tuple(self._named(e).items()),
                 _picture=current,
             )
             return bool(self.on_iterate(iterate))
@@ -225,11 +248,11 @@ class CoarseToFine:
         content_terms = TermNames(self.terms.content_layers, ())
         style_terms = TermNames((), self.terms.style_layers)
         least = self.engine.smallest_side(self.terms)
-        content = _to_chw(resize(self.content.rgb, scale.size))
+        content = to_chw(resize(self.content.rgb, scale.size))
         targets = self.engine.statistics(content, content_terms, what="content picture", cancel=self.cancel)
         measured = [
             self.engine.statistics(
-                _to_chw(resize(rgb, _style_size(rgb, scale, least))),
+                to_chw(resize(rgb, _style_size(rgb, scale, least))),
                 style_terms,
                 what="style picture",
                 cancel=self.cancel,
@@ -270,11 +293,7 @@ def _style_size(rgb: FloatImage, scale: Scale, smallest_side: int) -> tuple[int,
     return fit(own, min(max(scale.longest, least), max(own)))
 
 
-def _to_chw(rgb: FloatImage) -> NDArray[np.float32]:
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
-
-
 def _resized(picture: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:
     if picture.shape[1:] == size:
         return picture
-    return _to_chw(resize(to_hwc(picture), size))
+    return to_chw(resize(to_hwc(picture), size))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from numbers import Real  # NumPy's numbers are registered as such
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import OptionError
-from .images import FloatImage, Picture
+from .images import FloatImage, Picture, to_hwc
 from .optimizer import STOP_REASONS
 
 
@@ -54,8 +54,8 @@ class Iterate:
         Evaluations of loss and gradient at this scale.
     loss : float
         The weighted sum of the terms.
-    terms : mapping of str to float
-        Each term without its weight.
+    terms : dict of str to float
+        Each term without its weight; a new dict each time.
     seconds : float
         Since the start of the run.
     """
@@ -68,13 +68,22 @@ class Iterate:
     plan: tuple[tuple[tuple[int, int], int], ...]
     evaluations: int
     loss: float
-    terms: Mapping[str, float]
     seconds: float
+    _terms: tuple[tuple[str, float], ...]
     _picture: NDArray[np.floating] = field(repr=False)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """Each term without its weight; a new dict each time."""
+        return dict(self._terms)
 
     def image(self) -> FloatImage:
         """Return the picture at this point: H×W×3 float32, RGB, clipped to [0,1]."""
         return to_hwc(self._picture)
+
+
+IterateCallback = Callable[[Iterate], bool | None]
+"""What a run calls after each iteration; it stops the run by returning True."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,7 @@ class Result:
     seconds : float
         Wall time.
     settings : mapping
-        Options, network, provider and versions.
+        Options, share of each style, network, provider and versions.
     """
 
     image: NDArray[Any] = field(repr=False)
@@ -154,8 +163,3 @@ class Result:
             ],
             "history": list(self.history),
         }
-
-
-def to_hwc(picture: NDArray[np.floating]) -> FloatImage:
-    """Turn a picture [3,H,W] of the optimiser into H×W×3 float32, clipped to [0,1]."""
-    return np.ascontiguousarray(np.clip(picture, 0, 1).transpose(1, 2, 0), np.float32)

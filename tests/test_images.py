@@ -130,7 +130,8 @@ def test_a_hair_outside_the_range_is_clipped():
         (np.full((2, 2, 3), np.nan), "NaN"),
         (np.full((2, 2, 3), np.inf), "infinity"),
         (np.zeros((2, 2, 3), bool), "bool"),
-        (np.zeros((2, 2, 3), np.int64), "astype"),
+        (np.zeros((2, 2, 3), np.longdouble), "float32"),
+        (np.zeros((2, 2, 3), np.int64), r"uint8\) if it is 0 to 255"),
         (np.zeros((2, 2, 3), complex), "complex"),
         (np.zeros((3, 5, 7), np.uint8), "transpose"),
         (np.zeros((5, 7, 2), np.uint8), "channels"),
@@ -429,31 +430,6 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_replacing_renames_at_the_end_and_not_before(tmp_path):
-    path = tmp_path / "report.json"
-    path.write_text("old")
-    with images.replacing(path) as temporary:
-        assert temporary.parent == tmp_path
-        assert temporary.suffix == ".json"
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_replacing_cleans_up_after_an_interrupt(tmp_path):
-    path = tmp_path / "report.json"
-
-    def interrupted() -> None:
-        with images.replacing(path) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.skipif(os.name != "posix", reason="permissions and links as POSIX has them")
 def test_a_written_file_is_an_ordinary_one(tmp_path):
     plain, real, link = tmp_path / "plain", tmp_path / "real.png", tmp_path / "link.png"
@@ -487,6 +463,22 @@ def test_a_locked_folder_is_known_beforehand(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ImageFileError, match="permission"):
         images.check_output(tmp_path / "out.png")
+
+
+@pytest.mark.parametrize(("name", "longest"), [("a.webp", 16_383), ("a.jpg", 65_500), ("a.PNG", 1_000_000)])
+def test_what_a_format_cannot_hold_is_known_beforehand(tmp_path, name, longest):
+    images.check_output(tmp_path / name, (longest, 7))
+    with pytest.raises(
+        ImageFileError, match=rf"7×{longest + 1} pixels does not fit.*at most {longest} pixels"
+    ):
+        images.check_output(tmp_path / name, (7, longest + 1))
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".jpg"])
+def test_the_longest_side_of_a_format_is_the_longest_written(tmp_path, suffix):
+    longest = image_files.OUTPUT_FORMATS[suffix].longest
+    images.write(tmp_path / f"a{suffix}", images.from_array(np.zeros((1, longest), np.uint8)))
+    assert images.read(tmp_path / f"a{suffix}").rgb.shape == (1, longest, 3)
 
 
 @pytest.mark.parametrize("quality", [0, 101])

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
+import pickle
 import re
 import sys
 
@@ -25,8 +28,8 @@ def iterate(scale, iteration, *, seconds=10.0, plan=PLAN):
         plan=plan,
         evaluations=iteration + 1,
         loss=12.3456789,
-        terms={"style relu1_1": 0.25, "tv": 0.5},
         seconds=seconds,
+        _terms=(("content relu4_1", 0.125), ("style relu1_1", 0.25), ("tv", 0.5)),
         _picture=np.zeros((3, *size)),
     )
 
@@ -92,7 +95,7 @@ def test_plain_lines_are_few_unless_asked_for(capsys):
                 show(iterate(1, n, plan=plan))
         err = capsys.readouterr().err
         assert [int(n) for n in re.findall(r"iteration (\d+)/100", err)] == expected
-        assert ("style relu1_1 0.25  tv 0.5\n" in err) == verbose
+        assert ("content relu4_1 0.125  style relu1_1 0.25  tv 0.5\n" in err) == verbose
 
 
 @pytest.mark.parametrize(
@@ -105,20 +108,79 @@ def test_time_is_minutes_and_seconds(capsys, seconds, clock):
     assert capsys.readouterr().err.endswith(f"  {clock} left\n")
 
 
-@pytest.mark.parametrize("verbose", [False, True])
-def test_a_terminal_of_80_columns_shows_what_matters(monkeypatch, capsys, verbose):
+def in_a_terminal(monkeypatch):
+    """Put a terminal of 80 columns in the place of stderr (no fixture: pytest sets stderr anew after them)."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
+    return terminal
+
+
+def without_codes(text):
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_terminal_of_80_columns_shows_what_matters(monkeypatch, capsys, verbose):
+    terminal = in_a_terminal(monkeypatch)
     with show_progress(quiet=False, verbose=verbose) as show:
         show(iterate(1, 1))
         show(iterate(2, 1, seconds=150))
     shown = terminal.getvalue()
-    assert "scale 2/2 20×20  iteration 1/2  loss 12.346  1:15 left" in shown
-    assert verbose or "67 %" in shown
-    assert ("relu" in shown) == verbose
+    text = without_codes(shown)
+    line = "scale 2/2 20×20  iteration 1/2  loss 12.346  1:15 left"
+    # The bar is never squeezed, and lines that stay carry every term to the last.
+    assert re.search(rf"[━╸╺]{{10}}  67 % {line}", text)
+    terms = "  content relu4_1 0.125  style relu1_1 0.25  tv 0.5"
+    assert (line + terms + "\n" in text) == verbose
+    assert ("tv 0.5" in text) == verbose
     assert shown.endswith("\x1b[2K")  # the bar is wiped at the end
     assert capsys.readouterr().out == ""
+
+
+def test_what_the_library_logs_stands_above_the_bar_once(monkeypatch):
+    terminal = in_a_terminal(monkeypatch)
+    root_level = logging.getLogger().level
+    with show_progress(quiet=False, verbose=True) as show:
+        show(iterate(1, 1))
+        for _ in range(3):
+            logging.getLogger("lbfgs_style.session").debug("running on the %s", "CPU")
+        logging.getLogger("another.package").debug("chatter")
+        assert logging.getLogger().level == root_level
+    lines = [part for line in without_codes(terminal.getvalue()).splitlines() for part in line.split("\r")]
+    assert lines.count("lbfgs_style.session: running on the CPU") == 1
+    assert terminal.getvalue().count("running on") == 1
+    assert "chatter" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("quiet", "verbose", "shown"),
+    [
+        (True, False, ["error"]),
+        (False, False, ["warning", "error"]),
+        (False, True, ["debug", "warning", "error"]),
+    ],
+)
+def test_how_much_of_the_log_is_shown(capsys, quiet, verbose, shown):
+    logger = logging.getLogger("lbfgs_style")
+    before = logger.level, list(logger.handlers)
+    with show_progress(quiet=quiet, verbose=verbose):
+        for level in ("debug", "warning", "error"):
+            getattr(logger, level)(level)
+    assert capsys.readouterr().err.splitlines() == [f"lbfgs_style: {level}" for level in shown]
+    assert (logger.level, logger.handlers) == before
+
+
+def test_the_terms_of_an_iterate_do_not_change():
+    record = iterate(1, 1)
+    record.terms["tv"] = 99.0
+    record.terms.clear()
+    assert json.loads(json.dumps(record.terms)) == {
+        "content relu4_1": 0.125,
+        "style relu1_1": 0.25,
+        "tv": 0.5,
+    }
+    assert pickle.loads(pickle.dumps(record)).terms == record.terms

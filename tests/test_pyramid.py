@@ -160,6 +160,34 @@ def test_picture_to_start_from() -> None:
     assert scales[0].terms_start["content relu2_2"] > 0
 
 
+def test_a_picture_to_start_from_keeps_its_detail() -> None:
+    """Scales that nobody asked for would take it away; at the result's own size it is the start as it is."""
+    options = dataclasses.replace(OPTIONS, size=192, scales="auto", iterations=1)
+    grain = np.random.default_rng(3).random((144, 192, 3)).astype(np.float32)
+    _, scales = job(options).run(grain)
+    assert [s.size for s in scales] == [(144, 192)]
+    variation = (np.diff(grain, axis=0) ** 2).sum() + (np.diff(grain, axis=1) ** 2).sum()
+    assert scales[0].terms_start["tv"] == pytest.approx(variation / (144 * 192), rel=1e-3)
+    assert [s.size for s in job(options).run(None)[1]] == [(72, 96), (144, 192)]
+    asked_for = dataclasses.replace(options, scales=(96,))
+    assert [s.size for s in job(asked_for).run(grain)[1]] == [(72, 96), (144, 192)]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (3, 40)])
+def test_enlarging_makes_no_picture_of_a_dot(size: tuple[int, int]) -> None:
+    """relu3_1 needs 4 pixels, and a picture that has fewer shows nothing at 48 either."""
+    with pytest.raises(
+        ImageError, match=rf"content picture is too small.*got {size[1]}×{size[0]}; take a larger"
+    ):
+        job(content=photo(*size)).run(None)
+    with pytest.raises(
+        ImageError, match=rf"style picture is too small.*got {size[1]}×{size[0]}; take a larger"
+    ):
+        job(styles=[(painting(), 1.0), (photo(*size), 1.0)]).run(None)
+    options = dataclasses.replace(OPTIONS, iterations=1)
+    assert job(options, content=photo(4, 5)).run(None)[0].shape == (38, 48, 3)
+
+
 def test_noise_follows_its_seed() -> None:
     options = dataclasses.replace(OPTIONS, init="noise", iterations=3)
     results = [job(dataclasses.replace(options, seed=seed)).run(None) for seed in (1, 1, 2)]
@@ -214,8 +242,8 @@ def test_images_of_iterates_are_clipped() -> None:
         plan=(((1, 2), 1),),
         evaluations=1,
         loss=1.0,
-        terms={},
         seconds=0.0,
+        _terms=(),
         _picture=np.array([[[-0.5, 0.25]], [[0.5, 1.5]], [[1.0, 0.0]]]),
     )
     np.testing.assert_array_equal(iterate.image(), [[[0, 0.5, 1], [0.25, 1, 0]]])

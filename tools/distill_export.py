@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lbfgs_style import networks
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.images import replacing
+from lbfgs_style.files import replacing
 
 SOURCE = (
     "Trained by tools/distill.py from a VGG19 of Wang et al., Collaborative Distillation for "

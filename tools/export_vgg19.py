@@ -15,10 +15,8 @@ files are checked against. Needs ``pip install 'lbfgs-style[export]'``.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +32,7 @@ from lbfgs_style.errors import (
     StyleError,
     did_you_mean,
 )
+from lbfgs_style.files import replacing
 from lbfgs_style.graphs import gradient_graph
 from lbfgs_style.known_networks import known
 from lbfgs_style.onnx_format import default_layers
@@ -206,17 +205,6 @@ def _difference(mine: Any, theirs: Any) -> float:
     return float(np.linalg.norm(mine - theirs) / np.linalg.norm(theirs))
 
 
-@contextmanager
-def _temporary(*targets: Path) -> Generator[list[Path], None, None]:
-    """Give a temporary name beside each target; what is left under it in the end is deleted."""
-    names = [target.with_name(f".{target.name}.{os.getpid()}.tmp") for target in targets]
-    try:
-        yield names
-    finally:
-        for name in names:
-            name.unlink(missing_ok=True)
-
-
 def export(todo: Plan) -> tuple[float, float]:
     """Write both files, once they have been compared with PyTorch; return the differences.
 
@@ -228,26 +216,22 @@ def export(todo: Plan) -> tuple[float, float]:
         If they cannot be written.
     """
     source = _load(todo)
-    models, targets = build(todo, source), (todo.network, todo.gradient)
-    with _temporary(*targets) as names:
-        try:
-            for name, model in zip(names, models, strict=True):
+    models = build(todo, source)
+    try:
+        with replacing(todo.network) as network, replacing(todo.gradient) as gradient:
+            for name, model in zip((network, gradient), models, strict=True):
                 name.write_bytes(model.SerializeToString())
-            features, gradient = compare(todo, source, *names)
+            off, slope_off = compare(todo, source, network, gradient)
             # "not <=" refuses NaN as well.
-            if not (features <= FEATURE_TOLERANCE and gradient <= GRADIENT_TOLERANCE):
+            if not (off <= FEATURE_TOLERANCE and slope_off <= GRADIENT_TOLERANCE):
                 raise GraphError(
-                    f"The exported graphs differ from PyTorch by {features:.1e} (features, at most "
-                    f"{FEATURE_TOLERANCE:.0e}) and {gradient:.1e} (gradient, at most "
+                    f"The exported graphs differ from PyTorch by {off:.1e} (features, at most "
+                    f"{FEATURE_TOLERANCE:.0e}) and {slope_off:.1e} (gradient, at most "
                     f"{GRADIENT_TOLERANCE:.0e}): nothing was written."
                 )
-            for name, target in zip(names, targets, strict=True):
-                name.replace(target)
-        except OSError as error:
-            raise NetworkFileError(
-                f"Cannot write {str(todo.network)!r}: {error.strerror or error}."
-            ) from error
-    return features, gradient
+    except OSError as error:
+        raise NetworkFileError(f"Cannot write {str(todo.network)!r}: {error.strerror or error}.") from error
+    return off, slope_off
 
 
 def _load(todo: Plan) -> nn.Module:

@@ -1,0 +1,94 @@
+"""Files are written completely or not at all, and what stands in the way is known beforehand."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from lbfgs_style import ImageFileError, files, images
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions and links as POSIX has them")
+
+
+def test_replacing_renames_at_the_end_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with files.replacing(path) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".json"
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replacing_cleans_up_after_an_interrupt(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+
+    def interrupted() -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+@POSIX
+def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    real.write_text("old")
+    link.symlink_to(real)
+    with files.replacing(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+@POSIX
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_a_replaced_file_hands_its_permissions_on(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "private.txt"
+    path.touch()
+    path.chmod(mode)
+    with files.replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@POSIX
+def test_a_link_that_leads_back_to_itself_is_said(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    assert re.search("leads back to itself", files.obstacle(loop) or "")
+    with pytest.raises(ImageFileError, match=r"loop\.png: is a symbolic link that leads back to itself"):
+        images.check_output(loop)
+    with pytest.raises(OSError, match=r"loop\.png"), files.replacing(loop) as temporary:
+        temporary.write_text("new")
+    assert list(tmp_path.iterdir()) == [loop]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("", "is a folder"), ("missing/a.txt", "missing does not exist"), ("a.txt", None)]
+)
+def test_obstacles_are_known_beforehand(tmp_path: Path, name: str, says: str | None) -> None:
+    found = files.obstacle(tmp_path / name)
+    assert found is None if says is None else says in (found or "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("folder", "says"), [(True, "no permission"), (False, "write-protected")])
+def test_a_locked_place_is_an_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool, says: str
+) -> None:
+    path = tmp_path / "a.txt"
+    path.touch()
+    assert files.obstacle(path) is None
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place).is_dir() != folder)
+    assert says in (files.obstacle(path) or "")
