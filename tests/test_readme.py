@@ -1,0 +1,135 @@
+"""The README's promises that a machine can hold: its Python runs, its commands parse, its files are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+import lbfgs_style
+from lbfgs_style import cli, images, networks
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def python(word: str) -> str:
+    """Return the one Python block that contains a word."""
+    (block,) = [block for block in blocks("python") if word in block]
+    return block
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[lbfgs_style.Options]:
+    """Give every run 2 iterations at 48 pixels, and note the options that the README asked for."""
+    asked: list[lbfgs_style.Options] = []
+    run = lbfgs_style.StyleTransfer.run
+
+    def small(self, *args, **kwargs):
+        asked.append(self.options)
+        self.options = replace(self.options, size=48, iterations=2)
+        return run(self, *args, **kwargs)
+
+    monkeypatch.setattr(lbfgs_style.StyleTransfer, "run", small)
+    return asked
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with the README's pictures."""
+    data = tmp_path / "tests" / "data"
+    data.mkdir(parents=True)
+    for name in ("coast.jpg", "painting.jpg"):
+        shutil.copy(ROOT / "tests" / "data" / name, data)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_python_example_runs(quick, folder):
+    """As printed, but for the size: the shape in its last assertion is scaled along."""
+    source = python("import numpy")
+    asked = re.search(r"== \((\d+), (\d+), 3\)", source)
+    assert asked is not None
+    source = source.replace(asked.group(), "== (36, 48, 3)")
+    exec(compile(source, "README.md", "exec"), {})
+    assert images.read("out.png").rgb.shape == (36, 48, 3)
+    (options,) = quick
+    photo = images.read("tests/data/coast.jpg").rgb
+    assert tuple(map(int, asked.groups())) == images.fit(photo.shape[:2], options.size)
+
+
+def test_the_example_of_the_class_runs(quick):
+    rng = np.random.default_rng(0)
+    names = {
+        name: rng.integers(0, 256, (36, 48, 3)).astype(np.uint8) for name in ("photo", "starry", "scream")
+    }
+    exec(compile(python("from lbfgs_style import Options, Style,"), "README.md", "exec"), names)
+    assert names["result"].image.shape == (36, 48, 3)
+    assert [options.size for options in quick] == [512]
+
+
+def test_the_example_for_opencv_runs(quick, tmp_path, monkeypatch):
+    """Its first half: scikit-image is not among our packages."""
+    cv2 = pytest.importorskip("cv2")
+    for name in ("photo.jpg", "painting.jpg"):
+        shutil.copy(ROOT / "tests" / "data" / "coast.jpg", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    source = python("cv2.imread").split("\n\n")[0]
+    exec(compile(source, "README.md", "exec"), {"cv2": cv2, "transfer": lbfgs_style.transfer})
+    assert (tmp_path / "out.png").is_file()
+    assert len(quick) == 1
+
+
+def commands() -> list[list[str]]:
+    """Return the arguments of every ``lbfgs-style`` in a block of shell lines."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    parts = [part for line in lines for part in line.split("&&")]
+    words = [shlex.split(part, comments=True) for part in parts]
+    return [line[1:] for line in words if line and Path(line[0]).name == "lbfgs-style"]
+
+
+def test_there_are_commands():
+    assert len(commands()) >= 7
+
+
+@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
+def test_the_commands_parse(arguments):
+    """Names and values of the options are those of the command; nothing is run."""
+    command, rest = typer.main.get_command(cli.app), arguments
+    while hasattr(command, "commands"):
+        command, rest = command.commands[rest[0]], rest[1:]
+    with command.make_context("lbfgs-style", list(rest)):
+        pass
+
+
+def test_the_options_of_the_table_exist():
+    (table,) = re.findall(r"^\| option \|.*\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    told = set(re.findall(r"--[a-z][a-z-]*", table))
+    command = typer.main.get_command(cli.app).commands["transfer"]
+    known = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    assert len(told) > 10
+    assert told <= known
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
+def test_the_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_sizes_of_downloads_are_those_of_the_table():
+    """In decimal megabytes."""
+    (table,) = re.findall(r"^\| name \| what .*\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    for row in networks.KNOWN:
+        (line,) = [line for line in table.splitlines() if f"`{row.name}`" in line]
+        if row.size is not None:
+            assert f"{row.size / 1e6:.0f}" in re.findall(r"\d+", line)
