@@ -116,7 +116,7 @@ def _bar(verbose: bool) -> Generator[Show]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
-        BarColumn(bar_width=10),  # what the words leave of 80 columns
+        BarColumn(bar_width=24),  # less in a narrow terminal
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.description}"),
     )

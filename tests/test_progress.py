@@ -109,7 +109,7 @@ def test_time_is_minutes_and_seconds(capsys, seconds, clock):
 
 
 def in_a_terminal(monkeypatch):
-    """Put a terminal of 80 columns in the place of stderr (no fixture: pytest sets stderr anew after them)."""
+    """Put a terminal of 80 columns in the place of stderr; no fixture, because pytest sets it anew after."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -132,7 +132,7 @@ def test_a_terminal_of_80_columns_shows_what_matters(monkeypatch, capsys, verbos
     shown = terminal.getvalue()
     text = without_codes(shown)
     line = "scale 2/2 20×20  iteration 1/2  loss 12.346  1:15 left"
-    # The bar is never squeezed, and lines that stay carry every term to the last.
+    # The bar keeps a width, and lines that stay carry every term to the last.
     assert re.search(rf"[━╸╺]{{10}}  67 % {line}", text)
     terms = "  content relu4_1 0.125  style relu1_1 0.25  tv 0.5"
     assert (line + terms + "\n" in text) == verbose
