@@ -4,9 +4,8 @@
     python tools/distill.py export --checkpoint c.pt --output models/compact.onnx
     python tools/distill.py evaluate --photos a.jpg,b.jpg --paintings c.jpg --teacher t.npz
 
-`train` fits features over crops of photos, paintings and pictures in the making; it goes on from the
-checkpoint if there is one. A teacher is an .npz file (see `distill_model.BranchTeacher`) or ``vgg19`` for
-torchvision's VGG19.
+`train` fits features over crops of photos and paintings; it goes on from the checkpoint if there is one. A
+teacher is an .npz file (see `distill_model.BranchTeacher`) or ``vgg19`` for torchvision's VGG19.
 """
 
 from __future__ import annotations
@@ -32,9 +31,8 @@ def train(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         minutes=arguments.minutes,
         batch=arguments.batch,
-        live=arguments.live,
         crop=arguments.crop,
-        kernel_rate=arguments.rate,
+        rate=arguments.rate,
         seed=arguments.seed,
         threads=arguments.threads,
     )
@@ -86,10 +84,9 @@ def main() -> None:
     step.add_argument(
         "--minutes", type=float, default=120, help="training time in all, resumed runs included"
     )
-    step.add_argument("--batch", type=int, default=8)
-    step.add_argument("--live", type=int, default=4, help="of the batch, pictures in the making")
-    step.add_argument("--crop", type=int, default=96)
-    step.add_argument("--rate", type=float, default=0.008, help="learning rate of the 3×3 kernels")
+    step.add_argument("--batch", type=int, default=4)
+    step.add_argument("--crop", type=int, default=144)
+    step.add_argument("--rate", type=float, default=0.008, help="learning rate of the convolutions")
     step.add_argument("--seed", type=int, default=0)
     step.add_argument("--threads", type=int, default=0)
     step.set_defaults(run=train)

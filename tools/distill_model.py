@@ -23,7 +23,7 @@ from torch import Tensor, nn
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 LAYOUT = (2, 2, 4, 4, 1)
 WIDTHS = (16, 32, 64, 128, 128)
-HIDDEN = (32, 64, 128, 128, 128)
+HIDDEN = (32, 64, 128, 256, 512)
 COORDINATES = (16, 32, 64, 96, 128)
 
 # The statistics of ImageNet's training images, as every VGG uses them.
@@ -61,9 +61,9 @@ class Student(nn.Module):
             nn.init.zeros_(head[1].weight)  # the first predictions are 0, an error of 1 in every layer
 
     def parameters_by_kind(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Return the 3×3 kernels, and all other parameters to train: 1×1 convolutions and biases."""
+        """Return what is trained: the convolutions' kernels, and their biases."""
         trained = [p for p in self.parameters() if p.requires_grad]
-        return [p for p in trained if p.shape[2:] == (3, 3)], [p for p in trained if p.shape[2:] != (3, 3)]
+        return [p for p in trained if p.dim() > 1], [p for p in trained if p.dim() == 1]
 
     def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Map RGB images [N,3,H,W] in [0,1] to the heads' coordinates and the trunk's features."""

@@ -32,11 +32,10 @@ class Settings:
     checkpoint: Path
     minutes: float
     steps: int = 10**9
-    batch: int = 8
-    live: int = 4  # pictures of each batch that are `LivePictures`
-    crop: int = 96
-    kernel_rate: float = 0.008
-    other_rate: float = 0.2  # as a share of kernel_rate
+    batch: int = 4
+    crop: int = 144
+    rate: float = 0.008  # of Muon, for the convolutions
+    bias_rate: float = 0.2  # of Adam, as a share of `rate`
     gram_weight: float = 1.0
     hint_weight: float = 0.5
     seed: int = 0
@@ -173,58 +172,6 @@ def hint_loss(trunk: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
     return torch.stack(errors).sum()
 
 
-class LivePictures:
-    """Pictures on their way from a photo to a painting's style, as the student sees it.
-
-    Each is moved by Adam on the student's own relative Gram loss, a step for every time it is trained on, and
-    replaced after a random number of steps. So the student is taught where its own optimisation leads, not
-    only near photographs (the idea of Ross, Gordon and Bagnell, "A Reduction of Imitation Learning and
-    Structured Prediction to No-Regret Online Learning", 2011).
-    """
-
-    STEPS = (20, 200)
-    RATE = 0.02
-
-    def __init__(self, crops: Crops, count: int) -> None:
-        self.crops = crops
-        self.images = crops.batch(count)
-        self.means, self.squares = torch.zeros_like(self.images), torch.zeros_like(self.images)
-        self.paintings = crops.batch(count)
-        self.age = np.zeros(count, int)
-        self.limit = crops.rng.integers(*self.STEPS, count)
-
-    def pick(self, count: int) -> np.ndarray:
-        """Choose pictures for a step, as indices [count]."""
-        return self.crops.rng.choice(len(self.images), count, replace=False)
-
-    def advance(self, indices: np.ndarray, student: nn.Module) -> None:
-        """Move the pictures of these indices by one step of Adam."""
-        images = self.images[indices].requires_grad_(True)
-        with torch.no_grad():
-            goals = [gram(f) for f in student(self.paintings[indices])[0]]
-        found = [gram(f) for f in student(images)[0]]
-        ratios = [
-            (a - b).square().sum((1, 2)) / (b.square().sum((1, 2)) + 1e-4)
-            for a, b in zip(found, goals, strict=True)
-        ]
-        (slope,) = torch.autograd.grad(torch.stack(ratios).sum(), images)
-        for row, index in enumerate(indices):
-            self._step(index, slope[row])
-
-    def _step(self, index: int, slope: Tensor) -> None:
-        self.age[index] += 1
-        age, mean, square = int(self.age[index]), self.means[index], self.squares[index]
-        mean.lerp_(slope, 0.1)
-        square.lerp_(slope.square(), 0.01)
-        scaled = (mean / (1 - 0.9**age)) / ((square / (1 - 0.99**age)).sqrt() + 1e-12)
-        self.images[index] = (self.images[index] - self.RATE * scaled).clamp(0, 1)
-        if age >= self.limit[index]:
-            self.images[index], self.paintings[index] = self.crops.batch(2)
-            mean.zero_()
-            square.zero_()
-            self.age[index], self.limit[index] = 0, self.crops.rng.integers(*self.STEPS)
-
-
 def measure_goals(teacher: nn.Module, crops: Crops, batches: int = 40) -> Goals:
     """Measure over random crops what the teacher's features are to be projected on and divided by."""
     grams, squares = [], []
@@ -248,6 +195,25 @@ def save(path: Path, state: dict[str, object]) -> None:
     temporary.replace(path)
 
 
+class Running:
+    """Means of the losses since the last line of the log."""
+
+    def __init__(self) -> None:
+        self.sums, self.count = np.zeros(2 * len(STYLE_LAYERS) + 1), 0
+
+    def add(self, features: Tensor, grams: Tensor, hint: Tensor) -> None:
+        self.sums += [*features.tolist(), *grams.tolist(), float(hint.detach())]
+        self.count += 1
+
+    def report(self, step: int, seconds: float) -> None:
+        """Log the means and begin anew."""
+        *each, hint = self.sums / self.count
+        pairs = zip(STYLE_LAYERS, each[: len(STYLE_LAYERS)], each[len(STYLE_LAYERS) :], strict=True)
+        table = "  ".join(f"{layer} {features:.4f}/{grams:.4f}" for layer, features, grams in pairs)
+        log.info("%6d  %5.1f min  %s  hints %.3f", step, seconds / 60, table, hint)
+        self.sums, self.count = np.zeros_like(self.sums), 0
+
+
 def train(settings: Settings) -> None:
     """Train a student, or go on from the checkpoint, until `minutes` of training are spent."""
     torch.manual_seed(settings.seed)
@@ -259,13 +225,11 @@ def train(settings: Settings) -> None:
     crops = Crops(settings.images, settings.crop, rng)
     teacher = load_teacher(settings.teacher).to(memory_format=torch.channels_last)
     student = Student().to(memory_format=torch.channels_last)
-    projection = measure_goals(teacher, crops)
-    kernels, others = student.parameters_by_kind()
-    optimizers = [
-        Muon(kernels, settings.kernel_rate),
-        torch.optim.Adam(others, settings.kernel_rate * settings.other_rate, betas=(0.9, 0.98)),
-    ]
-    rates = (settings.kernel_rate, settings.kernel_rate * settings.other_rate)
+    # Resumed, one batch gives the shapes and the checkpoint the values.
+    projection = measure_goals(teacher, crops, batches=1 if resumed else 40)
+    kernels, biases = student.parameters_by_kind()
+    rates = (settings.rate, settings.rate * settings.bias_rate)
+    optimizers = [Muon(kernels, rates[0]), torch.optim.Adam(biases, rates[1], betas=(0.9, 0.98))]
     average = torch.optim.swa_utils.AveragedModel(
         student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
     )
@@ -277,6 +241,7 @@ def train(settings: Settings) -> None:
         for optimizer, state in zip(optimizers, resumed["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         step, spent = resumed["step"], resumed["seconds"]
+        average.n_averaged.fill_(step)  # at 0 it would begin anew with the student
 
     def checkpoint() -> None:
         state = {
@@ -290,44 +255,29 @@ def train(settings: Settings) -> None:
         }
         save(settings.checkpoint, state)
 
-    live = LivePictures(crops, 64)
-    start, saved, running = time.monotonic() - spent, time.monotonic(), np.zeros((2, 5))
-    hints = 0.0
+    start, saved, running = time.monotonic() - spent, time.monotonic(), Running()
     while (spent := time.monotonic() - start) < settings.minutes * 60 and step < settings.steps:
         share = spent / (settings.minutes * 60)
-        factor = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * share)) + 0.002
+        # Muon's steps have one length whatever the gradient's, so the rate sets the noise that remains.
+        factor = min(1.0, (step + 1) / 200) * (1 - share) ** 2
         for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
-        images = crops.batch(settings.batch - settings.live)
-        if settings.live:
-            chosen = live.pick(settings.live)
-            images = torch.cat([images, live.images[chosen]])
-        with torch.no_grad():
-            goals, trunk_goals = teacher(images)
-            targets, trunk_goals = projection(goals), projection.scaled(trunk_goals)
-        outputs, trunk = student(images)
-        features, grams = losses(outputs, targets, projection)
-        loss = features.sum() + settings.gram_weight * grams.sum()
-        hint = hint_loss(trunk, trunk_goals)
-        loss = loss + settings.hint_weight * hint
-        for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        images = crops.batch(settings.batch)
+        with torch.no_grad():
+            features, trunk = teacher(images)
+            goals, hints = projection(features), projection.scaled(trunk)
+        outputs, trunk = student(images)
+        features, grams = losses(outputs, goals, projection)
+        hint = hint_loss(trunk, hints)
+        (features.sum() + settings.gram_weight * grams.sum() + settings.hint_weight * hint).backward()
         for optimizer in optimizers:
             optimizer.step()
         average.update_parameters(student)
-        if settings.live:
-            live.advance(chosen, student)
         step += 1
-        running += np.array([features.tolist(), grams.tolist()])
-        hints += float(hint.detach())
+        running.add(features, grams, hint)
         if step % LOG_EVERY == 0:
-            table = "  ".join(
-                f"{layer} {f:.4f}/{g:.4f}"
-                for layer, f, g in zip(STYLE_LAYERS, *(running / LOG_EVERY), strict=True)
-            )
-            log.info("%6d  %5.1f min  %s  hints %.3f", step, spent / 60, table, hints / LOG_EVERY)
-            running[:], hints = 0, 0.0
+            running.report(step, spent)
         if time.monotonic() - saved > 120:
             checkpoint()
             saved = time.monotonic()
