@@ -68,7 +68,11 @@ class StyleTransfer:
             _layers("style", self.options.style_layers or loaded.style_layers, loaded),
         )
         self._engine = Engine(
-            loaded, device=self.options.device, threads=self.options.threads, keep=keep_sessions
+            loaded,
+            device=self.options.device,
+            threads=self.options.threads,
+            keep=keep_sessions,
+            convolution=self.options.convolution,
         )
 
     def run(

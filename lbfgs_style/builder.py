@@ -40,6 +40,8 @@ class GraphBuilder:
         Initialisers by name.
     shapes : dict of str to tuple
         Known shapes, with None for a free length.
+    turned : dict of str to str
+        Constant that is another one's kernel turned around with its channels swapped → that other one.
     """
 
     def __init__(self, dtype: type[np.floating] = np.float32) -> None:
@@ -47,6 +49,7 @@ class GraphBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray[np.generic]] = {}
         self.shapes: dict[str, Shape] = {}
+        self.turned: dict[str, str] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[str] = []
         self._counter = 0
@@ -186,4 +189,6 @@ def _model(
 
     initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(list(nodes), "lbfgs_style", list(inputs), list(outputs), initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    domains = {"": OPSET, **{node.domain: 1 for node in graph.node if node.domain}}
+    opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)

@@ -103,6 +103,9 @@ def transfer(
     threads: Annotated[
         int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
     ] = _DEFAULTS.threads,
+    convolution: Annotated[
+        str, typer.Option(help="How convolutions are computed on the CPU: auto, direct or winograd.")
+    ] = _DEFAULTS.convolution,
     report: Annotated[
         Path | None, typer.Option(help="JSON file with settings, losses, timings and stop reasons.")
     ] = None,
@@ -127,6 +130,7 @@ def transfer(
         seed=seed,
         device=device,  # type: ignore[arg-type]  # checked by Options
         threads=threads,
+        convolution=convolution,  # type: ignore[arg-type]  # checked by Options
     )
     start = None if init in get_args(Init) else Path(init)
     inputs = (content, *styles, networks.find(network), *(() if start is None else (start,)))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import losses
+from . import losses, winograd
 from .autodiff import gradients
 from .builder import GraphBuilder
 
@@ -65,7 +65,9 @@ def gram_name(layer: str) -> str:
     return f"gram_{layer}"
 
 
-def statistics_graph(model: onnx.ModelProto, size: tuple[int, int], terms: TermNames) -> onnx.ModelProto:
+def statistics_graph(
+    model: onnx.ModelProto, size: tuple[int, int], terms: TermNames, *, choose: winograd.Choose | None = None
+) -> onnx.ModelProto:
     """Build the graph of the targets.
 
     Parameters
@@ -76,6 +78,8 @@ def statistics_graph(model: onnx.ModelProto, size: tuple[int, int], terms: TermN
         Height and width of the picture.
     terms : TermNames
         The layers whose features (content) and Gram matrices (style) are wanted.
+    choose : function, optional
+        Which convolutions are put into Winograd's form, see `lbfgs_style.winograd.rewrite`; None for none.
 
     Returns
     -------
@@ -87,6 +91,8 @@ def statistics_graph(model: onnx.ModelProto, size: tuple[int, int], terms: TermN
         b.output(layer, features_name(layer))
     for layer in terms.style_layers:
         b.output(losses.gram(b, layer), gram_name(layer))
+    if choose is not None:
+        winograd.rewrite(b, choose)
     return b.model()
 
 
@@ -97,6 +103,7 @@ def objective_graph(
     *,
     tv_power: float = 2.0,
     dtype: Floating = np.float32,
+    choose: winograd.Choose | None = None,
 ) -> onnx.ModelProto:
     """Build the graph of the loss and its gradient.
 
@@ -114,6 +121,8 @@ def objective_graph(
         The exponent of the total variation.
     dtype : numpy floating type
         float32 to run; float64 to check gradients by the reference evaluator.
+    choose : function, optional
+        As in `statistics_graph`.
 
     Returns
     -------
@@ -144,6 +153,8 @@ def objective_graph(
     b.output(stacked, "terms")
     b.infer_shapes()
     b.output(_gradient_of_loss(b, loss, terms, grams), "d_image")
+    if choose is not None:
+        winograd.rewrite(b, choose)
     return b.model()
 
 
@@ -195,24 +206,30 @@ def smallest_side(model: onnx.ModelProto, layers: Sequence[str]) -> int:
     """Return the shortest side, in pixels, that a picture must have for every layer to have a pixel.
 
     Backwards from one pixel of each layer: a window of k pixels that moves by s needs (n − 1)·s + k pixels,
-    less its padding, for n. 16 for relu5_1 of VGG.
+    less the padding, for n. 16 for relu5_1 of VGG.
     """
-    from onnx import helper
+    from onnx import numpy_helper
 
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
     needed: dict[str, int] = dict.fromkeys(layers, 1)
-    kernels = {tensor.name: max([1, *tensor.dims[2:]]) for tensor in model.graph.initializer}
     for node in reversed(_needed_nodes(model, layers)):
         least = max(needed.get(name, 1) for name in node.output)
         if node.op_type in ("Conv", "MaxPool", "AveragePool"):
-            given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            window = max(given.get("kernel_shape", [kernels.get(node.input[1], 1) if node.op_type == "Conv" else 1]))
-            reach = max(given.get("dilations", [1])) * (window - 1) + 1
-            pads = given.get("pads", [0, 0])
-            padded = min(a + z for a, z in zip(pads[: len(pads) // 2], pads[len(pads) // 2 :], strict=True))
-            least = max(1, (least - 1) * max(given.get("strides", [1])) + reach - padded)
+            given = {a.name: list(a.ints) for a in node.attribute}
+            sides = constants[node.input[1]].dims[2:] if node.op_type == "Conv" else given["kernel_shape"]
+            reach = max(given.get("dilations", [1])) * (max(sides) - 1) + 1
+            least = (least - 1) * max(given.get("strides", [1])) + reach - _padding(given.get("pads", []))
+        elif node.op_type == "Pad" and node.input[1] in constants:
+            least -= _padding(numpy_helper.to_array(constants[node.input[1]]).tolist())
         for name in node.input:
             needed[name] = max(needed.get(name, 1), least)
     return needed[IMAGE]
+
+
+def _padding(pads: Sequence[int]) -> int:
+    """Return what padding adds at least to height and width; ONNX lists all fronts, then all ends."""
+    half = len(pads) // 2
+    return min((pads[half - axis] + pads[2 * half - axis] for axis in (1, 2) if half >= axis), default=0)
 
 
 def _with_network(

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from . import winograd
 from .errors import ImageError
 from .graphs import IMAGE, TermNames, gram_name, objective_graph, smallest_side, statistics_graph
 from .networks import FeatureNetwork
-from .options import Device
-from .session import Session
+from .options import Convolution, Device
+from .session import Session, resolved
 
 if TYPE_CHECKING:
     import onnx
@@ -98,6 +99,8 @@ class Engine:
         As in `lbfgs_style.options.Options`.
     keep : bool
         Keep each session for the next picture of its size, at the price of its memory.
+    convolution
+        As in `lbfgs_style.options.Options`; without effect on CUDA.
 
     Attributes
     ----------
@@ -105,23 +108,50 @@ class Engine:
         What the last session runs on; None before the first.
     """
 
-    def __init__(self, network: FeatureNetwork, *, device: Device, threads: int, keep: bool) -> None:
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        *,
+        device: Device,
+        threads: int,
+        keep: bool,
+        convolution: Convolution = "auto",
+    ) -> None:
         self.network = network
         self.provider: str | None = None
         self._device: Device = device
         self._threads = threads
+        self._choose = winograd.CHOICES[convolution]
+        self._transformed: dict[str, Array] = {}
         self._sessions: dict[object, Session] | None = {} if keep else None
         self._lock = threading.Lock()
 
-    def _session(self, key: object, build: Callable[[], onnx.ModelProto]) -> Session:
+    def _session(self, key: object, build: Callable[[winograd.Choose | None], onnx.ModelProto]) -> Session:
         with self._lock:
             session = None if self._sessions is None else self._sessions.get(key)
             if session is None:
-                session = Session(build(), device=self._device, threads=self._threads)
+                self._device = resolved(self._device)
+                # CUDA's own library chooses the algorithm for each convolution.
+                model = build(None if self._device == "cuda" else self._choose)
+                session = Session(
+                    model, device=self._device, threads=self._threads, fixed=self._transformed_weights(model)
+                )
                 if self._sessions is not None:
                     self._sessions[key] = session
             self.provider = session.provider
             return session
+
+    def _transformed_weights(self, model: onnx.ModelProto) -> dict[str, Array]:
+        """Return the weights that a graph takes in Winograd's form; all graphs share them."""
+        from onnx import numpy_helper
+
+        needed = winograd.kernels(model)
+        missing = {kernel: name for name, kernel in needed.items() if name not in self._transformed}
+        for tensor in self.network.model.graph.initializer:
+            if tensor.name in missing:
+                kernel = numpy_helper.to_array(tensor)
+                self._transformed[missing[tensor.name]] = winograd.transformed(kernel)
+        return {name: self._transformed[name] for name in needed}
 
     def smallest_side(self, terms: TermNames) -> int:
         """Return the shortest side that a picture must have for these terms."""
@@ -163,7 +193,10 @@ class Engine:
         size = (image.shape[1], image.shape[2])
         self.check_size(size, terms, what=what)
         model = self.network.model
-        session = self._session(("statistics", size, terms), lambda: statistics_graph(model, size, terms))
+        session = self._session(
+            ("statistics", size, terms),
+            lambda choose: statistics_graph(model, size, terms, choose=choose),
+        )
         names = [f"features_{layer}" for layer in terms.content_layers]
         names += [gram_name(layer) for layer in terms.style_layers]
         values = session.run(names, {IMAGE: np.ascontiguousarray(image[None], np.float32)}, cancel=cancel)
@@ -179,7 +212,10 @@ class Engine:
     ) -> Objective:
         """Make the problem of one scale; see `Objective`."""
         model = self.network.model
-        session = self._session(("objective", size, terms), lambda: objective_graph(model, size, terms))
+        session = self._session(
+            ("objective", size, terms),
+            lambda choose: objective_graph(model, size, terms, choose=choose),
+        )
         return Objective(session, size, terms, targets, weights, cancel)
 
 

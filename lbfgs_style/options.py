@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from .errors import OptionError, did_you_mean
 
 Device = Literal["auto", "cpu", "cuda"]
+Convolution = Literal["auto", "direct", "winograd"]
 Init = Literal["content", "noise"]
 Variables = Literal["spectral", "pixels"]
 
@@ -53,7 +54,10 @@ class Options:
     device : {"auto", "cpu", "cuda"}
         Where the graph runs.
     threads : int
-        Threads of the CPU; 0 takes one for each core.
+        Threads of the CPU; 0 takes one for each physical core.
+    convolution : {"auto", "direct", "winograd"}
+        How 3×3 convolutions are computed on the CPU: ``auto`` takes Winograd's form where it is quicker, see
+        `lbfgs_style.winograd`. The result is the same but for rounding.
 
     Raises
     ------
@@ -76,6 +80,7 @@ class Options:
     history: int = 20
     device: Device = "auto"
     threads: int = 0
+    convolution: Convolution = "auto"
 
     def __post_init__(self) -> None:
         if self.size != "full":
@@ -95,6 +100,7 @@ class Options:
         _check_choice("init", self.init, get_args(Init))
         _check_choice("variables", self.variables, get_args(Variables))
         _check_choice("device", self.device, get_args(Device))
+        _check_choice("convolution", self.convolution, get_args(Convolution))
         self._set("seed", _whole("seed", self.seed, 0, 2**63 - 1))
         self._set("history", _whole("history", self.history, 1, 1000))
         self._set("threads", _whole("threads", self.threads, 0, 4096))

@@ -17,7 +17,7 @@ from .backward import Backward, step
 
 
 def d_conv(v: Backward) -> Sequence[str | None]:
-    """Convolve G with the kernel flipped and its channels swapped; the kernel itself gets no gradient."""
+    """Convolve G with the kernel turned around and its channels swapped; the kernel itself gets no gradient."""
     kernel = v.constant_input(1)
     assert kernel is not None
     spatial = kernel.ndim - 2
@@ -36,9 +36,10 @@ def d_conv(v: Backward) -> Sequence[str | None]:
     assert isinstance(groups, int)
     outputs, inputs = kernel.shape[0] // groups, kernel.shape[1]
     swapped = kernel.reshape(groups, outputs, inputs, *sizes).swapaxes(1, 2)
-    flipped = np.flip(swapped.reshape(groups * inputs, outputs, *sizes), tuple(range(2, kernel.ndim)))
+    turned = np.flip(swapped.reshape(groups * inputs, outputs, *sizes), tuple(range(2, kernel.ndim)))
     attributes = {"pads": inverse, "dilations": dilations, "group": groups, "kernel_shape": list(sizes)}
-    weight = v.b.constant(np.ascontiguousarray(flipped), name=f"{v.node.input[1]}.flipped")
+    weight = v.b.constant(np.ascontiguousarray(turned), name=f"{v.node.input[1]}.turned")
+    v.b.turned[weight] = v.node.input[1]
     return [v.b.op("Conv", v.g, weight, attributes=attributes), None, None]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .builder import GraphBuilder
 from .errors import SessionError
 from .options import Device
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
+
+CUDA = "CUDAExecutionProvider"
 
 _CUDA_OPTIONS = {
     # TensorFloat-32 keeps 10 bits of the mantissa: too few for the differences that L-BFGS lives on.
@@ -49,6 +52,8 @@ class Session:
         ``auto`` takes CUDA where it works, else the CPU.
     threads : int
         Threads of an operator; 0 leaves the choice to onnxruntime (one for each physical core).
+    fixed : mapping of str to array, optional
+        Inputs that are the same in every run. On the CPU they are used where they lie, not copied.
 
     Attributes
     ----------
@@ -61,13 +66,24 @@ class Session:
         CUDA was asked for and does not work here, or onnxruntime refuses the graph.
     """
 
-    def __init__(self, model: onnx.ModelProto, *, device: Device = "auto", threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        *,
+        device: Device = "auto",
+        threads: int = 0,
+        fixed: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
         self._session = _open(model.SerializeToString(), device, threads)
         self.provider: str = self._session.get_providers()[0]
-        self._where = "cuda" if self.provider == "CUDAExecutionProvider" else "cpu"
+        self._where = "cuda" if self.provider == CUDA else "cpu"
+        self._fixed = self.place(fixed or {})
 
     def place(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, onnxruntime.OrtValue]:
-        """Copy inputs that stay the same over many runs to the device, for `run`."""
+        """Bring inputs that stay the same over many runs to the device, for `run`.
+
+        On the CPU an array that is float32 and C-contiguous stays where it is: leave it unchanged.
+        """
         import onnxruntime
 
         return {
@@ -113,7 +129,7 @@ class Session:
         import onnxruntime
 
         binding = self._session.io_binding()
-        for name, value in (placed or {}).items():
+        for name, value in {**self._fixed, **(placed or {})}.items():
             binding.bind_ortvalue_input(name, value)
         for name, array in inputs.items():
             binding.bind_cpu_input(name, array)
@@ -122,6 +138,21 @@ class Session:
         options = onnxruntime.RunOptions()
         _run_interruptibly(lambda: self._session.run_with_iobinding(binding, options), options, cancel)
         return binding.copy_outputs_to_cpu()
+
+
+def resolved(device: Device) -> Device:
+    """Return what `device` comes down to here: ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    SessionError
+        CUDA was asked for and does not work here.
+    """
+    if device == "cpu":
+        return device
+    b = GraphBuilder()
+    b.output(b.input("x", [1]), "y")
+    return "cuda" if Session(b.model(), device=device).provider == CUDA else "cpu"
 
 
 def _run_interruptibly(work: Callable[[], object], options: Any, cancel: threading.Event | None) -> None:
@@ -175,25 +206,23 @@ def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.Inf
     import onnxruntime
 
     reason = "this onnxruntime is built without CUDA"
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+    if CUDA in onnxruntime.get_available_providers():
         if hasattr(onnxruntime, "preload_dlls"):
             with contextlib.redirect_stdout(io.StringIO()) as printed:  # it prints what it cannot load
                 onnxruntime.preload_dlls()
             log.debug("loading CUDA: %s", printed.getvalue().strip() or "done")
         try:
-            session = _create(
-                graph, options, [("CUDAExecutionProvider", _CUDA_OPTIONS), "CPUExecutionProvider"]
-            )
+            session = _create(graph, options, [(CUDA, _CUDA_OPTIONS), "CPUExecutionProvider"])
         except SessionError as error:
             reason = str(error)
         else:
-            if session.get_providers()[0] == "CUDAExecutionProvider":
+            if session.get_providers()[0] == CUDA:
                 return session
             reason = "the CUDA or cuDNN libraries could not be loaded"
     if required:
         raise SessionError(
-            f"Device 'cuda' is not available: {reason}; install lbfgs-style[gpu] in place of onnxruntime, "
-            "or use device 'cpu'."
+            f"Device 'cuda' is not available: {reason}; `pip uninstall -y onnxruntime`, then "
+            "`pip install 'onnxruntime-gpu[cuda,cudnn]'`, or use device 'cpu'."
         )
     log.debug("running on the CPU: %s", reason)
     return None

@@ -267,6 +267,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--seed": 12,
         "--device": "cpu",
         "--threads": 2,
+        "--convolution": "direct",
         "--style-blend": "2,0.5",
     }
     save("other.png", photo(20, 20))
@@ -285,6 +286,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
         seed=12,
         device="cpu",
         threads=2,
+        convolution="direct",
     )
     assert seen["network"] == network
     assert [style.weight for style in seen["styles"]] == [2, 0.5]

@@ -10,7 +10,7 @@ from small_networks import small_vgg
 
 from lbfgs_style import losses
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import TermNames, gradient_graph, objective_graph, statistics_graph
+from lbfgs_style.graphs import TermNames, gradient_graph, objective_graph, smallest_side, statistics_graph
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 SIZE = (13, 18)
@@ -159,6 +159,21 @@ def test_deeper_layers_are_cut_away() -> None:
         "conv1_1",
     ]
     assert not any("conv1_2" in tensor.name for tensor in model.graph.initializer)
+
+
+def test_smallest_side_counts_windows_strides_and_padding() -> None:
+    """By hand: one value after an unpadded 3×3 needs 3, before 2×2 pooling 6, before a padded 5×5 6."""
+    b = GraphBuilder()
+    x = b.input("image", [1, 3, "height", "width"])
+    first = b.constant(np.ones((2, 3, 5, 5)))
+    x = b.op("Conv", x, first, name="relu1_1", attributes={"pads": [2, 2, 2, 2]})
+    x = b.op("MaxPool", x, attributes={"kernel_shape": [2, 2], "strides": [2, 2]})
+    x = b.op("Conv", x, b.constant(np.ones((2, 2, 3, 3))), name="relu2_1")
+    x = b.op("Pad", x, b.constant([0, 0, 1, 1, 0, 0, 1, 1], integer=True))
+    x = b.op("MaxPool", x, name="relu3_1", attributes={"kernel_shape": [3, 3], "strides": [2, 2]})
+    b.output("relu3_1")
+    found = [smallest_side(b.model(), [layer]) for layer in ("relu1_1", "relu2_1", "relu3_1")]
+    assert found == [1, 6, 6]
 
 
 @pytest.mark.parametrize("size", [(12, 20), (11, 15)])

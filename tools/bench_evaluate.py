@@ -1,0 +1,171 @@
+"""Time and accuracy of one evaluation of loss and gradient, and of single convolutions."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from bench_sides import TorchObjective, our_objective, random_vgg19, smooth_pictures, vgg19_of
+
+from lbfgs_style import networks, vgg, winograd
+from lbfgs_style.builder import GraphBuilder
+from lbfgs_style.session import Session
+
+# Multiplications and additions of VGG19 up to relu5_1 for each pixel, forward and backward: 2 · 2 · Σ 9·C·O
+# over the convolutions, each at its size.
+_CONVOLUTIONS = ((3, 64, 1), (64, 64, 1), (64, 128, 4), (128, 128, 4), (128, 256, 16), *[(256, 256, 16)] * 3)
+_CONVOLUTIONS += ((256, 512, 64), *[(512, 512, 64)] * 3, (512, 512, 256))
+VGG19_FLOPS = sum(4 * 9 * c * o / area for c, o, area in _CONVOLUTIONS)
+
+
+def timed_in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each side, the sides taking turns; the first round is a warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def matrix_product(threads: int, side: int = 4096) -> tuple[Callable[[], object], float]:
+    """Return a large float32 matrix product in onnxruntime and its operations: the machine's peak."""
+    b = GraphBuilder()
+    b.output(b.op("MatMul", b.input("a", [side, side]), b.input("b", [side, side])), "c")
+    session = Session(b.model(), device="cpu", threads=threads)
+    matrix = np.ones((side, side), np.float32)
+    return lambda: session.run(["c"], {"a": matrix, "b": matrix}), 2.0 * side**3
+
+
+def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
+    """Time one evaluation: VGG19 (random weights) in PyTorch and here, and the network `compact` here."""
+    torch.set_num_threads(arguments.threads)
+    content, style, current = smooth_pictures(arguments.size)
+    network = random_vgg19()
+    theirs = TorchObjective(network, content, style)
+    loss, gradient = theirs(current)
+    sides: dict[str, Callable[[], object]] = {"vgg19, PyTorch": lambda: theirs(current)}
+    differences = {}
+    for convolution in ("direct", "auto"):
+        ours = our_objective(network, content, style, arguments.threads, convolution)
+        found = ours(current[0])
+        differences[f"loss, {convolution}"] = abs(found.loss - loss) / loss
+        differences[f"gradient, {convolution}"] = float(
+            np.linalg.norm(found.gradient - gradient[0]) / np.linalg.norm(gradient)
+        )
+        sides[f"vgg19, ours, {convolution}"] = lambda ours=ours: ours(current[0])
+    compact = our_objective(networks.load("compact"), content, style, arguments.threads)
+    sides["compact, ours"] = lambda: compact(current[0])
+    product, operations = matrix_product(arguments.threads)
+    sides["(matrix product)"] = product
+    seconds = timed_in_turn(sides, arguments.rounds)
+    peak = operations / seconds.pop("(matrix product)")
+    bound = VGG19_FLOPS * arguments.size**2 / peak
+    torch_seconds, direct, auto, small = seconds.values()
+    return {
+        "title": f"one evaluation (loss and gradient) at {arguments.size}×{arguments.size}",
+        "seconds": seconds | {"vgg19, bound of any direct convolution": bound},
+        "ratios": {
+            "PyTorch / ours": torch_seconds / auto,
+            "PyTorch / ours, direct": torch_seconds / direct,
+            "bound / ours": bound / auto,
+            "vgg19 direct / compact": direct / small,
+            "vgg19 / compact": auto / small,
+            "vgg19 PyTorch / compact": torch_seconds / small,
+        },
+        "differences": {f"{k}, from PyTorch (relative)": v for k, v in differences.items()},
+        "peak": peak / 1e9,
+    }
+
+
+def accuracy(arguments: argparse.Namespace) -> dict[str, object]:
+    """Compare gradients with float64's, away from the kinks of the ReLUs.
+
+    Where a rounding error turns a ReLU on or off, or makes another of four values the largest, the gradient
+    jumps whatever the arithmetic. Here each bias lifts its channel above 0 all over the picture, so that no
+    ReLU is near its kink, and pooling takes averages.
+    """
+    torch.set_num_threads(arguments.threads)
+    content, style, current = smooth_pictures(arguments.size)
+    network = vgg19_of(_lifted(current), "average")
+    _, exact = TorchObjective(network, content, style, torch.float64)(current)
+    differences = {}
+    _, single = TorchObjective(network, content, style)(current)
+    differences["PyTorch, float32"] = single[0]
+    for convolution in ("direct", "winograd"):
+        ours = our_objective(network, content, style, arguments.threads, convolution)
+        differences[f"ours, {convolution}"] = ours(current[0]).gradient
+    return {
+        "title": f"gradient of vgg19 at {arguments.size}×{arguments.size}, away from kinks",
+        "differences": {
+            f"{name}, from float64 (relative)": float(np.linalg.norm(g - exact[0]) / np.linalg.norm(exact))
+            for name, g in differences.items()
+        },
+    }
+
+
+def _lifted(picture: np.ndarray) -> vgg.Weights:
+    """Return random weights of VGG19 with biases that make every feature of a picture positive."""
+    rng = np.random.default_rng(0)
+    weights, x, block = {}, torch.from_numpy(picture).double(), "1"
+    x = (x - torch.tensor(vgg.TORCHVISION.mean)[:, None, None]) / torch.tensor(vgg.TORCHVISION.std)[
+        :, None, None
+    ]
+    widths = {"1": 64, "2": 128, "3": 256, "4": 512, "5": 512}
+    for name in vgg.convolution_names("vgg19")[:13]:
+        if name[4] != block:
+            x, block = torch.nn.functional.avg_pool2d(x, 2), name[4]
+        inputs, outputs = x.shape[1], widths[block]
+        kernel = rng.normal(size=(outputs, inputs, 3, 3)) * np.sqrt(2 / (9 * inputs))
+        y = torch.nn.functional.conv2d(x, torch.from_numpy(kernel), padding=1)
+        bias = (0.1 * y.std() - y.amin((0, 2, 3))).numpy()
+        weights[name] = (kernel.astype(np.float32), bias.astype(np.float32))
+        x = y + torch.from_numpy(bias)[:, None, None]
+    return weights
+
+
+def convolution(arguments: argparse.Namespace) -> dict[str, object]:
+    """Time single 3×3 convolutions in both forms; the rule for ``--convolution auto`` comes from this."""
+    rng = np.random.default_rng(0)
+    seconds: dict[str, float] = {}
+    ratios: dict[str, float] = {}
+    for channels in (16, 32, 64, 128, 256, 512):
+        for side in (8, 16, 32, 64, 128, 256, 512):
+            if channels**2 * side**2 > 512**2 * 128**2 or channels * side**2 < 2**13:
+                continue
+            kernel = (rng.normal(size=(channels, channels, 3, 3)) / channels).astype(np.float32)
+            x = rng.normal(size=(1, channels, side, side)).astype(np.float32)
+            runs = {
+                form: _one_convolution(kernel, x, form, arguments.threads) for form in ("direct", "winograd")
+            }
+            found = timed_in_turn(runs, arguments.rounds)
+            name = f"{channels:3} → {channels:3} at {side:3}×{side:3}"
+            seconds |= {f"{name}, {form}": value for form, value in found.items()}
+            ratios[name] = found["direct"] / found["winograd"]
+            del runs
+            gc.collect()
+    return {"title": "3×3 convolution, direct / winograd", "seconds": seconds, "ratios": ratios}
+
+
+def _one_convolution(kernel: np.ndarray, x: np.ndarray, form: str, threads: int) -> Callable[[], object]:
+    """Return a call that convolves forth and back again."""
+    b = GraphBuilder()
+    b.input("x", x.shape)
+    turned = np.flip(kernel.swapaxes(0, 1), (2, 3))
+    forth = b.op("Conv", "x", b.constant(kernel, name="k"), attributes={"pads": [1] * 4})
+    back = b.op("Conv", b.op("Relu", forth), b.constant(turned, name="t"), attributes={"pads": [1] * 4})
+    b.turned["t"] = "k"
+    b.output(b.reduce("ReduceSum", back), "y")
+    if form == "winograd":
+        winograd.rewrite(b, lambda *_: True)
+    model = b.model()
+    weights = {name: winograd.transformed(kernel) for name in winograd.kernels(model)}
+    session = Session(model, device="cpu", threads=threads, fixed=weights)
+    return lambda: session.run(["y"], {"x": x})

@@ -1,0 +1,164 @@
+"""The two sides of every comparison: our objective, and the same objective in eager PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+from torch.nn import functional
+from torchvision_vgg import load_vgg
+
+from lbfgs_style import networks, vgg
+from lbfgs_style.graphs import TermNames
+from lbfgs_style.objective import Engine, Objective
+from lbfgs_style.options import Convolution
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+CONTENT_LAYER = "relu4_2"
+WEIGHTS = {"content": 0.05, "style": 3.0, "tv": 1e-3, "range": 10.0}
+
+
+class TorchNetwork:
+    """A feature network's graph in PyTorch: the same operators, the same weights."""
+
+    def __init__(self, network: networks.FeatureNetwork, dtype: torch.dtype = torch.float32) -> None:
+        graph = network.model.graph
+        self.weights = {
+            t.name: torch.tensor(numpy_helper.to_array(t), dtype=dtype) for t in graph.initializer
+        }
+        self.steps: list[tuple[str, Callable[[dict[str, Tensor]], Tensor]]] = []
+        for node in graph.node:
+            self.steps.append((node.output[0], self._step(node)))
+
+    def _step(self, node: object) -> Callable[[dict[str, Tensor]], Tensor]:
+        source, *rest = node.input
+        attributes = {a.name: list(a.ints) for a in node.attribute}
+        if node.op_type == "Conv":
+            padding = attributes.get("pads", [0, 0])[:2]
+            kernel, bias = (self.weights[name] for name in rest)
+            return lambda found: functional.conv2d(found[source], kernel, bias, padding=padding)
+        pools = {"MaxPool": functional.max_pool2d, "AveragePool": functional.avg_pool2d}
+        if node.op_type in pools:
+            return lambda found: pools[node.op_type](found[source], 2)
+        if node.op_type == "Relu":
+            return lambda found: functional.relu(found[source])
+        raise SystemExit(f"the PyTorch side knows no {node.op_type}")
+
+    def __call__(self, image: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+        """Return the features of `layers` of a picture [1,3,H,W]; deeper ones are not computed."""
+        found, wanted = {"image": image}, set(layers)
+        for name, step in self.steps:
+            found[name] = step(found)
+            wanted.discard(name)
+            if not wanted:
+                break
+        return {layer: found[layer] for layer in layers}
+
+
+class TorchObjective:
+    """The objective of NumPy pictures [1,3,H,W] in PyTorch, by eager autograd."""
+
+    def __init__(
+        self,
+        network: networks.FeatureNetwork,
+        content: np.ndarray,
+        style: np.ndarray,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.dtype = TorchNetwork(network, dtype), dtype
+        self.content_layers, self.style_layers = network.content_layers, network.style_layers
+        with torch.no_grad():
+            self.features = self.network(torch.from_numpy(content).to(dtype), self.content_layers)
+            found = self.network(torch.from_numpy(style).to(dtype), self.style_layers)
+            self.grams = {layer: self._gram(features) for layer, features in found.items()}
+
+    @staticmethod
+    def _gram(features: Tensor) -> Tensor:
+        flat = features.flatten(2)[0]
+        return flat @ flat.T / flat.shape[1]
+
+    def loss(self, image: Tensor) -> Tensor:
+        """Return the loss of a picture [1,3,H,W]."""
+        found = self.network(image, tuple(dict.fromkeys((*self.content_layers, *self.style_layers))))
+        content, style = torch.zeros((), dtype=self.dtype), torch.zeros((), dtype=self.dtype)
+        for layer, goal in self.features.items():
+            content = content + (found[layer] - goal).square().sum() / goal.square().sum()
+        for layer, goal in self.grams.items():
+            style = style + (self._gram(found[layer]) - goal).square().sum() / goal.square().sum()
+        pixels = image.shape[2] * image.shape[3]
+        rows, columns = image.diff(dim=2).square().sum(), image.diff(dim=3).square().sum()
+        outside = (image - image.clamp(0, 1)).square().sum()
+        return (
+            WEIGHTS["content"] * content / len(self.features)
+            + WEIGHTS["style"] * style / len(self.grams)
+            + WEIGHTS["tv"] * (rows + columns) / pixels
+            + WEIGHTS["range"] * outside / pixels
+        )
+
+    def __call__(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the loss and its gradient at a picture [1,3,H,W]."""
+        x = torch.tensor(image, dtype=self.dtype, requires_grad=True)
+        loss = self.loss(x)
+        (gradient,) = torch.autograd.grad(loss, x)
+        return float(loss.detach()), gradient.numpy()
+
+
+def random_vgg19() -> networks.FeatureNetwork:
+    """Return VGG19 up to relu5_1 with torchvision's random weights: as large as the real one."""
+    features = load_vgg("vgg19", "random").features
+    convolutions = [m for m in features if isinstance(m, torch.nn.Conv2d)]
+    weights = {
+        name: (m.weight.detach().numpy(), m.bias.detach().numpy())
+        for name, m in zip(vgg.convolution_names("vgg19"), convolutions, strict=True)
+    }
+    return vgg19_of(weights)
+
+
+def vgg19_of(weights: vgg.Weights, pooling: vgg.Pooling = "max") -> networks.FeatureNetwork:
+    """Return VGG19 up to relu5_1 with these weights, with the layers that Gatys et al. use."""
+    model = vgg.build(
+        "vgg19",
+        weights,
+        normalization=vgg.TORCHVISION,
+        pooling=pooling,
+        until="relu5_1",
+        name="vgg19",
+        source="random",
+        licence="none",
+    )
+    return networks.from_model(model)
+
+
+def our_objective(
+    network: networks.FeatureNetwork,
+    content: np.ndarray,
+    style: np.ndarray,
+    threads: int,
+    convolution: Convolution = "auto",
+) -> Objective:
+    """Return the objective of pictures [1,3,H,W] with the default layers of a network."""
+    engine = Engine(network, device="cpu", threads=threads, keep=False, convolution=convolution)
+    terms = TermNames(network.content_layers, network.style_layers)
+    targets = engine.statistics(content[0], TermNames(terms.content_layers, ()), what="content")
+    targets |= engine.statistics(style[0], TermNames((), terms.style_layers), what="style")
+    content_share = WEIGHTS["content"] / len(terms.content_layers)
+    style_share = WEIGHTS["style"] / len(terms.style_layers)
+    each = [content_share] * len(terms.content_layers) + [style_share] * len(terms.style_layers)
+    weights = np.array([*each, WEIGHTS["tv"], WEIGHTS["range"]], np.float32)
+    return engine.objective((content.shape[2], content.shape[3]), terms, targets, weights)
+
+
+def smooth_pictures(size: int) -> tuple[np.ndarray, ...]:
+    """Return random pictures [1,3,size,size] with structure at several scales: photo, painting, current."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(3):
+        total = np.zeros((3, size, size))
+        for cells in (4, 16, 64, size):
+            noise = rng.normal(size=(3, cells, cells))
+            total += np.repeat(np.repeat(noise, -(-size // cells), 1), -(-size // cells), 2)[:, :size, :size]
+        pictures.append(np.clip(0.5 + total[None] / 8, 0, 1).astype(np.float32))
+    return tuple(pictures)
