@@ -15,7 +15,7 @@ from .errors import OptionError, did_you_mean
 Device = Literal["auto", "cpu", "cuda"]
 Convolution = Literal["auto", "direct", "winograd"]
 Init = Literal["content", "noise"]
-Variables = Literal["spectral", "pixels"]
+Variables = Literal["spectral", "pixels", "laplacian"]
 
 MIN_SIZE = 16
 MAX_SIZE = 16384
@@ -47,7 +47,7 @@ class Options:
         The picture to start from.
     seed : int
         Seed of the noise.
-    variables : {"spectral", "pixels"}
+    variables : {"spectral", "pixels", "laplacian"}
         What the optimiser moves, see `lbfgs_style.parametrization`.
     history : int
         Corrections that L-BFGS keeps; each takes 16 bytes for each number of the picture.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 Flat = NDArray[np.float64]
 Image = NDArray[np.floating]
+
+COARSEST = 8
+"""Shorter side, in pixels, of the last level of a Laplacian pyramid at least."""
 
 
 class Parametrization(Protocol):
@@ -82,6 +86,78 @@ class Spectral:
         return (_dct(gradient) * _spectrum(self.size, self.exponent)).astype(np.float64).ravel()
 
 
+@dataclass(frozen=True, slots=True)
+class Laplacian:
+    """The variables are the levels of a Laplacian pyramid, each half as large as the one before.
+
+    image = z₀ + ↑(z₁ + ↑(z₂ + …)), ↑ bilinear enlargement, down to a shorter side of `COARSEST` (Burt and
+    Adelson, "The Laplacian Pyramid as a Compact Image Code", 1983; as variables of style transfer: Kolkin,
+    Salavon and Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity", CVPR 2019).
+    There are more variables than pixels, by a third.
+    """
+
+    size: tuple[int, int]
+
+    def decode(self, z: Flat) -> Image:
+        """Map variables [n] to a picture [3,H,W]."""
+        *finer, picture = self._levels(z)
+        for level in reversed(finer):
+            picture = level + _enlarged(picture, (level.shape[1], level.shape[2]))
+        return picture
+
+    def encode(self, image: Image) -> Flat:
+        """Map a picture [3,H,W] to the variables [n] of its pyramid; they decode to it."""
+        levels: list[Image] = []
+        picture: Image = image.astype(np.float64)
+        for size, smaller in pairwise(self._sizes()):
+            rows, columns = (_bilinear(n, m) for n, m in zip(size, smaller, strict=True))
+            weights = rows.sum(0)[:, None] * columns.sum(0)
+            coarse = _reduced(picture, smaller) / weights
+            levels.append(picture - _enlarged(coarse, size))
+            picture = coarse
+        return np.concatenate([level.ravel() for level in (*levels, picture)])
+
+    def pull_back(self, gradient: Image) -> Flat:
+        """Map dL/d image [3,H,W] to dL/dz [n]: each level gets the gradient, reduced to its size."""
+        levels: list[Image] = [gradient.astype(np.float64)]
+        for size in self._sizes()[1:]:
+            levels.append(_reduced(levels[-1], size))
+        return np.concatenate([level.ravel() for level in levels])
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        sizes = [self.size]
+        while min(sizes[-1]) >= 2 * COARSEST:
+            sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+        return sizes
+
+    def _levels(self, z: Flat) -> list[Image]:
+        sizes = self._sizes()
+        ends = np.cumsum([3 * height * width for height, width in sizes])
+        parts = np.split(z, ends[:-1])
+        return [part.reshape(3, *size) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _enlarged(channels: Image, size: tuple[int, int]) -> Image:
+    """Enlarge [3,h,w] to [3,H,W], bilinear."""
+    rows, columns = (_bilinear(n, m) for n, m in zip(size, channels.shape[1:], strict=True))
+    return rows @ channels @ columns.T
+
+
+def _reduced(channels: Image, size: tuple[int, int]) -> Image:
+    """Reduce [3,H,W] to [3,h,w]: the adjoint of `_enlarged`."""
+    rows, columns = (_bilinear(n, m) for n, m in zip(channels.shape[1:], size, strict=True))
+    return rows.T @ channels @ columns
+
+
+@lru_cache(maxsize=64)
+def _bilinear(large: int, small: int) -> NDArray[np.float64]:
+    """Return the matrix [large,small] of linear interpolation between the centres of pixels."""
+    places = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
+    matrix = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(small)))
+    matrix.setflags(write=False)
+    return matrix
+
+
 # One scale of a run asks for the same spectrum twice in each evaluation; two runs may go on side by side.
 @lru_cache(maxsize=2)
 def _spectrum(size: tuple[int, int], exponent: float) -> NDArray[np.float32]:
@@ -101,3 +177,11 @@ def _dct(channels: Image, *, inverse: bool = False) -> Image:
 
     transform: Any = fft.idctn if inverse else fft.dctn  # SciPy's annotations know no arrays
     return transform(channels, axes=(1, 2), norm="ortho")
+
+
+KINDS: dict[str, type[Pixels] | type[Spectral] | type[Laplacian]] = {
+    "spectral": Spectral,
+    "pixels": Pixels,
+    "laplacian": Laplacian,
+}
+"""What `lbfgs_style.options.Options.variables` may name."""

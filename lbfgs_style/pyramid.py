@@ -23,7 +23,7 @@ from .images import FloatImage, Picture, fit, resize, to_chw, to_hwc
 from .objective import Engine, Evaluation, blend_grams
 from .optimizer import Outcome, minimize
 from .options import Options
-from .parametrization import Image, Parametrization, Pixels, Spectral
+from .parametrization import KINDS, Image
 from .records import Iterate, IterateCallback, ScaleResult
 from .session import Cancelled
 
@@ -210,9 +210,7 @@ class CoarseToFine:
         objective = self.engine.objective(
             scale.size, self.terms, self._targets(scale), self._weights(), self.cancel
         )
-        variables: Parametrization = (
-            Spectral(scale.size) if self.options.variables == "spectral" else Pixels(scale.size)
-        )
+        variables = KINDS[self.options.variables](scale.size)
 
         def on_iterate(
             iteration: int, evaluations: int, e: Evaluation, current: NDArray[np.floating]

@@ -17,7 +17,7 @@ from .backward import Backward, step
 
 
 def d_conv(v: Backward) -> Sequence[str | None]:
-    """Convolve G with the kernel turned around and its channels swapped; the kernel itself gets no gradient."""
+    """Convolve G with the kernel turned around, its channels swapped; the kernel itself gets no gradient."""
     kernel = v.constant_input(1)
     assert kernel is not None
     spatial = kernel.ndim - 2

@@ -39,7 +39,7 @@ REFUSED = [
     ("style_layers", ("relu1_1", 3), "a tuple of layers", "got ('relu1_1', 3)"),
     ("style_layers", ("relu1_1", "relu1_1"), "twice", "relu1_1,relu1_1"),
     ("init", "random", "content, noise", "got 'random'"),
-    ("variables", "fourier", "spectral, pixels", "got 'fourier'"),
+    ("variables", "fourier", "spectral, pixels, laplacian", "got 'fourier'"),
     ("device", "gpu", "auto, cpu, cuda", "got 'gpu'"),
     ("seed", -1, "whole number from 0", "got -1"),
     ("history", 0, "whole number from 1 to 1000", "got 0"),

@@ -6,28 +6,28 @@ import numpy as np
 import pytest
 
 from lbfgs_style import parametrization
-from lbfgs_style.parametrization import Pixels, Spectral
+from lbfgs_style.parametrization import Laplacian, Pixels, Spectral
 
-SIZES = [(8, 12), (7, 5), (1, 9), (16, 16)]
-BOTH = pytest.mark.parametrize("kind", [Pixels, Spectral])
+SIZES = [(8, 12), (7, 5), (1, 9), (16, 16), (37, 50)]
+ALL = pytest.mark.parametrize("kind", [Pixels, Spectral, Laplacian])
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("size", SIZES)
 def test_decode_undoes_encode(kind: type, size: tuple[int, int]) -> None:
     picture = np.random.default_rng(1).uniform(0, 1, (3, *size)).astype(np.float32)
     variables = kind(size).encode(picture)
-    assert variables.shape == (3 * size[0] * size[1],)
+    assert variables.ndim == 1
     assert variables.dtype == np.float64
     np.testing.assert_allclose(kind(size).decode(variables), picture, rtol=0, atol=1e-6)
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("size", SIZES)
 def test_pull_back_is_the_adjoint_of_decode(kind: type, size: tuple[int, int]) -> None:
     """⟨decode z, g⟩ = ⟨z, pull_back g⟩ for all z and g."""
     rng = np.random.default_rng(2)
-    z = rng.normal(size=3 * size[0] * size[1])
+    z = rng.normal(size=kind(size).encode(np.zeros((3, *size))).size)
     gradient = rng.normal(size=(3, *size)).astype(np.float32)
     picture = kind(size).decode(z)
     pulled = kind(size).pull_back(gradient)
@@ -36,7 +36,7 @@ def test_pull_back_is_the_adjoint_of_decode(kind: type, size: tuple[int, int]) -
     assert abs(np.vdot(picture, gradient) - np.vdot(z, pulled)) <= 1e-6 * scale
 
 
-@BOTH
+@ALL
 def test_encode_copies(kind: type) -> None:
     """The optimiser writes into its variables; the caller's picture must not change."""
     picture = np.full((3, 4, 4), 0.5)
@@ -105,3 +105,17 @@ def test_the_spectrum_is_computed_once_for_a_size() -> None:
         variables.pull_back(variables.decode(variables.encode(picture)))
     assert parametrization._spectrum.cache_info().misses == 1
     assert not np.allclose(amplitudes((6, 5), exponent=1.0), amplitudes((6, 5), exponent=0.5))
+
+
+def test_levels_of_a_pyramid() -> None:
+    """A constant picture is all in the coarsest level, at 16×32 that of 8×16."""
+    variables = Laplacian((16, 32)).encode(np.full((3, 16, 32), 0.3))
+    assert variables.size == 3 * (16 * 32 + 8 * 16)
+    np.testing.assert_allclose(variables[: 3 * 16 * 32], 0, atol=1e-12)
+    np.testing.assert_allclose(variables[3 * 16 * 32 :], 0.3, rtol=1e-12)
+
+
+def test_a_level_is_enlarged_by_interpolation() -> None:
+    """From 8 values to 16 the centres lie at ¼ and ¾ between neighbours."""
+    matrix = parametrization._bilinear(16, 8)
+    np.testing.assert_allclose(matrix @ np.arange(8.0), np.clip(np.arange(16) / 2 - 0.25, 0, 7))

@@ -108,7 +108,7 @@ def job(
     )
 
 
-@pytest.mark.parametrize("variables", ["spectral", "pixels"])
+@pytest.mark.parametrize("variables", ["spectral", "pixels", "laplacian"])
 def test_each_scale_lowers_its_loss(variables: str) -> None:
     loop = job(dataclasses.replace(OPTIONS, variables=variables))
     picture, scales = loop.run(None)

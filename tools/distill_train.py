@@ -202,6 +202,7 @@ class Running:
         self.sums, self.count = np.zeros(2 * len(STYLE_LAYERS) + 1), 0
 
     def add(self, features: Tensor, grams: Tensor, hint: Tensor) -> None:
+        """Count one step."""
         self.sums += [*features.tolist(), *grams.tolist(), float(hint.detach())]
         self.count += 1
 
