@@ -107,8 +107,8 @@ class Laplacian:
 
     def encode(self, image: Image) -> Flat:
         """Map a picture [3,H,W] to the variables [n] of its pyramid; they decode to it."""
-        levels: list[Image] = []
-        picture: Image = image.astype(np.float64)
+        levels: list[Flat] = []
+        picture = image.astype(np.float64)
         for size, smaller in pairwise(self._sizes()):
             rows, columns = (_bilinear(n, m) for n, m in zip(size, smaller, strict=True))
             weights = rows.sum(0)[:, None] * columns.sum(0)
@@ -119,7 +119,7 @@ class Laplacian:
 
     def pull_back(self, gradient: Image) -> Flat:
         """Map dL/d image [3,H,W] to dL/dz [n]: each level gets the gradient, reduced to its size."""
-        levels: list[Image] = [gradient.astype(np.float64)]
+        levels = [gradient.astype(np.float64)]
         for size in self._sizes()[1:]:
             levels.append(_reduced(levels[-1], size))
         return np.concatenate([level.ravel() for level in levels])
@@ -130,20 +130,20 @@ class Laplacian:
             sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
         return sizes
 
-    def _levels(self, z: Flat) -> list[Image]:
+    def _levels(self, z: Flat) -> list[Flat]:
         sizes = self._sizes()
         ends = np.cumsum([3 * height * width for height, width in sizes])
         parts = np.split(z, ends[:-1])
         return [part.reshape(3, *size) for part, size in zip(parts, sizes, strict=True)]
 
 
-def _enlarged(channels: Image, size: tuple[int, int]) -> Image:
+def _enlarged(channels: Flat, size: tuple[int, int]) -> Flat:
     """Enlarge [3,h,w] to [3,H,W], bilinear."""
     rows, columns = (_bilinear(n, m) for n, m in zip(size, channels.shape[1:], strict=True))
     return rows @ channels @ columns.T
 
 
-def _reduced(channels: Image, size: tuple[int, int]) -> Image:
+def _reduced(channels: Flat, size: tuple[int, int]) -> Flat:
     """Reduce [3,H,W] to [3,h,w]: the adjoint of `_enlarged`."""
     rows, columns = (_bilinear(n, m) for n, m in zip(channels.shape[1:], size, strict=True))
     return rows.T @ channels @ columns
