@@ -3,8 +3,11 @@
     python tools/bench.py evaluate --size 512
     python tools/bench.py accuracy
     python tools/bench.py convolution
+    python tools/bench.py convergence --photos a.jpg,b.jpg --paintings c.jpg
+    python tools/bench.py memory --sizes 256 512 1024
+    python tools/bench.py startup
 
-Needs the extra `export` (PyTorch, torchvision) for the other side. Run it on a quiet machine: all sides are
+Needs the extra `bench` (PyTorch for the other side, matplotlib for the plot). Run it on a quiet machine: all sides are
 timed in turn within one run, and medians and ratios are what to quote.
 """
 
@@ -14,7 +17,8 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 
 def machine() -> str:
@@ -32,6 +36,7 @@ def show(result: Mapping[str, object]) -> None:
     print(f"{result['title']}; {result['threads']} threads, {result['machine']}")
     units = {
         "seconds": ("9.4f", "s"),
+        "counts": ("9.0f", ""),
         "ratios": ("9.2f", "×"),
         "differences": ("9.1e", ""),
         "MB": ("9.0f", "MB"),
@@ -47,23 +52,40 @@ def show(result: Mapping[str, object]) -> None:
 
 def main() -> None:
     """Parse the command line and run one measurement."""
+    from bench_convergence import convergence
     from bench_evaluate import accuracy, convolution, evaluate
+    from bench_memory import SIDES, memory
+    from bench_startup import startup
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     measurements = parser.add_subparsers(required=True)
-    for run, defaults in (
-        (evaluate, {"size": 512, "rounds": 5}),
-        (accuracy, {"size": 256, "rounds": 1}),
-        (convolution, {"rounds": 5}),
-    ):
+
+    def measurement(
+        run: Callable[[argparse.Namespace], dict[str, object]], **defaults: int
+    ) -> argparse.ArgumentParser:
         one = measurements.add_parser(run.__name__, help=run.__doc__)
         for name, default in defaults.items():
             one.add_argument(f"--{name}", type=int, default=default)
         one.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
         one.add_argument("--json", action="store_true", help="for programs")
         one.set_defaults(run=run)
+        return one
+
+    measurement(evaluate, size=512, rounds=5)
+    measurement(accuracy, size=256)
+    measurement(convolution, rounds=5)
+    one = measurement(convergence, size=512, iterations=500)
+    one.add_argument("--photos", required=True, metavar="A,B,…")
+    one.add_argument("--paintings", required=True, metavar="A,B,…")
+    one.add_argument("--network", default="compact", help="a network, or random-vgg19")
+    one.add_argument("--all", action="store_true", help="Adam and gradient descent, too")
+    one.add_argument("--plot", type=Path, help="picture to draw (needs matplotlib)")
+    one = measurement(memory)
+    one.add_argument("--sizes", type=int, nargs="+", default=[512])
+    one.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    measurement(startup, size=512, rounds=5)
     arguments = parser.parse_args()
     result = {"machine": machine(), "threads": arguments.threads, **arguments.run(arguments)}
     if arguments.json:

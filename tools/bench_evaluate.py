@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from bench_sides import TorchObjective, our_objective, random_vgg19, smooth_pictures, vgg19_of
+from bench_ours import WIDTHS, our_objective, random_vgg19, smooth_pictures, vgg19_of
+from bench_torch import TorchObjective
 
 from lbfgs_style import networks, vgg, winograd
 from lbfgs_style.builder import GraphBuilder
@@ -118,11 +119,10 @@ def _lifted(picture: np.ndarray) -> vgg.Weights:
     x = (x - torch.tensor(vgg.TORCHVISION.mean)[:, None, None]) / torch.tensor(vgg.TORCHVISION.std)[
         :, None, None
     ]
-    widths = {"1": 64, "2": 128, "3": 256, "4": 512, "5": 512}
     for name in vgg.convolution_names("vgg19")[:13]:
         if name[4] != block:
             x, block = torch.nn.functional.avg_pool2d(x, 2), name[4]
-        inputs, outputs = x.shape[1], widths[block]
+        inputs, outputs = x.shape[1], WIDTHS[block]
         kernel = rng.normal(size=(outputs, inputs, 3, 3)) * np.sqrt(2 / (9 * inputs))
         y = torch.nn.functional.conv2d(x, torch.from_numpy(kernel), padding=1)
         bias = (0.1 * y.std() - y.amin((0, 2, 3))).numpy()

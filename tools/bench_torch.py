@@ -1,4 +1,4 @@
-"""The two sides of every comparison: our objective, and the same objective in eager PyTorch."""
+"""The other side of every comparison: the same objective in eager PyTorch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from bench_ours import WEIGHTS
 from onnx import numpy_helper
 from torch import Tensor
 from torch.nn import functional
-from torchvision_vgg import load_vgg
 
-from lbfgs_style import networks, vgg
-from lbfgs_style.graphs import TermNames
-from lbfgs_style.objective import Engine, Objective
-from lbfgs_style.options import Convolution
-
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-CONTENT_LAYER = "relu4_2"
-WEIGHTS = {"content": 0.05, "style": 3.0, "tv": 1e-3, "range": 10.0}
+from lbfgs_style import networks
 
 
 class TorchNetwork:
@@ -104,61 +97,3 @@ class TorchObjective:
         loss = self.loss(x)
         (gradient,) = torch.autograd.grad(loss, x)
         return float(loss.detach()), gradient.numpy()
-
-
-def random_vgg19() -> networks.FeatureNetwork:
-    """Return VGG19 up to relu5_1 with torchvision's random weights: as large as the real one."""
-    features = load_vgg("vgg19", "random").features
-    convolutions = [m for m in features if isinstance(m, torch.nn.Conv2d)]
-    weights = {
-        name: (m.weight.detach().numpy(), m.bias.detach().numpy())
-        for name, m in zip(vgg.convolution_names("vgg19"), convolutions, strict=True)
-    }
-    return vgg19_of(weights)
-
-
-def vgg19_of(weights: vgg.Weights, pooling: vgg.Pooling = "max") -> networks.FeatureNetwork:
-    """Return VGG19 up to relu5_1 with these weights, with the layers that Gatys et al. use."""
-    model = vgg.build(
-        "vgg19",
-        weights,
-        normalization=vgg.TORCHVISION,
-        pooling=pooling,
-        until="relu5_1",
-        name="vgg19",
-        source="random",
-        licence="none",
-    )
-    return networks.from_model(model)
-
-
-def our_objective(
-    network: networks.FeatureNetwork,
-    content: np.ndarray,
-    style: np.ndarray,
-    threads: int,
-    convolution: Convolution = "auto",
-) -> Objective:
-    """Return the objective of pictures [1,3,H,W] with the default layers of a network."""
-    engine = Engine(network, device="cpu", threads=threads, keep=False, convolution=convolution)
-    terms = TermNames(network.content_layers, network.style_layers)
-    targets = engine.statistics(content[0], TermNames(terms.content_layers, ()), what="content")
-    targets |= engine.statistics(style[0], TermNames((), terms.style_layers), what="style")
-    content_share = WEIGHTS["content"] / len(terms.content_layers)
-    style_share = WEIGHTS["style"] / len(terms.style_layers)
-    each = [content_share] * len(terms.content_layers) + [style_share] * len(terms.style_layers)
-    weights = np.array([*each, WEIGHTS["tv"], WEIGHTS["range"]], np.float32)
-    return engine.objective((content.shape[2], content.shape[3]), terms, targets, weights)
-
-
-def smooth_pictures(size: int) -> tuple[np.ndarray, ...]:
-    """Return random pictures [1,3,size,size] with structure at several scales: photo, painting, current."""
-    rng = np.random.default_rng(0)
-    pictures = []
-    for _ in range(3):
-        total = np.zeros((3, size, size))
-        for cells in (4, 16, 64, size):
-            noise = rng.normal(size=(3, cells, cells))
-            total += np.repeat(np.repeat(noise, -(-size // cells), 1), -(-size // cells), 2)[:, :size, :size]
-        pictures.append(np.clip(0.5 + total[None] / 8, 0, 1).astype(np.float32))
-    return tuple(pictures)

@@ -1,0 +1,73 @@
+"""Our side of every comparison, and the pictures and weights that both sides get; no PyTorch in here."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lbfgs_style import networks, vgg
+from lbfgs_style.graphs import TermNames
+from lbfgs_style.objective import Engine, Objective
+from lbfgs_style.options import Convolution
+
+WEIGHTS = {"content": 0.05, "style": 3.0, "tv": 1e-3, "range": 10.0}
+WIDTHS = {"1": 64, "2": 128, "3": 256, "4": 512, "5": 512}
+"""Channels of the blocks of VGG."""
+
+
+def random_vgg19() -> networks.FeatureNetwork:
+    """Return VGG19 up to relu5_1 with random weights (He et al. 2015): as large as the real one."""
+    rng = np.random.default_rng(0)
+    weights, inputs = {}, 3
+    for name in vgg.convolution_names("vgg19")[:13]:
+        outputs = WIDTHS[name[4]]
+        kernel = rng.normal(0, np.sqrt(2 / (9 * inputs)), (outputs, inputs, 3, 3))
+        weights[name] = (kernel.astype(np.float32), np.zeros(outputs, np.float32))
+        inputs = outputs
+    return vgg19_of(weights)
+
+
+def vgg19_of(weights: vgg.Weights, pooling: vgg.Pooling = "max") -> networks.FeatureNetwork:
+    """Return VGG19 up to relu5_1 with these weights, with the layers that Gatys et al. use."""
+    model = vgg.build(
+        "vgg19",
+        weights,
+        normalization=vgg.TORCHVISION,
+        pooling=pooling,
+        until="relu5_1",
+        name="vgg19",
+        source="random",
+        licence="none",
+    )
+    return networks.from_model(model)
+
+
+def our_objective(
+    network: networks.FeatureNetwork,
+    content: np.ndarray,
+    style: np.ndarray,
+    threads: int,
+    convolution: Convolution = "auto",
+) -> Objective:
+    """Return the objective of pictures [1,3,H,W] with the default layers of a network."""
+    engine = Engine(network, device="cpu", threads=threads, keep=False, convolution=convolution)
+    terms = TermNames(network.content_layers, network.style_layers)
+    targets = engine.statistics(content[0], TermNames(terms.content_layers, ()), what="content")
+    targets |= engine.statistics(style[0], TermNames((), terms.style_layers), what="style")
+    content_share = WEIGHTS["content"] / len(terms.content_layers)
+    style_share = WEIGHTS["style"] / len(terms.style_layers)
+    each = [content_share] * len(terms.content_layers) + [style_share] * len(terms.style_layers)
+    weights = np.array([*each, WEIGHTS["tv"], WEIGHTS["range"]], np.float32)
+    return engine.objective((content.shape[2], content.shape[3]), terms, targets, weights)
+
+
+def smooth_pictures(size: int) -> tuple[np.ndarray, ...]:
+    """Return random pictures [1,3,size,size] with structure at several scales: photo, painting, current."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(3):
+        total = np.zeros((3, size, size))
+        for cells in (4, 16, 64, size):
+            noise = rng.normal(size=(3, cells, cells))
+            total += np.repeat(np.repeat(noise, -(-size // cells), 1), -(-size // cells), 2)[:, :size, :size]
+        pictures.append(np.clip(0.5 + total[None] / 8, 0, 1).astype(np.float32))
+    return tuple(pictures)

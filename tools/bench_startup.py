@@ -1,0 +1,88 @@
+"""How soon the command is at work, and how much of the disk it takes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def startup(arguments: argparse.Namespace) -> dict[str, object]:
+    """Time an import, `--version` and the first iteration of a transfer; add up what is installed."""
+    command = [sys.executable, "-m", "lbfgs_style"]
+    data = ROOT / "tests" / "data"
+    with tempfile.TemporaryDirectory() as folder:
+        transfer = [*command, "transfer", str(data / "coast.jpg"), str(data / "painting.jpg")]
+        transfer += ["--size", str(arguments.size), "-o", str(Path(folder) / "out.png")]
+        seconds = {
+            "python -c pass": _median(arguments.rounds, [sys.executable, "-c", "pass"]),
+            "import lbfgs_style": _median(arguments.rounds, [sys.executable, "-c", "import lbfgs_style"]),
+            "lbfgs-style --version": _median(arguments.rounds, [*command, "--version"]),
+            f"first iteration at --size {arguments.size}": _first_iteration(arguments.rounds, transfer),
+        }
+    sizes = {
+        f"{name} with what it needs": _installed(name) for name in ("lbfgs-style", "torch", "torchvision")
+    }
+    return {"title": "start-up and installed size", "seconds": seconds, "MB": sizes}
+
+
+def _median(rounds: int, command: list[str]) -> float:
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def _first_iteration(rounds: int, command: list[str]) -> float:
+    """Return the median seconds until the command's first line of progress."""
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            found.append(time.perf_counter() - start)
+            process.kill()
+        if "iteration 1/" not in line:
+            raise SystemExit(f"expected a line of progress, got {line!r}")
+    return statistics.median(found)
+
+
+def _installed(name: str) -> float:
+    """Return the megabytes of a distribution's files and of all that it needs, extras left out."""
+    try:
+        names = set(_closure(name, set()))
+    except metadata.PackageNotFoundError:
+        return float("nan")
+    files = (file for each in names for file in metadata.files(each) or ())
+    paths = {Path(str(file.locate())) for file in files}
+    return sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
+
+
+def _closure(name: str, seen: set[str]) -> Iterator[str]:
+    key = re.sub(r"[-_.]+", "-", name).lower()
+    if key in seen:
+        return
+    seen.add(key)
+    requirements = metadata.requires(key) or ()
+    yield key
+    for requirement in requirements:
+        text, _, condition = requirement.partition(";")
+        if "extra" in condition:
+            continue
+        needed = re.split(r"[\s<>=!~\[(]", text.strip(), maxsplit=1)[0]
+        try:
+            yield from _closure(needed, seen)
+        except metadata.PackageNotFoundError:
+            continue  # for another platform or an older Python
