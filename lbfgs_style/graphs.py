@@ -86,7 +86,7 @@ def statistics_graph(
     onnx.ModelProto
         Input ``image`` [1,3,H,W]; outputs ``features_<layer>`` [1,C,h,w] and ``gram_<layer>`` [C,C].
     """
-    b = _with_network(model, size, terms.layers)
+    b = with_network(model, size, terms.layers)
     for layer in terms.content_layers:
         b.output(layer, features_name(layer))
     for layer in terms.style_layers:
@@ -135,7 +135,7 @@ def objective_graph(
     GraphError
         If the network has an operator that cannot be differentiated.
     """
-    b = _with_network(model, size, terms.layers, dtype)
+    b = with_network(model, size, terms.layers, dtype)
     grams = {layer: losses.gram(b, layer) for layer in terms.style_layers}
     values: list[str] = []
     for layer in terms.content_layers:
@@ -193,7 +193,7 @@ def gradient_graph(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelP
     GraphError
         If the network has an operator that cannot be differentiated without knowing the picture's size.
     """
-    b = _with_network(model, ("height", "width"), layers)
+    b = with_network(model, ("height", "width"), layers)
     seeds: dict[str, str] = {}
     for layer in layers:
         channels = b.shapes[layer][1]
@@ -212,7 +212,7 @@ def smallest_side(model: onnx.ModelProto, layers: Sequence[str]) -> int:
 
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     needed: dict[str, int] = dict.fromkeys(layers, 1)
-    for node in reversed(_needed_nodes(model, layers)):
+    for node in reversed(needed_nodes(model, layers)):
         least = max(needed.get(name, 1) for name in node.output)
         if node.op_type in ("Conv", "MaxPool", "AveragePool"):
             given = {a.name: list(a.ints) for a in node.attribute}
@@ -232,7 +232,19 @@ def _padding(pads: Sequence[int]) -> int:
     return min((pads[half - axis] + pads[2 * half - axis] for axis in (1, 2) if half >= axis), default=0)
 
 
-def _with_network(
+def feature_shapes(
+    model: onnx.ModelProto, size: tuple[int, int], layers: Sequence[str]
+) -> dict[str, tuple[int, int, int]]:
+    """Return channels, height and width of the features of each layer of a picture of `size`."""
+    b = with_network(model, size, layers)
+    shapes: dict[str, tuple[int, int, int]] = {}
+    for layer in layers:
+        _, channels, height, width = b.shape(layer)
+        shapes[layer] = (channels, height, width)
+    return shapes
+
+
+def with_network(
     model: onnx.ModelProto,
     size: tuple[int | str, int | str],
     layers: Sequence[str],
@@ -243,7 +255,7 @@ def _with_network(
 
     b = GraphBuilder(dtype)
     b.input(IMAGE, [1, 3, *size])
-    nodes = _needed_nodes(model, layers)
+    nodes = needed_nodes(model, layers)
     read = {name for node in nodes for name in node.input}
     weights = (tensor for tensor in model.graph.initializer if tensor.name in read)
     b.extend(nodes, {tensor.name: numpy_helper.to_array(tensor) for tensor in weights})
@@ -251,8 +263,8 @@ def _with_network(
     return b
 
 
-def _needed_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> list[onnx.NodeProto]:
-    """Return the nodes that `layers` depend on, in their order."""
+def needed_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> list[onnx.NodeProto]:
+    """Return the nodes of a network that `layers` depend on, in their order."""
     wanted, nodes = set(layers), []
     for node in reversed(model.graph.node):
         if any(name in wanted for name in node.output):

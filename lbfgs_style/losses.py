@@ -12,7 +12,7 @@ from __future__ import annotations
 from .builder import GraphBuilder
 
 # Keeps a division by an all-zero target finite; far below the energy of any feature map.
-_TINY = 1e-20
+TINY = 1e-20
 
 
 def flat_features(b: GraphBuilder, features: str) -> str:
@@ -50,7 +50,7 @@ def relative_distance(b: GraphBuilder, value: str, target: str) -> str:
     every layer, network and size.
     """
     difference = b.reduce("ReduceSumSquare", b.op("Sub", value, target))
-    energy = b.op("Add", b.reduce("ReduceSumSquare", target), b.constant(_TINY))
+    energy = b.op("Add", b.reduce("ReduceSumSquare", target), b.constant(TINY))
     return b.op("Div", difference, energy)
 
 
@@ -62,21 +62,21 @@ def total_variation(b: GraphBuilder, image: str, power: float = 2.0) -> str:
     mean over pixels in place of the sum.
     """
     _, _, height, width = b.shape(image)
-    sums: list[str] = []
-    for axis, length in ((2, height), (3, width)):
-        if length < 2:
-            continue
-        difference = b.op("Sub", b.slice(image, axis, 1, length), b.slice(image, axis, 0, length - 1))
-        if power == 2.0:
-            sums.append(b.reduce("ReduceSumSquare", difference))
-        elif power == 1.0:
-            sums.append(b.reduce("ReduceL1", difference))
-        else:
-            powers = b.op("Pow", b.op("Abs", difference), b.constant(power))
-            sums.append(b.reduce("ReduceSum", powers))
-    if not sums:  # a single pixel varies nowhere
+    axes = [axis for axis, length in ((2, height), (3, width)) if length > 1]
+    if not axes:  # a single pixel varies nowhere
         return b.op("Mul", b.reduce("ReduceSum", image), b.constant(0.0))
+    sums = [differences(b, image, axis, power) for axis in axes]
     return b.op("Mul", b.total(sums), b.constant(1 / (height * width)))
+
+
+def differences(b: GraphBuilder, image: str, axis: int, power: float = 2.0) -> str:
+    """Add Σ |difference|^p of neighbours along one axis: a number."""
+    difference = b.op("Sub", b.slice(image, axis, 1, 2**31 - 1), b.slice(image, axis, 0, -1))
+    if power == 2.0:
+        return b.reduce("ReduceSumSquare", difference)
+    if power == 1.0:
+        return b.reduce("ReduceL1", difference)
+    return b.reduce("ReduceSum", b.op("Pow", b.op("Abs", difference), b.constant(power)))
 
 
 def out_of_range(b: GraphBuilder, image: str) -> str:
@@ -88,7 +88,11 @@ def out_of_range(b: GraphBuilder, image: str) -> str:
     help (see `optimizer`). Not in Gatys et al.
     """
     _, _, height, width = b.shape(image)
+    return b.op("Mul", excess(b, image), b.constant(1 / (height * width)))
+
+
+def excess(b: GraphBuilder, image: str) -> str:
+    """Add Σ (distance of x from [0,1])²: a number."""
     above = b.op("Relu", b.op("Sub", image, b.constant(1.0)))
     below = b.op("Relu", b.op("Mul", image, b.constant(-1.0)))
-    squares = b.total([b.reduce("ReduceSumSquare", above), b.reduce("ReduceSumSquare", below)])
-    return b.op("Mul", squares, b.constant(1 / (height * width)))
+    return b.total([b.reduce("ReduceSumSquare", above), b.reduce("ReduceSumSquare", below)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +16,22 @@ from numpy.typing import NDArray
 
 from . import winograd
 from .errors import ImageError
-from .graphs import IMAGE, TermNames, gram_name, objective_graph, smallest_side, statistics_graph
+from .graphs import (
+    IMAGE,
+    TermNames,
+    feature_shapes,
+    features_name,
+    gram_name,
+    objective_graph,
+    smallest_side,
+    statistics_graph,
+)
 from .networks import FeatureNetwork
 from .options import Convolution, Device
 from .session import Session, resolved
+from .tiled import TileRunner
+from .tiled_graphs import tile_gradient_graph, tile_statistics_graph
+from .tiles import plan, receptive_fields
 
 if TYPE_CHECKING:
     import onnx
@@ -50,42 +63,24 @@ class Objective:
 
     Parameters
     ----------
-    session : Session
-        Runs an `objective_graph`.
+    evaluate : function
+        Picture [3,H,W], float32 → loss, terms [K], gradient [3,H,W].
     size : (int, int)
         Height and width.
     terms : TermNames
-        The terms, in the order of `weights`.
-    targets : mapping of str to array
-        The graph's inputs ``features_<layer>`` and ``gram_<layer>``.
-    weights : array [K]
-        Factor of each term.
-    cancel : threading.Event, optional
-        Once set, an evaluation ends with `lbfgs_style.session.Cancelled`.
+        What the terms are.
     """
 
     def __init__(
-        self,
-        session: Session,
-        size: tuple[int, int],
-        terms: TermNames,
-        targets: Mapping[str, Array],
-        weights: Array,
-        cancel: threading.Event | None = None,
+        self, evaluate: Callable[[Array], tuple[float, Array, Array]], size: tuple[int, int], terms: TermNames
     ) -> None:
+        self._evaluate = evaluate
         self.size = size
         self.terms = terms
-        self._session = session
-        self._placed = session.place({**targets, "weights": weights})
-        self._cancel = cancel
 
     def __call__(self, image: NDArray[np.floating]) -> Evaluation:
         """Evaluate at a picture [3,H,W]."""
-        batch = np.ascontiguousarray(image[None], np.float32)
-        loss, terms, gradient = self._session.run(
-            ["loss", "terms", "d_image"], {IMAGE: batch}, placed=self._placed, cancel=self._cancel
-        )
-        return Evaluation(float(loss), terms, gradient[0])
+        return Evaluation(*self._evaluate(np.ascontiguousarray(image, np.float32)))
 
 
 class Engine:
@@ -101,6 +96,8 @@ class Engine:
         Keep each session for the next picture of its size, at the price of its memory.
     convolution
         As in `lbfgs_style.options.Options`; without effect on CUDA.
+    window_pixels : int or None
+        Larger pictures are worked on tile by tile, in windows of about so many pixels; None for never.
 
     Attributes
     ----------
@@ -116,12 +113,14 @@ class Engine:
         threads: int,
         keep: bool,
         convolution: Convolution = "auto",
+        window_pixels: int | None = None,
     ) -> None:
         self.network = network
         self.provider: str | None = None
         self._device: Device = device
         self._threads = threads
         self._choose = winograd.CHOICES[convolution]
+        self._window_pixels = window_pixels
         self._transformed: dict[str, Array] = {}
         self._sessions: dict[object, Session] | None = {} if keep else None
         self._lock = threading.Lock()
@@ -192,13 +191,14 @@ class Engine:
             return {}
         size = (image.shape[1], image.shape[2])
         self.check_size(size, terms, what=what)
+        if self._is_tiled(size):
+            return self._tiles(size, terms, cancel).targets(image, terms)
         model = self.network.model
         session = self._session(
             ("statistics", size, terms),
             lambda choose: statistics_graph(model, size, terms, choose=choose),
         )
-        names = [f"features_{layer}" for layer in terms.content_layers]
-        names += [gram_name(layer) for layer in terms.style_layers]
+        names = [*map(features_name, terms.content_layers), *map(gram_name, terms.style_layers)]
         values = session.run(names, {IMAGE: np.ascontiguousarray(image[None], np.float32)}, cancel=cancel)
         return dict(zip(names, values, strict=True))
 
@@ -210,13 +210,64 @@ class Engine:
         weights: Array,
         cancel: threading.Event | None = None,
     ) -> Objective:
-        """Make the problem of one scale; see `Objective`."""
+        """Make the problem of one scale.
+
+        Parameters
+        ----------
+        size : (int, int)
+            Height and width.
+        terms : TermNames
+            The terms, in the order of `weights`.
+        targets : mapping of str to array
+            The graph's inputs ``features_<layer>`` and ``gram_<layer>``.
+        weights : array [K]
+            Factor of each term.
+        cancel : threading.Event, optional
+            Once set, an evaluation ends with `lbfgs_style.session.Cancelled`.
+        """
+        if self._is_tiled(size):
+            runner = self._tiles(size, terms, cancel)
+            return Objective(lambda image: runner.evaluate(image, terms, targets, weights), size, terms)
         model = self.network.model
         session = self._session(
             ("objective", size, terms),
             lambda choose: objective_graph(model, size, terms, choose=choose),
         )
-        return Objective(session, size, terms, targets, weights, cancel)
+        placed = session.place({**targets, "weights": weights})
+
+        def evaluate(image: Array) -> tuple[float, Array, Array]:
+            outputs = ["loss", "terms", "d_image"]
+            loss, values, gradient = session.run(outputs, {IMAGE: image[None]}, placed=placed, cancel=cancel)
+            return float(loss), values, gradient[0]
+
+        return Objective(evaluate, size, terms)
+
+    def _is_tiled(self, size: tuple[int, int]) -> bool:
+        return self._window_pixels is not None and size[0] * size[1] > self._window_pixels
+
+    def _tiles(self, size: tuple[int, int], terms: TermNames, cancel: threading.Event | None) -> TileRunner:
+        assert self._window_pixels is not None
+        model = self.network.model
+        fields = receptive_fields(model, terms.layers)
+
+        # A runner keeps its few sessions, whatever `keep` says: each evaluation needs them all.
+        @cache
+        def statistics(window: tuple[int, int]) -> Session:
+            return self._session(
+                ("tile statistics", window, terms),
+                lambda choose: tile_statistics_graph(model, window, terms, fields, choose=choose),
+            )
+
+        @cache
+        def gradient(window: tuple[int, int]) -> Session:
+            return self._session(
+                ("tile gradient", window, terms),
+                lambda choose: tile_gradient_graph(model, window, terms, choose=choose),
+            )
+
+        tiles = plan(size, list(fields.values()), self._window_pixels)
+        shapes = feature_shapes(model, size, terms.layers)
+        return TileRunner(tiles, fields, shapes, statistics, gradient, cancel)
 
 
 def blend_grams(statistics: Sequence[Mapping[str, Array]], shares: Sequence[float]) -> dict[str, Array]:

@@ -40,6 +40,9 @@ FLOORS = {
     "rules_spatial": 2.1,
     "autodiff": 2.2,
     "winograd": 2.2,
+    "tiles": 4.1,
+    "tiled_graphs": 4.2,
+    "tiled": 5.1,
     # From terms to steps of the optimiser.
     "losses": 3,
     "graphs": 4,

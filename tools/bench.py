@@ -7,8 +7,8 @@
     python tools/bench.py memory --sizes 256 512 1024
     python tools/bench.py startup
 
-Needs the extra `bench` (PyTorch for the other side, matplotlib for the plot). Run it on a quiet machine: all sides are
-timed in turn within one run, and medians and ratios are what to quote.
+Needs the extra `bench` (PyTorch for the other side, matplotlib for the plot). Run it on a quiet machine: all
+sides are timed in turn within one run, and medians and ratios are what to quote.
 """
 
 from __future__ import annotations

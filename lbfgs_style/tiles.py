@@ -1,0 +1,172 @@
+"""Exact tiling: which parts of a picture are worked on one after the other, and how far they overlap.
+
+A feature sees the pixels of its receptive field only, and a pixel's gradient comes from the features that see
+it only. So a window that reaches far enough beyond a tile gives the tile's features and gradient exactly as
+the whole picture would; sums over features (Gram matrices, losses) add up over tiles. Pure functions; the
+graphs are in `tiled_graphs`, the loop in `tiled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .graphs import IMAGE, needed_nodes
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one axis, start ≤ i < stop."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """Number of pixels."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A part of a picture and the window that it is computed from.
+
+    Attributes
+    ----------
+    rows, columns : Span
+        The tile. All tiles together are the picture, each pixel once.
+    window_rows, window_columns : Span
+        The tile and its surroundings, within the picture.
+    """
+
+    rows: Span
+    columns: Span
+    window_rows: Span
+    window_columns: Span
+
+    @property
+    def window_size(self) -> tuple[int, int]:
+        """Height and width of the window."""
+        return self.window_rows.length, self.window_columns.length
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Receptive field: feature i of an axis sees the pixels stride·i + first … stride·i + last."""
+
+    stride: int = 1
+    first: int = 0
+    last: int = 0
+
+
+def receptive_fields(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, Field]:
+    """Return the receptive field of each layer of a feature network."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    fields: dict[str, Field] = {IMAGE: Field()}
+    for node in needed_nodes(model, layers):
+        seen = [fields[name] for name in node.input if name in fields]
+        if not seen:
+            continue
+        stride = seen[0].stride
+        first, last = min(field.first for field in seen), max(field.last for field in seen)
+        given = {a.name: list(a.ints) for a in node.attribute}
+        step = 1
+        if node.op_type in ("Conv", "MaxPool", "AveragePool"):
+            sides = constants[node.input[1]].dims[2:] if node.op_type == "Conv" else given["kernel_shape"]
+            reach = max(given.get("dilations", [1])) * (max(sides) - 1)
+            pads = given.get("pads", [0])
+            first, last = first - stride * max(pads), last + stride * (reach - min(pads))
+            step = max(given.get("strides", [1]))
+        elif node.op_type == "Pad":
+            pads = numpy_helper.to_array(constants[node.input[1]])
+            first, last = first - stride * int(max(pads)), last - stride * int(min(pads[[2, 3]]))
+        fields.update(dict.fromkeys(node.output, Field(stride * step, first, last)))
+    return {layer: fields[layer] for layer in layers}
+
+
+def halo(fields: Sequence[Field]) -> int:
+    """Return how far a window must reach beyond its tile for the tile's gradient to be exact, in pixels.
+
+    A pixel's gradient comes from features that see it, and these see pixels up to the width of the receptive
+    field away. Rounded up to the largest stride.
+    """
+    stride = alignment(fields)
+    reach = max(field.last - field.first for field in fields)
+    return -(-reach // stride) * stride
+
+
+def alignment(fields: Sequence[Field]) -> int:
+    """Return what tiles and windows must start at a multiple of, for their features to be the picture's."""
+    return max(field.stride for field in fields)
+
+
+def plan(size: tuple[int, int], fields: Sequence[Field], most_pixels: int) -> tuple[Tile, ...]:
+    """Cut a picture into tiles whose windows have at most about `most_pixels` pixels.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the picture.
+    fields : sequence of Field
+        Of the layers in use.
+    most_pixels : int
+        Pixels of a window. A window is never less than three times as long as the halo, though.
+
+    Returns
+    -------
+    tuple of Tile
+        Row by row. A single one where the picture is small enough.
+    """
+    height, width = size
+    stride, reach = alignment(fields), halo(fields)
+    if height * width <= most_pixels:
+        return (Tile(Span(0, height), Span(0, width), Span(0, height), Span(0, width)),)
+    # Of all cuts the one that computes the fewest pixels: wide strips have halos on two sides only.
+    cuts = [
+        (rows, columns)
+        for columns in (_cut(width, count, stride, reach) for count in range(1, -(-width // reach) + 1))
+        if (rows := _cut_to(height, most_pixels // _longest(columns), stride, reach)) is not None
+    ]
+    smallest = tuple(_cut(length, -(-length // reach), stride, reach) for length in size)
+    rows, columns = min(cuts, key=lambda cut: _total(cut[0]) * _total(cut[1]), default=smallest)
+    return tuple(Tile(row, column, above, beside) for row, above in rows for column, beside in columns)
+
+
+_Cut = list[tuple[Span, Span]]
+"""The spans of an axis, each with its window."""
+
+
+def _longest(cut: _Cut) -> int:
+    return max(window.length for _, window in cut)
+
+
+def _total(cut: _Cut) -> int:
+    return sum(window.length for _, window in cut)
+
+
+def _cut_to(length: int, most: int, stride: int, reach: int) -> _Cut | None:
+    """Cut an axis into the fewest spans with windows of at most `most`; None where there are none."""
+    cuts = (_cut(length, count, stride, reach) for count in range(1, -(-length // reach) + 1))
+    return next((cut for cut in cuts if _longest(cut) <= most), None)
+
+
+def _cut(length: int, count: int, stride: int, reach: int) -> _Cut:
+    """Cut an axis into about `count` spans of equal length, each with its window.
+
+    Windows are equally long where the picture allows it, so that they share one graph: at the ends they
+    reach further than they must.
+    """
+    each = -(-length // (count * stride)) * stride
+    cut: _Cut = []
+    for start in range(0, length, each):
+        stop = min(start + each, length)
+        first = max(0, min(start - reach, (length - each - 2 * reach) // stride * stride))
+        last = min(length, max(stop + reach, first + each + 2 * reach))
+        cut.append((Span(start, stop), Span(first, last)))
+    return cut

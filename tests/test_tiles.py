@@ -1,0 +1,87 @@
+"""Tiles: the cut as a pure function, receptive fields by hand, and the same numbers as the whole picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_networks import small_vgg
+
+from lbfgs_style.builder import GraphBuilder
+from lbfgs_style.graphs import TermNames
+from lbfgs_style.objective import Engine
+from lbfgs_style.tiles import Field, halo, plan, receptive_fields
+
+TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
+WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)
+
+
+def test_receptive_fields_by_hand() -> None:
+    """relu1_1 sees 1 pixel around; after conv1_2 2; the pool joins 2; conv2_1 adds 2 on either side."""
+    fields = receptive_fields(small_vgg().model, TERMS.layers)
+    assert fields["relu1_1"] == Field(1, -1, 1)
+    assert fields["relu2_1"] == Field(2, -4, 5)
+    assert fields["relu2_2"] == Field(2, -6, 7)
+    assert fields["relu3_1"] == Field(4, -10, 13)
+    assert halo(list(fields.values())) == 24  # 23, rounded up to the stride of relu3_1
+
+
+def test_receptive_field_of_a_padded_network() -> None:
+    """Padding in a node of its own moves the field as the convolution's own padding does."""
+    fields = []
+    for separate in (False, True):
+        b = GraphBuilder()
+        x = b.input("image", [1, 3, "height", "width"])
+        kernel = b.constant(np.ones((2, 3, 3, 3)))
+        if separate:
+            x = b.op("Pad", x, b.constant([0, 0, 1, 1, 0, 0, 1, 1], integer=True))
+        b.output(b.op("Conv", x, kernel, name="y", attributes={} if separate else {"pads": [1, 1, 1, 1]}))
+        fields.append(receptive_fields(b.model(), ["y"])["y"])
+    assert fields == [Field(1, -1, 1)] * 2
+
+
+@pytest.mark.parametrize("size", [(100, 100), (97, 230), (64, 1000), (41, 57), (16, 16)])
+@pytest.mark.parametrize("most", [1, 8000, 20000, 10**6])
+def test_tiles_cover_the_picture_once(size: tuple[int, int], most: int) -> None:
+    fields = [Field(1, -1, 1), Field(4, -10, 13)]
+    tiles = plan(size, fields, most)
+    count = np.zeros(size, int)
+    for tile in tiles:
+        count[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop] += 1
+        pairs = ((tile.rows, tile.window_rows, size[0]), (tile.columns, tile.window_columns, size[1]))
+        for span, window, length in pairs:
+            assert span.start % 4 == window.start % 4 == 0
+            assert 0 <= window.start <= max(0, span.start - 24) or window.start == 0
+            assert length >= window.stop >= min(length, span.stop + 24)
+    assert (count == 1).all()
+    assert len({tile.window_size for tile in tiles}) <= 4
+    if size[0] * size[1] <= most:
+        assert len(tiles) == 1
+    elif most > 1:
+        assert max(np.prod(tile.window_size) for tile in tiles) <= most
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("size", [(96, 128), (101, 75), (30, 160)])
+@pytest.mark.parametrize("convolution", ["direct", "winograd"])
+def test_tiles_give_the_numbers_of_the_whole(pooling: str, size: tuple[int, int], convolution: str) -> None:
+    """Targets, loss, each term and the gradient, values out of range included."""
+    rng = np.random.default_rng(0)
+    photo, x = rng.uniform(-0.1, 1.1, (2, 3, *size)).astype(np.float32)
+    found = []
+    for pixels in (None, 4500):
+        engine = Engine(
+            small_vgg(pooling=pooling),
+            device="cpu",
+            threads=1,
+            keep=False,
+            convolution=convolution,
+            window_pixels=pixels,
+        )
+        targets = engine.statistics(photo, TERMS, what="photo")
+        evaluation = engine.objective(size, TERMS, targets, WEIGHTS)(x)
+        found.append([*(targets[name] for name in sorted(targets)), evaluation.loss, evaluation.terms])
+        found[-1].append(evaluation.gradient)
+    assert len(plan(size, list(receptive_fields(small_vgg().model, TERMS.layers).values()), 4500)) > 1
+    for whole, tiled in zip(*found, strict=True):
+        assert np.shape(whole) == np.shape(tiled)
+        assert np.linalg.norm(np.subtract(tiled, whole)) <= 1e-5 * np.linalg.norm(whole)
