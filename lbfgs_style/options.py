@@ -68,7 +68,7 @@ class Options:
     size: int | Literal["full"] = 512
     scales: tuple[int, ...] | Literal["auto"] = "auto"
     iterations: int | tuple[int, ...] | None = None
-    content_weight: float = 0.05
+    content_weight: float = 0.1
     style_weight: float = 3.0
     tv_weight: float = 1e-3
     range_weight: float = 10.0

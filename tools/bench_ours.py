@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from lbfgs_style import networks, vgg
+from lbfgs_style import Options, networks, vgg
 from lbfgs_style.graphs import TermNames
 from lbfgs_style.objective import Engine, Objective
 from lbfgs_style.options import Convolution
 
-WEIGHTS = {"content": 0.05, "style": 3.0, "tv": 1e-3, "range": 10.0}
+_DEFAULTS = Options()
+WEIGHTS = {
+    "content": _DEFAULTS.content_weight,
+    "style": _DEFAULTS.style_weight,
+    "tv": _DEFAULTS.tv_weight,
+    "range": _DEFAULTS.range_weight,
+}
 WIDTHS = {"1": 64, "2": 128, "3": 256, "4": 512, "5": 512}
 """Channels of the blocks of VGG."""
 
