@@ -8,6 +8,7 @@ pixels. The loss has a term that holds the pixels in range instead, see `losses.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,36 @@ class Outcome:
     reason: str
 
 
+class _OneBlasThread:
+    """While any minimisation runs, BLAS has one thread; afterwards as many as before.
+
+    The vectors are too short for more, and threads that wait for work take the cores from onnxruntime's:
+    with them, a run takes up to half as long again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if self._inside == 0:
+                self._limit = threadpool_limits(1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
+
+
 class _Stop(Exception):
     """Leaves SciPy's loop from within a callback or an evaluation."""
 
@@ -119,7 +150,8 @@ def minimize(
         ) from stop
     run.best, run.best_z = start, z
     try:
-        reason = run.minimize(z, iterations, history)
+        with _one_blas_thread:
+            reason = run.minimize(z, iterations, history)
     except _Stop as stop:
         reason = stop.reason
     except Cancelled:

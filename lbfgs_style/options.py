@@ -77,7 +77,7 @@ class Options:
     init: Init = "content"
     seed: int = 0
     variables: Variables = "spectral"
-    history: int = 20
+    history: int = 10
     device: Device = "auto"
     threads: int = 0
     convolution: Convolution = "auto"

@@ -176,7 +176,7 @@ def _dct(channels: Image, *, inverse: bool = False) -> Image:
     from scipy import fft
 
     transform: Any = fft.idctn if inverse else fft.dctn  # SciPy's annotations know no arrays
-    return transform(channels, axes=(1, 2), norm="ortho")
+    return transform(channels, axes=(1, 2), norm="ortho", workers=3)  # one for each channel
 
 
 KINDS: dict[str, type[Pixels] | type[Spectral] | type[Laplacian]] = {

@@ -22,7 +22,7 @@ def d_identity(v: Backward) -> Sequence[str]:
 
 def d_relu(v: Backward) -> Sequence[str]:
     """y = max(x, 0): dx = g where y > 0, else 0."""
-    return [v.b.op("Mul", v.g, step(v.b, v.y, at_zero=0))]
+    return [v.b.op("Mul", step(v.b, v.y, at_zero=0), v.g)]
 
 
 def d_abs(v: Backward) -> Sequence[str]:

@@ -40,7 +40,7 @@ OUTPUTS = 4
 _TAPS = 3
 _TILE = OUTPUTS + _TAPS - 1
 _PREFIX = "winograd_"
-_STRIP_BYTES = 64 * 2**20
+_STRIP_BYTES = 16 * 2**20
 _POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))  # and infinity
 
 Choose = Callable[[int, int, int, int], bool]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lbfgs_style import OptimizationError
 from lbfgs_style.objective import Evaluation
@@ -126,6 +127,28 @@ def test_callback_sees_each_iterate_and_stops() -> None:
     np.testing.assert_array_equal(outcome.image, seen[-1][3])
     assert outcome.end is seen[-1][2]
     assert [evaluations for _, evaluations, _, _ in seen] == sorted({s[1] for s in seen})
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_blas_has_one_thread_while_any_minimisation_runs() -> None:
+    """The inner run ends before the outer one; only then do the threads come back."""
+    with threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        seen: list[set[int]] = []
+
+        def on_iterate(iteration: int, *_: object) -> bool:
+            seen.append(blas_threads())
+            if iteration == 1:
+                run(Counted(rosenbrock), start=-0.5, iterations=2)
+                seen.append(blas_threads())
+            return iteration == 2
+
+        run(Counted(rosenbrock), start=-0.5, on_iterate=on_iterate)
+        assert seen == [{1}] * 3
+        assert blas_threads() == before
 
 
 def test_callback_may_stop_as_scipy_has_it() -> None:

@@ -21,7 +21,7 @@ OPTIONS = Options(size=48, scales=(24,), iterations=(8, 5), threads=1, device="c
 
 
 def test_plan_of_the_default_size() -> None:
-    expected = (Scale((128, 128), 150), Scale((256, 256), 100), Scale((512, 512), 60))
+    expected = (Scale((128, 128), 120), Scale((256, 256), 70), Scale((512, 512), 40))
     assert plan((512, 512), "auto", None, 16) == expected
     assert plan((512, 512), "auto", None, 16) == expected  # pure
 
@@ -37,7 +37,7 @@ def test_plan_keeps_the_shape() -> None:
 
 
 def test_plan_gives_coarse_scales_more_iterations() -> None:
-    assert [s.iterations for s in plan((2048, 2048), "auto", None, 16)] == [200, 200, 150, 100, 60]
+    assert [s.iterations for s in plan((2048, 2048), "auto", None, 16)] == [150, 150, 120, 70, 40]
 
 
 @pytest.mark.parametrize(
