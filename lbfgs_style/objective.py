@@ -65,18 +65,10 @@ class Objective:
     ----------
     evaluate : function
         Picture [3,H,W], float32 → loss, terms [K], gradient [3,H,W].
-    size : (int, int)
-        Height and width.
-    terms : TermNames
-        What the terms are.
     """
 
-    def __init__(
-        self, evaluate: Callable[[Array], tuple[float, Array, Array]], size: tuple[int, int], terms: TermNames
-    ) -> None:
+    def __init__(self, evaluate: Callable[[Array], tuple[float, Array, Array]]) -> None:
         self._evaluate = evaluate
-        self.size = size
-        self.terms = terms
 
     def __call__(self, image: NDArray[np.floating]) -> Evaluation:
         """Evaluate at a picture [3,H,W]."""
@@ -227,7 +219,7 @@ class Engine:
         """
         if self._is_tiled(size):
             runner = self._tiles(size, terms, cancel)
-            return Objective(lambda image: runner.evaluate(image, terms, targets, weights), size, terms)
+            return Objective(lambda image: runner.evaluate(image, terms, targets, weights))
         model = self.network.model
         session = self._session(
             ("objective", size, terms),
@@ -240,7 +232,7 @@ class Engine:
             loss, values, gradient = session.run(outputs, {IMAGE: image[None]}, placed=placed, cancel=cancel)
             return float(loss), values, gradient[0]
 
-        return Objective(evaluate, size, terms)
+        return Objective(evaluate)
 
     def _is_tiled(self, size: tuple[int, int]) -> bool:
         return self._window_pixels is not None and size[0] * size[1] > self._window_pixels

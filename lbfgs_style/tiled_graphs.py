@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 TILE = "tile"
+_INT64 = 7  # onnx.TensorProto.INT64, without importing onnx
 
 
 def tile_statistics_graph(
@@ -123,9 +124,6 @@ def tile_gradient_graph(
     if choose is not None:
         winograd.rewrite(b, choose)
     return b.model()
-
-
-_INT64 = 7  # onnx.TensorProto.INT64, without importing onnx
 
 
 def _crop(b: GraphBuilder, tensor: str, tile: str, stride: int, more: tuple[int, int] = (0, 0)) -> str:
