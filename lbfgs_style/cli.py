@@ -1,34 +1,21 @@
-"""The command ``lbfgs-style``: the one place that prints, asks the terminal and sets exit codes."""
+"""The command ``lbfgs-style``: its parts, and how each error ends."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, get_args
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from . import images, networks, networks_cli
-from .api import DEFAULT_NETWORK, StyleTransfer
-from .errors import OptionError, StyleError
-from .files import obstacle, replacing
-from .options import Init, Options
-from .progress import show_progress
-from .pyramid import result_size
-from .records import Result, Style
+from . import networks_cli, transfer_cli
+from .cli_values import say
+from .errors import StyleError
+from .interrupts import INTERRUPTED
 from .version import __version__
 
-INTERRUPTED = 130  # what shells expect after Ctrl-C
 MISUSED = 2
-
-_DEFAULTS = Options()
 
 app = typer.Typer(
     help="Paint a photo in the style of a painting: neural style transfer without a deep-learning framework.",
@@ -36,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(transfer_cli.transfer)
 app.add_typer(networks_cli.app, name="networks")
 
 
@@ -54,219 +42,6 @@ def options_of_all(
     """Hold what comes before the subcommand."""
 
 
-@app.command()
-def transfer(
-    content: Annotated[Path, typer.Argument(help="The photo.", metavar="CONTENT")],
-    styles: Annotated[list[Path], typer.Argument(help="One or more paintings.", metavar="STYLE")],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Picture to write: png, jpg, webp or tiff by its extension."),
-    ],
-    network: Annotated[
-        str, typer.Option(help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.")
-    ] = DEFAULT_NETWORK,
-    size: Annotated[
-        str, typer.Option(help="Longer side of the result in pixels, or 'full' for the photo's own size.")
-    ] = str(_DEFAULTS.size),
-    iterations: Annotated[
-        str | None,
-        typer.Option(help="Iterations at each scale: one number, or one for each scale as in 200,100,50."),
-    ] = None,
-    content_weight: Annotated[
-        float, typer.Option(help="More keeps more of the photo.")
-    ] = _DEFAULTS.content_weight,
-    style_weight: Annotated[
-        float, typer.Option(help="More takes more of the painting.")
-    ] = _DEFAULTS.style_weight,
-    tv_weight: Annotated[float, typer.Option(help="More makes it smoother.")] = _DEFAULTS.tv_weight,
-    content_layers: Annotated[
-        str | None, typer.Option(help="Layers such as relu4_1; the network's own choice without it.")
-    ] = None,
-    style_layers: Annotated[
-        str | None, typer.Option(help="Layers such as relu1_1,relu3_1; the network's own choice without it.")
-    ] = None,
-    style_blend: Annotated[
-        str | None, typer.Option(help="Share of each painting, as in 2,1; equal without it.")
-    ] = None,
-    scales: Annotated[
-        str, typer.Option(help="'auto', or the longer sides to go through, as in 256,512.")
-    ] = str(_DEFAULTS.scales),
-    init: Annotated[
-        str,
-        typer.Option(
-            help="Where to start: content, noise, or a picture file such as an earlier result; a file is "
-            "stretched to the photo's shape, and without --scales painted on at the full size alone."
-        ),
-    ] = _DEFAULTS.init,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = _DEFAULTS.seed,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
-    ] = _DEFAULTS.threads,
-    convolution: Annotated[
-        str, typer.Option(help="How convolutions are computed on the CPU: auto, direct or winograd.")
-    ] = _DEFAULTS.convolution,
-    report: Annotated[
-        Path | None, typer.Option(help="JSON file with settings, losses, timings and stop reasons.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each loss term, and more.")] = False,
-) -> None:
-    """Paint the photo CONTENT in the style of one or more paintings."""
-    if quiet and verbose:
-        raise OptionError("--quiet and --verbose contradict each other: give one of them.")
-    options = Options(
-        size="full" if size == "full" else _whole("--size", size, "a whole number or 'full'"),
-        scales="auto"
-        if scales == "auto"
-        else _wholes("--scales", scales, "'auto' or whole numbers as in 256,512"),
-        iterations=_iterations(iterations),
-        content_weight=content_weight,
-        style_weight=style_weight,
-        tv_weight=tv_weight,
-        content_layers=_names(content_layers),
-        style_layers=_names(style_layers),
-        init=_init(init),
-        seed=seed,
-        device=device,  # type: ignore[arg-type]  # checked by Options
-        threads=threads,
-        convolution=convolution,  # type: ignore[arg-type]  # checked by Options
-    )
-    start = None if init in get_args(Init) else Path(init)
-    inputs = (content, *styles, networks.find(network), *(() if start is None else (start,)))
-    _check_outputs(output, report, inputs=inputs)
-    photo = images.read(content)
-    images.check_output(output, result_size(photo, options))
-    paintings = _read_styles(styles, style_blend)
-    first = None if start is None else images.read(start)
-    job = StyleTransfer(network, options=options, keep_sessions=False)
-    with _cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=verbose) as on_iterate:
-        result = job.run(photo, paintings, init=first, on_iterate=on_iterate, cancel=cancel)
-    files = {
-        "content": str(content),
-        "styles": [str(path) for path in styles],
-        "init": None if start is None else str(start),
-        "output": str(output),
-    }
-    _finish(result, output, report, files, quiet=quiet)
-
-
-def _finish(result: Result, output: Path, report: Path | None, files: dict[str, Any], *, quiet: bool) -> None:
-    """Write what was asked for and say how it went."""
-    interrupted = result.stop_reason == "cancelled"
-    if interrupted and not result.history:
-        _say("stopped before the first iteration: nothing is written")
-        raise typer.Exit(INTERRUPTED)
-    images.write(output, result.picture)
-    if report is not None:
-        text = json.dumps({"files": files} | result.report(), indent=2)
-        with replacing(report) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-    if interrupted:
-        _say(f"stopped: the best picture so far is in {output}")
-        raise typer.Exit(INTERRUPTED)
-    if not quiet:
-        height, width = result.picture.rgb.shape[:2]
-        provider = str(result.settings["provider"]).removesuffix("ExecutionProvider")
-        _say(
-            f"{output}: {width}×{height}, "
-            f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}"
-        )
-
-
-def _say(text: str) -> None:
-    typer.echo(f"lbfgs-style: {text}", err=True)
-
-
-def _whole(option: str, text: str, expected: str = "a whole number") -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise OptionError(f"{option} must be {expected}, got {text!r}.") from None
-
-
-def _wholes(option: str, text: str, expected: str) -> tuple[int, ...]:
-    return tuple(_whole(option, part, expected) for part in text.split(","))
-
-
-def _iterations(text: str | None) -> int | tuple[int, ...] | None:
-    if text is None:
-        return None
-    counts = _wholes("--iterations", text, "a whole number, or one for each scale as in 200,100,50")
-    return counts[0] if len(counts) == 1 else counts
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip() for part in text.split(","))
-
-
-def _init(text: str) -> Any:
-    """Return what Options takes; a file must exist, so that a misspelt word is not taken for one."""
-    if text in get_args(Init):
-        return text
-    if not Path(text).exists():
-        raise OptionError(f"--init must be content, noise or a picture file, got {text!r}, which is neither.")
-    return _DEFAULTS.init
-
-
-def _read_styles(paths: list[Path], blend: str | None) -> list[Style]:
-    if blend is None:
-        weights = [1.0] * len(paths)
-    else:
-        try:
-            weights = [float(part) for part in blend.split(",")]
-        except ValueError:
-            raise OptionError(f"--style-blend must be numbers such as 2,1, got {blend!r}.") from None
-    if len(weights) != len(paths):
-        raise OptionError(
-            f"--style-blend must have a number for each painting: expected {len(paths)}, got {len(weights)}."
-        )
-    return [Style(images.read(path).rgb, weight) for path, weight in zip(paths, weights, strict=True)]
-
-
-def _check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...]) -> None:
-    """Find out before a long run whether its results can be written, and that they destroy no input."""
-    images.check_output(output)
-    if report is not None:
-        problem = obstacle(report)
-        if problem is not None:
-            raise OptionError(f"--report {report}: {problem}.")
-        if report.resolve() == output.resolve():
-            raise OptionError(f"The report and the output are both {output}: choose another name for one.")
-    for result in (output,) if report is None else (output, report):
-        for path in inputs:
-            if result.exists() and path.exists() and result.samefile(path):
-                raise OptionError(
-                    f"{result} would be overwritten, but is one of the inputs: choose another name."
-                )
-
-
-@contextmanager
-def _cancelled_by_signals() -> Generator[threading.Event]:
-    """Give an event that Ctrl-C or SIGTERM sets; a second one ends the process at once."""
-    cancel = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if cancel.is_set():
-            _show_cursor()
-            os._exit(INTERRUPTED)
-        cancel.set()
-
-    previous: dict[int, Any] = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield cancel
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _show_cursor() -> None:
-    """Undo what a bar did to the terminal, past all buffers: the process is about to end."""
-    terminal = sys.__stderr__
-    if terminal is not None and terminal.isatty():
-        os.write(terminal.fileno(), b"\x1b[?25h")
-
-
 def main() -> None:
     """Run the command; a mistake of the user's becomes one line on stderr and exit code 2."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would stand beside our own messages
@@ -279,18 +54,18 @@ def _exit_code(run: Callable[[], object]) -> int:
     try:
         code = run()
     except StyleError as error:
-        _say(str(error))
+        say(str(error))
         return MISUSED
     except usage_error as error:
         message = error.format_message()
         if message:  # none where the help was shown for want of arguments
-            _say(f"{message} (see lbfgs-style --help)")
+            say(f"{message} (see lbfgs-style --help)")
         return MISUSED
     except OSError as error:  # a full disk, a name that is too long
-        _say(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
+        say(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
         return MISUSED
     except MemoryError:
-        _say("not enough memory for a picture of this size: choose a smaller --size")
+        say("not enough memory for a picture of this size: choose a smaller --size")
         return MISUSED
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED

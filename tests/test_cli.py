@@ -18,10 +18,10 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 import lbfgs_style
-from lbfgs_style import OptionError, Options, StyleTransfer, cli, images
+from lbfgs_style import OptionError, Options, StyleTransfer, cli, images, transfer_cli
 
 NOT_OFFERED = {"variables", "history", "range_weight"}
-PARAMETERS = inspect.signature(cli.transfer).parameters
+PARAMETERS = inspect.signature(transfer_cli.transfer).parameters
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def captured(monkeypatch):
             seen.update(content=content, styles=styles, init=init)
             raise OptionError("enough")
 
-    monkeypatch.setattr(cli, "StyleTransfer", Caught)
+    monkeypatch.setattr(transfer_cli, "StyleTransfer", Caught)
     return seen
 
 

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 from command import contents, enter, one_error, paint, run, save, save_network, start
 
-from lbfgs_style import OptionError, StyleTransfer, cli, images
+from lbfgs_style import OptionError, StyleTransfer, images, interrupts, transfer_cli
 
 
 @pytest.fixture(autouse=True)
@@ -255,7 +255,7 @@ def test_stopped_on_the_way(folder, network, capfd, monkeypatch, harmless_signal
     def signalling(**kwargs):
         yield lambda iterate: iterate.iteration == 3 and signal.raise_signal(harmless_signal)
 
-    monkeypatch.setattr(cli, "show_progress", signalling)
+    monkeypatch.setattr(transfer_cli, "show_progress", signalling)
     assert paint(network, "--iterations", 1000, "--report", "run.json") == 130
     one_error(capfd, r"stopped: the best picture so far is in out\.png")
     report = json.loads(Path("run.json").read_text())
@@ -267,7 +267,7 @@ def test_stopped_on_the_way(folder, network, capfd, monkeypatch, harmless_signal
 
 def test_the_second_signal_ends_it_at_once(folder, network, monkeypatch, harmless_signal):
     codes = []
-    monkeypatch.setattr(cli.os, "_exit", codes.append)
+    monkeypatch.setattr(interrupts.os, "_exit", codes.append)
 
     def twice():
         signal.raise_signal(harmless_signal)
@@ -282,7 +282,7 @@ def test_the_second_signal_ends_it_at_once(folder, network, monkeypatch, harmles
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX's")
 def test_the_second_signal_leaves_a_cursor(folder, network, monkeypatch, harmless_signal):
     ours, theirs = os.openpty()
-    monkeypatch.setattr(cli.os, "_exit", lambda code: None)
+    monkeypatch.setattr(interrupts.os, "_exit", lambda code: None)
 
     def twice():
         signal.raise_signal(harmless_signal)
