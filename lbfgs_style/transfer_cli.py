@@ -16,8 +16,8 @@ from .files import obstacle, replacing
 from .interrupts import INTERRUPTED, cancelled_by_signals
 from .options import Init, Options
 from .progress import show_progress
-from .pyramid import result_size
 from .records import Result, Style
+from .scales import result_size
 
 _DEFAULTS = Options()
 

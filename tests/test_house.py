@@ -48,6 +48,7 @@ FLOORS = {
     "graphs": 4,
     "session": 5,
     "objective": 6,
+    "scales": 7,
     "parametrization": 7,
     "optimizer": 7.1,
     # The run and its faces.

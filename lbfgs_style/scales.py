@@ -1,0 +1,106 @@
+"""The plan of the scales, coarse to fine: pure functions.
+
+Large structures form at small sizes, where an evaluation is cheap and the network sees much of the picture
+at once; the largest scale only adds detail (Gatys et al., "Controlling Perceptual Factors in Neural Style
+Transfer", CVPR 2017, sec. 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import OptionError
+from .images import Picture, fit
+from .options import Options
+
+COARSEST = 128
+"""About the longer side, in pixels, where ``auto`` begins: halving stops between 90 and 179."""
+
+AUTO_ITERATIONS = (40, 70, 120, 150)
+"""Iterations of the largest scale, of the one before, and so on; the last number holds for all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One step of the plan.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the picture.
+    iterations : int
+        The most iterations.
+    """
+
+    size: tuple[int, int]
+    iterations: int
+
+    @property
+    def longest(self) -> int:
+        """Longer side in pixels."""
+        return max(self.size)
+
+
+def result_size(content: Picture, options: Options) -> tuple[int, int]:
+    """Return height and width of the result for a content picture."""
+    own = (content.rgb.shape[0], content.rgb.shape[1])
+    return own if options.size == "full" else fit(own, options.size)
+
+
+def plan(
+    size: tuple[int, int],
+    scales: Sequence[int] | Literal["auto"],
+    iterations: int | Sequence[int] | None,
+    smallest_side: int,
+) -> tuple[Scale, ...]:
+    """Plan the scales of a picture.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the result.
+    scales : sequence of int or "auto"
+        Longer sides, coarse to fine; those not below the result's are left out, the result's is added.
+        ``"auto"`` halves the result's down to about `COARSEST`.
+    iterations : int, sequence of int or None
+        For every scale, for each one, or as in `AUTO_ITERATIONS`.
+    smallest_side : int
+        Shortest side that the network can work on; coarser scales are left out.
+
+    Returns
+    -------
+    tuple of Scale
+        Coarse to fine; the last one has `size`.
+
+    Raises
+    ------
+    OptionError
+        If `iterations` are not as many as the scales.
+    """
+    longest = max(size)
+    if scales == "auto":
+        wanted: list[int] = []
+        side = longest / 2
+        while side >= COARSEST * 0.7:
+            wanted.insert(0, round(side))
+            side /= 2
+    else:
+        wanted = [side for side in scales if side < longest]
+    sizes = [fit(size, side) for side in wanted]
+    sizes = [*(s for s in sizes if min(s) >= smallest_side), size]
+    return tuple(Scale(s, n) for s, n in zip(sizes, _counts(iterations, len(sizes)), strict=True))
+
+
+def _counts(iterations: int | Sequence[int] | None, scales: int) -> list[int]:
+    if iterations is None:
+        return [AUTO_ITERATIONS[min(i, len(AUTO_ITERATIONS) - 1)] for i in reversed(range(scales))]
+    if isinstance(iterations, int):
+        return [iterations] * scales
+    if len(iterations) != scales:
+        raise OptionError(
+            f"iterations must be one number or one for each of the {scales} scales, "
+            f"got {len(iterations)} numbers."
+        )
+    return list(iterations)
