@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import losses, winograd
+from . import layout, losses, winograd
 from .autodiff import gradients
 from .builder import GraphBuilder
 
@@ -79,7 +79,8 @@ def statistics_graph(
     terms : TermNames
         The layers whose features (content) and Gram matrices (style) are wanted.
     choose : function, optional
-        Which convolutions are put into Winograd's form, see `lbfgs_style.winograd.rewrite`; None for none.
+        Puts the graph into its form for the CPU, see `lbfgs_style.layout`: which convolutions take Winograd's
+        form. None leaves it as it is.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def statistics_graph(
     for layer in terms.style_layers:
         b.output(losses.gram(b, layer), gram_name(layer))
     if choose is not None:
-        winograd.rewrite(b, choose)
+        layout.arrange(b, choose)
     return b.model()
 
 
@@ -154,7 +155,7 @@ def objective_graph(
     b.infer_shapes()
     b.output(_gradient_of_loss(b, loss, terms, grams), "d_image")
     if choose is not None:
-        winograd.rewrite(b, choose)
+        layout.arrange(b, choose)
     return b.model()
 
 

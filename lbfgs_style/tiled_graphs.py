@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import losses, winograd
+from . import layout, losses, winograd
 from .autodiff import gradients
 from .builder import GraphBuilder
 from .graphs import IMAGE, TermNames, features_name, gram_name, with_network
@@ -71,7 +71,7 @@ def tile_statistics_graph(
     b.output(b.total(variation), "tv")
     b.output(losses.excess(b, _crop(b, IMAGE, tile, 1)), "range")
     if choose is not None:
-        winograd.rewrite(b, choose)
+        layout.arrange(b, choose)
     return b.model()
 
 
@@ -122,7 +122,7 @@ def tile_gradient_graph(
     ]
     b.output(b.total(each[IMAGE] for each in found if IMAGE in each), "d_image")
     if choose is not None:
-        winograd.rewrite(b, choose)
+        layout.arrange(b, choose)
     return b.model()
 
 
