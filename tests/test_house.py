@@ -41,6 +41,7 @@ FLOORS = {
     "autodiff": 2.2,
     "winograd": 2.2,
     "layout": 2.3,
+    "footprint": 2.4,
     "tiles": 4.1,
     "tiled_graphs": 4.2,
     "tiled": 5.1,
