@@ -16,21 +16,14 @@ from numpy.typing import NDArray
 
 from . import winograd
 from .errors import ImageError
-from .graphs import (
-    IMAGE,
-    TermNames,
-    feature_shapes,
-    features_name,
-    gram_name,
-    objective_graph,
-    smallest_side,
-    statistics_graph,
-)
+from .graphs import feature_shapes, objective_graph, smallest_side, statistics_graph
 from .networks import FeatureNetwork
 from .options import Convolution, Device
 from .session import Session, resolved
+from .style_losses import root_of
+from .term_names import IMAGE, TermNames, features_name
 from .tiled import TileRunner
-from .tiled_graphs import tile_gradient_graph, tile_statistics_graph
+from .tiled_graphs import assessment_graph, tile_gradient_graph, tile_statistics_graph
 from .tiles import plan, receptive_fields
 
 if TYPE_CHECKING:
@@ -168,7 +161,8 @@ class Engine:
         image : array, float32, [3,H,W]
             RGB in [0,1].
         terms : TermNames
-            Its content layers give ``features_<layer>``, its style layers ``gram_<layer>``.
+            Its content layers give ``features_<layer>``, its style layers ``gram_<layer>`` and, where the
+            statistic has one, ``mean_<layer>``.
         what : str
             What error messages call the picture.
         cancel : threading.Event, optional
@@ -190,7 +184,7 @@ class Engine:
             ("statistics", size, terms),
             lambda choose: statistics_graph(model, size, terms, choose=choose),
         )
-        names = [*map(features_name, terms.content_layers), *map(gram_name, terms.style_layers)]
+        names = [*map(features_name, terms.content_layers), *terms.style_names]
         values = session.run(names, {IMAGE: np.ascontiguousarray(image[None], np.float32)}, cancel=cancel)
         return dict(zip(names, values, strict=True))
 
@@ -211,12 +205,16 @@ class Engine:
         terms : TermNames
             The terms, in the order of `weights`.
         targets : mapping of str to array
-            The graph's inputs ``features_<layer>`` and ``gram_<layer>``.
+            The graph's inputs ``features_<layer>``, ``gram_<layer>`` and what else the terms compare.
         weights : array [K]
             Factor of each term.
         cancel : threading.Event, optional
             Once set, an evaluation ends with `lbfgs_style.session.Cancelled`.
         """
+        if terms.statistic == "wasserstein":
+            targets = {part.root: root_of(targets[part.gram], targets[part.mean]) for part in terms.parts} | {
+                **targets
+            }
         if self._is_tiled(size):
             runner = self._tiles(size, terms, cancel)
             return Objective(lambda image: runner.evaluate(image, terms, targets, weights))
@@ -257,16 +255,23 @@ class Engine:
                 lambda choose: tile_gradient_graph(model, window, terms, choose=choose),
             )
 
+        @cache
+        def assessment(whole: tuple[int, int]) -> Session:
+            return self._session(
+                ("assessment", whole, terms), lambda _: assessment_graph(terms, shapes, whole)
+            )
+
         tiles = plan(size, list(fields.values()), self._window_pixels)
         shapes = feature_shapes(model, size, terms.layers)
-        return TileRunner(tiles, fields, shapes, statistics, gradient, cancel)
+        return TileRunner(tiles, fields, shapes, statistics, gradient, assessment, cancel)
 
 
 def blend_grams(statistics: Sequence[Mapping[str, Array]], shares: Sequence[float]) -> dict[str, Array]:
-    """Mix the Gram matrices of several styles, in proportion to `shares`.
+    """Mix the moments of several styles, in proportion to `shares`.
 
     Σ_k s_k ‖G − A_k‖² and ‖G − Σ_k s_k A_k‖² (with Σ s_k = 1) differ by a constant only, so one mean target
-    does what a loss for each style would.
+    does what a loss for each style would. Mixed means and Gram matrices are those of the pictures' features
+    thrown together; so covariances must not be mixed instead.
     """
     factors = np.array(shares, np.float64)
     factors = (factors / factors.max() / (factors / factors.max()).sum()).astype(np.float32)

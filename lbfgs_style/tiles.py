@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .graphs import IMAGE, needed_nodes
+from .graphs import needed_nodes
+from .term_names import IMAGE
 
 if TYPE_CHECKING:
     import onnx

@@ -21,7 +21,8 @@ FLOORS = {
     "files": 0,
     "locks": 0,
     # What a user may choose; files and formats.
-    "options": 1,
+    "presets": 1,
+    "options": 1.1,
     "onnx_format": 1,
     "onnx_checks": 1,
     "known_networks": 1,
@@ -35,6 +36,7 @@ FLOORS = {
     "vgg": 2,
     "weights": 2.1,
     "pull": 2.2,
+    "pooling": 2.1,
     "backward": 2,
     "rules_algebra": 2.1,
     "rules_spatial": 2.1,
@@ -47,14 +49,18 @@ FLOORS = {
     "tiled": 5.1,
     # From terms to steps of the optimiser.
     "losses": 3,
+    "term_names": 3,
+    "style_losses": 3.1,
+    "terms": 3.2,
     "graphs": 4,
     "session": 5,
     "objective": 6,
     "scales": 7,
     "parametrization": 7,
-    "optimizer": 7.1,
+    "first_order": 7.1,
+    "optimizer": 7.2,
     # The run and its faces.
-    "records": 7.2,
+    "records": 7.3,
     "pyramid": 8,
     "api": 9,
     "__init__": 9.1,
@@ -62,6 +68,7 @@ FLOORS = {
     "interrupts": 10,
     "cli_values": 10,
     "networks_cli": 10.1,
+    "presets_cli": 10.1,
     "transfer_cli": 10.1,
     "cli": 10.2,
     "__main__": 10.3,
@@ -72,14 +79,23 @@ ONLY = {
     "cv2": {"images", "image_files"},
     "scipy": {"optimizer", "parametrization"},
     "h5py": {"weights"},
-    "typer": {"cli", "cli_values", "networks_cli", "transfer_cli"},
-    "rich": {"networks_cli", "progress"},
+    "typer": {"cli", "cli_values", "networks_cli", "presets_cli", "transfer_cli"},
+    "rich": {"networks_cli", "presets_cli", "progress"},
     "torch": set(),
     "torchvision": set(),
 }
 
 # The face: what may print and exit.
-PRINTERS = {"__main__", "cli", "cli_values", "interrupts", "networks_cli", "progress", "transfer_cli"}
+PRINTERS = {
+    "__main__",
+    "cli",
+    "cli_values",
+    "interrupts",
+    "networks_cli",
+    "presets_cli",
+    "progress",
+    "transfer_cli",
+}
 
 HEAVY = ("onnx", "onnxruntime", "cv2", "scipy", "typer", "rich", "pooch", "h5py", "torch")
 

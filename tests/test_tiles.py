@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_networks import small_vgg
 
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import TermNames
 from lbfgs_style.objective import Engine
+from lbfgs_style.presets import PRESETS
+from lbfgs_style.term_names import StylePart, TermNames
 from lbfgs_style.tiles import Field, halo, plan, receptive_fields
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
@@ -85,3 +88,44 @@ def test_tiles_give_the_numbers_of_the_whole(pooling: str, size: tuple[int, int]
     for whole, tiled in zip(*found, strict=True):
         assert np.shape(whole) == np.shape(tiled)
         assert np.linalg.norm(np.subtract(tiled, whole)) <= 1e-5 * np.linalg.norm(whole)
+
+
+FORMS = {
+    "mean and covariance": replace(TERMS, statistic="mean-cov", tv_power=1.25),
+    "wasserstein": replace(TERMS, statistic="wasserstein", tv_power=1.0),
+    "guided": replace(TERMS, regions=2),
+    "guided wasserstein": replace(TERMS, statistic="wasserstein", regions=2),
+    **{
+        row.name: replace(TERMS, form=row.form, tv_power=row.tv_power)
+        for row in PRESETS
+        if row.name != "default"
+    },
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_tiles_give_the_numbers_of_every_form(name: str) -> None:
+    """Sides that are no multiple of the strides; masks with soft edges."""
+    terms, size = FORMS[name], (101, 75)
+    rng = np.random.default_rng(1)
+    photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
+    plain = replace(terms, content_layers=(), regions=0)
+    found = []
+    for pixels in (None, 4500):
+        engine = Engine(small_vgg(), device="cpu", threads=1, keep=False, window_pixels=pixels)
+        targets = engine.statistics(photo, TermNames(terms.content_layers, ()), what="photo")
+        style = engine.statistics(painting, plain, what="painting")
+        for part in terms.parts:
+            source, names = StylePart(part.layer), terms.moments(part).names
+            targets |= {n: style[s] for n, s in zip(names, plain.moments(source).names, strict=True)}
+            if part.region is not None:
+                stride = 2 ** (int(part.layer[4]) - 1)
+                mask = np.linspace(part.region, 1, 75 // stride) * np.ones((101 // stride, 1))
+                targets[part.mask] = (mask / mask.sum()).astype(np.float32)[None, None]
+                targets["shares"] = np.array([0.3, 0.7], np.float32)
+        evaluation = engine.objective(size, terms, targets, WEIGHTS)(x)
+        found.append([*(style[key] for key in sorted(style)), evaluation.loss, evaluation.terms])
+        found[-1].append(evaluation.gradient)
+    for whole, tiled in zip(*found, strict=True):
+        assert np.shape(whole) == np.shape(tiled)
+        assert np.linalg.norm(np.subtract(tiled, whole)) <= 2e-5 * np.linalg.norm(whole)
