@@ -13,9 +13,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from . import images, networks
+from .engine import Engine
 from .errors import NetworkError, OptionError, did_you_mean
 from .images import FloatImage, Picture
-from .objective import Engine
 from .options import Options
 from .pooling import with_pooling
 from .presets import preset

@@ -100,6 +100,18 @@ def objective_graph(
     GraphError
         If the network has an operator that cannot be differentiated.
     """
+    return objective_builder(model, size, terms, dtype=dtype, choose=choose).model()
+
+
+def objective_builder(
+    model: onnx.ModelProto,
+    size: tuple[int, int],
+    terms: TermNames,
+    *,
+    dtype: Floating = np.float32,
+    choose: winograd.Choose | None = None,
+) -> GraphBuilder:
+    """Build `objective_graph`, not yet a model."""
     b = with_network(model, size, terms.layers, dtype)
     targets, differences = terms_of_loss.content_differences(b, terms)
     masks = terms_of_loss.declare_masks(b, terms)
@@ -117,7 +129,7 @@ def objective_graph(
     b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
     if choose is not None:
         layout.arrange(b, choose)
-    return b.model()
+    return b
 
 
 def _features(b: GraphBuilder, layer: str) -> tuple[int, int, int]:

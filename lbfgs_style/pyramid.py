@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .engine import Engine
 from .errors import ImageError
 from .first_order import make_step
 from .images import FloatImage, Picture, fit, resize, to_chw, to_hwc
-from .objective import Engine, Evaluation, blend_grams
+from .objective import Evaluation, blend_grams
 from .optimizer import Outcome, minimize
 from .options import Options
 from .parametrization import KINDS, Image

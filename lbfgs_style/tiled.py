@@ -70,7 +70,7 @@ class TileRunner:
             top, left = tile.window_rows.start, tile.window_columns.start
             corners = [tile.rows.start - top, tile.columns.start - left]
             corners += [tile.rows.stop - top, tile.columns.stop - left]
-            feeds = {IMAGE: _window(image, tile), TILE: np.array(corners, np.float32)}
+            feeds = {IMAGE: window_of(image, tile), TILE: np.array(corners, np.float32)}
             feeds |= self._masks(tile, terms, targets)
             values = self.statistics(tile.window_size).run(names, feeds, cancel=self.cancel)
             yield tile, dict(zip(names, values, strict=True))
@@ -93,20 +93,17 @@ class TileRunner:
     ) -> tuple[float, Array, Array]:
         """Return loss, terms and gradient of `graphs.objective_graph` at a picture [3,H,W]."""
         feeds = {f"own_{name}": total for name, total in self._sums(image, terms, targets).items()}
-        for layer in terms.content_layers:
-            target = targets[features_name(layer)]
-            feeds[energy_name(layer)] = np.array(np.vdot(target, target), np.float32)
-        names = [*terms.style_names, *(part.root for part in terms.parts), SHARES]
-        feeds |= {name: targets[name] for name in names if name in targets}
+        feeds |= self.of_all(terms, targets, weights)
         slopes = [f"d_{name}" for name in (*scalar_sums(terms), *terms.style_names)]
         assessment = self.assessment((image.shape[1], image.shape[2]))
-        feeds["weights"] = np.asarray(weights, np.float32)
         loss, values, *found = assessment.run(["loss", "terms", *slopes], feeds, cancel=self.cancel)
         gradient = self._gradient(image, terms, targets, dict(zip(slopes, found, strict=True)))
         return float(loss), values, gradient
 
-    def _sums(self, image: Array, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
-        """Add up what the loss depends on; the moments come divided by the number of positions."""
+    def totals(
+        self, image: Array, terms: TermNames, targets: Mapping[str, Array]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Add up what the loss depends on, over all positions of a picture [3,H,W]."""
         sums = dict.fromkeys(scalar_sums(terms), 0.0)
         moments = self._zeros(terms)
         for tile, found in self.shares(image, terms, targets):
@@ -118,8 +115,13 @@ class TileRunner:
                 sums[distance_name(layer)] += float(np.vdot(difference, difference))
             for name in PIXEL_TERMS:
                 sums[name] += float(found[name])
-        numbers = {name: np.array(total, np.float32) for name, total in sums.items()}
-        return numbers | self._divided(moments, terms)
+        return {name: np.array(total) for name, total in sums.items()} | moments
+
+    def _sums(self, image: Array, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
+        """Return `totals`, the moments divided by the number of positions."""
+        totals = self.totals(image, terms, targets)
+        numbers = {name: np.asarray(totals[name], np.float32) for name in scalar_sums(terms)}
+        return numbers | self._divided(totals, terms)
 
     def _zeros(self, terms: TermNames) -> dict[str, NDArray[np.float64]]:
         """Return what the moments of the tiles are added to."""
@@ -144,25 +146,32 @@ class TileRunner:
 
         return {part.mask: inside(part) for part in terms.parts if part.region is not None}
 
+    def of_window(self, tile: Tile, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
+        """Cut the window out of the targets and masks that belong to places."""
+        found = self._masks(tile, terms, targets)
+        for layer in terms.content_layers:
+            places = self._places(layer, tile.window_rows, tile.window_columns)
+            found[features_name(layer)] = np.ascontiguousarray(targets[features_name(layer)][places])
+        return found
+
+    def of_all(self, terms: TermNames, targets: Mapping[str, Array], weights: Array) -> dict[str, Array]:
+        """Return the inputs of an assessment that are the same for every picture."""
+        feeds = {"weights": np.asarray(weights, np.float32)}
+        for layer in terms.content_layers:
+            target = targets[features_name(layer)]
+            feeds[energy_name(layer)] = np.array(np.vdot(target, target), np.float32)
+        names = [*terms.style_names, *(part.root for part in terms.parts), SHARES]
+        return feeds | {name: targets[name] for name in names if name in targets}
+
     def _gradient(
         self, image: Array, terms: TermNames, targets: Mapping[str, Array], slopes: Mapping[str, Array]
     ) -> Array:
         gradient = np.empty_like(image)
         for tile in self.tiles:
-            feeds = {IMAGE: _window(image, tile), **slopes, **self._masks(tile, terms, targets)}
-            for layer in terms.content_layers:
-                places = self._places(layer, tile.window_rows, tile.window_columns)
-                feeds[features_name(layer)] = np.ascontiguousarray(targets[features_name(layer)][places])
+            feeds = {IMAGE: window_of(image, tile), **slopes, **self.of_window(tile, terms, targets)}
             session = self.gradient(tile.window_size)
             (found,) = session.run(["d_image"], feeds, cancel=self.cancel)
-            top, left = tile.window_rows.start, tile.window_columns.start
-            inside = found[
-                0,
-                :,
-                tile.rows.start - top : tile.rows.stop - top,
-                tile.columns.start - left : tile.columns.stop - left,
-            ]
-            gradient[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop] = inside
+            gradient[of_picture(tile)] = found[0][inside_window(tile)]
         return gradient
 
     def _places(self, layer: str, rows: Span, columns: Span) -> tuple[Any, ...]:
@@ -176,6 +185,24 @@ class TileRunner:
         )
 
 
-def _window(image: Array, tile: Tile) -> Array:
+def window_of(image: Array, tile: Tile) -> Array:
+    """Return a copy of a tile's window [1,3,h,w] of a picture [3,H,W]."""
     rows, columns = tile.window_rows, tile.window_columns
-    return np.ascontiguousarray(image[None, :, rows.start : rows.stop, columns.start : columns.stop])
+    return image[None, :, rows.start : rows.stop, columns.start : columns.stop].copy()
+
+
+def of_picture(tile: Tile) -> tuple[slice, slice, slice]:
+    """Return the index of a tile in a picture [3,H,W]."""
+    rows, columns = tile.rows, tile.columns
+    return slice(None), slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+
+
+def inside_window(tile: Tile) -> tuple[slice, slice, slice]:
+    """Return the index of a tile in its window [3,h,w]."""
+    top, left = tile.window_rows.start, tile.window_columns.start
+    rows, columns = tile.rows, tile.columns
+    return (
+        slice(None),
+        slice(rows.start - top, rows.stop - top),
+        slice(columns.start - left, columns.stop - left),
+    )

@@ -11,7 +11,7 @@ from . import layout, losses, style_losses, winograd
 from . import terms as terms_of_loss
 from .builder import GraphBuilder
 from .graphs import with_network
-from .term_names import IMAGE, PIXEL_TERMS, TermNames, distance_name, energy_name, features_name
+from .term_names import IMAGE, PIXEL_TERMS, TermNames, distance_name, energy_name, features_name, positions
 from .tiles import Field
 
 if TYPE_CHECKING:
@@ -157,6 +157,68 @@ def tile_gradient_graph(
     pixels = terms_of_loss.pixel_sums(b, terms, window)
     slopes = _inputs_of_sums(b, "d", terms, {layer: b.shape(layer)[1] for layer in terms.style_layers})
     b.infer_shapes()
+    b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
+    if choose is not None:
+        layout.arrange(b, choose)
+    return b.model()
+
+
+def block_graph(
+    model: onnx.ModelProto,
+    window: tuple[int, int],
+    terms: TermNames,
+    shapes: Mapping[str, tuple[int, int, int]],
+    size: tuple[int, int],
+    *,
+    choose: winograd.Choose | None = None,
+) -> onnx.ModelProto:
+    """Build the graph of the whole picture's loss while only a block of its pixels is free.
+
+    Every sum is what the window has of it and the rest. What the window gets wrong, because the picture goes
+    on beyond it, does not depend on the block: the rest, as the difference of the true sum and the window's
+    own, takes it away again.
+
+    Parameters
+    ----------
+    model, window, terms, choose
+        As in `tile_statistics_graph`.
+    shapes, size
+        As in `assessment_graph`.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs ``image`` [1,3,h,w], the window; ``features_<layer>`` and masks of the window; ``rest_<name>``
+        for each sum, undivided; ``energy_<layer>``, ``weights`` and the targets of the style as in
+        `assessment_graph`. Outputs ``loss`` [] and ``terms`` [K] of the whole picture, ``own_<name>``, the
+        window's part of each sum, and ``d_image`` [1,3,h,w], exact in the block only.
+    """
+    b = with_network(model, window, terms.layers)
+    _, differences = terms_of_loss.content_differences(b, terms)
+    masks = terms_of_loss.declare_masks(b, terms)
+    pixels = terms_of_loss.pixel_sums(b, terms, window)
+    own = dict(pixels)
+    for layer, difference in differences.items():
+        own[distance_name(layer)] = b.reduce("ReduceSumSquare", difference)
+    channels = {layer: b.shape(layer)[1] for layer in terms.style_layers}
+    for part, mask in masks.items():
+        sums = style_losses.sums(b, part.layer, channels[part.layer], mean=terms.with_mean, mask=mask)
+        own |= dict(zip(terms.moments(part).names, sums.names, strict=True))
+    rest = _inputs_of_sums(b, "rest", terms, channels)
+    totals = {name: b.op("Add", rest[name], tensor) for name, tensor in own.items()}
+    for name, tensor in own.items():
+        b.output(tensor, f"own_{name}")
+    for part in terms.parts:
+        if part.region is None:
+            for name in terms.moments(part).names:
+                count = positions(shapes[part.layer])
+                totals[name] = b.op("Mul", totals[name], b.constant(1 / count))
+    energies = {layer: b.input(energy_name(layer), []) for layer in terms.content_layers}
+    found = terms_of_loss.assess(b, terms, totals, energies, shapes, size)
+    b.output(found.loss, "loss")
+    b.output(found.terms, "terms")
+    b.infer_shapes()
+    slopes = found.slopes | terms_of_loss.by_sums(b, terms, found.slopes, shapes)
     b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
     if choose is not None:
         layout.arrange(b, choose)

@@ -20,6 +20,7 @@ FLOORS = {
     "version": 0,
     "files": 0,
     "locks": 0,
+    "resources": 0,
     # What a user may choose; files and formats.
     "presets": 1,
     "options": 1.1,
@@ -47,6 +48,7 @@ FLOORS = {
     "tiles": 4.1,
     "tiled_graphs": 4.2,
     "tiled": 5.1,
+    "blocks": 5.2,
     # From terms to steps of the optimiser.
     "losses": 3,
     "term_names": 3,
@@ -55,12 +57,14 @@ FLOORS = {
     "graphs": 4,
     "session": 5,
     "objective": 6,
+    "engine": 6.1,
     "scales": 7,
     "parametrization": 7,
     "first_order": 7.1,
     "optimizer": 7.2,
     # The run and its faces.
     "records": 7.3,
+    "sweeps": 7.3,
     "pyramid": 8,
     "api": 9,
     "__init__": 9.1,

@@ -12,7 +12,7 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import ImageError, Iterate, Options, images
-from lbfgs_style.objective import Engine
+from lbfgs_style.engine import Engine
 from lbfgs_style.pyramid import CoarseToFine
 from lbfgs_style.term_names import TermNames
 
