@@ -54,6 +54,7 @@ FLOORS = {
     "session": 5,
     "objective": 6,
     "scales": 7,
+    "masks": 7,
     "parametrization": 7,
     "first_order": 7.1,
     "optimizer": 7.2,
