@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import layout, winograd
 from . import terms as terms_of_loss
-from . import winograd
 from .autodiff import gradients
 from .builder import GraphBuilder
 from .term_names import IMAGE, TermNames, distance_name, features_name
@@ -43,7 +43,8 @@ def statistics_graph(
     terms : TermNames
         The layers whose features (content) and moments (style) are wanted.
     choose : function, optional
-        Which convolutions are put into Winograd's form, see `lbfgs_style.winograd.rewrite`; None for none.
+        Puts the graph into its form for the CPU, see `lbfgs_style.layout`: which convolutions take Winograd's
+        form. None leaves it as it is.
 
     Returns
     -------
@@ -58,7 +59,7 @@ def statistics_graph(
     for name, tensor in terms_of_loss.style_moments(b, terms, masks).items():
         b.output(tensor, name)
     if choose is not None:
-        winograd.rewrite(b, choose)
+        layout.arrange(b, choose)
     return b.model()
 
 
@@ -115,7 +116,7 @@ def objective_graph(
     slopes = found.slopes | terms_of_loss.by_sums(b, terms, found.slopes, shapes)
     b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
     if choose is not None:
-        winograd.rewrite(b, choose)
+        layout.arrange(b, choose)
     return b.model()
 
 

@@ -128,7 +128,9 @@ def d_max_pool(v: Backward) -> Sequence[str]:
     b, window = v.b, _window(v)
     if window.disjoint:
         # x − max is 0 at a maximum and negative elsewhere. Where no window reached, the spread g is 0.
-        below = b.op("Add", v.x, b.op("Mul", _spread(v, v.y, window), b.constant(-1.0)))
+        # A factor for each channel stays in onnxruntime's blocked layout, one for all does not.
+        minus = b.constant(np.full((b.shapes[v.y][1] or 1, 1, 1), -1.0))
+        below = b.op("Add", v.x, b.op("Mul", _spread(v, v.y, window), minus))
         mask = step(b, below, at_zero=1)
         pooling = {"kernel_shape": window.kernel, "strides": window.strides}
         mean = b.op("AveragePool", mask, attributes=pooling)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import losses, style_losses, winograd
+from . import layout, losses, style_losses, winograd
 from . import terms as terms_of_loss
 from .builder import GraphBuilder
 from .graphs import with_network
@@ -68,7 +68,7 @@ def tile_statistics_graph(
     b.output(_variation(b, terms, tile), "tv")
     b.output(losses.excess(b, _crop(b, IMAGE, tile, 1)), "range")
     if choose is not None:
-        winograd.rewrite(b, choose)
+        layout.arrange(b, choose)
     return b.model()
 
 
@@ -159,7 +159,7 @@ def tile_gradient_graph(
     b.infer_shapes()
     b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
     if choose is not None:
-        winograd.rewrite(b, choose)
+        layout.arrange(b, choose)
     return b.model()
 
 

@@ -60,7 +60,11 @@ def _always(inputs: int, outputs: int, height: int, width: int) -> bool:
     return True
 
 
-CHOICES: dict[str, Choose | None] = {"auto": _pays, "direct": None, "winograd": _always}
+def _never(inputs: int, outputs: int, height: int, width: int) -> bool:
+    return False
+
+
+CHOICES: dict[str, Choose] = {"auto": _pays, "direct": _never, "winograd": _always}
 """What ``--convolution`` offers → which convolutions are rewritten."""
 
 

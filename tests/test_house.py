@@ -42,6 +42,8 @@ FLOORS = {
     "rules_spatial": 2.1,
     "autodiff": 2.2,
     "winograd": 2.2,
+    "layout": 2.3,
+    "footprint": 2.4,
     "tiles": 4.1,
     "tiled_graphs": 4.2,
     "tiled": 5.1,

@@ -1,0 +1,79 @@
+"""The graph's form for the CPU: same values, fewer changes of layout, gradients before masks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from small_networks import small_vgg
+
+from lbfgs_style import layout, winograd
+from lbfgs_style.builder import GraphBuilder
+from lbfgs_style.graphs import TermNames, objective_graph
+
+SIZE = (48, 32)
+TERMS = TermNames(("relu2_1",), ("relu1_1", "relu2_1", "relu3_1"))
+
+
+def optimized(model: onnx.ModelProto, folder: Path) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
+    """Open a session and count the operators that onnxruntime makes of the graph."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    graph = onnx.load(folder / "optimized.onnx").graph
+    return session, Counter(node.op_type for node in graph.node)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_values_are_the_same_and_layouts_change_less(tmp_path, pooling):
+    model = small_vgg(widths=(16, 32, 32, 32, 32), pooling=pooling).model
+    plain = objective_graph(model, SIZE, TERMS)
+    arranged = objective_graph(model, SIZE, TERMS, choose=winograd.CHOICES["direct"])
+    (one, before), (other, after) = optimized(plain, tmp_path), optimized(arranged, tmp_path)
+    if not before["ReorderOutput"]:
+        pytest.skip("onnxruntime has no blocked layout on this processor")
+    reorders = ("ReorderInput", "ReorderOutput")
+    assert sum(after[op] for op in reorders) < sum(before[op] for op in reorders)
+    rng = np.random.default_rng(0)
+    feeds = {i.name: rng.random(i.shape, dtype=np.float32) for i in one.get_inputs()}
+    for expected, found in zip(one.run(None, feeds), other.run(None, feeds), strict=True):
+        assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
+def test_cotangents_enter_where_they_meet_blocks():
+    b = GraphBuilder()
+    x, plain = b.input("x", [1, 16, 8, 8]), b.input("plain", [1, 16, 8, 8])
+    convolved = b.op("Conv", x, b.constant(np.ones((16, 16, 1, 1))))
+    cotangent = b.op("Neg", plain)
+    b.output(b.op("Add", convolved, cotangent), "y")
+    layout.arrange(b, winograd.CHOICES["direct"])
+    (add,) = (node for node in b.nodes if node.op_type == "Add")
+    (pool,) = (node for node in b.nodes if node.op_type == "MaxPool")
+    assert list(pool.input) == [cotangent]
+    assert list(add.input) == [convolved, pool.output[0]]
+
+
+def test_channels_that_fill_no_block_stay():
+    b = GraphBuilder()
+    x, plain = b.input("x", [1, 16, 8, 8]), b.input("plain", [1, 3, 8, 8])
+    convolved = b.op("Conv", x, b.constant(np.ones((3, 16, 1, 1))))
+    b.output(b.op("Add", convolved, b.op("Neg", plain)), "y")
+    layout.arrange(b, winograd.CHOICES["direct"])
+    assert "MaxPool" not in {node.op_type for node in b.nodes}
+
+
+def test_nodes_are_sorted_by_depth():
+    b = GraphBuilder()
+    x = b.input("x", [1, 2, 3, 3])
+    deep = b.op("Neg", b.op("Abs", b.op("Exp", x)))
+    late = b.op("Relu", x)  # depth 1, written last
+    b.output(b.op("Add", deep, late), "y")
+    layout.arrange(b, winograd.CHOICES["direct"])
+    assert [node.op_type for node in b.nodes] == ["Exp", "Relu", "Abs", "Neg", "Add", "Identity"]
