@@ -59,6 +59,7 @@ FLOORS = {
     "objective": 6,
     "engine": 6.1,
     "scales": 7,
+    "masks": 7,
     "parametrization": 7,
     "first_order": 7.1,
     "optimizer": 7.2,
