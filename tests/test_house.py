@@ -23,6 +23,7 @@ FLOORS = {
     "resources": 0,
     # What a user may choose; files and formats.
     "presets": 1,
+    "budget": 1,
     "options": 1.1,
     "onnx_format": 1,
     "onnx_checks": 1,
