@@ -24,11 +24,15 @@ ARENA = 1.3
 SHORTEST_HISTORY = 5
 """L-BFGS with fewer corrections takes more iterations; below that, blocks are the better way."""
 
+_TILES_ARENA = 1.7
+"""The same where two sessions take turns at each evaluation: what one leaves may not fit the other."""
+
 _PICTURE = 36
 """Bytes for each pixel of a scale beside the optimiser's: the picture, the photo, the gradient."""
 
-_MOST_WINDOWS = 6
-"""Beyond about so many tiles, computing features twice in each evaluation costs more than blocks do."""
+_TILES_WINDOW = 4.5
+"""Times the smallest window: below that, halos take more than half of it, and blocks are the better way,
+since they compute features once in each evaluation and not twice."""
 
 _LARGEST_BLOCK = 4 * 10**6
 """Pixels of a block's window; larger ones bring little."""
@@ -124,9 +128,10 @@ def arrange(size: tuple[int, int], history: int, costs: Costs, budget: int) -> W
         if whole(m) <= budget:
             return Working("whole", None, m, whole(m))
     least = min(pixels, costs.smallest_window)
-    most = int((budget - held - optimizer_bytes(pixels, short)) / window)
-    if most >= max(least, pixels // _MOST_WINDOWS):
-        return Working("tiles", most, short, budget)
+    fixed, window_of_tiles = held + optimizer_bytes(pixels, short), _TILES_ARENA * costs.per_pixel
+    most = int((budget - fixed) / window_of_tiles)
+    if most >= _TILES_WINDOW * costs.smallest_window:
+        return Working("tiles", most, short, fixed + int(window_of_tiles * most))
     per_pixel = window + optimizer_bytes(1, short)
     most = min(int((budget - held) / per_pixel), _LARGEST_BLOCK, pixels)
     if most >= least:
@@ -139,10 +144,8 @@ def arrange(size: tuple[int, int], history: int, costs: Costs, budget: int) -> W
 
 def spelled(count: float) -> str:
     """Write a number of bytes as people do, as in 1.2 GB."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{count / factor:.2g} {unit}" if count < 10 * factor else f"{count / factor:.0f} {unit}"
-    return f"{count / 1e3:.0f} kB"
+    unit, factor = next((row for row in (("GB", 1e9), ("MB", 1e6)) if count >= row[1]), ("kB", 1e3))
+    return f"{count / factor:.{1 if count < 10 * factor else 0}f} {unit}"
 
 
 def parsed(text: str, refuse: Callable[[str], OptionError]) -> int:
@@ -153,5 +156,5 @@ def parsed(text: str, refuse: Callable[[str], OptionError]) -> int:
     unit = plain[len(number) :].strip()
     try:
         return int(float(number) * units[unit])
-    except (ValueError, KeyError, OverflowError):
+    except (ValueError, KeyError, OverflowError):  # int() refuses what is not finite
         raise refuse(text) from None

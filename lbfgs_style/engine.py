@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
@@ -14,7 +15,14 @@ from . import winograd
 from .blocks import Blocks
 from .errors import ImageError
 from .footprint import peak_bytes
-from .graphs import feature_shapes, objective_builder, objective_graph, smallest_side, statistics_graph
+from .graphs import (
+    feature_shapes,
+    needed_nodes,
+    objective_builder,
+    objective_graph,
+    smallest_side,
+    statistics_graph,
+)
 from .networks import FeatureNetwork
 from .objective import Objective
 from .options import Convolution, Device
@@ -23,7 +31,7 @@ from .style_losses import root_of
 from .term_names import IMAGE, TermNames, features_name
 from .tiled import TileRunner
 from .tiled_graphs import assessment_graph, block_graph, tile_gradient_graph, tile_statistics_graph
-from .tiles import Tile, plan, receptive_fields
+from .tiles import Tile, halo, plan, receptive_fields
 
 if TYPE_CHECKING:
     import onnx
@@ -72,9 +80,7 @@ class Engine:
         self._sessions: dict[object, Session] | None = {} if keep else None
         self._lock = threading.Lock()
 
-    def _session(
-        self, key: object, build: Callable[[winograd.Choose | None], onnx.ModelProto], *, shrink: bool = False
-    ) -> Session:
+    def _session(self, key: object, build: Callable[[winograd.Choose | None], onnx.ModelProto]) -> Session:
         with self._lock:
             session = None if self._sessions is None else self._sessions.get(key)
             if session is None:
@@ -86,7 +92,6 @@ class Engine:
                     device=self._device,
                     threads=self._threads,
                     fixed=self._transformed_weights(model),
-                    shrink=shrink,
                 )
                 if self._sessions is not None:
                     self._sessions[key] = session
@@ -248,6 +253,21 @@ class Engine:
         fields = list(receptive_fields(self.network.model, terms.layers).values())
         return [plan(size, fields, window_pixels, shifted=shifted) for shifted in (False, True)]
 
+    def smallest_window(self, terms: TermNames) -> int:
+        """Return the pixels of the smallest window of tiles: a tile as long as its halo."""
+        return (3 * halo(list(receptive_fields(self.network.model, terms.layers).values()))) ** 2
+
+    def weight_bytes(self, terms: TermNames) -> int:
+        """Return the bytes of the weights that the terms need."""
+        read = {name for node in needed_nodes(self.network.model, terms.layers) for name in node.input}
+        return sum(len(t.raw_data) for t in self.network.model.graph.initializer if t.name in read)
+
+    def feature_bytes(self, terms: TermNames) -> float:
+        """Return the bytes of the content's targets, for each pixel of the picture."""
+        side = max(_SAMPLE, 2 * self.smallest_side(terms))
+        shapes = feature_shapes(self.network.model, (side, side), terms.content_layers)
+        return 4 * sum(math.prod(shape) for shape in shapes.values()) / side**2
+
     def bytes_per_pixel(self, terms: TermNames) -> float:
         """Return the memory of an evaluation's tensors, for each pixel of the picture or window."""
         side = max(_SAMPLE, 2 * self.smallest_side(terms))
@@ -266,7 +286,6 @@ class Engine:
             return self._session(
                 ("tile statistics", window, terms),
                 lambda choose: tile_statistics_graph(model, window, terms, fields, choose=choose),
-                shrink=True,
             )
 
         @cache
@@ -274,7 +293,6 @@ class Engine:
             return self._session(
                 ("tile gradient", window, terms),
                 lambda choose: tile_gradient_graph(model, window, terms, choose=choose),
-                shrink=True,
             )
 
         @cache

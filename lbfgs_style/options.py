@@ -76,6 +76,10 @@ class Options:
     convolution : {"auto", "direct", "winograd"}
         How 3×3 convolutions are computed on the CPU: ``auto`` takes Winograd's form where it is quicker, see
         `lbfgs_style.winograd`. The result is the same but for rounding.
+    memory : int or None
+        Bytes that the process may take. Where a scale does not fit, L-BFGS keeps fewer corrections, then
+        evaluations work in tiles, then the optimiser block by block; see `lbfgs_style.budget`. None takes
+        most of what the machine has left.
 
     Raises
     ------
@@ -107,6 +111,7 @@ class Options:
     device: Device = "auto"
     threads: int = 0
     convolution: Convolution = "auto"
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         if self.size != "full":
@@ -144,6 +149,8 @@ class Options:
         self._set("seed", _whole("seed", self.seed, 0, 2**63 - 1))
         self._set("history", _whole("history", self.history, 1, 1000))
         self._set("threads", _whole("threads", self.threads, 0, 4096))
+        if self.memory is not None:
+            self._set("memory", _whole("memory", self.memory, 1, 2**63 - 1))
 
     @classmethod
     def preset(cls, name: str) -> Options:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .budget import Working
 from .engine import Engine
 from .errors import ImageError
-from .first_order import make_step
+from .first_order import Step, make_step
 from .graphs import feature_shapes
 from .images import FloatImage, Picture, fit, resize, to_chw, to_hwc
 from .masks import Mask, Regions, at_layer, divide, laid_over
@@ -24,7 +25,11 @@ from .parametrization import KINDS, Held, Image, Parametrization
 from .records import Iterate, IterateCallback, ScaleResult, StylePicture
 from .scales import Scale, plan, result_size
 from .session import Cancelled
+from .sweeps import Cuts, all_iterations, minimize_blocks
 from .term_names import SHARES, TermNames
+from .tiled import of_picture
+from .tiles import Tile
+from .workplan import workings
 
 
 @dataclass(slots=True, eq=False)
@@ -63,31 +68,38 @@ class CoarseToFine:
     history: list[float] = field(default_factory=list[float])
     stop_reason: str = ""
 
-    def run(self, init: FloatImage | None) -> tuple[FloatImage, list[ScaleResult]]:
-        """Optimise at each scale; return the picture H×W×3, float32 in [0,1], and how each scale went.
+    def prepare(self, *, given: bool) -> tuple[tuple[Scale, ...], list[Working]]:
+        """Plan the scales, and how each is worked on.
 
-        A picture to start from, `init`, is stretched to the shape of the photo. The scales that ``"auto"``
-        adds would take its detail away, so they are left out.
-
-        When the run is cancelled, the picture is the best so far, or the initial one. Raises what
-        `lbfgs_style.StyleTransfer.run` says.
+        A picture that is `given` to start from is stretched to the shape of the photo. The scales that
+        ``"auto"`` adds would take its detail away, so they are left out.
         """
         self._check_own_sizes()
         size = result_size(self.content, self.options)
         least = self.engine.smallest_side(self.terms)
         self.engine.check_size(size, self.terms, what="content picture")
         wanted = () if self.options.scales == "single" else self.options.scales
-        if init is not None and wanted == "auto":
+        if given and wanted == "auto":
             wanted = ()
         scales = plan(size, wanted, self.options.iterations, least)
         regions = self._regions(size)
         self.terms = replace(self.terms, regions=len(regions.masks) if regions else 0)
+        return scales, workings(self.engine, self.terms, self.options, scales, self._source_bytes())
+
+    def run(self, init: FloatImage | None) -> tuple[FloatImage, list[ScaleResult]]:
+        """Optimise at each scale; return the picture H×W×3, float32 in [0,1], and how each scale went.
+
+        When the run is cancelled, the picture is the best so far, or the initial one. Raises what
+        `lbfgs_style.StyleTransfer.run` says.
+        """
+        scales, ways = self.prepare(given=init is not None)
+        size = scales[-1].size
         picture = self._initial(init, scales[0].size)
         results: list[ScaleResult] = []
         for index, scale in enumerate(scales):
             began = time.monotonic()
             try:
-                outcome = self._optimize(index, scales, _resized(picture, scale.size))
+                outcome = self._optimize(index, scales, ways[index], _resized(picture, scale.size))
             except Cancelled:  # before the first evaluation was done
                 self.stop_reason = "cancelled"
                 break
@@ -124,12 +136,18 @@ class CoarseToFine:
             return np.clip(noise, 0, 1)
         return to_chw(resize(self.content.rgb, size))
 
-    def _optimize(self, index: int, scales: Sequence[Scale], picture: NDArray[np.floating]) -> Outcome:
-        scale = scales[index]
-        objective = self.engine.objective(
-            scale.size, self.terms, self._targets(scale), self._weights(), self.cancel
-        )
-        step = make_step(self.options.optimizer, self.options.learning_rate)
+    def _optimize(
+        self, index: int, scales: Sequence[Scale], way: Working, picture: NDArray[np.floating]
+    ) -> Outcome:
+        scale, window = scales[index], way.window_pixels
+        targets, weights = self._targets(scale, window), self._weights()
+        cuts: Cuts = []
+        if way.way == "blocks" and window is not None:
+            cuts = self.engine.cuts(scale.size, self.terms, window)
+        iterations = all_iterations(cuts, scale.iterations) if cuts else scale.iterations
+
+        def step() -> Step | None:
+            return make_step(self.options.optimizer, self.options.learning_rate)
 
         def on_iterate(
             iteration: int, evaluations: int, e: Evaluation, current: NDArray[np.floating]
@@ -142,7 +160,7 @@ class CoarseToFine:
                 scales=len(scales),
                 size=scale.size,
                 iteration=iteration,
-                iterations=scale.iterations,
+                iterations=iterations,
                 plan=tuple((s.size, s.iterations) for s in scales),
                 evaluations=evaluations,
                 loss=e.loss,
@@ -152,38 +170,62 @@ class CoarseToFine:
             )
             return bool(self.on_iterate(iterate))
 
+        if window is not None and cuts:
+            image = np.ascontiguousarray(picture, np.float32)
+            blocks = self.engine.blocks(image, self.terms, targets, weights, window, self.cancel)
+            return minimize_blocks(
+                blocks,
+                cuts,
+                lambda tile: self._variables(scale.size, tile),
+                iterations=scale.iterations,
+                history=way.history,
+                on_iterate=on_iterate,
+                make_step=step,
+            )
+        objective = self.engine.objective(
+            scale.size, self.terms, targets, weights, self.cancel, window_pixels=window
+        )
         return minimize(
             objective,
             self._variables(scale.size),
             picture,
             iterations=scale.iterations,
-            history=self.options.history,
+            history=way.history,
             on_iterate=on_iterate,
-            step=step,
+            step=step(),
         )
 
-    def _variables(self, size: tuple[int, int]) -> Parametrization:
-        is_lbfgs = self.options.optimizer == "lbfgs"
-        variables = KINDS[self.options.variables if is_lbfgs else "pixels"](size)
+    def _variables(self, size: tuple[int, int], tile: Tile | None = None) -> Parametrization:
+        """Return what the optimiser moves: the picture of a scale, or a tile of it."""
+        place = np.index_exp[:, :, :] if tile is None else of_picture(tile)
+        kind = KINDS[self.options.variables if self.options.optimizer == "lbfgs" else "pixels"]
+        variables = kind(size if tile is None else (tile.rows.length, tile.columns.length))
         if self.keep is None:
             return variables
-        return Held(variables, to_chw(resize(self.content.rgb, size)), resize(self.keep, size))
+        photo, opacity = to_chw(resize(self.content.rgb, size)), resize(self.keep, size)
+        return Held(variables, photo[place], opacity[place[1:]])
 
     def _regions(self, size: tuple[int, int]) -> Regions | None:
         styles = self.styles
         return divide(size, [each.mask for each in styles], [each.weight for each in styles], self.keep)
 
-    def _targets(self, scale: Scale) -> dict[str, NDArray[np.float32]]:
+    def _source_bytes(self) -> int:
+        return sum(each.rgb.nbytes for each in (self.content, *self.styles))
+
+    def _targets(self, scale: Scale, window: int | None) -> dict[str, NDArray[np.float32]]:
         content_terms = TermNames(self.terms.content_layers, ())
         style_terms = TermNames((), self.terms.style_layers, statistic=self.terms.statistic)
         least = self.engine.smallest_side(self.terms)
         content = to_chw(resize(self.content.rgb, scale.size))
-        targets = self.engine.statistics(content, content_terms, what="content picture", cancel=self.cancel)
+        targets = self.engine.statistics(
+            content, content_terms, what="content picture", window_pixels=window, cancel=self.cancel
+        )
         measured = [
             self.engine.statistics(
                 to_chw(resize(each.rgb, _style_size(each, scale, least))),
                 style_terms,
                 what="style picture",
+                window_pixels=window,
                 cancel=self.cancel,
             )
             for each in self.styles

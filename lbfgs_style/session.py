@@ -39,6 +39,10 @@ _CUDA_OPTIONS = {
 }
 
 
+_sharing = threading.Lock()
+_is_shared = False
+
+
 class Cancelled(Exception):
     """The run was cancelled by its event; no result."""
 
@@ -206,7 +210,42 @@ def _open(graph: bytes, device: Device, threads: int) -> onnxruntime.InferenceSe
         session = _open_cuda(graph, options, required=device == "cuda")
         if session is not None:
             return session
+    _share_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     return _create(graph, options, ["CPUExecutionProvider"])
+
+
+def _share_memory() -> None:
+    """Let all sessions on the CPU take their memory from one allocator, for the rest of the process.
+
+    Sessions of tiles, of scales and of targets take turns: each with an allocator of its own would hold
+    what its largest run took.
+    """
+    import onnxruntime
+
+    global _is_shared
+    with _sharing:
+        if _is_shared:
+            return
+        _is_shared = True
+        kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+        where = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+        defaults = dict.fromkeys(("arena_extend_strategy", "initial_chunk_size_bytes"), -1)
+        settings = onnxruntime.OrtArenaCfg({"max_mem": 0, **defaults, "max_dead_bytes_per_chunk": -1})
+        try:
+            onnxruntime.create_and_register_allocator(where, settings)
+        except Exception as error:  # onnxruntime's exceptions share no narrower type
+            # The program around us has registered one already: that one will do.
+            log.debug("sharing an allocator: %s", _one_line(error))
+
+
+def give_back() -> None:
+    """Return to the system what runs on the CPU have taken and no session holds any more."""
+    b = GraphBuilder()
+    b.output(b.input("x", [1]), "y")
+    nothing = Session(b.model(), device="cpu", threads=1, shrink=True)
+    nothing.run(["y"], {"x": np.zeros(1, np.float32)})
+    _trim()
 
 
 def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.InferenceSession | None:

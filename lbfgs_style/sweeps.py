@@ -35,7 +35,7 @@ def all_iterations(cuts: Cuts, iterations: int) -> int:
 def minimize_blocks(
     blocks: Blocks,
     cuts: Cuts,
-    variables: Callable[[tuple[int, int]], Parametrization],
+    variables: Callable[[Tile], Parametrization],
     *,
     iterations: int,
     history: int,
@@ -51,7 +51,7 @@ def minimize_blocks(
     cuts : sequence of sequence of Tile
         The blocks of each sweep.
     variables : function
-        Size of a block → its parametrization.
+        A block → its parametrization.
     iterations : int
         The most that each pixel gets, over all sweeps.
     history, on_iterate
@@ -93,7 +93,7 @@ def minimize_blocks(
 
                 outcome = minimize(
                     Objective(block.evaluate),
-                    variables((tile.rows.length, tile.columns.length)),
+                    variables(tile),
                     block.image,
                     iterations=count,
                     history=history,

@@ -67,6 +67,7 @@ FLOORS = {
     # The run and its faces.
     "records": 7.3,
     "sweeps": 7.3,
+    "workplan": 7.4,
     "pyramid": 8,
     "api": 9,
     "__init__": 9.1,

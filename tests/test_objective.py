@@ -143,7 +143,7 @@ def test_sessions_are_kept_if_wanted(monkeypatch: pytest.MonkeyPatch, keep: bool
         values.append(machine.objective((8, 12), TERMS, targets, WEIGHTS)(picture((8, 12), 2)).loss)
     machine.statistics(picture((12, 8)), TERMS, what="picture")  # another size needs another graph
     assert len(made) == builds
-    assert made[0] == {"device": "cpu", "threads": 1, "fixed": {}, "shrink": False}
+    assert made[0] == {"device": "cpu", "threads": 1, "fixed": {}}
     assert values[0] == values[1]
     assert machine.provider == "CPUExecutionProvider"
 

@@ -1,0 +1,163 @@
+"""What a run will do, before it does it: scales, tiles, memory and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .budget import Costs, Working, arrange
+from .engine import Engine
+from .options import Options
+from .parametrization import KINDS
+from .resources import available_memory
+from .scales import Scale
+from .sweeps import all_iterations
+from .term_names import TermNames
+
+UNKNOWN_MEMORY = 4 * 10**9
+"""The budget where the operating system does not tell what is left."""
+
+_SHARE = 0.8
+"""Of what is left, the part that a run takes without being told how much it may."""
+
+_TRIAL = 256
+"""Side, in pixels, of the picture whose evaluation tells the time of all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePlan:
+    """One scale of a run.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width.
+    iterations : int
+        The most iterations that every pixel gets.
+    working : Working
+        Whole, in tiles, or block by block.
+    windows : int
+        Tiles, or blocks of the first sweep; 1 where the scale is worked on whole.
+    seconds : float or None
+        The time that is to be expected; None where no evaluation was timed.
+    """
+
+    size: tuple[int, int]
+    iterations: int
+    working: Working
+    windows: int
+    seconds: float | None
+
+
+def memory_budget(options: Options) -> int:
+    """Return the bytes that a run may take: what was given, or most of what the machine has left."""
+    if options.memory is not None:
+        return options.memory
+    left = available_memory()
+    return UNKNOWN_MEMORY if left is None else int(_SHARE * left)
+
+
+def workings(
+    engine: Engine, terms: TermNames, options: Options, scales: Sequence[Scale], sources: int
+) -> list[Working]:
+    """Choose how to work on each scale, see `budget.arrange`.
+
+    Parameters
+    ----------
+    engine : Engine
+        Knows the network.
+    terms : TermNames
+        The terms of the loss.
+    options : Options
+        Give the budget and the history.
+    scales : sequence of Scale
+        The plan of the scales.
+    sources : int
+        Bytes of the pictures that were read.
+
+    Raises
+    ------
+    OptionError
+        If a scale does not fit into the budget.
+    """
+    costs = Costs(
+        weights=engine.weight_bytes(terms),
+        per_pixel=engine.bytes_per_pixel(terms),
+        features=engine.feature_bytes(terms),
+        sources=sources,
+        smallest_window=engine.smallest_window(terms),
+    )
+    budget = memory_budget(options)
+    return [arrange(scale.size, options.history, costs, budget) for scale in scales]
+
+
+def planned(
+    engine: Engine,
+    terms: TermNames,
+    scales: Sequence[Scale],
+    ways: Sequence[Working],
+    options: Options,
+    *,
+    timed: bool,
+) -> tuple[ScalePlan, ...]:
+    """Put together what a run will do; with `timed`, after a trial evaluation of a small picture."""
+    each = _Trial(engine, terms, options) if timed else None
+    found: list[ScalePlan] = []
+    for scale, working in zip(scales, ways, strict=True):
+        pixels = scale.size[0] * scale.size[1]
+        if working.window_pixels is None:
+            windows, computed, count = 1, pixels * scale.iterations, scale.iterations
+        else:
+            cuts = engine.cuts(scale.size, terms, working.window_pixels)
+            windows = len(cuts[0])
+            covered = sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
+            if working.way == "tiles":
+                computed, count = int(_TWO_PASSES * covered) * scale.iterations, scale.iterations
+            else:
+                computed = covered * scale.iterations
+                count = all_iterations(cuts, scale.iterations) / windows
+        seconds = None if each is None else each.seconds(pixels, computed, count)
+        found.append(ScalePlan(scale.size, scale.iterations, working, windows, seconds))
+    return tuple(found)
+
+
+_TWO_PASSES = 1.4
+"""An evaluation in tiles beside one of the whole: features are computed in both passes."""
+
+_EVALUATIONS = 1.05
+"""Evaluations for each iteration: the line search seldom needs a second one."""
+
+
+class _Trial:
+    """Seconds of an evaluation and of the optimiser, for each pixel, measured on a small picture."""
+
+    def __init__(self, engine: Engine, terms: TermNames, options: Options) -> None:
+        side = max(_TRIAL, 2 * engine.smallest_side(terms))
+        size, plain = (side, side), TermNames(terms.content_layers, terms.style_layers)
+        image = np.random.default_rng(0).random((3, *size), np.float32)
+        targets = engine.statistics(image, plain, what="trial picture")
+        objective = engine.objective(size, plain, targets, np.ones(len(plain.names), np.float32))
+        objective(image)
+        self._evaluation = min(_timed(lambda: objective(image)) for _ in range(3)) / side**2
+        variables = KINDS[options.variables](size)
+        z = variables.encode(image)
+
+        def around() -> None:
+            variables.pull_back(variables.decode(z))
+            for _ in range(2 * options.history):  # as many products of vectors as L-BFGS has corrections
+                np.dot(z, z)
+
+        self._around = min(_timed(around) for _ in range(3)) / side**2
+
+    def seconds(self, pixels: int, computed: int, iterations: float) -> float:
+        """Return the time of a scale: `computed` pixels in windows, `iterations` over all its pixels."""
+        return _EVALUATIONS * (self._evaluation * computed + self._around * pixels * iterations)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin

@@ -1,0 +1,93 @@
+"""Ways to work within a budget of memory, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from lbfgs_style import OptionError, budget, resources
+from lbfgs_style.budget import Costs, arrange, optimizer_bytes, parsed, spelled
+
+COSTS = Costs(weights=10**7, per_pixel=500.0, features=8.0, sources=10**7, smallest_window=480**2)
+HELD = budget.PROCESS + 5 * 10**7 + 10**7
+
+
+def whole(pixels: int, history: int) -> int:
+    return HELD + int(44 * pixels) + int(650 * pixels) + optimizer_bytes(pixels, history)
+
+
+def test_what_fits_is_worked_on_whole():
+    working = arrange((1000, 1000), 10, COSTS, whole(10**6, 10))
+    assert (working.way, working.window_pixels, working.history) == ("whole", None, 10)
+    assert working.bytes == whole(10**6, 10)
+
+
+def test_then_the_history_gets_shorter():
+    """Three variables a pixel, 8 bytes a number, 2 m + 12 vectors."""
+    assert optimizer_bytes(1, 10) - optimizer_bytes(1, 7) == 3 * 8 * 6
+    assert arrange((1000, 1000), 10, COSTS, whole(10**6, 7)).history == 7
+    assert arrange((1000, 1000), 3, COSTS, whole(10**6, 3)).history == 3  # never longer than wanted
+
+
+def test_then_evaluations_work_in_tiles():
+    size, pixels = (1500, 1500), 1500**2
+    working = arrange(size, 10, COSTS, whole(pixels, 5) - 1)
+    assert working.way == "tiles"
+    assert working.history == 5
+    assert 4.5 * 480**2 <= (working.window_pixels or 0) < pixels
+    assert working.bytes <= whole(pixels, 5) - 1
+
+
+def test_then_the_optimizer_works_on_blocks():
+    working = arrange((4096, 4096), 10, COSTS, 3 * 10**9)
+    assert working.way == "blocks"
+    assert 480**2 <= (working.window_pixels or 0) <= 4 * 10**6
+    assert working.bytes <= 3 * 10**9
+    smaller = arrange((4096, 4096), 10, COSTS, 2 * 10**9)
+    assert (smaller.window_pixels or 0) < (working.window_pixels or 0)
+
+
+def test_what_cannot_fit_is_refused_with_what_it_takes():
+    with pytest.raises(OptionError, match=r"4096×2048 .* 400 MB .* at least ([\d.]+) MB; .*--memory") as e:
+        arrange((2048, 4096), 10, COSTS, 4 * 10**8)
+    least = int(float(str(e.value).split("at least ")[1].split(" ")[0]) * 1e6)
+    assert arrange((2048, 4096), 10, COSTS, int(least * 1.01)).way == "blocks"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("2GB", 2 * 10**9),
+        ("2g", 2 * 10**9),
+        ("1.5 GiB", 3 * 2**29),
+        ("800M", 800 * 10**6),
+        ("512MiB", 2**29),
+        ("1000000", 10**6),
+        ("64kB", 64000),
+    ],
+)
+def test_memory_is_read_as_people_write_it(text, count):
+    assert parsed(text, OptionError) == count
+
+
+@pytest.mark.parametrize("text", ["", "GB", "two GB", "2TB", "nan", "1e999GB"])
+def test_other_texts_are_refused(text):
+    with pytest.raises(OptionError):
+        parsed(text, OptionError)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(2.34e9, "2.3 GB"), (23.4e9, "23 GB"), (488e6, "488 MB"), (64e3, "64 kB")]
+)
+def test_memory_is_written_as_people_read_it(count, text):
+    assert spelled(count) == text
+
+
+def test_a_machine_has_memory_left():
+    left = resources.available_memory()
+    assert left is None or left > 10**7
+
+
+def test_memory_left_is_what_linux_calls_available(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:    42 kB\n")
+    assert resources._from_meminfo(str(tmp_path / "meminfo")) == 42 * 1024
+    assert resources._from_meminfo(str(tmp_path / "none")) is None
