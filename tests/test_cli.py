@@ -45,6 +45,7 @@ def folder(tmp_path, monkeypatch):
         ("out.jpg", rb"\xff\xd8\xff"),
         ("out.webp", rb"RIFF....WEBP"),
         ("out.tiff", rb"II\*\x00|MM\x00\*"),
+        ("out.avif", rb"....ftypavif"),
     ],
 )
 def test_the_extension_chooses_the_format(folder, network, output, begins):

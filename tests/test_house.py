@@ -68,6 +68,7 @@ FLOORS = {
     "progress": 10,
     "interrupts": 10,
     "cli_values": 10,
+    "cli_files": 10,
     "networks_cli": 10.1,
     "transfer_cli": 10.1,
     "cli": 10.2,
@@ -86,7 +87,16 @@ ONLY = {
 }
 
 # The face: what may print and exit.
-PRINTERS = {"__main__", "cli", "cli_values", "interrupts", "networks_cli", "progress", "transfer_cli"}
+PRINTERS = {
+    "__main__",
+    "cli",
+    "cli_files",
+    "cli_values",
+    "interrupts",
+    "networks_cli",
+    "progress",
+    "transfer_cli",
+}
 
 HEAVY = ("onnx", "onnxruntime", "cv2", "scipy", "typer", "rich", "pooch", "h5py", "torch")
 
