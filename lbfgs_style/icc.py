@@ -179,7 +179,7 @@ def _checked(profile: Profile) -> Profile:
 
 def _tags(data: bytes) -> dict[bytes, bytes]:
     (count,) = struct.unpack_from(">I", data, 128)
-    entries = [struct.unpack_from(">4sII", data, 132 + 12 * i) for i in range(min(count, 200))]
+    entries = [struct.unpack_from(">4sII", data, 132 + 12 * i) for i in range(count)]
     return {tag: data[offset : offset + length] for tag, offset, length in entries}
 
 

@@ -93,6 +93,15 @@ def test_there_and_back_is_where_it_was(curve):
     np.testing.assert_allclose(profile.to_srgb(profile.from_srgb(rgb)), rgb, atol=2e-6)
 
 
+def test_the_straight_part_of_a_curve_is_undone_too():
+    curve = profiles.para(4, 2.4, 1 / 1.055, 0.055 / 1.055, 0.5, 0.1, 0.05, 0.01)
+    dark = np.linspace(0.01, 0.06, 90, dtype=np.float32).reshape(1, -1, 1)
+    profile = parsed(profiles.gray(curve))
+    encoded = profile.from_srgb(srgb.to_encoded(np.repeat(dark, 3, axis=2)).astype(np.float32))
+    # X/2 + 0.01 below X = 0.1, so that light of 0.06 stands at 0.1.
+    np.testing.assert_allclose(encoded[..., :1], 2 * (dark - 0.01), atol=2e-4)
+
+
 @pytest.mark.parametrize(
     ("curve", "encoded", "light"),
     [
@@ -145,6 +154,7 @@ DAMAGED = [
     profiles.rgb(curve=profiles.para(9, 2.2)),
     profiles.rgb(curve=profiles.table(65535, 0)),
     profiles.rgb(curve=profiles.table(7, 7)),
+    profiles.rgb(curve=profiles.table(0, 60000, 100, 65535)),
     profiles.rgb(curve=profiles.gamma(0)),
     profiles.rgb(curve=profiles.para(1, 2, 0, 0)),
     profiles.rgb(curve=profiles.para(3, 2.2, -1, 0, 0, 0)),

@@ -151,6 +151,12 @@ def test_a_profile_of_many_segments_comes_through_jpeg():
     assert kept("jpg", picture(wave(), icc=long)).metadata.icc == long
 
 
+def test_segments_of_a_profile_are_put_in_their_order():
+    body = b"ICC_PROFILE\0\2\2later", b"ICC_PROFILE\0\1\2first, "
+    segments = b"".join(b"\xff\xe2" + struct.pack(">H", len(part) + 2) + part for part in body)
+    assert metadata.read(b"\xff\xd8" + segments + b"\xff\xda").icc == b"first, later"
+
+
 def test_what_is_too_long_for_jpeg_is_said(caplog):
     with caplog.at_level(logging.WARNING, "lbfgs_style"):
         back = kept("jpg", picture(wave(), exif=camera() + bytes(70_000), xmp=bytes(70_000)))
