@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from . import images, networks
+from . import color, images, networks
 from .errors import NetworkError, OptionError, did_you_mean
 from .graphs import TermNames
 from .images import FloatImage, Picture
@@ -114,17 +114,24 @@ class StyleTransfer:
         OptimizationError
             If the loss is not finite at the start.
         """
+        o, photo, paintings = self.options, _picture(content, "content picture"), _styles(styles)
+        seen, painted = color.seen_by_network(
+            photo.rgb, [rgb for rgb, _ in paintings], o.preserve_color, o.color_match
+        )
+        weights = [weight for _, weight in paintings]
         loop = CoarseToFine(
             self._engine,
-            self.options,
+            o,
             self._terms,
-            _picture(content, "content picture"),
-            _styles(styles),
+            replace(photo, rgb=seen),
+            list(zip(painted, weights, strict=True)),
             on_iterate,
             cancel,
         )
         rgb, scales = loop.run(None if init is None else _picture(init, "init picture").rgb)
-        finished = images.with_rgb(loop.content, rgb)
+        if o.preserve_color == "luminance":
+            rgb = color.with_colors_of(rgb, images.resize(photo.rgb, (rgb.shape[0], rgb.shape[1])))
+        finished = images.with_rgb(photo, rgb)
         return Result(
             image=images.to_array(finished),
             picture=finished,

@@ -9,16 +9,12 @@ not read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import srgb
-
-_STRIP = 1 << 20
-"""Values converted at a time: in float64, a whole photo would take many times its own memory."""
+from . import srgb, strips
 
 _NEAR = 1 / 255
 """A profile that is nowhere further from sRGB than one step of 8 bits is sRGB, rounded in its own way."""
@@ -86,21 +82,21 @@ class Profile:
     def to_srgb(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return H×W×3 of the profile as sRGB; colours outside sRGB are clipped to [0, 1]."""
 
-        def convert(strip: NDArray[np.float64]) -> NDArray[np.floating]:
+        def decode(strip: NDArray[np.float64]) -> NDArray[np.floating]:
             light = np.stack([c.forward(strip[:, i]) for i, c in enumerate(self._of_each())], axis=1)
             return srgb.to_encoded(np.clip(light @ self.matrix.T, 0, 1))
 
-        return _in_strips(convert, rgb)
+        return strips.convert(decode, rgb)
 
     def from_srgb(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return H×W×3 of sRGB in the numbers of the profile: the inverse of `to_srgb`."""
         back = np.linalg.inv(self.matrix)
 
-        def convert(strip: NDArray[np.float64]) -> NDArray[np.floating]:
+        def encode(strip: NDArray[np.float64]) -> NDArray[np.floating]:
             light = np.clip(srgb.to_linear(strip) @ back.T, 0, 1)
             return np.stack([c.inverse(light[:, i]) for i, c in enumerate(self._of_each())], axis=1)
 
-        return _in_strips(convert, rgb)
+        return strips.convert(encode, rgb)
 
     def is_srgb(self) -> bool:
         """Tell whether the profile is sRGB itself, but for rounding."""
@@ -205,14 +201,3 @@ def _curve(data: bytes) -> Formula | Table:
         level = p[3] if kind == 2 else 0.0
         return Formula(g, a, b, 0.0, -b / a, level, level)
     return Formula(*p)
-
-
-def _in_strips(
-    convert: Callable[[NDArray[np.float64]], NDArray[np.floating]], rgb: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    flat = rgb.reshape(-1, 3)
-    result = np.empty_like(flat)
-    for start in range(0, len(flat), _STRIP):
-        strip = flat[start : start + _STRIP].astype(np.float64)
-        result[start : start + _STRIP] = np.clip(convert(strip), 0, 1)
-    return result.reshape(rgb.shape)

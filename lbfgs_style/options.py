@@ -16,6 +16,8 @@ Device = Literal["auto", "cpu", "cuda"]
 Convolution = Literal["auto", "direct", "winograd"]
 Init = Literal["content", "noise"]
 Variables = Literal["spectral", "pixels", "laplacian"]
+PreserveColor = Literal["none", "luminance", "match"]
+ColorMatch = Literal["cholesky", "pca", "symmetric"]
 
 MIN_SIZE = 16
 MAX_SIZE = 16384
@@ -47,6 +49,11 @@ class Options:
         The picture to start from.
     seed : int
         Seed of the noise.
+    preserve_color : {"none", "luminance", "match"}
+        Whether the result keeps the colours of the content picture: ``luminance`` transfers light and dark
+        alone, ``match`` gives the style pictures its colours first, see `lbfgs_style.color`.
+    color_match : {"cholesky", "pca", "symmetric"}
+        How ``match`` maps colours, see `lbfgs_style.color.matching`.
     variables : {"spectral", "pixels", "laplacian"}
         What the optimiser moves, see `lbfgs_style.parametrization`.
     history : int
@@ -76,6 +83,8 @@ class Options:
     style_layers: tuple[str, ...] | None = None
     init: Init = "content"
     seed: int = 0
+    preserve_color: PreserveColor = "none"
+    color_match: ColorMatch = "symmetric"
     variables: Variables = "spectral"
     history: int = 10
     device: Device = "auto"
@@ -98,6 +107,8 @@ class Options:
         for name in ("content_layers", "style_layers"):
             _check_layers(name, getattr(self, name))
         _check_choice("init", self.init, get_args(Init))
+        _check_choice("preserve_color", self.preserve_color, get_args(PreserveColor))
+        _check_choice("color_match", self.color_match, get_args(ColorMatch))
         _check_choice("variables", self.variables, get_args(Variables))
         _check_choice("device", self.device, get_args(Device))
         _check_choice("convolution", self.convolution, get_args(Convolution))

@@ -70,6 +70,16 @@ def transfer(
         ),
     ] = _DEFAULTS.init,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = _DEFAULTS.seed,
+    preserve_color: Annotated[
+        str,
+        typer.Option(
+            help="Keep the photo's colours: luminance (transfer light and dark alone), match (recolour the "
+            "paintings first), or none."
+        ),
+    ] = _DEFAULTS.preserve_color,
+    color_match: Annotated[
+        str, typer.Option(help="How match maps colours: symmetric, pca or cholesky.")
+    ] = _DEFAULTS.color_match,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
     threads: Annotated[
         int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
@@ -107,6 +117,8 @@ def transfer(
         style_layers=names(style_layers),
         init=_init(init),
         seed=seed,
+        preserve_color=preserve_color,  # type: ignore[arg-type]  # checked by Options
+        color_match=color_match,  # type: ignore[arg-type]  # checked by Options
         device=device,  # type: ignore[arg-type]  # checked by Options
         threads=threads,
         convolution=convolution,  # type: ignore[arg-type]  # checked by Options

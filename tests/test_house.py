@@ -26,6 +26,7 @@ FLOORS = {
     "onnx_checks": 1,
     "known_networks": 1,
     "srgb": 0,
+    "strips": 0,
     "tiff_tags": 0,
     "avif_boxes": 0,
     "icc": 1,
@@ -39,6 +40,7 @@ FLOORS = {
     # Pictures, networks, derivatives.
     "resizing": 1,
     "images": 2,
+    "color": 2,
     "networks": 2,
     "vgg": 2,
     "weights": 2.1,

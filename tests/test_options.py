@@ -40,6 +40,8 @@ REFUSED = [
     ("style_layers", ("relu1_1", "relu1_1"), "twice", "relu1_1,relu1_1"),
     ("init", "random", "content, noise", "got 'random'"),
     ("variables", "fourier", "spectral, pixels, laplacian", "got 'fourier'"),
+    ("preserve_color", "luma", "none, luminance, match", "got 'luma'"),
+    ("color_match", "mean", "cholesky, pca, symmetric", "got 'mean'"),
     ("device", "gpu", "auto, cpu, cuda", "got 'gpu'"),
     ("seed", -1, "whole number from 0", "got -1"),
     ("history", 0, "whole number from 1 to 1000", "got 0"),
