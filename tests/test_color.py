@@ -51,6 +51,13 @@ def test_each_method_is_its_own_formula():
     np.testing.assert_allclose(root @ root, covariance_c, atol=1e-6)
 
 
+def test_the_triangular_factor_is_choleskys_where_there_is_one():
+    _, covariance = moments(STYLE)
+    np.testing.assert_allclose(color._triangular(covariance), np.linalg.cholesky(covariance), atol=1e-9)
+    singular = color._triangular(np.outer([1, 2, 3], [1, 2, 3]))
+    np.testing.assert_allclose(singular, [[1, 0, 0], [2, 0, 0], [3, 0, 0]], atol=1e-6)
+
+
 def test_two_colours_by_hand():
     """Independent channels: every method scales each by σ_c/σ_s; here 2, 1 and ½."""
     signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)]).reshape(2, 4, 3)
@@ -202,6 +209,18 @@ def test_a_matched_run_measures_the_matched_painting(network):
     )
     settings = Options(size="full", iterations=3, scales=(16,), threads=1, device="cpu")
     expected = StyleTransfer(network, options=settings).run(content, recolored).image
+    np.testing.assert_array_equal(given, expected)
+
+
+def test_a_run_of_luminance_sees_greys(network):
+    content = images.from_array(photo(40, 48)).rgb
+    style = (255 * STYLE).astype(np.uint8) / np.float32(255)
+    settings = Options(size="full", iterations=3, scales=(16,), threads=1, device="cpu")
+    painted = StyleTransfer(network, options=settings).run(
+        color.in_gray(content), color.in_gray_like(style, content)
+    )
+    expected = color.with_colors_of(painted.picture.rgb, content)
+    given = run(network, photo(40, 48), preserve_color="luminance").picture.rgb
     np.testing.assert_array_equal(given, expected)
 
 
