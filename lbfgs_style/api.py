@@ -13,13 +13,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from . import color, images, networks
+from .engine import Engine
 from .errors import NetworkError, OptionError, did_you_mean
-from .graphs import TermNames
 from .images import FloatImage, Picture
-from .objective import Engine
 from .options import Options
+from .pooling import with_pooling
+from .presets import preset
 from .pyramid import CoarseToFine
 from .records import IterateCallback, Result, Style
+from .term_names import TermNames
 from .version import __version__
 
 DEFAULT_NETWORK = "compact"
@@ -65,9 +67,12 @@ class StyleTransfer:
         self._terms = TermNames(
             _layers("content", self.options.content_layers or loaded.content_layers, loaded),
             _layers("style", self.options.style_layers or loaded.style_layers, loaded),
+            form=preset(self.options.loss).form,
+            statistic=self.options.style_statistic,
+            tv_power=self.options.tv_power,
         )
         self._engine = Engine(
-            loaded,
+            with_pooling(loaded, self.options.pooling),
             device=self.options.device,
             threads=self.options.threads,
             keep=keep_sessions,

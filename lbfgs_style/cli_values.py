@@ -12,6 +12,16 @@ def say(text: str) -> None:
     typer.echo(f"lbfgs-style: {text}", err=True)
 
 
+def chosen(context: typer.Context) -> set[str]:
+    """Return the names of the parameters that the user gave, as opposed to defaults."""
+    given: set[str] = set()
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            given.add(name)
+    return given
+
+
 def whole(option: str, text: str, expected: str = "a whole number") -> int:
     """Read a whole number, or raise OptionError."""
     try:
@@ -33,6 +43,25 @@ def counts(option: str, text: str | None) -> int | tuple[int, ...] | None:
     return each[0] if len(each) == 1 else each
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
-    """Read names between commas."""
-    return None if text is None else tuple(part.strip() for part in text.split(","))
+def layers(option: str, text: str | None) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:
+    """Read layers between commas, each with or without a weight as in relu1_1:2."""
+    if text is None:
+        return None, None
+    found = [part.strip().rpartition(":") for part in text.split(",")]
+    if not any(colon for _, colon, _ in found):
+        return tuple(last for _, _, last in found), None
+    expected = "layers such as relu1_1:2,relu3_1 with numbers after the colons"
+    weights = [_number(option, last, expected, text) if colon else 1.0 for _, colon, last in found]
+    return tuple(name if colon else last for name, colon, last in found), tuple(weights)
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """Read numbers between commas."""
+    return tuple(_number(option, part, "numbers such as 2,1", text) for part in text.split(","))
+
+
+def _number(option: str, part: str, expected: str, text: str) -> float:
+    try:
+        return float(part)
+    except ValueError:
+        raise OptionError(f"{option} must be {expected}, got {text!r}.") from None

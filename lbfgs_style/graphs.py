@@ -13,56 +13,20 @@ Layers deeper than the deepest in use are cut away. Nothing here runs anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import layout, losses, winograd
+from . import layout, winograd
+from . import terms as terms_of_loss
 from .autodiff import gradients
 from .builder import GraphBuilder
+from .term_names import IMAGE, TermNames, distance_name, features_name
 
 if TYPE_CHECKING:
     import onnx
 
-IMAGE = "image"
 Floating = type[np.floating]
-
-
-@dataclass(frozen=True, slots=True)
-class TermNames:
-    """The terms of an objective: their layers and the names that the graphs use for them.
-
-    Attributes
-    ----------
-    content_layers, style_layers : tuple of str
-        Layers of the network, in the order of the weights.
-    """
-
-    content_layers: tuple[str, ...]
-    style_layers: tuple[str, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Name of each term, in the order of the inputs ``weights`` and the output ``terms``."""
-        content = (f"content {layer}" for layer in self.content_layers)
-        style = (f"style {layer}" for layer in self.style_layers)
-        return (*content, *style, "tv", "range")
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Layers in use, each once."""
-        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
-
-
-def features_name(layer: str) -> str:
-    """Name of the tensor with a layer's features: output of the statistics, target of the objective."""
-    return f"features_{layer}"
-
-
-def gram_name(layer: str) -> str:
-    """Name of the tensor with a layer's Gram matrix: output of the statistics, target of the objective."""
-    return f"gram_{layer}"
 
 
 def statistics_graph(
@@ -77,7 +41,7 @@ def statistics_graph(
     size : (int, int)
         Height and width of the picture.
     terms : TermNames
-        The layers whose features (content) and Gram matrices (style) are wanted.
+        The layers whose features (content) and moments (style) are wanted.
     choose : function, optional
         Puts the graph into its form for the CPU, see `lbfgs_style.layout`: which convolutions take Winograd's
         form. None leaves it as it is.
@@ -85,13 +49,15 @@ def statistics_graph(
     Returns
     -------
     onnx.ModelProto
-        Input ``image`` [1,3,H,W]; outputs ``features_<layer>`` [1,C,h,w] and ``gram_<layer>`` [C,C].
+        Input ``image`` [1,3,H,W]; outputs ``features_<layer>`` [1,C,h,w], ``gram_<layer>`` [C,C] and, where
+        the statistic has one, ``mean_<layer>`` [C,1].
     """
     b = with_network(model, size, terms.layers)
     for layer in terms.content_layers:
         b.output(layer, features_name(layer))
-    for layer in terms.style_layers:
-        b.output(losses.gram(b, layer), gram_name(layer))
+    masks = terms_of_loss.declare_masks(b, terms)
+    for name, tensor in terms_of_loss.style_moments(b, terms, masks).items():
+        b.output(tensor, name)
     if choose is not None:
         layout.arrange(b, choose)
     return b.model()
@@ -102,7 +68,6 @@ def objective_graph(
     size: tuple[int, int],
     terms: TermNames,
     *,
-    tv_power: float = 2.0,
     dtype: Floating = np.float32,
     choose: winograd.Choose | None = None,
 ) -> onnx.ModelProto:
@@ -117,9 +82,7 @@ def objective_graph(
     size : (int, int)
         Height and width of the picture.
     terms : TermNames
-        Content and style layers.
-    tv_power : float
-        The exponent of the total variation.
+        Content and style layers, and the form of the losses.
     dtype : numpy floating type
         float32 to run; float64 to check gradients by the reference evaluator.
     choose : function, optional
@@ -128,7 +91,8 @@ def objective_graph(
     Returns
     -------
     onnx.ModelProto
-        Inputs ``image`` [1,3,H,W], ``weights`` [K], ``features_<layer>`` and ``gram_<layer>`` (the targets);
+        Inputs ``image`` [1,3,H,W], ``weights`` [K], ``features_<layer>``, ``gram_<layer>`` and what else the
+        statistic compares (the targets), with masks ``mask_<layer>_<region>`` [1,1,h,w] and ``shares`` [R];
         outputs ``loss`` [], ``terms`` [K] (unweighted, in the order of ``TermNames.names``), ``d_image``.
 
     Raises
@@ -136,41 +100,42 @@ def objective_graph(
     GraphError
         If the network has an operator that cannot be differentiated.
     """
+    return objective_builder(model, size, terms, dtype=dtype, choose=choose).model()
+
+
+def objective_builder(
+    model: onnx.ModelProto,
+    size: tuple[int, int],
+    terms: TermNames,
+    *,
+    dtype: Floating = np.float32,
+    choose: winograd.Choose | None = None,
+) -> GraphBuilder:
+    """Build `objective_graph`, not yet a model."""
     b = with_network(model, size, terms.layers, dtype)
-    grams = {layer: losses.gram(b, layer) for layer in terms.style_layers}
-    values: list[str] = []
-    for layer in terms.content_layers:
-        target = b.input(features_name(layer), b.shape(layer))
-        values.append(losses.relative_distance(b, layer, target))
-    for layer, matrix in grams.items():
-        target = b.input(gram_name(layer), b.shape(matrix))
-        values.append(losses.relative_distance(b, matrix, target))
-    values.append(losses.total_variation(b, IMAGE, tv_power))
-    values.append(losses.out_of_range(b, IMAGE))
-    weights = b.input("weights", [len(values)])
-    stacked = b.op("Concat", *(b.reshape(value, [1]) for value in values), attributes={"axis": 0})
-    loss = b.reduce("ReduceSum", b.op("Mul", stacked, weights))
-    b.output(loss, "loss")
-    b.output(stacked, "terms")
+    targets, differences = terms_of_loss.content_differences(b, terms)
+    masks = terms_of_loss.declare_masks(b, terms)
+    pixels = terms_of_loss.pixel_sums(b, terms, size)
+    sums = terms_of_loss.style_moments(b, terms, masks) | pixels
+    for layer, difference in differences.items():
+        sums[distance_name(layer)] = b.reduce("ReduceSumSquare", difference)
+    energies = {layer: b.reduce("ReduceSumSquare", target) for layer, target in targets.items()}
+    shapes = {layer: _features(b, layer) for layer in terms.layers}
+    found = terms_of_loss.assess(b, terms, sums, energies, shapes, size)
+    b.output(found.loss, "loss")
+    b.output(found.terms, "terms")
     b.infer_shapes()
-    b.output(_gradient_of_loss(b, loss, terms, grams), "d_image")
+    slopes = found.slopes | terms_of_loss.by_sums(b, terms, found.slopes, shapes)
+    b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
     if choose is not None:
         layout.arrange(b, choose)
-    return b.model()
+    return b
 
 
-def _gradient_of_loss(b: GraphBuilder, loss: str, terms: TermNames, grams: dict[str, str]) -> str:
-    """Differentiate the terms down to features and Gram matrices, then the network down to the picture."""
-    one = b.constant(1.0)
-    upper = gradients(b, {loss: one}, [IMAGE, *terms.content_layers, *grams.values()])
-    seeds: dict[str, list[str]] = {}
-    for layer in terms.content_layers:
-        seeds.setdefault(layer, []).append(upper[layer])
-    for layer, matrix in grams.items():
-        seeds.setdefault(layer, []).append(losses.gram_cotangent(b, layer, upper[matrix]))
-    through_network = gradients(b, {layer: b.total(parts) for layer, parts in seeds.items()}, [IMAGE])
-    parts = [found[IMAGE] for found in (upper, through_network) if IMAGE in found]
-    return b.total(parts)
+def _features(b: GraphBuilder, layer: str) -> tuple[int, int, int]:
+    """Channels, height and width of a layer's features."""
+    _, channels, height, width = b.shape(layer)
+    return channels, height, width
 
 
 def gradient_graph(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
@@ -238,11 +203,7 @@ def feature_shapes(
 ) -> dict[str, tuple[int, int, int]]:
     """Return channels, height and width of the features of each layer of a picture of `size`."""
     b = with_network(model, size, layers)
-    shapes: dict[str, tuple[int, int, int]] = {}
-    for layer in layers:
-        _, channels, height, width = b.shape(layer)
-        shapes[layer] = (channels, height, width)
-    return shapes
+    return {layer: _features(b, layer) for layer in layers}
 
 
 def with_network(

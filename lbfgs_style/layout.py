@@ -82,6 +82,15 @@ def _entered(b: GraphBuilder, tensor: str, makers: dict[str, onnx.NodeProto]) ->
     return b.op("MaxPool", tensor, attributes={"kernel_shape": [1, 1]})
 
 
+def blocked_tensors(b: GraphBuilder) -> set[str]:
+    """Return the tensors of a graph with known shapes that onnxruntime keeps in blocks of channels."""
+    blocked: set[str] = set()
+    for node in b.nodes:
+        if _is_blocked(b, node, blocked):
+            blocked.add(node.output[0])
+    return blocked
+
+
 def _is_blocked(b: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> bool:
     """Return whether onnxruntime leaves the output of a node in blocks."""
     shape = b.shapes.get(node.output[0], ())
@@ -93,9 +102,14 @@ def _is_blocked(b: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> boo
         case "Relu" | "HardSigmoid" | "Resize":
             return node.input[0] in blocked
         case "Add" | "Mul":
-            return all(name in blocked or name in b.constants for name in node.input)
+            # Of constants, one for each channel: it becomes a convolution. One for all does not.
+            return all(name in blocked or _is_for_channels(b, name) for name in node.input)
         case _:
             return False
+
+
+def _is_for_channels(b: GraphBuilder, name: str) -> bool:
+    return name in b.constants and b.constants[name].ndim == 3
 
 
 def _by_depth(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:

@@ -1,45 +1,26 @@
-"""The loss terms as ONNX nodes: statistics of features, distances between them, total variation.
+"""Distances, total variation and range as ONNX nodes.
 
-A term is two small functions: one adds its statistic to the forward graph, the other its distance from a
-target. Gradients come from `autodiff`, except the Gram matrix's: `gram_cotangent` uses its symmetry and is
-the "gradient given dL/dGram" that tiled pictures need apart from the statistic.
-
-Every distance is relative, without a unit: see each function for its formula.
+Gradients come from `autodiff`. What a style is measured by is in `style_losses`; which terms there are, and
+their factors, in `terms`.
 """
 
 from __future__ import annotations
 
 from .builder import GraphBuilder
+from .presets import Variation
 
 # Keeps a division by an all-zero target finite; far below the energy of any feature map.
 TINY = 1e-20
 
 
-def flat_features(b: GraphBuilder, features: str) -> str:
-    """Reshape feature maps [1,C,h,w] to F [C,M], M = h·w."""
-    _, channels, height, width = b.shape(features)
-    return b.reshape(features, [channels, height * width])
+def squared_distance(b: GraphBuilder, value: str, target: str) -> str:
+    """Add ‖value − target‖², Euclidean or Frobenius: a number."""
+    return b.reduce("ReduceSumSquare", b.op("Sub", value, target))
 
 
-def gram(b: GraphBuilder, features: str) -> str:
-    """Add the Gram matrix G = F Fᵀ / M of feature maps [1,C,h,w], F ∈ R^{C×M}: [C,C].
-
-    Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks" (CVPR 2016), eq. 3.
-    Differs from the paper: divided by M, so that pictures of different sizes compare.
-    """
-    _, _, height, width = b.shape(features)
-    flat = flat_features(b, features)
-    # Dividing the small product, not the features: one pass over C² numbers instead of C·M.
-    product = b.op("MatMul", flat, b.op("Transpose", flat, attributes={"perm": [1, 0]}))
-    return b.op("Mul", product, b.constant(1 / (height * width)))
-
-
-def gram_cotangent(b: GraphBuilder, features: str, d_gram: str) -> str:
-    """Add dL/dF of G = F Fᵀ / M, given dL/dG: (dL/dG + (dL/dG)ᵀ) F / M, in the shape of the features."""
-    shape = b.shape(features)
-    symmetric = b.op("Add", d_gram, b.op("Transpose", d_gram, attributes={"perm": [1, 0]}))
-    factor = b.op("Mul", symmetric, b.constant(1 / (shape[2] * shape[3])))
-    return b.reshape(b.op("MatMul", factor, flat_features(b, features)), shape)
+def relative(b: GraphBuilder, distance: str, energy: str) -> str:
+    """Add distance / energy, for a target that may be all zero."""
+    return b.op("Div", distance, b.op("Add", energy, b.constant(TINY)))
 
 
 def relative_distance(b: GraphBuilder, value: str, target: str) -> str:
@@ -49,27 +30,42 @@ def relative_distance(b: GraphBuilder, value: str, target: str) -> str:
     (Gatys et al. 2016, eqs. 1 and 4): relative to the target's energy, so that 0.1 means a tenth of it for
     every layer, network and size.
     """
-    difference = b.reduce("ReduceSumSquare", b.op("Sub", value, target))
-    energy = b.op("Add", b.reduce("ReduceSumSquare", target), b.constant(TINY))
-    return b.op("Div", difference, energy)
+    return relative(b, squared_distance(b, value, target), b.reduce("ReduceSumSquare", target))
 
 
-def total_variation(b: GraphBuilder, image: str, power: float = 2.0) -> str:
-    """Add the mean over pixels of Σ |difference|^p over both directions and the 3 channels: a number.
+def variation(b: GraphBuilder, image: str, power: float, form: Variation, size: tuple[int, int]) -> str:
+    """Add the sum of differences between neighbours over all pixels and channels: a number.
 
-    Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them" (CVPR 2015), sec. 3.
-    Differs from the paper: horizontal and vertical differences each to the power p (anisotropic), and the
-    mean over pixels in place of the sum.
+    Σ |a|^p + Σ |b|^p over vertical differences a and horizontal ones b, or with ``form.joint``
+    Σ (a² + b²)^p over the pixels that have both. Mahendran and Vedaldi, "Understanding Deep Image
+    Representations by Inverting Them" (CVPR 2015), sec. 3, have Σ (a² + b²)^(p/2). The factor of the sum is
+    `Variation.at`: the mean over pixels by default, in place of the paper's sum.
+
+    Parameters
+    ----------
+    b : GraphBuilder
+        Gets the nodes.
+    image : str
+        A tensor [1,3,H,W].
+    power : float
+        p, at least 1.
+    form : Variation
+        Of the preset.
+    size : (int, int)
+        H and W.
     """
-    _, _, height, width = b.shape(image)
-    axes = [axis for axis, length in ((2, height), (3, width)) if length > 1]
-    if not axes:  # a single pixel varies nowhere
-        return b.op("Mul", b.reduce("ReduceSum", image), b.constant(0.0))
-    sums = [differences(b, image, axis, power) for axis in axes]
-    return b.op("Mul", b.total(sums), b.constant(1 / (height * width)))
+    if form.joint:
+        return joint_differences(b, image, power) if min(size) > 1 else _nothing(b, image)
+    sums = [differences(b, image, axis, power) for axis, n in zip((2, 3), size, strict=True) if n > 1]
+    return b.total(sums) if sums else _nothing(b, image)
 
 
-def differences(b: GraphBuilder, image: str, axis: int, power: float = 2.0) -> str:
+def _nothing(b: GraphBuilder, image: str) -> str:
+    """Add 0, for a picture that varies nowhere."""
+    return b.op("Mul", b.reduce("ReduceSum", image), b.constant(0.0))
+
+
+def differences(b: GraphBuilder, image: str, axis: int, power: float) -> str:
     """Add Σ |difference|^p of neighbours along one axis: a number."""
     difference = b.op("Sub", b.slice(image, axis, 1, 2**31 - 1), b.slice(image, axis, 0, -1))
     if power == 2.0:
@@ -79,20 +75,24 @@ def differences(b: GraphBuilder, image: str, axis: int, power: float = 2.0) -> s
     return b.reduce("ReduceSum", b.op("Pow", b.op("Abs", difference), b.constant(power)))
 
 
-def out_of_range(b: GraphBuilder, image: str) -> str:
-    """Add the mean over pixels of Σ_channels (distance of x from [0,1])²: a number.
+def joint_differences(b: GraphBuilder, image: str, power: float) -> str:
+    """Add Σ (a² + b²)^p, a and b the differences to the pixels below and beside: a number."""
+    corner = b.slice(b.slice(image, 2, 0, -1), 3, 0, -1)
+    below = b.slice(b.slice(image, 2, 1, 2**31 - 1), 3, 0, -1)
+    beside = b.slice(b.slice(image, 2, 0, -1), 3, 1, 2**31 - 1)
+    steps = [b.op("Sub", other, corner) for other in (below, beside)]
+    squares = b.total(b.op("Mul", step, step) for step in steps)
+    return b.reduce("ReduceSum", squares if power == 1.0 else b.op("Pow", squares, b.constant(power)))
+
+
+def excess(b: GraphBuilder, image: str) -> str:
+    """Add Σ (distance of x from [0,1])²: a number.
 
     L-BFGS moves without bounds, and what lies outside [0,1] is cut off when the picture is written. Without
     this term a part of the style is painted where nobody sees it, and the written picture's loss is far
     above the one that was reached. It takes the place of the bounds of L-BFGS-B, which cost more than they
-    help (see `optimizer`). Not in Gatys et al.
+    help (see `optimizer`). Its mean over pixels is a term of the loss. Not in Gatys et al.
     """
-    _, _, height, width = b.shape(image)
-    return b.op("Mul", excess(b, image), b.constant(1 / (height * width)))
-
-
-def excess(b: GraphBuilder, image: str) -> str:
-    """Add Σ (distance of x from [0,1])²: a number."""
     above = b.op("Relu", b.op("Sub", image, b.constant(1.0)))
     below = b.op("Relu", b.op("Mul", image, b.constant(-1.0)))
     return b.total([b.reduce("ReduceSumSquare", above), b.reduce("ReduceSumSquare", below)])

@@ -1,4 +1,4 @@
-"""SciPy's L-BFGS-B on a picture: scaling, stopping, callbacks, best so far.
+"""SciPy's L-BFGS-B or a first-order method on a picture: scaling, stopping, callbacks, best so far.
 
 Byrd, Lu, Nocedal and Zhu, "A Limited Memory Algorithm for Bound Constrained Optimization" (1995), in SciPy's
 implementation, without bounds: they cost a Python loop over all variables and do not fit variables other than
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import OptimizationError
+from .first_order import Step
 from .objective import Evaluation
 from .parametrization import Flat, Parametrization
 from .session import Cancelled
@@ -111,8 +112,9 @@ def minimize(
     iterations: int,
     history: int,
     on_iterate: OnIterate | None = None,
+    step: Step | None = None,
 ) -> Outcome:
-    """Minimise an objective from a picture on, in one call of SciPy.
+    """Minimise an objective from a picture on, in one call of SciPy or by steps along the gradient.
 
     Parameters
     ----------
@@ -129,6 +131,8 @@ def minimize(
     on_iterate : callable, optional
         Called after each iteration with (iteration, evaluations, evaluation, picture); it stops the run by
         returning True or, as in SciPy, by raising StopIteration.
+    step : function, optional
+        The step of a first-order method, see `lbfgs_style.first_order`, in place of L-BFGS-B.
 
     Returns
     -------
@@ -151,7 +155,7 @@ def minimize(
     run.best, run.best_z = start, z
     try:
         with _one_blas_thread:
-            reason = run.minimize(z, iterations, history)
+            reason = run.minimize(z, iterations, history) if step is None else run.walk(z, iterations, step)
     except _Stop as stop:
         reason = stop.reason
     except Cancelled:
@@ -206,6 +210,13 @@ class _Run:
         )
         return _BY_STATUS[int(result.status)]
 
+    def walk(self, z: Flat, iterations: int, step: Step) -> str:
+        for _ in range(iterations):
+            z = step(z, self.parametrization.pull_back(self._latest.gradient))
+            self.evaluate(z)
+            self._accept(z)
+        return "iterations"
+
     def _loss_and_gradient(self, z: Flat) -> tuple[float, Flat]:
         if self._first is not None:  # SciPy begins where `evaluate` has been
             first, self._first = self._first, None
@@ -218,10 +229,15 @@ class _Run:
         return evaluation.loss * self._scale, gradient
 
     def _after_iteration(self, intermediate_result: Any) -> None:
-        self.iterations += 1
         # The line search ends with an evaluation at the point it accepts; `x` is SciPy's live buffer.
-        accepted, z = self._latest, intermediate_result.x.copy()
-        # A device whose sums change from run to run may accept a step that does not lower the loss.
+        self._accept(intermediate_result.x.copy())
+
+    def _accept(self, z: Flat) -> None:
+        """End an iteration at the point of the latest evaluation."""
+        self.iterations += 1
+        accepted = self._latest
+        # A first-order step may raise the loss, and a device whose sums change from run to run may
+        # accept a step that does not lower it.
         if accepted.loss <= self.best.loss:
             self.best, self.best_z = accepted, z
         if self.on_iterate is not None:

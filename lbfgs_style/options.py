@@ -11,11 +11,12 @@ from numbers import Integral, Real  # NumPy's numbers are registered as such
 from typing import Literal, get_args
 
 from .errors import OptionError, did_you_mean
+from .presets import Init, Optimizer, Pooling, Preset, Variables
+from .presets import preset as row_of
 
+StyleStatistic = Literal["gram", "mean-cov", "wasserstein"]
 Device = Literal["auto", "cpu", "cuda"]
 Convolution = Literal["auto", "direct", "winograd"]
-Init = Literal["content", "noise"]
-Variables = Literal["spectral", "pixels", "laplacian"]
 PreserveColor = Literal["none", "luminance", "match"]
 ColorMatch = Literal["cholesky", "pca", "symmetric"]
 
@@ -27,24 +28,37 @@ MAX_SIZE = 16384
 class Options:
     """Settings of a transfer.
 
+    `Options.preset` gives those of another program; `dataclasses.replace` changes some.
+
     Attributes
     ----------
     size : int or "full"
         Longer side of the result in pixels; ``"full"`` keeps the size of the content picture.
-    scales : "auto" or tuple of int
+    scales : "auto", "single" or tuple of int
         Longer sides of the pictures that are optimised, coarse to fine, before the result's own, which is
-        always the last; those that are not smaller are left out. ``"auto"`` doubles from about 128 px.
+        always the last; those that are not smaller are left out. ``"auto"`` doubles from about 128 px,
+        ``"single"`` has the result's own alone.
     iterations : int, tuple of int, or None
         Iterations at every scale, or one number for each scale; None lets each scale have what it needs,
         many where they are cheap and few at the end.
     content_weight, style_weight, tv_weight : float
-        α, β and γ of L = α Σ v_l content_l + β Σ w_l style_l + γ tv + δ range; v_l and w_l are equal and sum
-        to 1.
+        α, β and γ of L = α Σ v_l content_l + β Σ w_l style_l + γ tv + δ range; v_l and w_l sum to 1.
+    tv_power : float
+        Exponent p of the total variation, from 1 (sharp edges) to 2 (soft ones).
     range_weight : float
         δ: how strongly values outside [0,1], which no picture file can hold, are drawn back. 0 clips them at
         the end only, as most other programs do.
     content_layers, style_layers : tuple of str, or None
         Layers of the network; None takes the network's own choice.
+    content_layer_weights, style_layer_weights : tuple of float, or None
+        v_l and w_l before they are made to sum to 1, one for each of the layers named; None for equal ones.
+    style_statistic : {"gram", "mean-cov", "wasserstein"}
+        What the style is measured by, see `lbfgs_style.style_losses`.
+    loss : str
+        Name of the preset whose formulas the terms follow, see `lbfgs_style.presets`. In ``mean-squares``,
+        ``gluon`` and ``neural-style`` each layer has its own weight, and v_l and w_l do not sum to 1.
+    pooling : {"max", "average", "l2"} or None
+        What takes the place of the network's pooling, see `lbfgs_style.pooling`; None leaves it.
     init : {"content", "noise"}
         The picture to start from.
     seed : int
@@ -55,7 +69,11 @@ class Options:
     color_match : {"cholesky", "pca", "symmetric"}
         How ``match`` maps colours, see `lbfgs_style.color.matching`.
     variables : {"spectral", "pixels", "laplacian"}
-        What the optimiser moves, see `lbfgs_style.parametrization`.
+        What L-BFGS moves, see `lbfgs_style.parametrization`.
+    optimizer : {"lbfgs", "adam", "sgd"}
+        L-BFGS-B of SciPy, or a first-order method on the pixels, see `lbfgs_style.first_order`.
+    learning_rate : float or None
+        Step of Adam or SGD for pixels in [0,1]; None takes 0.02 for Adam and 100 / 255² for SGD.
     history : int
         Corrections that L-BFGS keeps; each takes 16 bytes for each number of the picture.
     device : {"auto", "cpu", "cuda"}
@@ -73,20 +91,28 @@ class Options:
     """
 
     size: int | Literal["full"] = 512
-    scales: tuple[int, ...] | Literal["auto"] = "auto"
+    scales: tuple[int, ...] | Literal["auto", "single"] = "auto"
     iterations: int | tuple[int, ...] | None = None
     content_weight: float = 0.1
     style_weight: float = 3.0
     tv_weight: float = 1e-3
+    tv_power: float = 2.0
     range_weight: float = 10.0
     content_layers: tuple[str, ...] | None = None
     style_layers: tuple[str, ...] | None = None
+    content_layer_weights: tuple[float, ...] | None = None
+    style_layer_weights: tuple[float, ...] | None = None
+    style_statistic: StyleStatistic = "gram"
+    loss: str = "default"
+    pooling: Pooling | None = None
     init: Init = "content"
     seed: int = 0
     preserve_color: PreserveColor = "none"
     color_match: ColorMatch = "symmetric"
     variables: Variables = "spectral"
     history: int = 10
+    optimizer: Optimizer = "lbfgs"
+    learning_rate: float | None = None
     device: Device = "auto"
     threads: int = 0
     convolution: Convolution = "auto"
@@ -94,7 +120,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.size != "full":
             self._set("size", _whole("size", self.size, MIN_SIZE, MAX_SIZE, " or 'full'"))
-        if self.scales != "auto":
+        if self.scales not in ("auto", "single"):
             self._set("scales", _scales(self.scales))
         self._set("iterations", _iterations(self.iterations))
         for name in ("content_weight", "style_weight", "tv_weight", "range_weight"):
@@ -106,6 +132,20 @@ class Options:
             )
         for name in ("content_layers", "style_layers"):
             _check_layers(name, getattr(self, name))
+            weights = name.replace("layers", "layer_weights")
+            self._set(weights, _layer_weights(weights, getattr(self, weights), name, getattr(self, name)))
+        self._set("tv_power", _number("tv_power", self.tv_power, 1, 2))
+        _check_choice("style_statistic", self.style_statistic, get_args(StyleStatistic))
+        if row_of(self.loss).form.style is not None and self.style_statistic != "gram":
+            raise OptionError(
+                f"The losses of the preset {self.loss!r} compare Gram matrices, got style_statistic "
+                f"{self.style_statistic!r}: take 'gram', or the default losses."
+            )
+        if self.pooling is not None:
+            _check_choice("pooling", self.pooling, get_args(Pooling))
+        _check_choice("optimizer", self.optimizer, get_args(Optimizer))
+        if self.learning_rate is not None:
+            self._set("learning_rate", _positive("learning_rate", self.learning_rate))
         _check_choice("init", self.init, get_args(Init))
         _check_choice("preserve_color", self.preserve_color, get_args(PreserveColor))
         _check_choice("color_match", self.color_match, get_args(ColorMatch))
@@ -115,6 +155,38 @@ class Options:
         self._set("seed", _whole("seed", self.seed, 0, 2**63 - 1))
         self._set("history", _whole("history", self.history, 1, 1000))
         self._set("threads", _whole("threads", self.threads, 0, 4096))
+
+    @classmethod
+    def preset(cls, name: str) -> Options:
+        """Return the settings of another program, a row of `lbfgs_style.presets.PRESETS`.
+
+        ``dataclasses.replace(Options.preset("keras"), size=400)`` changes some of them. The losses compute
+        exactly what the source does where both pictures have the size that the source gives them; see
+        `lbfgs_style.presets` for what differs.
+
+        Raises
+        ------
+        OptionError
+            If there is no such preset.
+        """
+        row: Preset = row_of(name)
+        return cls(
+            loss=row.name,
+            content_weight=row.content_weight,
+            style_weight=row.style_weight,
+            tv_weight=row.tv_weight,
+            tv_power=row.tv_power,
+            range_weight=row.range_weight,
+            content_layers=row.content_layers,
+            style_layers=row.style_layers,
+            pooling=row.pooling,
+            init=row.init,
+            variables=row.variables,
+            optimizer=row.optimizer,
+            learning_rate=row.learning_rate,
+            iterations=row.iterations,
+            scales=row.scales,
+        )
 
     def _set(self, name: str, value: object) -> None:
         # NumPy's numbers become Python's, which JSON can hold; nobody has seen the frozen object yet.
@@ -130,6 +202,18 @@ def _whole(name: str, value: object, least: int, most: int, otherwise: str = "")
 def _weight(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
         raise OptionError(f"{name} must be a finite number, 0 or larger, got {value!r}.")
+    return float(value)
+
+
+def _number(name: str, value: object, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) <= most:
+        raise OptionError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}.")
+    return float(value)
+
+
+def _positive(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+        raise OptionError(f"{name} must be a finite number larger than 0, got {value!r}.")
     return float(value)
 
 
@@ -152,7 +236,7 @@ def _iterations(given: object) -> int | tuple[int, ...] | None:
 def _scales(given: object) -> tuple[int, ...]:
     if not isinstance(given, tuple) or not given:
         raise OptionError(
-            f"scales must be 'auto' or a tuple of longer sides such as (256, 512), got {given!r}."
+            f"scales must be 'auto', 'single' or a tuple of longer sides such as (256, 512), got {given!r}."
         )
     sides = tuple(_whole("each of the scales", side, MIN_SIZE, MAX_SIZE) for side in given)
     if list(sides) != sorted(set(sides)):
@@ -167,3 +251,13 @@ def _check_layers(name: str, layers: object) -> None:
         raise OptionError(f"{name} must be a tuple of layers such as ('relu1_1', 'relu3_1'), got {layers!r}.")
     if len(set(layers)) < len(layers):
         raise OptionError(f"{name} names a layer twice: {','.join(layers)}.")
+
+
+def _layer_weights(name: str, weights: object, layers_name: str, layers: object) -> tuple[float, ...] | None:
+    if weights is None:
+        return None
+    if not isinstance(weights, tuple) or not isinstance(layers, tuple) or len(weights) != len(layers):
+        raise OptionError(
+            f"{name} must be a tuple with a number for each of {layers_name}, got {weights!r} for {layers!r}."
+        )
+    return tuple(_positive(f"each of {name}", weight) for weight in weights)

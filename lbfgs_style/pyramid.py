@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .engine import Engine
 from .errors import ImageError
-from .graphs import TermNames
+from .first_order import make_step
 from .images import FloatImage, Picture, fit, resize, to_chw, to_hwc
-from .objective import Engine, Evaluation, blend_grams
+from .objective import Evaluation, blend_grams
 from .optimizer import Outcome, minimize
 from .options import Options
 from .parametrization import KINDS, Image
 from .records import Iterate, IterateCallback, ScaleResult
 from .scales import Scale, plan, result_size
 from .session import Cancelled
+from .term_names import TermNames
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +71,9 @@ class CoarseToFine:
         size = result_size(self.content, self.options)
         least = self.engine.smallest_side(self.terms)
         self.engine.check_size(size, self.terms, what="content picture")
-        wanted = () if init is not None and self.options.scales == "auto" else self.options.scales
+        wanted = () if self.options.scales == "single" else self.options.scales
+        if init is not None and wanted == "auto":
+            wanted = ()
         scales = plan(size, wanted, self.options.iterations, least)
         picture = self._initial(init, scales[0].size)
         results: list[ScaleResult] = []
@@ -115,7 +119,8 @@ class CoarseToFine:
         objective = self.engine.objective(
             scale.size, self.terms, self._targets(scale), self._weights(), self.cancel
         )
-        variables = KINDS[self.options.variables](scale.size)
+        step = make_step(self.options.optimizer, self.options.learning_rate)
+        variables = KINDS[self.options.variables if step is None else "pixels"](scale.size)
 
         def on_iterate(
             iteration: int, evaluations: int, e: Evaluation, current: NDArray[np.floating]
@@ -145,11 +150,12 @@ class CoarseToFine:
             iterations=scale.iterations,
             history=self.options.history,
             on_iterate=on_iterate,
+            step=step,
         )
 
     def _targets(self, scale: Scale) -> dict[str, NDArray[np.float32]]:
         content_terms = TermNames(self.terms.content_layers, ())
-        style_terms = TermNames((), self.terms.style_layers)
+        style_terms = TermNames((), self.terms.style_layers, statistic=self.terms.statistic)
         least = self.engine.smallest_side(self.terms)
         content = to_chw(resize(self.content.rgb, scale.size))
         targets = self.engine.statistics(content, content_terms, what="content picture", cancel=self.cancel)
@@ -166,7 +172,11 @@ class CoarseToFine:
 
     def _weights(self) -> NDArray[np.float32]:
         o, content, style = self.options, self.terms.content_layers, self.terms.style_layers
-        each = [o.content_weight / len(content)] * len(content) + [o.style_weight / len(style)] * len(style)
+        is_mean = self.terms.form.mean
+        each = (
+            *_layer_weights(o.content_weight, o.content_layer_weights, len(content), is_mean=is_mean),
+            *_layer_weights(o.style_weight, o.style_layer_weights, len(style), is_mean=is_mean),
+        )
         return np.array([*each, o.tv_weight, o.range_weight], np.float32)
 
     def _named(self, evaluation: Evaluation) -> dict[str, float]:
@@ -184,6 +194,13 @@ class CoarseToFine:
             terms_end=self._named(outcome.end),
             stop_reason=outcome.reason,
         )
+
+
+def _layer_weights(weight: float, each: Sequence[float] | None, count: int, *, is_mean: bool) -> list[float]:
+    """Return the weight of each layer's term: shares of `weight`, or `weight` times each one's own."""
+    given = [1.0] * count if each is None else list(each)
+    total = math.fsum(given) if is_mean else 1.0
+    return [weight * own / total for own in given]
 
 
 def _style_size(rgb: FloatImage, scale: Scale, smallest_side: int) -> tuple[int, int]:

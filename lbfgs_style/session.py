@@ -56,6 +56,8 @@ class Session:
         Threads of an operator; 0 leaves the choice to onnxruntime (one for each physical core).
     fixed : mapping of str to array, optional
         Inputs that are the same in every run. On the CPU they are used where they lie, not copied.
+    shrink : bool
+        Give the memory of tensors back after each run: for sessions that take turns.
 
     Attributes
     ----------
@@ -75,12 +77,14 @@ class Session:
         device: Device = "auto",
         threads: int = 0,
         fixed: Mapping[str, NDArray[Any]] | None = None,
+        shrink: bool = False,
     ) -> None:
         self._session = _open(model.SerializeToString(), device, threads)
         _trim()
         self.provider: str = self._session.get_providers()[0]
         self._where = "cuda" if self.provider == CUDA else "cpu"
         self._fixed = self.place(fixed or {})
+        self._shrink = shrink and self._where == "cpu"
 
     def place(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, onnxruntime.OrtValue]:
         """Bring inputs that stay the same over many runs to the device, for `run`.
@@ -139,6 +143,8 @@ class Session:
         for name in outputs:
             binding.bind_output(name, "cpu")
         options = onnxruntime.RunOptions()
+        if self._shrink:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         _run_interruptibly(lambda: self._session.run_with_iobinding(binding, options), options, cancel)
         return binding.copy_outputs_to_cpu()
 

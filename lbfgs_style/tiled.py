@@ -1,7 +1,7 @@
 """The objective of a picture that is worked on tile by tile: the same loss and gradient, in bounded memory.
 
-Two passes over the tiles. The first adds up what the loss depends on: Gram matrices, squared distances of
-features, variation. The second gives each tile its gradient, through the derivatives of the loss by those
+Two passes over the tiles. The first adds up what the loss depends on: moments of features, squared distances
+of features, variation. The second gives each tile its gradient, through the derivatives of the loss by those
 sums. Features are computed twice, and once more in the halos; see `tiles` for these.
 """
 
@@ -15,10 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .graphs import IMAGE, TermNames, features_name, gram_name
-from .losses import TINY
 from .session import Session
-from .tiled_graphs import TILE
+from .term_names import (
+    IMAGE,
+    PIXEL_TERMS,
+    SHARES,
+    StylePart,
+    TermNames,
+    distance_name,
+    energy_name,
+    features_name,
+    positions,
+)
+from .tiled_graphs import TILE, scalar_sums
 from .tiles import Field, Span, Tile
 
 Array = NDArray[np.float32]
@@ -38,6 +47,8 @@ class TileRunner:
         Channels, height and width of their features of the whole picture.
     statistics, gradient : function
         Size of a window → session of its `tile_statistics_graph`, `tile_gradient_graph`.
+    assessment : function
+        Size of the picture → session of its `assessment_graph`.
     cancel : threading.Event or None
         Once set, a run ends with `lbfgs_style.session.Cancelled`.
     """
@@ -47,106 +58,121 @@ class TileRunner:
     shapes: Mapping[str, tuple[int, int, int]]
     statistics: Callable[[tuple[int, int]], Session]
     gradient: Callable[[tuple[int, int]], Session]
+    assessment: Callable[[tuple[int, int]], Session]
     cancel: threading.Event | None = None
 
-    def shares(self, image: Array, terms: TermNames) -> Iterator[tuple[Tile, dict[str, Array]]]:
+    def shares(
+        self, image: Array, terms: TermNames, targets: Mapping[str, Array]
+    ) -> Iterator[tuple[Tile, dict[str, Array]]]:
         """Yield each tile of a picture [3,H,W] with the outputs of its `tile_statistics_graph`."""
-        names = [
-            *map(features_name, terms.content_layers),
-            *map(gram_name, terms.style_layers),
-            "tv",
-            "range",
-        ]
+        names = [*map(features_name, terms.content_layers), *terms.style_names, *PIXEL_TERMS]
         for tile in self.tiles:
             top, left = tile.window_rows.start, tile.window_columns.start
             corners = [tile.rows.start - top, tile.columns.start - left]
             corners += [tile.rows.stop - top, tile.columns.stop - left]
-            feeds = {IMAGE: _window(image, tile), TILE: np.array(corners, np.float32)}
+            feeds = {IMAGE: window_of(image, tile), TILE: np.array(corners, np.float32)}
+            feeds |= self._masks(tile, terms, targets)
             values = self.statistics(tile.window_size).run(names, feeds, cancel=self.cancel)
             yield tile, dict(zip(names, values, strict=True))
 
     def targets(self, image: Array, terms: TermNames) -> dict[str, Array]:
         """Measure the targets that a picture sets, as `objective.Engine.statistics` does."""
-        grams = {layer: np.zeros(2 * self.shapes[layer][:1]) for layer in terms.style_layers}
+        moments = self._zeros(terms)
         features = {layer: np.empty((1, *self.shapes[layer]), np.float32) for layer in terms.content_layers}
-        for tile, found in self.shares(image, terms):
-            for layer, total in grams.items():
-                total += found[gram_name(layer)]
+        for tile, found in self.shares(image, terms, {}):
+            for name, total in moments.items():
+                total += found[name]
             for layer, whole in features.items():
                 whole[self._places(layer, tile.rows, tile.columns)] = found[features_name(layer)]
-        return {features_name(layer): whole for layer, whole in features.items()} | {
-            gram_name(layer): (total / self._count(layer)).astype(np.float32)
-            for layer, total in grams.items()
-        }
+        return {features_name(layer): whole for layer, whole in features.items()} | self._divided(
+            moments, terms
+        )
 
     def evaluate(
         self, image: Array, terms: TermNames, targets: Mapping[str, Array], weights: Array
     ) -> tuple[float, Array, Array]:
         """Return loss, terms and gradient of `graphs.objective_graph` at a picture [3,H,W]."""
-        sums, grams = self._sums(image, terms, targets)
-        pixels = image.shape[1] * image.shape[2]
-        by_name = dict(zip(terms.names, map(float, weights), strict=True))
-        values: list[float] = []
-        slopes: dict[str, Array] = {}
-        for layer in terms.content_layers:
-            target = targets[features_name(layer)]
-            energy = float(np.vdot(target, target)) + TINY
-            values.append(sums[layer] / energy)
-            slopes[f"d_content_{layer}"] = np.array(by_name[f"content {layer}"] / energy, np.float32)
-        for layer in terms.style_layers:
-            target = targets[gram_name(layer)].astype(np.float64)
-            difference = grams[layer] / self._count(layer) - target
-            energy = float(np.vdot(target, target)) + TINY
-            values.append(float(np.vdot(difference, difference)) / energy)
-            factor = 2 * by_name[f"style {layer}"] / energy / self._count(layer)
-            slopes[f"d_{gram_name(layer)}"] = (factor * difference).astype(np.float32)
-        for name in ("tv", "range"):
-            values.append(sums[name] / pixels)
-            slopes[f"d_{name}"] = np.array(by_name[name] / pixels, np.float32)
-        found = np.array(values, np.float32)
-        loss = float(np.dot(np.asarray(weights, np.float64), values))
-        return loss, found, self._gradient(image, terms, targets, slopes)
+        feeds = {f"own_{name}": total for name, total in self._sums(image, terms, targets).items()}
+        feeds |= self.of_all(terms, targets, weights)
+        slopes = [f"d_{name}" for name in (*scalar_sums(terms), *terms.style_names)]
+        assessment = self.assessment((image.shape[1], image.shape[2]))
+        loss, values, *found = assessment.run(["loss", "terms", *slopes], feeds, cancel=self.cancel)
+        gradient = self._gradient(image, terms, targets, dict(zip(slopes, found, strict=True)))
+        return float(loss), values, gradient
 
-    def _sums(
+    def totals(
         self, image: Array, terms: TermNames, targets: Mapping[str, Array]
-    ) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        sums = dict.fromkeys((*terms.content_layers, "tv", "range"), 0.0)
-        grams = {layer: np.zeros(2 * self.shapes[layer][:1]) for layer in terms.style_layers}
-        for tile, found in self.shares(image, terms):
-            for layer, total in grams.items():
-                total += found[gram_name(layer)]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Add up what the loss depends on, over all positions of a picture [3,H,W]."""
+        sums = dict.fromkeys(scalar_sums(terms), 0.0)
+        moments = self._zeros(terms)
+        for tile, found in self.shares(image, terms, targets):
+            for name, total in moments.items():
+                total += found[name]
             for layer in terms.content_layers:
                 target = targets[features_name(layer)][self._places(layer, tile.rows, tile.columns)]
                 difference = found[features_name(layer)] - target
-                sums[layer] += float(np.vdot(difference, difference))
-            for name in ("tv", "range"):
+                sums[distance_name(layer)] += float(np.vdot(difference, difference))
+            for name in PIXEL_TERMS:
                 sums[name] += float(found[name])
-        return sums, grams
+        return {name: np.array(total) for name, total in sums.items()} | moments
+
+    def _sums(self, image: Array, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
+        """Return `totals`, the moments divided by the number of positions."""
+        totals = self.totals(image, terms, targets)
+        numbers = {name: np.asarray(totals[name], np.float32) for name in scalar_sums(terms)}
+        return numbers | self._divided(totals, terms)
+
+    def _zeros(self, terms: TermNames) -> dict[str, NDArray[np.float64]]:
+        """Return what the moments of the tiles are added to."""
+        channels = {layer: shape[0] for layer, shape in self.shapes.items()}
+        return {name: np.zeros(shape) for name, shape in terms.moment_shapes(channels).items()}
+
+    def _divided(self, moments: Mapping[str, NDArray[np.float64]], terms: TermNames) -> dict[str, Array]:
+        """Divide sums over positions by their number; those with a mask are means already."""
+        found: dict[str, Array] = {}
+        for part in terms.parts:
+            count = positions(self.shapes[part.layer]) if part.region is None else 1
+            for name in terms.moments(part).names:
+                found[name] = (moments[name] / count).astype(np.float32)
+        return found
+
+    def _masks(self, tile: Tile, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
+        """Cut the window out of each mask."""
+
+        def inside(part: StylePart) -> Array:
+            places = self._places(part.layer, tile.window_rows, tile.window_columns)
+            return np.ascontiguousarray(targets[part.mask][places])
+
+        return {part.mask: inside(part) for part in terms.parts if part.region is not None}
+
+    def of_window(self, tile: Tile, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
+        """Cut the window out of the targets and masks that belong to places."""
+        found = self._masks(tile, terms, targets)
+        for layer in terms.content_layers:
+            places = self._places(layer, tile.window_rows, tile.window_columns)
+            found[features_name(layer)] = np.ascontiguousarray(targets[features_name(layer)][places])
+        return found
+
+    def of_all(self, terms: TermNames, targets: Mapping[str, Array], weights: Array) -> dict[str, Array]:
+        """Return the inputs of an assessment that are the same for every picture."""
+        feeds = {"weights": np.asarray(weights, np.float32)}
+        for layer in terms.content_layers:
+            target = targets[features_name(layer)]
+            feeds[energy_name(layer)] = np.array(np.vdot(target, target), np.float32)
+        names = [*terms.style_names, *(part.root for part in terms.parts), SHARES]
+        return feeds | {name: targets[name] for name in names if name in targets}
 
     def _gradient(
         self, image: Array, terms: TermNames, targets: Mapping[str, Array], slopes: Mapping[str, Array]
     ) -> Array:
         gradient = np.empty_like(image)
         for tile in self.tiles:
-            feeds = {IMAGE: _window(image, tile), **slopes}
-            for layer in terms.content_layers:
-                places = self._places(layer, tile.window_rows, tile.window_columns)
-                feeds[features_name(layer)] = np.ascontiguousarray(targets[features_name(layer)][places])
+            feeds = {IMAGE: window_of(image, tile), **slopes, **self.of_window(tile, terms, targets)}
             session = self.gradient(tile.window_size)
             (found,) = session.run(["d_image"], feeds, cancel=self.cancel)
-            top, left = tile.window_rows.start, tile.window_columns.start
-            inside = found[
-                0,
-                :,
-                tile.rows.start - top : tile.rows.stop - top,
-                tile.columns.start - left : tile.columns.stop - left,
-            ]
-            gradient[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop] = inside
+            gradient[of_picture(tile)] = found[0][inside_window(tile)]
         return gradient
-
-    def _count(self, layer: str) -> int:
-        _, height, width = self.shapes[layer]
-        return height * width
 
     def _places(self, layer: str, rows: Span, columns: Span) -> tuple[Any, ...]:
         """Return the index of a layer's features [1,C,h,w] that belong to a stretch of the picture."""
@@ -159,6 +185,24 @@ class TileRunner:
         )
 
 
-def _window(image: Array, tile: Tile) -> Array:
+def window_of(image: Array, tile: Tile) -> Array:
+    """Return a copy of a tile's window [1,3,h,w] of a picture [3,H,W]."""
     rows, columns = tile.window_rows, tile.window_columns
-    return np.ascontiguousarray(image[None, :, rows.start : rows.stop, columns.start : columns.stop])
+    return image[None, :, rows.start : rows.stop, columns.start : columns.stop].copy()
+
+
+def of_picture(tile: Tile) -> tuple[slice, slice, slice]:
+    """Return the index of a tile in a picture [3,H,W]."""
+    rows, columns = tile.rows, tile.columns
+    return slice(None), slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+
+
+def inside_window(tile: Tile) -> tuple[slice, slice, slice]:
+    """Return the index of a tile in its window [3,h,w]."""
+    top, left = tile.window_rows.start, tile.window_columns.start
+    rows, columns = tile.rows, tile.columns
+    return (
+        slice(None),
+        slice(rows.start - top, rows.stop - top),
+        slice(columns.start - left, columns.stop - left),
+    )

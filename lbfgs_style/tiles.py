@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .graphs import IMAGE, needed_nodes
+from .graphs import needed_nodes
+from .term_names import IMAGE
 
 if TYPE_CHECKING:
     import onnx
@@ -106,7 +108,9 @@ def alignment(fields: Sequence[Field]) -> int:
     return max(field.stride for field in fields)
 
 
-def plan(size: tuple[int, int], fields: Sequence[Field], most_pixels: int) -> tuple[Tile, ...]:
+def plan(
+    size: tuple[int, int], fields: Sequence[Field], most_pixels: int, *, shifted: bool = False
+) -> tuple[Tile, ...]:
     """Cut a picture into tiles whose windows have at most about `most_pixels` pixels.
 
     Parameters
@@ -117,6 +121,8 @@ def plan(size: tuple[int, int], fields: Sequence[Field], most_pixels: int) -> tu
         Of the layers in use.
     most_pixels : int
         Pixels of a window. A window is never less than three times as long as the halo, though.
+    shifted : bool
+        Cut half a tile further on, so that the borders lie where otherwise the middles are.
 
     Returns
     -------
@@ -130,11 +136,13 @@ def plan(size: tuple[int, int], fields: Sequence[Field], most_pixels: int) -> tu
     # Of all cuts the one that computes the fewest pixels: wide strips have halos on two sides only.
     cuts = [
         (rows, columns)
-        for columns in (_cut(width, count, stride, reach) for count in range(1, -(-width // reach) + 1))
+        for columns in _cuts(width, stride, reach)
         if (rows := _cut_to(height, most_pixels // _longest(columns), stride, reach)) is not None
     ]
-    smallest = tuple(_cut(length, -(-length // reach), stride, reach) for length in size)
+    smallest = (_cuts(height, stride, reach)[-1], _cuts(width, stride, reach)[-1])
     rows, columns = min(cuts, key=lambda cut: _total(cut[0]) * _total(cut[1]), default=smallest)
+    if shifted:
+        rows, columns = _shifted(rows, stride, reach), _shifted(columns, stride, reach)
     return tuple(Tile(row, column, above, beside) for row, above in rows for column, beside in columns)
 
 
@@ -150,23 +158,32 @@ def _total(cut: _Cut) -> int:
     return sum(window.length for _, window in cut)
 
 
+def _cuts(length: int, stride: int, reach: int) -> list[_Cut]:
+    """Cut an axis into one span, into two, and so on until they are about as long as the halo."""
+    counts = range(1, -(-length // reach) + 1)
+    return [_cut(length, -(-length // (count * stride)) * stride, stride, reach) for count in counts]
+
+
 def _cut_to(length: int, most: int, stride: int, reach: int) -> _Cut | None:
     """Cut an axis into the fewest spans with windows of at most `most`; None where there are none."""
-    cuts = (_cut(length, count, stride, reach) for count in range(1, -(-length // reach) + 1))
-    return next((cut for cut in cuts if _longest(cut) <= most), None)
+    return next((cut for cut in _cuts(length, stride, reach) if _longest(cut) <= most), None)
 
 
-def _cut(length: int, count: int, stride: int, reach: int) -> _Cut:
-    """Cut an axis into about `count` spans of equal length, each with its window.
+def _shifted(cut: _Cut, stride: int, reach: int) -> _Cut:
+    each, length = cut[0][0].length, cut[-1][0].stop
+    return cut if len(cut) == 1 else _cut(length, each, stride, reach, each // (2 * stride) * stride)
+
+
+def _cut(length: int, each: int, stride: int, reach: int, first: int = 0) -> _Cut:
+    """Cut an axis into spans of length `each`, with windows; the first may end at `first` already.
 
     Windows are equally long where the picture allows it, so that they share one graph: at the ends they
     reach further than they must.
     """
-    each = -(-length // (count * stride)) * stride
+    starts = [0, *range(first, length, each)] if first else list(range(0, length, each))
     cut: _Cut = []
-    for start in range(0, length, each):
-        stop = min(start + each, length)
-        first = max(0, min(start - reach, (length - each - 2 * reach) // stride * stride))
-        last = min(length, max(stop + reach, first + each + 2 * reach))
-        cut.append((Span(start, stop), Span(first, last)))
+    for start, stop in pairwise([*starts, length]):
+        begin = max(0, min(start - reach, (length - each - 2 * reach) // stride * stride))
+        end = min(length, max(stop + reach, begin + each + 2 * reach))
+        cut.append((Span(start, stop), Span(begin, end)))
     return cut

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -10,11 +11,12 @@ import typer
 
 from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .cli_values import counts, names, say, whole, wholes
+from .cli_values import chosen, counts, layers, numbers, say, whole, wholes
 from .errors import OptionError
 from .files import replacing
 from .interrupts import INTERRUPTED, cancelled_by_signals
 from .options import Init, Options
+from .presets import preset as preset_row
 from .progress import show_log, show_progress
 from .records import Result, Style
 from .scales import result_size
@@ -23,6 +25,7 @@ _DEFAULTS = Options()
 
 
 def transfer(
+    context: typer.Context,
     content: Annotated[Path, typer.Argument(help="The photo, or '-' for standard input.", metavar="CONTENT")],
     styles: Annotated[list[Path], typer.Argument(help="One or more paintings.", metavar="STYLE")],
     output: Annotated[
@@ -36,6 +39,13 @@ def transfer(
     network: Annotated[
         str, typer.Option(help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.")
     ] = DEFAULT_NETWORK,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Losses, weights, layers, start and optimizer of another program, as `lbfgs-style presets` "
+            "lists them; what is given beside it wins."
+        ),
+    ] = _DEFAULTS.loss,
     size: Annotated[
         str, typer.Option(help="Longer side of the result in pixels, or 'full' for the photo's own size.")
     ] = str(_DEFAULTS.size),
@@ -50,17 +60,33 @@ def transfer(
         float, typer.Option(help="More takes more of the painting.")
     ] = _DEFAULTS.style_weight,
     tv_weight: Annotated[float, typer.Option(help="More makes it smoother.")] = _DEFAULTS.tv_weight,
+    tv_power: Annotated[
+        float, typer.Option(help="Exponent of the total variation: 1 keeps edges sharp, 2 makes them soft.")
+    ] = _DEFAULTS.tv_power,
     content_layers: Annotated[
         str | None, typer.Option(help="Layers such as relu4_1; the network's own choice without it.")
     ] = None,
     style_layers: Annotated[
-        str | None, typer.Option(help="Layers such as relu1_1,relu3_1; the network's own choice without it.")
+        str | None,
+        typer.Option(
+            help="Layers, with a weight or without, such as relu1_1:2,relu3_1; the network's own choice "
+            "without it."
+        ),
+    ] = None,
+    style_statistic: Annotated[
+        str, typer.Option(help="What the style is measured by: gram, mean-cov or wasserstein.")
+    ] = _DEFAULTS.style_statistic,
+    pooling: Annotated[
+        str | None, typer.Option(help="max, average or l2 in place of the network's own pooling.")
     ] = None,
     style_blend: Annotated[
         str | None, typer.Option(help="Share of each painting, as in 2,1; equal without it.")
     ] = None,
     scales: Annotated[
-        str, typer.Option(help="'auto', or the longer sides to go through, as in 256,512.")
+        str,
+        typer.Option(
+            help="'auto', 'single' (the full size alone), or the longer sides to go through, as in 256,512."
+        ),
     ] = str(_DEFAULTS.scales),
     init: Annotated[
         str,
@@ -80,6 +106,12 @@ def transfer(
     color_match: Annotated[
         str, typer.Option(help="How match maps colours: symmetric, pca or cholesky.")
     ] = _DEFAULTS.color_match,
+    optimizer: Annotated[
+        str, typer.Option(help="lbfgs, adam or sgd; the last two need far more iterations.")
+    ] = _DEFAULTS.optimizer,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Step of adam or sgd for pixels in [0, 1].")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
     threads: Annotated[
         int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
@@ -104,25 +136,35 @@ def transfer(
     """Paint the photo CONTENT in the style of one or more paintings."""
     if quiet and verbose:
         raise OptionError("--quiet and --verbose contradict each other: give one of them.")
-    options = Options(
+    content_names, content_layer_weights = layers("--content-layers", content_layers)
+    style_names, style_layer_weights = layers("--style-layers", style_layers)
+    given = Options(
         size="full" if size == "full" else whole("--size", size, "a whole number or 'full'"),
-        scales="auto"
-        if scales == "auto"
-        else wholes("--scales", scales, "'auto' or whole numbers as in 256,512"),
+        scales=_scales(scales),
         iterations=counts("--iterations", iterations),
         content_weight=content_weight,
         style_weight=style_weight,
         tv_weight=tv_weight,
-        content_layers=names(content_layers),
-        style_layers=names(style_layers),
+        tv_power=tv_power,
+        content_layers=content_names,
+        style_layers=style_names,
+        content_layer_weights=content_layer_weights,
+        style_layer_weights=style_layer_weights,
+        style_statistic=style_statistic,  # type: ignore[arg-type]  # checked by Options
+        pooling=pooling,  # type: ignore[arg-type]  # checked by Options
         init=_init(init),
         seed=seed,
         preserve_color=preserve_color,  # type: ignore[arg-type]  # checked by Options
         color_match=color_match,  # type: ignore[arg-type]  # checked by Options
+        optimizer=optimizer,  # type: ignore[arg-type]  # checked by Options
+        learning_rate=learning_rate,
         device=device,  # type: ignore[arg-type]  # checked by Options
         threads=threads,
         convolution=convolution,  # type: ignore[arg-type]  # checked by Options
     )
+    options = _over_preset(preset, given, chosen(context))
+    if not quiet:
+        _warn_of_units(preset, network)
     start = None if init in get_args(Init) else Path(init)
     pictures = (content, *styles, *(() if start is None else (start,)))
     cli_files.check_inputs(pictures)
@@ -170,6 +212,33 @@ def _finish(
         )
 
 
+def _over_preset(name: str, given: Options, chosen: set[str]) -> Options:
+    """Return a preset's options, but for those that were chosen on the command line."""
+    fields = {field: getattr(given, field) for field in asdict(given) if field in chosen}
+    for layers_field in ("content_layers", "style_layers"):
+        if layers_field in chosen:
+            weights = layers_field.replace("layers", "layer_weights")
+            fields[weights] = getattr(given, weights)
+    return replace(Options.preset(name), **fields)
+
+
+def _warn_of_units(preset: str, network: str) -> None:
+    """Say that a preset's weights may not fit, where its losses have the unit of other features."""
+    row = preset_row(preset)
+    if row.form.style is not None and network != row.network:
+        say(
+            f"the weights of the preset {preset} are made for {row.network}; the features of {network} may "
+            "have another unit: change --style-weight if there is too little or too much of the painting"
+        )
+
+
+def _scales(text: str) -> Any:
+    """Return what Options takes."""
+    if text in ("auto", "single"):
+        return text
+    return wholes("--scales", text, "'auto', 'single' or whole numbers as in 256,512")
+
+
 def _init(text: str) -> Any:
     """Return what Options takes; a file must exist, so that a misspelt word is not taken for one."""
     if text in get_args(Init):
@@ -180,13 +249,7 @@ def _init(text: str) -> Any:
 
 
 def _read_styles(paths: list[Path], blend: str | None) -> list[Style]:
-    if blend is None:
-        weights = [1.0] * len(paths)
-    else:
-        try:
-            weights = [float(part) for part in blend.split(",")]
-        except ValueError:
-            raise OptionError(f"--style-blend must be numbers such as 2,1, got {blend!r}.") from None
+    weights = [1.0] * len(paths) if blend is None else list(numbers("--style-blend", blend))
     if len(weights) != len(paths):
         raise OptionError(
             f"--style-blend must have a number for each painting: expected {len(paths)}, got {len(weights)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import re
@@ -20,7 +21,8 @@ from typer.testing import CliRunner
 import lbfgs_style
 from lbfgs_style import OptionError, Options, StyleTransfer, cli, images, transfer_cli
 
-NOT_OFFERED = {"variables", "history", "range_weight"}
+# The names of layers bring their weights along, and a preset its losses.
+NOT_OFFERED = {"variables", "history", "range_weight", "content_layer_weights", "style_layer_weights", "loss"}
 PARAMETERS = inspect.signature(transfer_cli.transfer).parameters
 
 
@@ -175,6 +177,27 @@ def test_the_bundled_network_paints_from_a_shell(folder):
 # What it says
 
 
+def test_presets_are_listed_one_on_a_line(capsys):
+    assert run("presets") == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    names = ["default", "gatys", "keras", "tensorflow", "mean-squares", "gluon", "neural-style"]
+    assert [row[0] for row in rows] == names
+    assert {len(row) for row in rows} == {10}
+    told = dict(zip(names, rows, strict=True))
+    assert told["default"][3:5] == ["‖F−P‖² / ‖P‖²", "‖G−A‖² / ‖A‖², mean of layers"]
+    assert told["keras"][5] == "Σ (a²+b²)^1.25, pixels of 0–255"
+    assert told["keras"][4] == "0.02778 ‖G−A‖² M^2 (H W)^-2, mean of layers"
+    assert told["tensorflow"][6] == "10000, 0.01, 30"
+    assert told["gatys"][2] == "vgg19-caffe, average pooling"
+
+
+def test_a_preset_s_unit_is_spoken_of_where_another_network_runs(folder, network, capfd):
+    assert paint(network, "--preset", "gluon") == 0
+    assert re.search(r"preset gluon are made for vgg16; .*--style-weight", capfd.readouterr().err)
+    assert paint(network, "--preset", "gluon", "--quiet") == 0
+    assert capfd.readouterr() == ("", "")
+
+
 def test_quiet_says_nothing(folder, network, capfd):
     assert paint(network, "--quiet") == 0
     assert capfd.readouterr() == ("", "")
@@ -218,7 +241,7 @@ def test_help_names_every_option(monkeypatch):
     result = CliRunner().invoke(cli.app, ["transfer", "--help"])
     assert result.exit_code == 0
     text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
-    offered = [name for name in PARAMETERS if name not in ("content", "styles")]
+    offered = [name for name in PARAMETERS if name not in ("context", "content", "styles")]
     assert len(offered) > 15
     for name in offered:
         assert f"--{name.replace('_', '-')} " in text
@@ -263,7 +286,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--style-weight": 7,
         "--tv-weight": 0.25,
         "--content-layers": "relu2_1, relu2_2",
-        "--style-layers": "relu1_1,relu3_1",
+        "--style-layers": "relu1_1:2,relu3_1",
         "--init": "noise",
         "--seed": 12,
         "--preserve-color": "match",
@@ -272,6 +295,11 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--threads": 2,
         "--convolution": "direct",
         "--style-blend": "2,0.5",
+        "--tv-power": 1.25,
+        "--style-statistic": "wasserstein",
+        "--pooling": "l2",
+        "--optimizer": "adam",
+        "--learning-rate": 0.5,
     }
     save("other.png", photo(20, 20))
     flat = [part for pair in given.items() for part in pair]
@@ -285,6 +313,12 @@ def test_every_option_arrives(folder, network, monkeypatch):
         tv_weight=0.25,
         content_layers=("relu2_1", "relu2_2"),
         style_layers=("relu1_1", "relu3_1"),
+        style_layer_weights=(2, 1),
+        tv_power=1.25,
+        style_statistic="wasserstein",
+        pooling="l2",
+        optimizer="adam",
+        learning_rate=0.5,
         init="noise",
         seed=12,
         preserve_color="match",
@@ -298,6 +332,31 @@ def test_every_option_arrives(folder, network, monkeypatch):
     assert [style.image.shape for style in seen["styles"]] == [(24, 24, 3), (20, 20, 3)]
     assert seen["content"].rgb.shape == (27, 32, 3)
     assert seen["init"] is None
+
+
+def test_what_is_given_beside_a_preset_wins(folder, network, monkeypatch):
+    """Also where it is the default's own value."""
+    seen = captured(monkeypatch)
+    more = (
+        "--content-weight",
+        0.1,
+        "--optimizer",
+        "lbfgs",
+        "--style-layers",
+        "relu1_1:3",
+        "--network",
+        network,
+    )
+    assert run("transfer", "photo.png", "painting.png", "-o", "out.png", "--preset", "keras", *more) == 2
+    expected = dataclasses.replace(
+        Options.preset("keras"),
+        content_weight=0.1,
+        optimizer="lbfgs",
+        style_layers=("relu1_1",),
+        style_layer_weights=(3,),
+    )
+    assert seen["options"] == expected
+    assert expected.iterations == 4000
 
 
 def test_without_options_the_library_decides(folder, monkeypatch):

@@ -8,9 +8,11 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from small_networks import small_vgg
 
-from lbfgs_style import losses
+from lbfgs_style import losses, style_losses
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import TermNames, gradient_graph, objective_graph, smallest_side, statistics_graph
+from lbfgs_style.graphs import gradient_graph, objective_graph, smallest_side, statistics_graph
+from lbfgs_style.presets import Variation
+from lbfgs_style.term_names import TermNames
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 SIZE = (13, 18)
@@ -25,13 +27,18 @@ def evaluate(make, feeds: dict[str, np.ndarray]) -> np.ndarray:
     return ReferenceEvaluator(b.model()).run(["y"], feeds)[0]
 
 
+def gram(b: GraphBuilder, features: str) -> str:
+    _, channels, height, width = b.shape(features)
+    return style_losses.divided(b, style_losses.sums(b, features, channels, mean=False), height * width).gram
+
+
 def test_gram_matrix_of_ones_is_one() -> None:
-    np.testing.assert_allclose(evaluate(losses.gram, {"f": np.ones((1, 3, 4, 5))}), np.ones((3, 3)))
+    np.testing.assert_allclose(evaluate(gram, {"f": np.ones((1, 3, 4, 5))}), np.ones((3, 3)))
 
 
 def test_gram_matrix_by_hand() -> None:
     features = np.array([[1.0, 2, 3, 4], [0, 1, 0, -1]]).reshape(1, 2, 2, 2)
-    np.testing.assert_allclose(evaluate(losses.gram, {"f": features}), [[7.5, -0.5], [-0.5, 0.5]])
+    np.testing.assert_allclose(evaluate(gram, {"f": features}), [[7.5, -0.5], [-0.5, 0.5]])
 
 
 def test_relative_distance_by_hand() -> None:
@@ -39,12 +46,18 @@ def test_relative_distance_by_hand() -> None:
     assert evaluate(losses.relative_distance, feeds) == pytest.approx((4 + 1) / 5)
 
 
+def variation(image: np.ndarray, power: float, *, joint: bool = False) -> float:
+    form, size = Variation(joint=joint), image.shape[2:]
+    return evaluate(lambda b, x: losses.variation(b, x, power, form, size), {"x": image}) * form.at(
+        power, size[0] * size[1]
+    )
+
+
 def test_total_variation_of_a_checkerboard() -> None:
     """Every one of the 2·4·3 inner differences is 1 in each channel; 16 pixels."""
     board = np.indices((4, 4)).sum(0) % 2 * np.ones((1, 3, 1, 1))
     for power in (1.0, 1.25, 2.0):
-        value = evaluate(lambda b, x, p=power: losses.total_variation(b, x, p), {"x": board})
-        assert value == pytest.approx(3 * 24 / 16)
+        assert variation(board, power) == pytest.approx(3 * 24 / 16)
 
 
 def test_total_variation_by_hand() -> None:
@@ -52,24 +65,33 @@ def test_total_variation_by_hand() -> None:
     image[0, 0, 0] = [0, 0.5, 0.25]
     expected = {2.0: 0.25 + 0.0625, 1.0: 0.75, 1.25: 0.5**1.25 + 0.25**1.25}
     for power, total in expected.items():
-        value = evaluate(lambda b, x, p=power: losses.total_variation(b, x, p), {"x": image})
-        assert value == pytest.approx(total / 3)
+        assert variation(image, power) == pytest.approx(total / 3)
 
 
 def test_single_pixel_has_no_variation() -> None:
-    assert evaluate(losses.total_variation, {"x": np.full((1, 3, 1, 1), 0.3)}) == 0
+    for joint in (False, True):
+        assert variation(np.full((1, 3, 1, 1), 0.3), 2.0, joint=joint) == 0
+
+
+def test_joint_variation_by_hand() -> None:
+    """Only the first pixel has neighbours below (0.5 − 0.1) and beside (0.4 − 0.1)."""
+    image = np.zeros((1, 3, 2, 2))
+    image[0, 0] = [[0.1, 0.4], [0.5, 0.9]]
+    assert variation(image, 1.25, joint=True) == pytest.approx((0.16 + 0.09) ** 1.25 / 4)
+    assert variation(image, 1.0, joint=True) == pytest.approx(0.25 / 4)
+    assert variation(image[:, :, :1], 1.25, joint=True) == 0
 
 
 def test_out_of_range_by_hand() -> None:
-    """One value is 0.5 above 1, one 0.2 below 0: (0.25 + 0.04) / 2 pixels; the border itself is inside."""
+    """One value is 0.5 above 1, one 0.2 below 0: (0.25 + 0.04); the border itself is inside."""
     image = np.array([[[[1.5, 0.0]], [[-0.2, 1.0]], [[0.3, 0.9]]]])
-    assert evaluate(losses.out_of_range, {"x": image}) == pytest.approx(0.29 / 2)
+    assert evaluate(losses.excess, {"x": image}) == pytest.approx(0.29)
 
 
 def problem(pooling: str, dtype: type, size: tuple[int, int] = SIZE) -> tuple[object, dict[str, np.ndarray]]:
     """Build an objective and the inputs for it: random picture, targets of two other random pictures."""
     network = small_vgg(pooling=pooling)
-    model = objective_graph(network.model, size, TERMS, tv_power=2.0, dtype=dtype)
+    model = objective_graph(network.model, size, TERMS, dtype=dtype)
     rng = np.random.default_rng(3)
     feeds = {
         "image": rng.uniform(-0.2, 1.2, (1, 3, *size)),

@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 
 from lbfgs_style import Options, StyleTransfer, graphs, networks
 from lbfgs_style.errors import NetworkError, NetworkFileError
+from lbfgs_style.term_names import TermNames
 
 
 def tiny(outputs=("relu1_1", "other"), shape=(1, 3, "height", "width"), kind=TensorProto.FLOAT, opset=18):
@@ -342,7 +343,7 @@ def test_a_kernel_in_a_constant_node_can_be_differentiated():
 
 def test_pads_in_a_constant_node_can_be_differentiated():
     network = networks.from_model(constant_convolution(padded=True))
-    terms = graphs.TermNames(("relu1_1",), ())
+    terms = TermNames(("relu1_1",), ())
     objective = graphs.objective_graph(network.model, (4, 5), terms)
     assert "d_image" in [value.name for value in objective.graph.output]
 

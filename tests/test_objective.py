@@ -9,10 +9,13 @@ import onnxruntime
 import pytest
 from small_networks import small_vgg
 
-from lbfgs_style import ImageError, objective
-from lbfgs_style.graphs import TermNames, objective_graph
-from lbfgs_style.objective import Engine, blend_grams
+from lbfgs_style import ImageError
+from lbfgs_style import engine as engine_module
+from lbfgs_style.engine import Engine
+from lbfgs_style.graphs import objective_graph
+from lbfgs_style.objective import blend_grams
 from lbfgs_style.session import Cancelled
+from lbfgs_style.term_names import TermNames
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)
@@ -125,13 +128,13 @@ def test_convolutions_may_take_either_form(convolution: str) -> None:
 @pytest.mark.parametrize(("keep", "builds"), [(True, 3), (False, 5)])
 def test_sessions_are_kept_if_wanted(monkeypatch: pytest.MonkeyPatch, keep: bool, builds: int) -> None:
     made: list[object] = []
-    original = objective.Session
+    original = engine_module.Session
 
-    def counted(*args: object, **settings: object) -> objective.Session:
+    def counted(*args: object, **settings: object) -> engine_module.Session:
         made.append(settings)
         return original(*args, **settings)
 
-    monkeypatch.setattr(objective, "Session", counted)
+    monkeypatch.setattr(engine_module, "Session", counted)
     machine = engine(keep=keep)
     assert machine.provider is None
     values = []
@@ -140,7 +143,7 @@ def test_sessions_are_kept_if_wanted(monkeypatch: pytest.MonkeyPatch, keep: bool
         values.append(machine.objective((8, 12), TERMS, targets, WEIGHTS)(picture((8, 12), 2)).loss)
     machine.statistics(picture((12, 8)), TERMS, what="picture")  # another size needs another graph
     assert len(made) == builds
-    assert made[0] == {"device": "cpu", "threads": 1, "fixed": {}}
+    assert made[0] == {"device": "cpu", "threads": 1, "fixed": {}, "shrink": False}
     assert values[0] == values[1]
     assert machine.provider == "CPUExecutionProvider"
 

@@ -17,7 +17,7 @@ REFUSED = [
     ("size", 512.0, "whole number", "got 512.0"),
     ("size", True, "whole number", "got True"),
     ("size", "ful", "'full'", "got 'ful'"),
-    ("scales", (), "'auto' or a tuple", "got ()"),
+    ("scales", (), "'auto', 'single' or a tuple", "got ()"),
     ("scales", [256, 512], "a tuple of longer sides such as (256, 512)", "got [256, 512]"),
     ("scales", "automatic", "'auto'", "got 'automatic'"),
     ("scales", (8, 256), "whole number from 16", "got 8"),
@@ -38,6 +38,15 @@ REFUSED = [
     ("content_layers", "relu4_1", "a tuple of layers such as ('relu1_1', 'relu3_1')", "got 'relu4_1'"),
     ("style_layers", ("relu1_1", 3), "a tuple of layers", "got ('relu1_1', 3)"),
     ("style_layers", ("relu1_1", "relu1_1"), "twice", "relu1_1,relu1_1"),
+    ("tv_power", 0.5, "number from 1 to 2", "got 0.5"),
+    ("tv_power", "2", "number from 1 to 2", "got '2'"),
+    ("style_layer_weights", (1.0,), "a number for each of style_layers", "got (1.0,) for None"),
+    ("content_layer_weights", [1.0], "a tuple with a number for each", "got [1.0]"),
+    ("style_statistic", "cov", "gram, mean-cov, wasserstein", "got 'cov'"),
+    ("pooling", "avg", "max, average, l2", "got 'avg'"),
+    ("optimizer", "bfgs", "lbfgs, adam, sgd", "got 'bfgs'"),
+    ("learning_rate", 0, "finite number larger than 0", "got 0"),
+    ("learning_rate", float("inf"), "finite number larger than 0", "got inf"),
     ("init", "random", "content, noise", "got 'random'"),
     ("variables", "fourier", "spectral, pixels, laplacian", "got 'fourier'"),
     ("preserve_color", "luma", "none, luminance, match", "got 'luma'"),
@@ -67,6 +76,33 @@ def test_refusal_names_option_expected_and_got(name: str, value: object, expecte
 def test_near_match_is_suggested(name: str, value: str, near: str) -> None:
     with pytest.raises(OptionError, match=f"got '{value}'. Did you mean '{near}'"):
         Options(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("weights", "problem"),
+    [((1, 2, 3), "for each of style_layers"), ((1, 0), "got 0"), ((1, "2"), "got '2'")],
+)
+def test_weights_of_layers_are_checked(weights: object, problem: str) -> None:
+    with pytest.raises(OptionError, match=problem):
+        Options(style_layers=("a", "b"), style_layer_weights=weights)
+    assert Options(style_layers=("a", "b"), style_layer_weights=(np.int64(2), 1)).style_layer_weights == (
+        2,
+        1,
+    )
+
+
+def test_losses_of_a_preset_are_named() -> None:
+    assert Options(loss="keras").loss == "keras"
+    with pytest.raises(
+        OptionError, match=r"must be one of default, gatys, .* got 'karas'. Did you mean 'keras'"
+    ):
+        Options(loss="karas")
+    with pytest.raises(OptionError, match="'gluon' compare Gram matrices, got style_statistic 'mean-cov'"):
+        Options(loss="gluon", style_statistic="mean-cov")
+
+
+def test_the_default_preset_is_the_default() -> None:
+    assert Options.preset("default") == Options()
 
 
 def test_far_match_is_not_suggested() -> None:

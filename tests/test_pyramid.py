@@ -12,9 +12,9 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import ImageError, Iterate, Options, images
-from lbfgs_style.graphs import TermNames
-from lbfgs_style.objective import Engine
+from lbfgs_style.engine import Engine
 from lbfgs_style.pyramid import CoarseToFine
+from lbfgs_style.term_names import TermNames
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 OPTIONS = Options(size=48, scales=(24,), iterations=(8, 5), threads=1, device="cpu")
@@ -85,6 +85,24 @@ def test_losses_carry_their_weights() -> None:
     expected = 0.3 * terms["content relu2_2"] + 2.0 * sum(styles) / 3 + 0.01 * terms["tv"]
     expected += 0.5 * terms["range"]
     assert scales[-1].loss_end == pytest.approx(expected, rel=1e-5)
+
+
+def test_layers_have_their_weights() -> None:
+    """2 : 1 : 1 of the style's weight, by hand from the terms; their sum is that of the default."""
+    options = dataclasses.replace(
+        OPTIONS, style_layers=TERMS.style_layers, style_layer_weights=(2, 1, 1), content_weight=0
+    )
+    _, scales = job(options).run(None)
+    terms = scales[-1].terms_end
+    styles = [terms[f"style {layer}"] for layer in TERMS.style_layers]
+    expected = 3 * (2 * styles[0] + styles[1] + styles[2]) / 4
+    expected += 1e-3 * terms["tv"] + 10 * terms["range"]
+    assert scales[-1].loss_end == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_single_scale() -> None:
+    options = dataclasses.replace(OPTIONS, size=192, scales="single", iterations=1)
+    assert [s.size for s in job(options).run(None)[1]] == [(144, 192)]
 
 
 def test_content_is_the_start_and_scales_continue() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_networks import small_vgg
 
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import TermNames
-from lbfgs_style.objective import Engine
-from lbfgs_style.tiles import Field, halo, plan, receptive_fields
+from lbfgs_style.engine import Engine
+from lbfgs_style.presets import PRESETS
+from lbfgs_style.term_names import StylePart, TermNames
+from lbfgs_style.tiles import Field, alignment, halo, plan, receptive_fields
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)
@@ -75,13 +78,105 @@ def test_tiles_give_the_numbers_of_the_whole(pooling: str, size: tuple[int, int]
             threads=1,
             keep=False,
             convolution=convolution,
-            window_pixels=pixels,
         )
-        targets = engine.statistics(photo, TERMS, what="photo")
-        evaluation = engine.objective(size, TERMS, targets, WEIGHTS)(x)
+        targets = engine.statistics(photo, TERMS, what="photo", window_pixels=pixels)
+        evaluation = engine.objective(size, TERMS, targets, WEIGHTS, window_pixels=pixels)(x)
         found.append([*(targets[name] for name in sorted(targets)), evaluation.loss, evaluation.terms])
         found[-1].append(evaluation.gradient)
     assert len(plan(size, list(receptive_fields(small_vgg().model, TERMS.layers).values()), 4500)) > 1
     for whole, tiled in zip(*found, strict=True):
         assert np.shape(whole) == np.shape(tiled)
         assert np.linalg.norm(np.subtract(tiled, whole)) <= 1e-5 * np.linalg.norm(whole)
+
+
+FORMS = {
+    "mean and covariance": replace(TERMS, statistic="mean-cov", tv_power=1.25),
+    "wasserstein": replace(TERMS, statistic="wasserstein", tv_power=1.0),
+    "guided": replace(TERMS, regions=2),
+    "guided wasserstein": replace(TERMS, statistic="wasserstein", regions=2),
+    **{
+        row.name: replace(TERMS, form=row.form, tv_power=row.tv_power)
+        for row in PRESETS
+        if row.name != "default"
+    },
+}
+
+
+def all_targets(
+    engine: Engine, terms: TermNames, photo: np.ndarray, painting: np.ndarray, pixels: int | None = None
+) -> dict[str, np.ndarray]:
+    """Measure the targets of any form; masks have soft edges."""
+    plain = replace(terms, content_layers=(), regions=0)
+    content = TermNames(terms.content_layers, ())
+    targets = engine.statistics(photo, content, what="photo", window_pixels=pixels)
+    style = engine.statistics(painting, plain, what="painting", window_pixels=pixels)
+    for part in terms.parts:
+        source, names = StylePart(part.layer), terms.moments(part).names
+        targets |= {n: style[s] for n, s in zip(names, plain.moments(source).names, strict=True)}
+        if part.region is not None:
+            stride = 2 ** (int(part.layer[4]) - 1)
+            mask = np.linspace(part.region, 1, 75 // stride) * np.ones((101 // stride, 1))
+            targets[part.mask] = (mask / mask.sum()).astype(np.float32)[None, None]
+            targets["shares"] = np.array([0.3, 0.7], np.float32)
+    return targets
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_tiles_give_the_numbers_of_every_form(name: str) -> None:
+    """Sides that are no multiple of the strides; masks with soft edges."""
+    terms, size = FORMS[name], (101, 75)
+    rng = np.random.default_rng(1)
+    photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
+    found = []
+    for pixels in (None, 4500):
+        engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+        targets = all_targets(engine, terms, photo, painting, pixels)
+        evaluation = engine.objective(size, terms, targets, WEIGHTS, window_pixels=pixels)(x)
+        found.append([*(targets[key] for key in sorted(targets)), evaluation.loss, evaluation.terms])
+        found[-1].append(evaluation.gradient)
+    for whole, tiled in zip(*found, strict=True):
+        assert np.shape(whole) == np.shape(tiled)
+        assert np.linalg.norm(np.subtract(tiled, whole)) <= 2e-5 * np.linalg.norm(whole)
+
+
+@pytest.mark.parametrize("name", ["plain", "wasserstein", "guided", "keras"])
+def test_a_free_block_gives_the_numbers_of_the_whole(name: str) -> None:
+    """Its loss and gradient are those of the whole picture, before and after other blocks changed."""
+    terms, size, pixels = {"plain": TERMS, **FORMS}[name], (101, 75), 4500
+    rng = np.random.default_rng(2)
+    photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    targets = all_targets(engine, terms, photo, painting)
+    whole = engine.objective(size, terms, targets, WEIGHTS)
+    blocks = engine.blocks(x.copy(), terms, targets, WEIGHTS, pixels)
+    first, second = engine.cuts(size, terms, pixels)
+    assert len(first) > 2
+    for tile in (first[1], second[-1], first[-1]):
+        block = blocks.free(tile)
+        place = np.index_exp[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+        moved = np.clip(block.image + rng.normal(0, 0.1, block.image.shape), 0, 1).astype(np.float32)
+        loss, values, gradient = block.evaluate(moved)
+        picture = blocks.image.copy()
+        picture[place] = moved
+        expected = whole(picture)
+        assert loss == pytest.approx(expected.loss, rel=1e-5)
+        np.testing.assert_allclose(values, expected.terms, rtol=1e-4)
+        difference = np.linalg.norm(gradient - expected.gradient[place])
+        assert difference <= 2e-5 * np.linalg.norm(expected.gradient[place])
+        block.keep(moved)
+        np.testing.assert_array_equal(blocks.image, picture)
+
+
+@pytest.mark.parametrize("size", [(101, 75), (64, 200)])
+def test_shifted_tiles_cover_the_picture_too(size: tuple[int, int]) -> None:
+    fields = list(receptive_fields(small_vgg().model, TERMS.layers).values())
+    plain, shifted = (plan(size, fields, 4500, shifted=flag) for flag in (False, True))
+    count = np.zeros(size, int)
+    for tile in shifted:
+        count[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop] += 1
+        for span, window in ((tile.rows, tile.window_rows), (tile.columns, tile.window_columns)):
+            assert span.start % alignment(fields) == window.start % alignment(fields) == 0
+    assert (count == 1).all()
+    borders = [{(t.rows.start, t.columns.start) for t in tiles} - {(0, 0)} for tiles in (plain, shifted)]
+    assert borders[0]
+    assert not borders[0] & borders[1]

@@ -11,7 +11,8 @@ from small_networks import small_vgg
 
 from lbfgs_style import winograd
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import TermNames, objective_graph, statistics_graph
+from lbfgs_style.graphs import objective_graph, statistics_graph
+from lbfgs_style.term_names import TermNames
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from lbfgs_style import Options, networks, vgg
-from lbfgs_style.graphs import TermNames
-from lbfgs_style.objective import Engine, Objective
+from lbfgs_style.engine import Engine
+from lbfgs_style.objective import Objective
 from lbfgs_style.options import Convolution
+from lbfgs_style.term_names import TermNames
 
 _DEFAULTS = Options()
 WEIGHTS = {

@@ -11,8 +11,8 @@ from contact_sheet import contact_sheet
 from distill_export import teacher_model
 
 from lbfgs_style import Options, StyleTransfer, images, networks
-from lbfgs_style.graphs import TermNames, features_name, gram_name
-from lbfgs_style.objective import Engine
+from lbfgs_style.engine import Engine
+from lbfgs_style.term_names import StylePart, TermNames, features_name
 
 STYLE_WEIGHT, CONTENT_WEIGHT = 3.0, 0.05
 
@@ -50,7 +50,7 @@ class Judge:
         """Compare a picture, rounded to 8 bits, with the photo and the painting it was made of."""
         rounded = np.round(picture * 255).astype(np.float32) / 255
         ours, own, goal = (self.statistics(rgb) for rgb in (rounded, photo, painting))
-        grams = [gram_name(layer) for layer in self._terms.style_layers]
+        grams = [StylePart(layer).gram for layer in self._terms.style_layers]
         style = sum(_relative(ours[g], goal[g]) for g in grams) / sum(
             _relative(own[g], goal[g]) for g in grams
         )

@@ -1,0 +1,115 @@
+"""A picture of which one block at a time is free: the way past the memory that an optimiser needs.
+
+L-BFGS keeps several vectors as long as all its variables. Here its variables are the pixels of one block, and
+the rest of the picture is held; the loss is still that of the whole picture, exactly, because what it depends
+on are sums over positions (see `tiled_graphs.block_graph`). Block coordinate descent: Tseng, "Convergence of
+a Block Coordinate Descent Method for Nondifferentiable Minimization" (2001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .session import Session
+from .term_names import IMAGE, TermNames
+from .tiled import TileRunner, inside_window, of_picture, window_of
+from .tiled_graphs import scalar_sums
+from .tiles import Tile
+
+Array = NDArray[np.float32]
+
+
+class Blocks:
+    """A picture, its sums, and one block of it at a time.
+
+    Parameters
+    ----------
+    tiles : TileRunner
+        Cuts windows out of targets.
+    session : function
+        Size of a window → session of its `tiled_graphs.block_graph`.
+    image : array, float32, [3,H,W]
+        The picture; it is changed in place.
+    terms, targets, weights
+        As in `lbfgs_style.objective.Engine.objective`.
+    totals : mapping of str to array
+        The sums of the whole picture, as `TileRunner.totals` gives them.
+
+    Attributes
+    ----------
+    image : array, float32, [3,H,W]
+        The picture as it is now.
+    """
+
+    def __init__(
+        self,
+        tiles: TileRunner,
+        session: Callable[[tuple[int, int]], Session],
+        image: Array,
+        terms: TermNames,
+        targets: Mapping[str, Array],
+        weights: Array,
+        totals: Mapping[str, NDArray[np.float64]],
+    ) -> None:
+        self.image = image
+        self._tiles, self._session, self._terms, self._targets = tiles, session, terms, targets
+        self._of_all = tiles.of_all(terms, targets, weights)
+        self._names = (*scalar_sums(terms), *terms.style_names)
+        self._totals = dict(totals)
+
+    def free(self, tile: Tile) -> Block:
+        """Free the block that a tile covers, and hold all else."""
+        session = self._session(tile.window_size)
+        window = window_of(self.image, tile)
+        feeds = self._of_all | self._tiles.of_window(tile, self._terms, self._targets)
+        placed = session.place(feeds)
+        nothing = {f"rest_{name}": np.zeros(self._totals[name].shape, np.float32) for name in self._names}
+
+        def own_sums() -> list[Array]:
+            names = [f"own_{name}" for name in self._names]
+            return session.run(names, {IMAGE: window, **nothing}, placed=placed, cancel=self._tiles.cancel)
+
+        rest = {name: self._totals[name] - own for name, own in zip(self._names, own_sums(), strict=True)}
+        placed |= session.place({f"rest_{name}": value for name, value in rest.items()})
+
+        def evaluate(block: Array) -> tuple[float, Array, Array]:
+            window[0][inside_window(tile)] = block
+            outputs = ["loss", "terms", "d_image"]
+            loss, values, gradient = session.run(
+                outputs, {IMAGE: window}, placed=placed, cancel=self._tiles.cancel
+            )
+            return float(loss), values, np.ascontiguousarray(gradient[0][inside_window(tile)])
+
+        def keep(block: NDArray[Any]) -> None:
+            self.image[of_picture(tile)] = block
+            window[0][inside_window(tile)] = block
+            for name, own in zip(self._names, own_sums(), strict=True):
+                self._totals[name] = rest[name] + own
+
+        return Block(self.image[of_picture(tile)], evaluate, keep)
+
+
+class Block:
+    """The free block.
+
+    Attributes
+    ----------
+    image : array, float32, [3,h,w]
+        Its pixels in the picture.
+    evaluate : function
+        Pixels [3,h,w] → loss of the whole picture, its terms [K], gradient [3,h,w].
+    keep : function
+        Pixels [3,h,w] → None: puts them into the picture.
+    """
+
+    def __init__(
+        self,
+        image: Array,
+        evaluate: Callable[[Array], tuple[float, Array, Array]],
+        keep: Callable[[NDArray[Any]], None],
+    ) -> None:
+        self.image, self.evaluate, self.keep = image, evaluate, keep

@@ -1,0 +1,157 @@
+"""How a scale is worked on within a budget of memory: whole, in tiles, or block by block. Pure functions.
+
+Three things grow with a picture: the features of an evaluation, which tiles bound; the vectors of L-BFGS, which
+a shorter history or blocks bound; and the picture and its targets themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import OptionError
+
+PROCESS = 235 * 10**6
+"""Bytes of the process before it has a picture: Python, NumPy, SciPy, OpenCV, onnxruntime, typer."""
+
+WEIGHT_COPIES = 5
+"""The network as it was read, and what sessions make of its weights, in either form of convolution."""
+
+ARENA = 1.3
+"""What onnxruntime's allocator takes for each byte of tensors."""
+
+SHORTEST_HISTORY = 5
+"""L-BFGS with fewer corrections takes more iterations; below that, blocks are the better way."""
+
+_PICTURE = 36
+"""Bytes for each pixel of a scale beside the optimiser's: the picture, the photo, the gradient."""
+
+_MOST_WINDOWS = 6
+"""Beyond about so many tiles, computing features twice in each evaluation costs more than blocks do."""
+
+_LARGEST_BLOCK = 4 * 10**6
+"""Pixels of a block's window; larger ones bring little."""
+
+Way = Literal["whole", "tiles", "blocks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What memory depends on.
+
+    Attributes
+    ----------
+    weights : int
+        Bytes of the weights in use.
+    per_pixel : float
+        Bytes of an evaluation's tensors, for each pixel of the picture or window.
+    features : float
+        Bytes of the content's targets, for each pixel of the picture.
+    sources : int
+        Bytes of the pictures that were read.
+    smallest_window : int
+        Pixels of the smallest window that tiles can have.
+    """
+
+    weights: int
+    per_pixel: float
+    features: float
+    sources: int
+    smallest_window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """How a scale is worked on.
+
+    Attributes
+    ----------
+    way : {"whole", "tiles", "blocks"}
+        All at once; evaluations tile by tile; or the optimiser block by block, too.
+    window_pixels : int or None
+        Pixels of a window of tiles or blocks.
+    history : int
+        Corrections that L-BFGS keeps.
+    bytes : int
+        The memory of the process that is to be expected.
+    """
+
+    way: Way
+    window_pixels: int | None
+    history: int
+    bytes: int
+
+
+def optimizer_bytes(pixels: int, history: int) -> int:
+    """Return the bytes of L-BFGS-B and of what surrounds it, for 3 variables a pixel.
+
+    SciPy keeps 2m + 5 vectors of float64; variables, the best so far, the current gradient and the copies
+    that the parametrization makes come to about 7 more.
+    """
+    return 3 * pixels * 8 * (2 * history + 12)
+
+
+def arrange(size: tuple[int, int], history: int, costs: Costs, budget: int) -> Working:
+    """Choose how to work on a scale.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width.
+    history : int
+        Corrections that are wanted; fewer where memory is short.
+    costs : Costs
+        Of network, terms and pictures.
+    budget : int
+        Bytes that the process may take.
+
+    Raises
+    ------
+    OptionError
+        If nothing fits.
+    """
+    pixels = size[0] * size[1]
+    short = min(history, SHORTEST_HISTORY)
+    held = PROCESS + WEIGHT_COPIES * costs.weights + costs.sources
+    held += int((_PICTURE + costs.features) * pixels)
+    window = ARENA * costs.per_pixel
+
+    def whole(m: int) -> int:
+        return held + int(window * pixels) + optimizer_bytes(pixels, m)
+
+    for m in range(history, short - 1, -1):
+        if whole(m) <= budget:
+            return Working("whole", None, m, whole(m))
+    least = min(pixels, costs.smallest_window)
+    most = int((budget - held - optimizer_bytes(pixels, short)) / window)
+    if most >= max(least, pixels // _MOST_WINDOWS):
+        return Working("tiles", most, short, budget)
+    per_pixel = window + optimizer_bytes(1, short)
+    most = min(int((budget - held) / per_pixel), _LARGEST_BLOCK, pixels)
+    if most >= least:
+        return Working("blocks", most, short, held + int(per_pixel * most))
+    raise OptionError(
+        f"A picture of {size[1]}×{size[0]} pixels does not fit into {spelled(budget)} of memory: expected at "
+        f"least {spelled(held + int(per_pixel * least))}; allow more with --memory, or choose a smaller size."
+    )
+
+
+def spelled(count: float) -> str:
+    """Write a number of bytes as people do, as in 1.2 GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.2g} {unit}" if count < 10 * factor else f"{count / factor:.0f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+def parsed(text: str, refuse: Callable[[str], OptionError]) -> int:
+    """Read a number of bytes such as 2GB, 1.5 GiB or 800M."""
+    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+    plain = text.strip().upper().removesuffix("B")
+    number = plain.rstrip("KMGI ")
+    unit = plain[len(number) :].strip()
+    try:
+        return int(float(number) * units[unit])
+    except (ValueError, KeyError, OverflowError):
+        raise refuse(text) from None

@@ -1,0 +1,296 @@
+"""Sessions of one network: targets, objectives of whole pictures, of tiles, and of blocks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import winograd
+from .blocks import Blocks
+from .errors import ImageError
+from .footprint import peak_bytes
+from .graphs import feature_shapes, objective_builder, objective_graph, smallest_side, statistics_graph
+from .networks import FeatureNetwork
+from .objective import Objective
+from .options import Convolution, Device
+from .session import Session, resolved
+from .style_losses import root_of
+from .term_names import IMAGE, TermNames, features_name
+from .tiled import TileRunner
+from .tiled_graphs import assessment_graph, block_graph, tile_gradient_graph, tile_statistics_graph
+from .tiles import Tile, plan, receptive_fields
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[np.float32]
+
+_SAMPLE = 256
+"""Side, in pixels, of the picture whose graph tells the memory for each pixel."""
+
+
+class Engine:
+    """Sessions of one network on one device.
+
+    Parameters
+    ----------
+    network : FeatureNetwork
+        Gives the features.
+    device, threads
+        As in `lbfgs_style.options.Options`.
+    keep : bool
+        Keep each session for the next picture of its size, at the price of its memory.
+    convolution
+        As in `lbfgs_style.options.Options`; without effect on CUDA.
+
+    Attributes
+    ----------
+    provider : str or None
+        What the last session runs on; None before the first.
+    """
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        *,
+        device: Device,
+        threads: int,
+        keep: bool,
+        convolution: Convolution = "auto",
+    ) -> None:
+        self.network = network
+        self.provider: str | None = None
+        self._device: Device = device
+        self._threads = threads
+        self._choose = winograd.CHOICES[convolution]
+        self._transformed: dict[str, Array] = {}
+        self._sessions: dict[object, Session] | None = {} if keep else None
+        self._lock = threading.Lock()
+
+    def _session(
+        self, key: object, build: Callable[[winograd.Choose | None], onnx.ModelProto], *, shrink: bool = False
+    ) -> Session:
+        with self._lock:
+            session = None if self._sessions is None else self._sessions.get(key)
+            if session is None:
+                self._device = resolved(self._device)
+                # CUDA's own library chooses the algorithm for each convolution.
+                model = build(None if self._device == "cuda" else self._choose)
+                session = Session(
+                    model,
+                    device=self._device,
+                    threads=self._threads,
+                    fixed=self._transformed_weights(model),
+                    shrink=shrink,
+                )
+                if self._sessions is not None:
+                    self._sessions[key] = session
+            self.provider = session.provider
+            return session
+
+    def _transformed_weights(self, model: onnx.ModelProto) -> dict[str, Array]:
+        """Return the weights that a graph takes in Winograd's form; all graphs share them."""
+        from onnx import numpy_helper
+
+        needed = winograd.kernels(model)
+        missing = {kernel: name for name, kernel in needed.items() if name not in self._transformed}
+        for tensor in self.network.model.graph.initializer:
+            if tensor.name in missing:
+                kernel = numpy_helper.to_array(tensor)
+                self._transformed[missing[tensor.name]] = winograd.transformed(kernel)
+        return {name: self._transformed[name] for name in needed}
+
+    def smallest_side(self, terms: TermNames) -> int:
+        """Return the shortest side that a picture must have for these terms."""
+        return smallest_side(self.network.model, terms.layers)
+
+    def check_size(self, size: tuple[int, int], terms: TermNames, *, what: str) -> None:
+        """Raise ImageError if a picture of `size`, (height, width), is too small for a layer."""
+        least = self.smallest_side(terms)
+        if min(size) < least:
+            raise ImageError(
+                f"The {what} is too small for the layers {', '.join(terms.layers)}: expected both sides at "
+                f"least {least} pixels, got {size[1]}×{size[0]}; use a larger {what} or size, or shallower "
+                "layers."
+            )
+
+    def statistics(
+        self,
+        image: Array,
+        terms: TermNames,
+        *,
+        what: str,
+        window_pixels: int | None = None,
+        cancel: threading.Event | None = None,
+    ) -> dict[str, Array]:
+        """Measure the targets that a picture sets.
+
+        Parameters
+        ----------
+        image : array, float32, [3,H,W]
+            RGB in [0,1].
+        terms : TermNames
+            Its content layers give ``features_<layer>``, its style layers ``gram_<layer>`` and, where the
+            statistic has one, ``mean_<layer>``.
+        what : str
+            What error messages call the picture.
+        window_pixels : int, optional
+            A larger picture is worked on tile by tile, in windows of about so many pixels.
+        cancel : threading.Event, optional
+            As in `Session.run`.
+
+        Raises
+        ------
+        ImageError
+            If the picture is too small for a layer.
+        """
+        if not terms.layers:
+            return {}
+        size = (image.shape[1], image.shape[2])
+        self.check_size(size, terms, what=what)
+        if window_pixels is not None and size[0] * size[1] > window_pixels:
+            return self._tiles(size, terms, window_pixels, cancel).targets(image, terms)
+        model = self.network.model
+        session = self._session(
+            ("statistics", size, terms),
+            lambda choose: statistics_graph(model, size, terms, choose=choose),
+        )
+        names = [*map(features_name, terms.content_layers), *terms.style_names]
+        values = session.run(names, {IMAGE: np.ascontiguousarray(image[None], np.float32)}, cancel=cancel)
+        return dict(zip(names, values, strict=True))
+
+    def objective(
+        self,
+        size: tuple[int, int],
+        terms: TermNames,
+        targets: Mapping[str, Array],
+        weights: Array,
+        cancel: threading.Event | None = None,
+        *,
+        window_pixels: int | None = None,
+    ) -> Objective:
+        """Make the problem of one scale.
+
+        Parameters
+        ----------
+        size : (int, int)
+            Height and width.
+        terms : TermNames
+            The terms, in the order of `weights`.
+        targets : mapping of str to array
+            The graph's inputs ``features_<layer>``, ``gram_<layer>`` and what else the terms compare.
+        weights : array [K]
+            Factor of each term.
+        cancel : threading.Event, optional
+            Once set, an evaluation ends with `lbfgs_style.session.Cancelled`.
+        window_pixels : int, optional
+            As in `statistics`.
+        """
+        targets = _with_roots(targets, terms)
+        if window_pixels is not None and size[0] * size[1] > window_pixels:
+            runner = self._tiles(size, terms, window_pixels, cancel)
+            return Objective(lambda image: runner.evaluate(image, terms, targets, weights))
+        model = self.network.model
+        session = self._session(
+            ("objective", size, terms),
+            lambda choose: objective_graph(model, size, terms, choose=choose),
+        )
+        placed = session.place({**targets, "weights": weights})
+
+        def evaluate(image: Array) -> tuple[float, Array, Array]:
+            outputs = ["loss", "terms", "d_image"]
+            loss, values, gradient = session.run(outputs, {IMAGE: image[None]}, placed=placed, cancel=cancel)
+            return float(loss), values, gradient[0]
+
+        return Objective(evaluate)
+
+    def blocks(
+        self,
+        image: Array,
+        terms: TermNames,
+        targets: Mapping[str, Array],
+        weights: Array,
+        window_pixels: int,
+        cancel: threading.Event | None = None,
+    ) -> Blocks:
+        """Make the problem of one scale, block by block.
+
+        Parameters
+        ----------
+        image : array, float32, [3,H,W]
+            Where to start; it is changed in place.
+        terms, targets, weights, window_pixels, cancel
+            As in `objective`.
+        """
+        size, model = (image.shape[1], image.shape[2]), self.network.model
+        targets = _with_roots(targets, terms)
+        # The sessions of the sums go with their runner.
+        totals = self._tiles(size, terms, window_pixels, cancel).totals(image, terms, targets)
+        shapes = feature_shapes(model, size, terms.layers)
+
+        @lru_cache(maxsize=1)  # windows of another size are few, and a session holds the memory of its runs
+        def session(window: tuple[int, int]) -> Session:
+            return self._session(
+                ("block", window, size, terms),
+                lambda choose: block_graph(model, window, terms, shapes, size, choose=choose),
+            )
+
+        runner = self._tiles(size, terms, window_pixels, cancel)
+        return Blocks(runner, session, image, terms, targets, weights, totals)
+
+    def cuts(self, size: tuple[int, int], terms: TermNames, window_pixels: int) -> list[tuple[Tile, ...]]:
+        """Return two ways to cut a picture into blocks; where one has borders, the other has none."""
+        fields = list(receptive_fields(self.network.model, terms.layers).values())
+        return [plan(size, fields, window_pixels, shifted=shifted) for shifted in (False, True)]
+
+    def bytes_per_pixel(self, terms: TermNames) -> float:
+        """Return the memory of an evaluation's tensors, for each pixel of the picture or window."""
+        side = max(_SAMPLE, 2 * self.smallest_side(terms))
+        graph = objective_builder(self.network.model, (side, side), terms, choose=self._choose)
+        return peak_bytes(graph) / side**2
+
+    def _tiles(
+        self, size: tuple[int, int], terms: TermNames, window_pixels: int, cancel: threading.Event | None
+    ) -> TileRunner:
+        model = self.network.model
+        fields = receptive_fields(model, terms.layers)
+
+        # A runner keeps its few sessions, whatever `keep` says: each evaluation needs them all.
+        @cache
+        def statistics(window: tuple[int, int]) -> Session:
+            return self._session(
+                ("tile statistics", window, terms),
+                lambda choose: tile_statistics_graph(model, window, terms, fields, choose=choose),
+                shrink=True,
+            )
+
+        @cache
+        def gradient(window: tuple[int, int]) -> Session:
+            return self._session(
+                ("tile gradient", window, terms),
+                lambda choose: tile_gradient_graph(model, window, terms, choose=choose),
+                shrink=True,
+            )
+
+        @cache
+        def assessment(whole: tuple[int, int]) -> Session:
+            return self._session(
+                ("assessment", whole, terms), lambda _: assessment_graph(terms, shapes, whole)
+            )
+
+        tiles = plan(size, list(fields.values()), window_pixels)
+        shapes = feature_shapes(model, size, terms.layers)
+        return TileRunner(tiles, fields, shapes, statistics, gradient, assessment, cancel)
+
+
+def _with_roots(targets: Mapping[str, Array], terms: TermNames) -> dict[str, Array]:
+    """Add what the Wasserstein distance needs of the targets."""
+    if terms.statistic != "wasserstein":
+        return dict(targets)
+    roots = {part.root: root_of(targets[part.gram], targets[part.mean]) for part in terms.parts}
+    return {**targets, **roots}

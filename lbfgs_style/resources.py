@@ -1,0 +1,70 @@
+"""What the machine has left: memory, as the operating system tells it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+_CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Limit and use of a container, versions 2 and 1."""
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process may still take without others having to give way.
+
+    On Linux what is available, in a container no more than its limit leaves; on Windows what is free; on
+    other systems half of what is built in. None where that cannot be found out.
+    """
+    if sys.platform == "linux":
+        found = [value for value in (_from_meminfo(), _from_cgroup()) if value is not None]
+        return min(found, default=None)
+    if sys.platform == "win32":
+        return _from_windows()
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _from_meminfo(path: str = "/proc/meminfo") -> int | None:
+    try:
+        lines = Path(path).read_text("ascii").splitlines()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
+
+
+def _from_cgroup() -> int | None:
+    for limit, used in _CGROUPS:
+        try:
+            most, now = Path(limit).read_text("ascii").strip(), Path(used).read_text("ascii").strip()
+        except OSError:
+            continue
+        return max(0, int(most) - int(now)) if most.isdigit() and now.isdigit() else None
+    return None
+
+
+def _from_windows() -> int | None:
+    if sys.platform != "win32":
+        return None
+
+    class Status(ctypes.Structure):
+        """MEMORYSTATUSEX of the Windows API."""
+
+        _fields_ = [
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "available", "a", "b", "c", "d", "e")),
+        ]
+
+    status = Status()
+    status.length = ctypes.sizeof(Status)
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None
+    return int(status.available)
