@@ -8,30 +8,25 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
 
-from . import images, masks, networks
+from . import images, inputs, networks
 from .engine import Engine
-from .errors import ImageError, NetworkError, OptionError, did_you_mean
+from .errors import NetworkError, did_you_mean
 from .images import Picture
+from .inputs import Keep, OneStyle
 from .options import Options
 from .pooling import with_pooling
 from .presets import preset
 from .pyramid import CoarseToFine
-from .records import IterateCallback, Result, Style, StylePicture
+from .records import IterateCallback, Result
 from .term_names import TermNames
 from .version import __version__
 
 DEFAULT_NETWORK = "compact"
 """The network that comes with the package."""
-
-OneStyle = NDArray[Any] | Picture | Style
-"""What may stand for a style."""
-
-Keep = NDArray[Any] | Picture | Literal["alpha"]
-"""What may say where the content picture is left alone."""
 
 _OPENCV = ("opencv-python-headless", "opencv-python")
 _PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxruntime-gpu", *_OPENCV)
@@ -127,18 +122,17 @@ class StyleTransfer:
         OptimizationError
             If the loss is not finite at the start.
         """
+        photo = inputs.as_picture(content, "content picture")
+        paintings = inputs.as_styles(styles)
+        kept = inputs.as_mask(keep, photo)
+        start = None if init is None else inputs.as_picture(init, "init picture").rgb
+        seen, painted = inputs.seen(photo, paintings, self.options)
+        shown = inputs.shown(photo, kept, self.options)
         loop = CoarseToFine(
-            self._engine,
-            self.options,
-            self._terms,
-            _picture(content, "content picture"),
-            _styles(styles),
-            on_iterate,
-            cancel,
-            None if keep is None else _keep(keep, _picture(content, "content picture")),
+            self._engine, self.options, self._terms, seen, painted, on_iterate, cancel, kept, shown
         )
-        rgb, scales = loop.run(None if init is None else _picture(init, "init picture").rgb)
-        finished = images.with_rgb(loop.content, rgb)
+        rgb, scales = loop.run(start)
+        finished = images.with_rgb(photo, rgb if shown is None else shown(rgb))
         return Result(
             image=images.to_array(finished),
             picture=finished,
@@ -211,36 +205,6 @@ def transfer(
     """
     job = StyleTransfer(network, options=options, keep_sessions=False)
     return job.run(content, styles, init=init, keep=keep, on_iterate=on_iterate).image
-
-
-def _picture(image: NDArray[Any] | Picture, name: str) -> Picture:
-    return image if isinstance(image, Picture) else images.from_array(image, name=name)
-
-
-def _keep(keep: Keep, content: Picture) -> masks.Mask:
-    if not isinstance(keep, str):
-        return masks.from_picture(_picture(keep, "keep mask"))
-    if keep != "alpha":
-        raise OptionError(f"keep must be an array, a Picture or 'alpha', got {keep!r}.")
-    if content.alpha is None:
-        raise ImageError("The content picture has no alpha that says what to leave alone: give a mask.")
-    return 1 - content.alpha
-
-
-def _styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
-    listed = list(styles) if isinstance(styles, Sequence) else [styles]
-    if not listed:
-        raise OptionError("No style pictures: give at least one.")
-    given = [item if isinstance(item, Style) else Style(item) for item in listed]
-    return [
-        StylePicture(
-            _picture(s.image, "style picture").rgb,
-            float(s.weight),
-            float(s.scale),
-            None if s.mask is None else masks.from_picture(_picture(s.mask, "style mask")),
-        )
-        for s in given
-    ]
 
 
 def _layers(kind: str, wanted: Sequence[str], network: networks.FeatureNetwork) -> tuple[str, ...]:

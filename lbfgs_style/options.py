@@ -17,6 +17,8 @@ from .presets import preset as row_of
 StyleStatistic = Literal["gram", "mean-cov", "wasserstein"]
 Device = Literal["auto", "cpu", "cuda"]
 Convolution = Literal["auto", "direct", "winograd"]
+PreserveColor = Literal["none", "luminance", "match"]
+ColorMatch = Literal["cholesky", "pca", "symmetric"]
 
 MIN_SIZE = 16
 MAX_SIZE = 16384
@@ -61,6 +63,11 @@ class Options:
         The picture to start from.
     seed : int
         Seed of the noise.
+    preserve_color : {"none", "luminance", "match"}
+        Whether the result keeps the colours of the content picture: ``luminance`` transfers light and dark
+        alone, ``match`` gives the style pictures its colours first, see `lbfgs_style.color`.
+    color_match : {"cholesky", "pca", "symmetric"}
+        How ``match`` maps colours, see `lbfgs_style.color.matching`.
     variables : {"spectral", "pixels", "laplacian"}
         What L-BFGS moves, see `lbfgs_style.parametrization`.
     optimizer : {"lbfgs", "adam", "sgd"}
@@ -100,6 +107,8 @@ class Options:
     pooling: Pooling | None = None
     init: Init = "content"
     seed: int = 0
+    preserve_color: PreserveColor = "none"
+    color_match: ColorMatch = "symmetric"
     variables: Variables = "spectral"
     history: int = 10
     optimizer: Optimizer = "lbfgs"
@@ -138,6 +147,8 @@ class Options:
         if self.learning_rate is not None:
             self._set("learning_rate", _positive("learning_rate", self.learning_rate))
         _check_choice("init", self.init, get_args(Init))
+        _check_choice("preserve_color", self.preserve_color, get_args(PreserveColor))
+        _check_choice("color_match", self.color_match, get_args(ColorMatch))
         _check_choice("variables", self.variables, get_args(Variables))
         _check_choice("device", self.device, get_args(Device))
         _check_choice("convolution", self.convolution, get_args(Convolution))

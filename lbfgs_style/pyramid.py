@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -49,6 +49,8 @@ class CoarseToFine:
         Stops the run once it is set.
     keep : array or None
         H×W in [0,1]: white where the photo is left alone.
+    shown : callable or None
+        What callbacks are shown of a picture, see `lbfgs_style.inputs.shown`.
     """
 
     engine: Engine
@@ -59,6 +61,7 @@ class CoarseToFine:
     on_iterate: IterateCallback | None
     cancel: threading.Event | None
     keep: Mask | None = None
+    shown: Callable[[FloatImage], FloatImage] | None = None
     started: float = field(default_factory=time.monotonic)
     history: list[float] = field(default_factory=list[float])
     stop_reason: str = ""
@@ -149,6 +152,7 @@ class CoarseToFine:
                 seconds=time.monotonic() - self.started,
                 _terms=tuple(self._named(e).items()),
                 _picture=current,
+                _shown=self.shown,
             )
             return bool(self.on_iterate(iterate))
 

@@ -102,6 +102,7 @@ class Iterate:
     seconds: float
     _terms: tuple[tuple[str, float], ...]
     _picture: NDArray[np.floating] = field(repr=False)
+    _shown: Callable[[FloatImage], FloatImage] | None = field(default=None, repr=False)
 
     @property
     def terms(self) -> dict[str, float]:
@@ -109,8 +110,9 @@ class Iterate:
         return dict(self._terms)
 
     def image(self) -> FloatImage:
-        """Return the picture at this point: H×W×3 float32, RGB, clipped to [0,1]."""
-        return to_hwc(self._picture)
+        """Return the picture at this point: H×W×3 float32, RGB, clipped to [0,1], in its final colours."""
+        picture = to_hwc(self._picture)
+        return picture if self._shown is None else self._shown(picture)
 
 
 IterateCallback = Callable[[Iterate], bool | None]

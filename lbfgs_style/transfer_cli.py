@@ -9,15 +9,15 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from . import images, networks
+from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
 from .cli_values import chosen, counts, layers, numbers, say, whole, wholes
 from .errors import OptionError
-from .files import obstacle, replacing
+from .files import replacing
 from .interrupts import INTERRUPTED, cancelled_by_signals
 from .options import Init, Options
 from .presets import preset as preset_row
-from .progress import show_progress
+from .progress import show_log, show_progress
 from .records import Result, Style
 from .scales import result_size
 
@@ -26,11 +26,15 @@ _DEFAULTS = Options()
 
 def transfer(
     context: typer.Context,
-    content: Annotated[Path, typer.Argument(help="The photo.", metavar="CONTENT")],
+    content: Annotated[Path, typer.Argument(help="The photo, or '-' for standard input.", metavar="CONTENT")],
     styles: Annotated[list[Path], typer.Argument(help="One or more paintings.", metavar="STYLE")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Picture to write: png, jpg, webp or tiff by its extension."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Picture to write: png, jpg, webp, avif or tiff by its extension; '-' for standard output.",
+        ),
     ],
     network: Annotated[
         str, typer.Option(help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.")
@@ -117,6 +121,16 @@ def transfer(
     learning_rate: Annotated[
         float | None, typer.Option(help="Step of adam or sgd for pixels in [0, 1].")
     ] = None,
+    preserve_color: Annotated[
+        str,
+        typer.Option(
+            help="Keep the photo's colours: luminance (transfer light and dark alone), match (recolour the "
+            "paintings first), or none."
+        ),
+    ] = _DEFAULTS.preserve_color,
+    color_match: Annotated[
+        str, typer.Option(help="How match maps colours: symmetric, pca or cholesky.")
+    ] = _DEFAULTS.color_match,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
     threads: Annotated[
         int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
@@ -124,6 +138,14 @@ def transfer(
     convolution: Annotated[
         str, typer.Option(help="How convolutions are computed on the CPU: auto, direct or winograd.")
     ] = _DEFAULTS.convolution,
+    format: Annotated[
+        str | None, typer.Option(help="Format on standard output, in place of png.", show_default=False)
+    ] = None,
+    quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite/--no-overwrite", help="Replace an output that is there, or refuse to."),
+    ] = True,
     report: Annotated[
         Path | None, typer.Option(help="JSON file with settings, losses, timings and stop reasons.")
     ] = None,
@@ -153,6 +175,8 @@ def transfer(
         seed=seed,
         optimizer=optimizer,  # type: ignore[arg-type]  # checked by Options
         learning_rate=learning_rate,
+        preserve_color=preserve_color,  # type: ignore[arg-type]  # checked by Options
+        color_match=color_match,  # type: ignore[arg-type]  # checked by Options
         device=device,  # type: ignore[arg-type]  # checked by Options
         threads=threads,
         convolution=convolution,  # type: ignore[arg-type]  # checked by Options
@@ -163,47 +187,53 @@ def transfer(
     start = None if init in get_args(Init) else Path(init)
     mask_files = [None if name == "rest" else Path(name) for name in style_mask or ["rest"] * len(styles)]
     keep_file = None if keep_mask in (None, "alpha") else Path(keep_mask)
-    more = [path for path in (start, keep_file, *mask_files) if path is not None]
-    inputs = (content, *styles, networks.find(network), *more)
-    _check_outputs(output, report, inputs=inputs)
-    photo = images.read(content)
-    images.check_output(output, result_size(photo, options))
-    paintings = _read_styles(styles, style_blend, style_scale, mask_files)
-    keep = "alpha" if keep_mask == "alpha" else None if keep_file is None else images.read(keep_file)
-    first = None if start is None else images.read(start)
-    job = StyleTransfer(network, options=options, keep_sessions=False)
-    with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=verbose) as on_iterate:
-        result = job.run(photo, paintings, init=first, keep=keep, on_iterate=on_iterate, cancel=cancel)
-    files = {
-        "content": str(content),
-        "styles": [str(path) for path in styles],
-        "style_masks": [None if path is None else str(path) for path in mask_files],
-        "keep_mask": keep_mask,
-        "init": None if start is None else str(start),
-        "output": str(output),
-    }
-    _finish(result, output, report, files, quiet=quiet)
+    more = [path for path in (*mask_files, keep_file, start) if path is not None]
+    pictures = (content, *styles, *more)
+    cli_files.check_inputs(pictures)
+    target = cli_files.output(output, format, quality)
+    cli_files.check_outputs(target, report, inputs=(*pictures, networks.find(network)), overwrite=overwrite)
+    with show_log(quiet=quiet, verbose=verbose):
+        photo = cli_files.read_picture(content)
+        target.check(result_size(photo, options))
+        paintings = _read_styles(styles, style_blend, style_scale, mask_files)
+        keep = "alpha" if keep_mask == "alpha" else None
+        keep = keep if keep_file is None else cli_files.read_picture(keep_file)
+        first = None if start is None else cli_files.read_picture(start)
+        job = StyleTransfer(network, options=options, keep_sessions=False)
+        with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=verbose) as on_iterate:
+            result = job.run(photo, paintings, init=first, keep=keep, on_iterate=on_iterate, cancel=cancel)
+        files = {
+            "content": str(content),
+            "styles": [str(path) for path in styles],
+            "style_masks": [None if path is None else str(path) for path in mask_files],
+            "keep_mask": keep_mask,
+            "init": None if start is None else str(start),
+            "output": str(output),
+        }
+        _finish(result, target, report, files, quiet=quiet)
 
 
-def _finish(result: Result, output: Path, report: Path | None, files: dict[str, Any], *, quiet: bool) -> None:
+def _finish(
+    result: Result, target: cli_files.Output, report: Path | None, files: dict[str, Any], *, quiet: bool
+) -> None:
     """Write what was asked for and say how it went."""
     interrupted = result.stop_reason == "cancelled"
     if interrupted and not result.history:
         say("stopped before the first iteration: nothing is written")
         raise typer.Exit(INTERRUPTED)
-    images.write(output, result.picture)
+    target.write(result.picture)
     if report is not None:
         text = json.dumps({"files": files} | result.report(), indent=2)
         with replacing(report) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
     if interrupted:
-        say(f"stopped: the best picture so far is in {output}")
+        say(f"stopped: the best picture so far is in {target.name}")
         raise typer.Exit(INTERRUPTED)
     if not quiet:
         height, width = result.picture.rgb.shape[:2]
         provider = str(result.settings["provider"]).removesuffix("ExecutionProvider")
         say(
-            f"{output}: {width}×{height}, "
+            f"{target.name}: {width}×{height}, "
             f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}"
         )
 
@@ -239,7 +269,7 @@ def _init(text: str) -> Any:
     """Return what Options takes; a file must exist, so that a misspelt word is not taken for one."""
     if text in get_args(Init):
         return text
-    if not Path(text).exists():
+    if Path(text) != cli_files.STANDARD and not Path(text).exists():
         raise OptionError(f"--init must be content, noise or a picture file, got {text!r}, which is neither.")
     return _DEFAULTS.init
 
@@ -254,23 +284,6 @@ def _read_styles(paths: list[Path], blend: str | None, scale: str, masks: list[P
             raise OptionError(
                 f"{option} must be given for each painting: expected {len(paths)}, got {len(given)}."
             )
-    read = [None if path is None else images.read(path) for path in masks]
+    read = [None if path is None else cli_files.read_picture(path) for path in masks]
     each = zip(paths, weights, scales, read, strict=True)
-    return [Style(images.read(path).rgb, weight, size, mask) for path, weight, size, mask in each]
-
-
-def _check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...]) -> None:
-    """Find out before a long run whether its results can be written, and that they destroy no input."""
-    images.check_output(output)
-    if report is not None:
-        problem = obstacle(report)
-        if problem is not None:
-            raise OptionError(f"--report {report}: {problem}.")
-        if report.resolve() == output.resolve():
-            raise OptionError(f"The report and the output are both {output}: choose another name for one.")
-    for result in (output,) if report is None else (output, report):
-        for path in inputs:
-            if result.exists() and path.exists() and result.samefile(path):
-                raise OptionError(
-                    f"{result} would be overwritten, but is one of the inputs: choose another name."
-                )
+    return [Style(cli_files.read_picture(path).rgb, weight, size, mask) for path, weight, size, mask in each]

@@ -47,6 +47,7 @@ def folder(tmp_path, monkeypatch):
         ("out.jpg", rb"\xff\xd8\xff"),
         ("out.webp", rb"RIFF....WEBP"),
         ("out.tiff", rb"II\*\x00|MM\x00\*"),
+        ("out.avif", rb"....ftypavif"),
     ],
 )
 def test_the_extension_chooses_the_format(folder, network, output, begins):
@@ -314,6 +315,8 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--style-layers": "relu1_1:2,relu3_1",
         "--init": "noise",
         "--seed": 12,
+        "--preserve-color": "match",
+        "--color-match": "pca",
         "--device": "cpu",
         "--threads": 2,
         "--convolution": "direct",
@@ -348,6 +351,8 @@ def test_every_option_arrives(folder, network, monkeypatch):
         learning_rate=0.5,
         init="noise",
         seed=12,
+        preserve_color="match",
+        color_match="pca",
         device="cpu",
         threads=2,
         convolution="direct",

@@ -49,6 +49,8 @@ REFUSED = [
     ("learning_rate", float("inf"), "finite number larger than 0", "got inf"),
     ("init", "random", "content, noise", "got 'random'"),
     ("variables", "fourier", "spectral, pixels, laplacian", "got 'fourier'"),
+    ("preserve_color", "luma", "none, luminance, match", "got 'luma'"),
+    ("color_match", "mean", "cholesky, pca, symmetric", "got 'mean'"),
     ("device", "gpu", "auto, cpu, cuda", "got 'gpu'"),
     ("seed", -1, "whole number from 0", "got -1"),
     ("history", 0, "whole number from 1 to 1000", "got 0"),

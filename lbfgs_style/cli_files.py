@@ -1,0 +1,128 @@
+"""The files of a command: pictures in and out, ``-`` for the standard streams, and what must not be lost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import images
+from .errors import ImageFileError, OptionError
+from .files import obstacle
+from .image_formats import OUTPUT_FORMATS
+from .images import Picture
+
+STANDARD = Path("-")
+"""What stands for standard input or standard output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the picture goes and in which form.
+
+    Attributes
+    ----------
+    path : Path
+        A file, or `STANDARD`.
+    file_format : str
+        The format on standard output, such as ``png``; a file's extension says its own.
+    quality : int
+        1 to 100.
+    """
+
+    path: Path
+    file_format: str
+    quality: int
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "standard output" if self.path == STANDARD else str(self.path)
+
+    def check(self, size: tuple[int, int] | None = None) -> None:
+        """Find out before a long run whether a picture, of that (height, width), can be written."""
+        if self.path != STANDARD:
+            images.check_output(self.path, size)
+        elif size is not None:
+            images.check_size(f"picture.{self.file_format}", size)
+
+    def write(self, picture: Picture) -> None:
+        """Write the picture, completely or not at all."""
+        if self.path != STANDARD:
+            images.write(self.path, picture, quality=self.quality)
+            return
+        data = images.encode(picture, self.file_format, quality=self.quality)
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def output(path: Path, file_format: str | None, quality: int) -> Output:
+    """Check what was said of the output, by itself and against the terminal."""
+    if not 1 <= quality <= 100:
+        raise OptionError(f"--quality must be from 1 to 100, got {quality}.")
+    known = [suffix.removeprefix(".") for suffix in OUTPUT_FORMATS]
+    if file_format is not None and file_format not in known:
+        raise OptionError(f"--format must be one of {', '.join(known)}, got {file_format!r}.")
+    if path != STANDARD and file_format is not None:
+        raise OptionError(
+            f"--format is for the output '-'; the extension of {path} chooses the format there."
+        )
+    if path == STANDARD and sys.stdout.isatty():
+        raise OptionError(
+            "The output '-' would fill the terminal with a picture: add > out.png, or pipe it on."
+        )
+    return Output(path, file_format or "png", quality)
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture file, or the one that comes on standard input."""
+    if path != STANDARD:
+        return images.read(path)
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise ImageFileError("standard input is empty; expected a picture: cat photo.jpg | lbfgs-style …")
+    return images.decode(data, name="standard input")
+
+
+def check_inputs(pictures: Sequence[Path]) -> None:
+    """Raise OptionError where two pictures would have to come on standard input."""
+    if pictures.count(STANDARD) > 1:
+        raise OptionError("Only one picture can be '-', standard input: give the others as files.")
+
+
+def check_outputs(
+    target: Output, report: Path | None, *, inputs: Sequence[Path], overwrite: bool = True
+) -> None:
+    """Find out before a long run whether its results can be written, and that they destroy nothing.
+
+    Parameters
+    ----------
+    target : Output
+        Where the picture goes.
+    report : Path or None
+        Where the report goes.
+    inputs : sequence of Path
+        Files that must stay as they are.
+    overwrite : bool
+        Whether results may replace files of an earlier run.
+    """
+    target.check()
+    if report is not None:
+        if report == STANDARD:
+            raise OptionError("--report '-': standard output is for the picture; name a file for the report.")
+        problem = obstacle(report)
+        if problem is not None:
+            raise OptionError(f"--report {report}: {problem}.")
+        if report.resolve() == target.path.resolve():
+            raise OptionError(f"The report and the output are both {report}: choose another name for one.")
+    for result in (target.path, report):
+        if result is None or result == STANDARD or not result.exists():
+            continue
+        for path in inputs:
+            if path.exists() and result.samefile(path):
+                raise OptionError(
+                    f"{result} would be overwritten, but is one of the inputs: choose another name."
+                )
+        if not overwrite:
+            raise OptionError(f"{result} is there already: choose another name, or leave out --no-overwrite.")
