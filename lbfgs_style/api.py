@@ -20,12 +20,13 @@ from .objective import Engine
 from .options import Options
 from .pyramid import CoarseToFine
 from .records import IterateCallback, Result, Style
+from .style_statistics import StyleStatistics, measure
 from .version import __version__
 
 DEFAULT_NETWORK = "compact"
 """The network that comes with the package."""
 
-OneStyle = NDArray[Any] | Picture | Style
+OneStyle = NDArray[Any] | Picture | StyleStatistics | Style
 """What may stand for a style."""
 
 _OPENCV = ("opencv-python-headless", "opencv-python")
@@ -89,8 +90,9 @@ class StyleTransfer:
         ----------
         content : array or Picture
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
-        styles : array, Picture, Style, or sequence of them
-            One or more style pictures of any size; several are blended by weight.
+        styles : array, Picture, StyleStatistics, Style, or sequence of them
+            One or more style pictures of any size, or what `measure_style` told of them; several are blended
+            by weight.
         init : array or Picture, optional
             A picture to start from, in place of ``options.init``, such as an earlier result. It is stretched
             to the shape of the content picture; with ``scales="auto"`` the run then has one scale, the
@@ -119,7 +121,7 @@ class StyleTransfer:
             self.options,
             self._terms,
             _picture(content, "content picture"),
-            _styles(styles),
+            self._styles(styles),
             on_iterate,
             cancel,
         )
@@ -136,9 +138,55 @@ class StyleTransfer:
             settings=self._settings(loop, (rgb.shape[0], rgb.shape[1]), init is not None),
         )
 
+    def measure_style(
+        self, style: NDArray[Any] | Picture, *, sizes: Sequence[int] | None = None, name: str = "statistics"
+    ) -> StyleStatistics:
+        """Measure a painting once, to use it again without its file.
+
+        Parameters
+        ----------
+        style : array or Picture
+            The painting, RGB.
+        sizes : sequence of int, optional
+            Longer sides to measure at, none above the painting's own; otherwise as
+            `lbfgs_style.style_statistics.ladder` says.
+        name : str
+            What messages call the statistics.
+
+        Raises
+        ------
+        ImageError
+            If the painting is too small for the network.
+        OptionError
+            If a size is out of range.
+        """
+        return measure(
+            self._engine,
+            _picture(style, "style picture").rgb,
+            self._terms.style_layers,
+            sizes=sizes,
+            name=name,
+            network_sha256=self.weights_sha256,
+        )
+
+    def _styles(
+        self, given: OneStyle | Sequence[OneStyle]
+    ) -> list[tuple[FloatImage | StyleStatistics, float]]:
+        listed = list(given) if isinstance(given, Sequence) else [given]
+        if not listed:
+            raise OptionError("No style pictures: give at least one.")
+        styles = [item if isinstance(item, Style) else Style(item) for item in listed]
+        return [(self._style(style.image), float(style.weight)) for style in styles]
+
+    def _style(self, given: NDArray[Any] | Picture | StyleStatistics) -> FloatImage | StyleStatistics:
+        if not isinstance(given, StyleStatistics):
+            return _picture(given, "style picture").rgb
+        given.check(self.network.name, self.weights_sha256, self._terms.style_layers)
+        return given
+
     @cached_property
-    def _weights_sha256(self) -> str:
-        """Of the weights in use: what the file claims may be wrong."""
+    def weights_sha256(self) -> str:
+        """Fingerprint of the weights in use: what the file claims may be wrong."""
         return networks.weights_sha256(self.network.model)
 
     def _settings(self, loop: CoarseToFine, size: tuple[int, int], given: bool) -> dict[str, Any]:
@@ -149,7 +197,7 @@ class StyleTransfer:
             "size": list(size),
             "network": {
                 "name": self.network.name,
-                "sha256": self._weights_sha256,
+                "sha256": self.weights_sha256,
                 "content_layers": list(self._terms.content_layers),
                 "style_layers": list(self._terms.style_layers),
             },
@@ -174,8 +222,8 @@ def transfer(
     content : array
         H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR pictures need ``[..., ::-1]``), uint8, uint16 or float in
         [0,1].
-    styles : array, Picture, Style, or sequence of them
-        One or more style pictures, RGB.
+    styles : array, Picture, StyleStatistics, Style, or sequence of them
+        One or more style pictures, RGB, or what was measured of them.
     network, options, init, on_iterate
         See `StyleTransfer` and `StyleTransfer.run`.
 
@@ -195,14 +243,6 @@ def transfer(
 
 def _picture(image: NDArray[Any] | Picture, name: str) -> Picture:
     return image if isinstance(image, Picture) else images.from_array(image, name=name)
-
-
-def _styles(styles: OneStyle | Sequence[OneStyle]) -> list[tuple[FloatImage, float]]:
-    listed = list(styles) if isinstance(styles, Sequence) else [styles]
-    if not listed:
-        raise OptionError("No style pictures: give at least one.")
-    given = [item if isinstance(item, Style) else Style(item) for item in listed]
-    return [(_picture(s.image, "style picture").rgb, float(s.weight)) for s in given]
 
 
 def _layers(kind: str, wanted: Sequence[str], network: networks.FeatureNetwork) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .embedding import embed
 from .errors import ImageFileError, OptionError, did_you_mean
 from .files import obstacle, replacing
 
@@ -149,7 +150,7 @@ def load(path: Path | str, *, max_pixels: int) -> tuple[NDArray[Any], bool]:
     return pixels, grey_alpha or pixels.ndim == 2
 
 
-def store(path: Path | str, array: NDArray[Any], *, quality: int) -> None:
+def store(path: Path | str, array: NDArray[Any], *, quality: int, recipe: str | None = None) -> None:
     """Encode an array and put it in the place of `path` in one step.
 
     Parameters
@@ -160,6 +161,8 @@ def store(path: Path | str, array: NDArray[Any], *, quality: int) -> None:
         H×W, H×W×3 (RGB) or H×W×4 (RGBA), uint8 or uint16, as the format can hold.
     quality : int
         1 to 100, for JPEG and WebP.
+    recipe : str, optional
+        A text to keep inside the file, see `lbfgs_style.embedding`; TIFF and WebP hold none.
 
     Raises
     ------
@@ -189,9 +192,10 @@ def store(path: Path | str, array: NDArray[Any], *, quality: int) -> None:
         raise ImageFileError(f"{path}: OpenCV cannot encode the picture: {_first_line(error)}") from error
     if not done:
         raise ImageFileError(f"{path}: OpenCV cannot encode the picture: write a .png, or a smaller picture")
+    data = encoded.tobytes() if recipe is None else embed(encoded.tobytes(), recipe)
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(encoded.tobytes())
+            temporary.write_bytes(data)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
 

@@ -175,7 +175,7 @@ def read(path: Path | str, *, max_pixels: int = 2**28) -> Picture:
     return replace(picture, gray=True) if gray else picture
 
 
-def write(path: Path | str, picture: Picture, *, quality: int = 95) -> None:
+def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str | None = None) -> None:
     """Write a picture file, completely or not at all.
 
     The extension chooses the format: png, jpg, jpeg, webp, tif, tiff. A 16-bit picture keeps its 16 bits in
@@ -190,6 +190,8 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95) -> None:
         What to write.
     quality : int
         1 to 100, for JPEG and WebP.
+    recipe : str, optional
+        A text to keep inside a PNG or JPEG, see `lbfgs_style.recipes`.
 
     Raises
     ------
@@ -204,7 +206,7 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95) -> None:
         picture = replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)
     deep = holds.sixteen_bit and picture.dtype == np.uint16
     samples = np.dtype(np.uint16 if deep else np.uint8)
-    store(path, to_array(replace(picture, dtype=samples, keeps_axis=False)), quality=quality)
+    store(path, to_array(replace(picture, dtype=samples, keeps_axis=False)), quality=quality, recipe=recipe)
 
 
 def resize(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

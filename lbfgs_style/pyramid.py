@@ -21,6 +21,7 @@ from .parametrization import KINDS, Image
 from .records import Iterate, IterateCallback, ScaleResult
 from .scales import Scale, plan, result_size
 from .session import Cancelled
+from .style_statistics import StyleStatistics
 
 
 @dataclass(slots=True, eq=False)
@@ -37,8 +38,8 @@ class CoarseToFine:
         The terms of the loss.
     content : Picture
         The photo.
-    styles : sequence of (array, float)
-        H×W×3 float32 RGB in [0,1], and the share of each.
+    styles : sequence of (array or StyleStatistics, float)
+        H×W×3 float32 RGB in [0,1], or what was measured of one; and the share of each.
     on_iterate : callable or None
         Gets an `Iterate` after each iteration; stops the run by returning True.
     cancel : threading.Event or None
@@ -49,7 +50,7 @@ class CoarseToFine:
     options: Options
     terms: TermNames
     content: Picture
-    styles: Sequence[tuple[FloatImage, float]]
+    styles: Sequence[tuple[FloatImage | StyleStatistics, float]]
     on_iterate: IterateCallback | None
     cancel: threading.Event | None
     started: float = field(default_factory=time.monotonic)
@@ -90,11 +91,10 @@ class CoarseToFine:
     def _check_own_sizes(self) -> None:
         """Refuse what enlarging alone would make large enough: there is nothing in it to see."""
         style = TermNames((), self.terms.style_layers)
-        pictures = [("content picture", self.content.rgb, self.terms)]
-        pictures += [("style picture", rgb, style) for rgb, _ in self.styles]
-        for what, rgb, terms in pictures:
+        pictures = [("content picture", _own_size(self.content.rgb), self.terms)]
+        pictures += [("style picture", _own_size(given), style) for given, _ in self.styles]
+        for what, (height, width), terms in pictures:
             least = self.engine.smallest_side(terms) if terms.layers else 1
-            height, width = rgb.shape[:2]
             if min(height, width) < least:
                 raise ImageError(
                     f"The {what} is too small for the layers {', '.join(terms.layers)}: expected both sides "
@@ -149,20 +149,21 @@ class CoarseToFine:
 
     def _targets(self, scale: Scale) -> dict[str, NDArray[np.float32]]:
         content_terms = TermNames(self.terms.content_layers, ())
-        style_terms = TermNames((), self.terms.style_layers)
         least = self.engine.smallest_side(self.terms)
         content = to_chw(resize(self.content.rgb, scale.size))
         targets = self.engine.statistics(content, content_terms, what="content picture", cancel=self.cancel)
-        measured = [
-            self.engine.statistics(
-                to_chw(resize(rgb, _style_size(rgb, scale, least))),
-                style_terms,
-                what="style picture",
-                cancel=self.cancel,
-            )
-            for rgb, _ in self.styles
-        ]
+        measured = [self._measured(style, scale, least) for style, _ in self.styles]
         return targets | blend_grams(measured, [weight for _, weight in self.styles])
+
+    def _measured(
+        self, style: FloatImage | StyleStatistics, scale: Scale, least: int
+    ) -> dict[str, NDArray[np.float32]]:
+        size = _style_size(_own_size(style), scale, least)
+        if isinstance(style, StyleStatistics):
+            return style.at(max(size))
+        terms = TermNames((), self.terms.style_layers)
+        picture = to_chw(resize(style, size))
+        return self.engine.statistics(picture, terms, what="style picture", cancel=self.cancel)
 
     def _weights(self) -> NDArray[np.float32]:
         o, content, style = self.options, self.terms.content_layers, self.terms.style_layers
@@ -186,12 +187,15 @@ class CoarseToFine:
         )
 
 
-def _style_size(rgb: FloatImage, scale: Scale, smallest_side: int) -> tuple[int, int]:
+def _own_size(style: FloatImage | StyleStatistics) -> tuple[int, int]:
+    return style.size if isinstance(style, StyleStatistics) else (style.shape[0], style.shape[1])
+
+
+def _style_size(own: tuple[int, int], scale: Scale, smallest_side: int) -> tuple[int, int]:
     """Size of a style picture at a scale: as long as the result, never above its own.
 
     A narrow one is made longer than that where its shorter side would be too short for the network.
     """
-    own = (rgb.shape[0], rgb.shape[1])
     least = math.ceil(smallest_side * max(own) / min(own))
     return fit(own, min(max(scale.longest, least), max(own)))
 

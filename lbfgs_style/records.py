@@ -14,21 +14,23 @@ from numpy.typing import NDArray
 from .errors import OptionError
 from .images import FloatImage, Picture, to_hwc
 from .optimizer import STOP_REASONS
+from .style_statistics import StyleStatistics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Style:
-    """A style picture and its share.
+    """A style and its share.
 
     Attributes
     ----------
-    image : array or Picture
-        H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]; alpha is ignored.
+    image : array, Picture or StyleStatistics
+        H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1], alpha is ignored; or what was measured of
+        a painting before.
     weight : float
         Its share among several styles; larger than 0.
     """
 
-    image: NDArray[Any] | Picture
+    image: NDArray[Any] | Picture | StyleStatistics
     weight: float = 1.0
 
     def __post_init__(self) -> None:

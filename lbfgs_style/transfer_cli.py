@@ -16,15 +16,22 @@ from .files import obstacle, replacing
 from .interrupts import INTERRUPTED, cancelled_by_signals
 from .options import Init, Options
 from .progress import show_progress
+from .recipes import Inputs, document, inputs_of, save
 from .records import Result, Style
 from .scales import result_size
+from .settings import read_values, with_values
+from .style_statistics import read_style
 
 _DEFAULTS = Options()
 
 
 def transfer(
+    context: typer.Context,
     content: Annotated[Path, typer.Argument(help="The photo.", metavar="CONTENT")],
-    styles: Annotated[list[Path], typer.Argument(help="One or more paintings.", metavar="STYLE")],
+    styles: Annotated[
+        list[Path],
+        typer.Argument(help="One or more paintings, or statistics of them (.npz).", metavar="STYLE"),
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Picture to write: png, jpg, webp or tiff by its extension."),
@@ -76,6 +83,13 @@ def transfer(
     report: Annotated[
         Path | None, typer.Option(help="JSON file with settings, losses, timings and stop reasons.")
     ] = None,
+    options_file: Annotated[
+        Path | None,
+        typer.Option("--options", help="TOML file of options, such as size = 768; those given here win."),
+    ] = None,
+    recipe: Annotated[
+        bool, typer.Option(help="Keep the settings in the PNG or JPEG, so that `rerun` can make it again.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each loss term, and more.")] = False,
 ) -> None:
@@ -99,34 +113,40 @@ def transfer(
         threads=threads,
         convolution=convolution,  # type: ignore[arg-type]  # checked by Options
     )
+    if options_file is not None:
+        explicit = {name for name in context.params if _was_given(context, name)}
+        values = {k: v for k, v in read_values(options_file).items() if k not in explicit}
+        options = with_values(options, values, source=str(options_file))
     start = None if init in get_args(Init) else Path(init)
     inputs = (content, *styles, networks.find(network), *(() if start is None else (start,)))
-    _check_outputs(output, report, inputs=inputs)
+    check_outputs(output, report, inputs=inputs)
     photo = images.read(content)
     images.check_output(output, result_size(photo, options))
     paintings = _read_styles(styles, style_blend)
     first = None if start is None else images.read(start)
+    sources = inputs_of(content, styles, network=network, init=start)
     job = StyleTransfer(network, options=options, keep_sessions=False)
     with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=verbose) as on_iterate:
         result = job.run(photo, paintings, init=first, on_iterate=on_iterate, cancel=cancel)
-    files = {
-        "content": str(content),
-        "styles": [str(path) for path in styles],
-        "init": None if start is None else str(start),
-        "output": str(output),
-    }
-    _finish(result, output, report, files, quiet=quiet)
+    finish(result, output, report, sources, recipe=recipe, quiet=quiet)
 
 
-def _finish(result: Result, output: Path, report: Path | None, files: dict[str, Any], *, quiet: bool) -> None:
+def finish(
+    result: Result, output: Path, report: Path | None, inputs: Inputs, *, recipe: bool, quiet: bool
+) -> None:
     """Write what was asked for and say how it went."""
     interrupted = result.stop_reason == "cancelled"
     if interrupted and not result.history:
         say("stopped before the first iteration: nothing is written")
         raise typer.Exit(INTERRUPTED)
-    images.write(output, result.picture)
+    if recipe:
+        save(output, result, inputs)
+    else:
+        images.write(output, result.picture)
     if report is not None:
-        text = json.dumps({"files": files} | result.report(), indent=2)
+        contents = document(result.settings, inputs) | result.report()
+        contents["files"]["output"] = str(output)
+        text = json.dumps(contents, indent=2)
         with replacing(report) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
     if interrupted:
@@ -139,6 +159,11 @@ def _finish(result: Result, output: Path, report: Path | None, files: dict[str, 
             f"{output}: {width}×{height}, "
             f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}"
         )
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
 def _init(text: str) -> Any:
@@ -162,10 +187,12 @@ def _read_styles(paths: list[Path], blend: str | None) -> list[Style]:
         raise OptionError(
             f"--style-blend must have a number for each painting: expected {len(paths)}, got {len(weights)}."
         )
-    return [Style(images.read(path).rgb, weight) for path, weight in zip(paths, weights, strict=True)]
+    given = map(read_style, paths)
+    pictures = [style.rgb if isinstance(style, images.Picture) else style for style in given]
+    return [Style(picture, weight) for picture, weight in zip(pictures, weights, strict=True)]
 
 
-def _check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...]) -> None:
+def check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...]) -> None:
     """Find out before a long run whether its results can be written, and that they destroy no input."""
     images.check_output(output)
     if report is not None:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import typer
 from command import contents, enter, one_error, paint, photo, run, save, save_network, start
 from onnx import numpy_helper
 from typer.testing import CliRunner
@@ -139,10 +140,11 @@ def test_the_report_is_complete(folder, network):
         "stop_explanation",
         "scales",
         "history",
+        "sha256",
     }
     assert set(report["options"]) == {field.name for field in fields(Options)}
     files = {"content": "photo.png", "styles": ["painting.png"], "init": None, "output": "out.png"}
-    assert report["files"] == files
+    assert report["files"] == files | {"network": network}
     assert report["size"] == [27, 32]
     assert [scale["size"] for scale in report["scales"]] == [[20, 24], [27, 32]]
     assert len(report["history"]) == 4
@@ -217,10 +219,12 @@ def test_help_names_every_option(monkeypatch):
     result = CliRunner().invoke(cli.app, ["transfer", "--help"])
     assert result.exit_code == 0
     text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
-    offered = [name for name in PARAMETERS if name not in ("content", "styles")]
+    command = typer.main.get_command(cli.app).commands["transfer"]
+    offered = [name for parameter in command.params for name in parameter.opts if name.startswith("--")]
     assert len(offered) > 15
+    assert {"--content-weight", "--options", "--recipe"} < set(offered)
     for name in offered:
-        assert f"--{name.replace('_', '-')} " in text
+        assert f"{name} " in text
     assert "CONTENT" in text
     assert "STYLE" in text
 
