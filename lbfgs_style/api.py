@@ -63,9 +63,11 @@ class StyleTransfer:
         self.options = options or Options()
         loaded = network if isinstance(network, networks.FeatureNetwork) else networks.load(network)
         self.network = loaded
+        content = _layers("content", self.options.content_layers or loaded.content_layers, loaded)
+        style = _layers("style", self.options.style_layers or loaded.style_layers, loaded)
+        # What has no weight is not worked out.
         self._terms = TermNames(
-            _layers("content", self.options.content_layers or loaded.content_layers, loaded),
-            _layers("style", self.options.style_layers or loaded.style_layers, loaded),
+            content if self.options.content_weight else (), style if self.options.style_weight else ()
         )
         self._engine = Engine(
             loaded,
@@ -131,6 +133,7 @@ class StyleTransfer:
             image=images.to_array(finished),
             picture=finished,
             history=tuple(loop.history),
+            term_history=loop.histories(),
             scales=tuple(scales),
             evaluations=sum(scale.evaluations for scale in scales),
             stop_reason=loop.stop_reason,

@@ -55,6 +55,7 @@ class CoarseToFine:
     cancel: threading.Event | None
     started: float = field(default_factory=time.monotonic)
     history: list[float] = field(default_factory=list[float])
+    term_history: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
     stop_reason: str = ""
 
     def run(self, init: FloatImage | None) -> tuple[FloatImage, list[ScaleResult]]:
@@ -121,6 +122,7 @@ class CoarseToFine:
             iteration: int, evaluations: int, e: Evaluation, current: NDArray[np.floating]
         ) -> bool:
             self.history.append(e.loss)
+            self.term_history.append(e.terms)
             if self.on_iterate is None:
                 return False
             iterate = Iterate(
@@ -167,8 +169,15 @@ class CoarseToFine:
 
     def _weights(self) -> NDArray[np.float32]:
         o, content, style = self.options, self.terms.content_layers, self.terms.style_layers
-        each = [o.content_weight / len(content)] * len(content) + [o.style_weight / len(style)] * len(style)
+        each = [o.content_weight / len(content) for _ in content] + [
+            o.style_weight / len(style) for _ in style
+        ]
         return np.array([*each, o.tv_weight, o.range_weight], np.float32)
+
+    def histories(self) -> dict[str, tuple[float, ...]]:
+        """Return each term without its weight, after each iteration over all scales."""
+        columns = np.array(self.term_history).reshape(-1, len(self.terms.names)).T
+        return {name: tuple(map(float, c)) for name, c in zip(self.terms.names, columns, strict=True)}
 
     def _named(self, evaluation: Evaluation) -> dict[str, float]:
         return dict(zip(self.terms.names, map(float, evaluation.terms), strict=True))

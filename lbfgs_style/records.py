@@ -131,6 +131,8 @@ class Result:
         The same before rounding, as `lbfgs_style.images.write` takes it.
     history : tuple of float
         The loss after each iteration, over all scales.
+    term_history : mapping of str to (tuple of float)
+        Each term without its weight, likewise.
     scales : tuple of ScaleResult
         Coarse to fine.
     evaluations : int
@@ -146,6 +148,7 @@ class Result:
     image: NDArray[Any] = field(repr=False)
     picture: Picture = field(repr=False)
     history: tuple[float, ...] = field(repr=False)
+    term_history: Mapping[str, tuple[float, ...]] = field(repr=False)
     scales: tuple[ScaleResult, ...]
     evaluations: int
     stop_reason: str
@@ -164,4 +167,5 @@ class Result:
                 asdict(s) | {"size": list(s.size), "seconds": round(s.seconds, 3)} for s in self.scales
             ],
             "history": list(self.history),
+            "term_history": {name: list(curve) for name, curve in self.term_history.items()},
         }

@@ -40,6 +40,11 @@ class Rerun:
         """Where the network lies."""
         return networks.find(self.inputs.network)
 
+    @property
+    def pictures(self) -> tuple[Picture | StyleStatistics, ...]:
+        """Content, styles, and what it starts from if that is a picture."""
+        return (self._content, *self._styles, *(() if self._init is None else (self._init,)))
+
     def run(
         self, *, on_iterate: IterateCallback | None = None, cancel: threading.Event | None = None
     ) -> Result:

@@ -50,7 +50,7 @@ def rerun(
         say(f"made by {again.recipe.program}, and this is {ours}: the picture may differ")
     with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
         result = again.run(on_iterate=on_iterate, cancel=cancel)
-    finish(result, target, report, sources, recipe=True, quiet=quiet)
+    finish(result, target, report, sources, again.pictures, recipe=True, quiet=quiet)
     if not quiet and target.suffix == picture.suffix:
         say(_comparison(images.read(picture), images.read(target), picture))
 

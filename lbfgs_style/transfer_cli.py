@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -13,14 +14,18 @@ from .api import DEFAULT_NETWORK, StyleTransfer
 from .cli_values import counts, names, say, whole, wholes
 from .errors import OptionError
 from .files import obstacle, replacing
+from .html_report import Shown, page_of_files
 from .interrupts import INTERRUPTED, cancelled_by_signals
 from .options import Init, Options
 from .progress import show_progress
 from .recipes import Inputs, document, inputs_of, save
+from .recording import check_recording, recorded
 from .records import Result, Style
 from .scales import result_size
 from .settings import read_values, with_values
 from .style_statistics import read_style
+
+HTML = (".html", ".htm")
 
 _DEFAULTS = Options()
 
@@ -81,7 +86,15 @@ def transfer(
         str, typer.Option(help="How convolutions are computed on the CPU: auto, direct or winograd.")
     ] = _DEFAULTS.convolution,
     report: Annotated[
-        Path | None, typer.Option(help="JSON file with settings, losses, timings and stop reasons.")
+        Path | None,
+        typer.Option(help="Settings, losses and timings: a JSON file, or a page to look at (.html)."),
+    ] = None,
+    save_every: Annotated[
+        int | None, typer.Option(help="Iterations from one saved frame to the next; 10 without it.")
+    ] = None,
+    frames: Annotated[Path | None, typer.Option(help="Folder for pictures on the way, as PNG.")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Short film of the run: .mp4 or .gif by its extension.")
     ] = None,
     options_file: Annotated[
         Path | None,
@@ -119,20 +132,33 @@ def transfer(
         options = with_values(options, values, source=str(options_file))
     start = None if init in get_args(Init) else Path(init)
     inputs = (content, *styles, networks.find(network), *(() if start is None else (start,)))
-    check_outputs(output, report, inputs=inputs)
+    check_outputs(output, report, video, inputs=inputs)
+    check_recording(frames, save_every, video)
     photo = images.read(content)
     images.check_output(output, result_size(photo, options))
     paintings = _read_styles(styles, style_blend)
     first = None if start is None else images.read(start)
     sources = inputs_of(content, styles, network=network, init=start)
     job = StyleTransfer(network, options=options, keep_sessions=False)
-    with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=verbose) as on_iterate:
+    with (
+        cancelled_by_signals() as cancel,
+        show_progress(quiet=quiet, verbose=verbose) as show,
+        recorded(show, frames=frames, save_every=save_every, video=video) as on_iterate,
+    ):
         result = job.run(photo, paintings, init=first, on_iterate=on_iterate, cancel=cancel)
-    finish(result, output, report, sources, recipe=recipe, quiet=quiet)
+    pictures = [photo, *(style.image for style in paintings), *(() if first is None else (first,))]
+    finish(result, output, report, sources, pictures, recipe=recipe, quiet=quiet)
 
 
 def finish(
-    result: Result, output: Path, report: Path | None, inputs: Inputs, *, recipe: bool, quiet: bool
+    result: Result,
+    output: Path,
+    report: Path | None,
+    inputs: Inputs,
+    pictures: Sequence[Shown],
+    *,
+    recipe: bool,
+    quiet: bool,
 ) -> None:
     """Write what was asked for and say how it went."""
     interrupted = result.stop_reason == "cancelled"
@@ -146,7 +172,10 @@ def finish(
     if report is not None:
         contents = document(result.settings, inputs) | result.report()
         contents["files"]["output"] = str(output)
-        text = json.dumps(contents, indent=2)
+        if report.suffix.lower() in HTML:
+            text = page_of_files(result, inputs, pictures)
+        else:
+            text = json.dumps(contents, indent=2)
         with replacing(report) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
     if interrupted:
@@ -192,7 +221,9 @@ def _read_styles(paths: list[Path], blend: str | None) -> list[Style]:
     return [Style(picture, weight) for picture, weight in zip(pictures, weights, strict=True)]
 
 
-def check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...]) -> None:
+def check_outputs(
+    output: Path, report: Path | None, video: Path | None = None, *, inputs: tuple[Path, ...]
+) -> None:
     """Find out before a long run whether its results can be written, and that they destroy no input."""
     images.check_output(output)
     if report is not None:
@@ -201,7 +232,7 @@ def check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...]
             raise OptionError(f"--report {report}: {problem}.")
         if report.resolve() == output.resolve():
             raise OptionError(f"The report and the output are both {output}: choose another name for one.")
-    for result in (output,) if report is None else (output, report):
+    for result in (path for path in (output, report, video) if path is not None):
         for path in inputs:
             if result.exists() and path.exists() and result.samefile(path):
                 raise OptionError(

@@ -140,6 +140,7 @@ def test_the_report_is_complete(folder, network):
         "stop_explanation",
         "scales",
         "history",
+        "term_history",
         "sha256",
     }
     assert set(report["options"]) == {field.name for field in fields(Options)}

@@ -33,6 +33,7 @@ FLOORS = {
     "builder": 1.1,
     # Pictures, networks, derivatives.
     "images": 2,
+    "sheets": 2.1,
     "networks": 2,
     "vgg": 2,
     "weights": 2.1,
@@ -57,8 +58,11 @@ FLOORS = {
     "style_statistics": 7,
     "records": 7.2,
     "recipes": 7.3,
+    "recording": 7.3,
+    "html_report": 7.4,
     "pyramid": 8,
     "api": 9,
+    "inspection": 9.1,
     "rerun": 9.1,
     "__init__": 9.2,
     "progress": 10,
@@ -66,6 +70,7 @@ FLOORS = {
     "cli_values": 10,
     "networks_cli": 10.1,
     "transfer_cli": 10.1,
+    "inspection_cli": 10.2,
     "rerun_cli": 10.2,
     "cli": 10.3,
     "__main__": 10.4,
@@ -73,10 +78,11 @@ FLOORS = {
 
 ONLY = {
     "onnxruntime": {"session"},
-    "cv2": {"images", "image_files"},
+    # The sheets write letters, and pack small pictures for pages; recordings are videos.
+    "cv2": {"images", "image_files", "recording", "sheets"},
     "scipy": {"optimizer", "parametrization"},
     "h5py": {"weights"},
-    "typer": {"cli", "cli_values", "networks_cli", "rerun_cli", "transfer_cli"},
+    "typer": {"cli", "cli_values", "inspection_cli", "networks_cli", "rerun_cli", "transfer_cli"},
     "rich": {"networks_cli", "progress"},
     "torch": set(),
     "torchvision": set(),
