@@ -77,6 +77,8 @@ def sheet(
     ]
     left = _MARGIN + (_SIDE if sides else 0)
     width = left + sum(widths) + _GAP * (len(widths) - 1) + _MARGIN
+    if legend is not None:
+        width = max(width, _least_width(legend))
     top = [] if legend is None else [_legend(legend, width)]
     labels = [wrapped(label, w) for label, w in zip(columns, widths, strict=False)]
     head = _LINE * max((len(lines) for lines in labels), default=0)
@@ -125,6 +127,12 @@ def jpeg(picture: FloatImage, *, longest: int, quality: int = 90) -> bytes:
     return encoded.tobytes()
 
 
+def _least_width(legend: Legend) -> int:
+    """Return the width that a legend's title and pictures need."""
+    pictures = sum(_to_height(picture, _INPUT).shape[1] + _MARGIN for picture, _ in legend.inputs)
+    return max(_width(legend.title, _TITLE) + _MARGIN, pictures) + _MARGIN
+
+
 def _legend(legend: Legend, width: int) -> Canvas:
     height = _INPUT if legend.inputs else 0
     small = [(_to_height(picture, _INPUT), name) for picture, name in legend.inputs]
@@ -161,8 +169,8 @@ def _write(canvas: Canvas, text: str, x: int, y: int, *, scale: float = _TEXT, i
     cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (ink,) * 3, 1, cv2.LINE_AA)
 
 
-def _width(text: str) -> int:
+def _width(text: str, scale: float = _TEXT) -> int:
     import cv2
 
-    size: Any = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _TEXT, 1)
+    size: Any = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     return int(size[0][0])

@@ -72,6 +72,21 @@ def test_the_legend_stands_above_with_its_pictures():
     assert ink(canvas[bottom + 1 : added]).any()
 
 
+def test_a_legend_wider_than_the_pictures():
+    """The sheet grows with its title and its small pictures; the lines go below them, where there is room."""
+    title, inputs = "A title that is wider than one picture", [(flat(BLUE, 10, 40), "input")]
+    canvas = sheet([[flat(RED, 40, 40)]], legend=Legend(title, ["a line of words"], inputs), height=40)
+    _, bottom, left, right = box(canvas, BLUE)
+    assert right - left + 1 == 4 * 96
+    assert canvas.shape[1] == 20 + 4 * 96 + 20
+    above, *_ = box(canvas, RED)
+    assert ink(canvas[bottom + 20 : above]).any()
+    assert not ink(canvas[:, right + 1 :]).any()
+    titled = sheet([[flat(RED, 40, 40)]], legend=Legend(title), height=40)
+    assert ink(titled).any()
+    assert not ink(titled[:, -20:]).any()
+
+
 def test_long_labels_are_broken():
     assert wrapped("relu1_1,relu2_1,relu3_1", 10) == ["relu1_1,", "relu2_1,", "relu3_1"]
     assert wrapped("relu1_1,relu2_1", 1000) == ["relu1_1, relu2_1"]
