@@ -14,7 +14,7 @@ from .errors import OptionError, did_you_mean
 
 Device = Literal["auto", "cpu", "cuda"]
 Convolution = Literal["auto", "direct", "winograd"]
-Init = Literal["content", "noise"]
+Init = Literal["content", "noise", "style"]
 Variables = Literal["spectral", "pixels", "laplacian"]
 
 MIN_SIZE = 16
@@ -43,8 +43,10 @@ class Options:
         the end only, as most other programs do.
     content_layers, style_layers : tuple of str, or None
         Layers of the network; None takes the network's own choice.
-    init : {"content", "noise"}
-        The picture to start from.
+    init : {"content", "noise", "style"}
+        The picture to start from; of the style the part of the content's shape around its middle.
+    init_noise : float
+        Share of noise in that picture, 0 to 1.
     seed : int
         Seed of the noise.
     variables : {"spectral", "pixels", "laplacian"}
@@ -75,6 +77,7 @@ class Options:
     content_layers: tuple[str, ...] | None = None
     style_layers: tuple[str, ...] | None = None
     init: Init = "content"
+    init_noise: float = 0.0
     seed: int = 0
     variables: Variables = "spectral"
     history: int = 10
@@ -101,6 +104,12 @@ class Options:
         _check_choice("variables", self.variables, get_args(Variables))
         _check_choice("device", self.device, get_args(Device))
         _check_choice("convolution", self.convolution, get_args(Convolution))
+        self._set("init_noise", _share("init_noise", self.init_noise))
+        if self.init == "noise" and self.init_noise > 0:
+            raise OptionError(
+                "init 'noise' is all noise, and init_noise blends noise with a picture: leave out one of "
+                "them."
+            )
         self._set("seed", _whole("seed", self.seed, 0, 2**63 - 1))
         self._set("history", _whole("history", self.history, 1, 1000))
         self._set("threads", _whole("threads", self.threads, 0, 4096))
@@ -119,6 +128,12 @@ def _whole(name: str, value: object, least: int, most: int, otherwise: str = "")
 def _weight(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
         raise OptionError(f"{name} must be a finite number, 0 or larger, got {value!r}.")
+    return float(value)
+
+
+def _share(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise OptionError(f"{name} must be a number from 0 to 1, got {value!r}.")
     return float(value)
 
 

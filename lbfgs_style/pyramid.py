@@ -17,10 +17,11 @@ from .images import FloatImage, Picture, fit, resize, to_chw, to_hwc
 from .objective import Engine, Evaluation, blend_grams
 from .optimizer import Outcome, minimize
 from .options import Options
-from .parametrization import KINDS, Image
+from .parametrization import KINDS
 from .records import Iterate, IterateCallback, ScaleResult
 from .scales import Scale, plan, result_size
 from .session import Cancelled
+from .starts import start
 from .style_statistics import StyleStatistics
 
 
@@ -73,7 +74,8 @@ class CoarseToFine:
         self.engine.check_size(size, self.terms, what="content picture")
         wanted = () if init is not None and self.options.scales == "auto" else self.options.scales
         scales = plan(size, wanted, self.options.iterations, least)
-        picture = self._initial(init, scales[0].size)
+        paintings = [style for style, _ in self.styles if not isinstance(style, StyleStatistics)]
+        picture: NDArray[np.floating] = start(self.options, self.content.rgb, paintings, init, scales[0].size)
         results: list[ScaleResult] = []
         for index, scale in enumerate(scales):
             began = time.monotonic()
@@ -102,14 +104,6 @@ class CoarseToFine:
                     f"at least {least} pixels, got {width}×{height}; "
                     "take a larger picture or shallower layers."
                 )
-
-    def _initial(self, init: FloatImage | None, size: tuple[int, int]) -> Image:
-        if init is not None:
-            return to_chw(resize(init, size))
-        if self.options.init == "noise":
-            noise = np.random.default_rng(self.options.seed).normal(0.5, 0.1, (3, *size))
-            return np.clip(noise, 0, 1)
-        return to_chw(resize(self.content.rgb, size))
 
     def _optimize(self, index: int, scales: Sequence[Scale], picture: NDArray[np.floating]) -> Outcome:
         scale = scales[index]

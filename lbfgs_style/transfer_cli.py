@@ -73,10 +73,13 @@ def transfer(
     init: Annotated[
         str,
         typer.Option(
-            help="Where to start: content, noise, or a picture file such as an earlier result; a file is "
-            "stretched to the photo's shape, and without --scales painted on at the full size alone."
+            help="Where to start: content, noise, style, or a picture file such as an earlier result; a "
+            "file is stretched to the photo's shape, and without --scales painted on at the full size alone."
         ),
     ] = _DEFAULTS.init,
+    init_noise: Annotated[
+        float, typer.Option(help="Share of noise, 0 to 1, to blend the start with.")
+    ] = _DEFAULTS.init_noise,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = _DEFAULTS.seed,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
     threads: Annotated[
@@ -121,6 +124,7 @@ def transfer(
         content_layers=names(content_layers),
         style_layers=names(style_layers),
         init=_init(init),
+        init_noise=init_noise,
         seed=seed,
         device=device,  # type: ignore[arg-type]  # checked by Options
         threads=threads,
@@ -200,7 +204,9 @@ def _init(text: str) -> Any:
     if text in get_args(Init):
         return text
     if not Path(text).exists():
-        raise OptionError(f"--init must be content, noise or a picture file, got {text!r}, which is neither.")
+        raise OptionError(
+            f"--init must be content, noise, style or a picture file, got {text!r}, which is neither."
+        )
     return _DEFAULTS.init
 
 

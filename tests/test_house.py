@@ -56,6 +56,7 @@ FLOORS = {
     "optimizer": 7.1,
     # The run and its faces.
     "style_statistics": 7,
+    "starts": 7.1,
     "records": 7.2,
     "recipes": 7.3,
     "recording": 7.3,

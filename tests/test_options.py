@@ -38,7 +38,11 @@ REFUSED = [
     ("content_layers", "relu4_1", "a tuple of layers such as ('relu1_1', 'relu3_1')", "got 'relu4_1'"),
     ("style_layers", ("relu1_1", 3), "a tuple of layers", "got ('relu1_1', 3)"),
     ("style_layers", ("relu1_1", "relu1_1"), "twice", "relu1_1,relu1_1"),
-    ("init", "random", "content, noise", "got 'random'"),
+    ("init", "random", "content, noise, style", "got 'random'"),
+    ("init_noise", 1.1, "number from 0 to 1", "got 1.1"),
+    ("init_noise", -0.1, "number from 0 to 1", "got -0.1"),
+    ("init_noise", True, "number from 0 to 1", "got True"),
+    ("init_noise", float("nan"), "number from 0 to 1", "got nan"),
     ("variables", "fourier", "spectral, pixels, laplacian", "got 'fourier'"),
     ("device", "gpu", "auto, cpu, cuda", "got 'gpu'"),
     ("seed", -1, "whole number from 0", "got -1"),
@@ -65,6 +69,11 @@ def test_refusal_names_option_expected_and_got(name: str, value: object, expecte
 def test_near_match_is_suggested(name: str, value: str, near: str) -> None:
     with pytest.raises(OptionError, match=f"got '{value}'. Did you mean '{near}'"):
         Options(**{name: value})
+
+
+def test_noise_is_not_blended_with_noise() -> None:
+    with pytest.raises(OptionError, match="init 'noise' is all noise"):
+        Options(init="noise", init_noise=0.5)
 
 
 def test_far_match_is_not_suggested() -> None:
