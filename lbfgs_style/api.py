@@ -67,7 +67,7 @@ class StyleTransfer:
         style = _layers("style", self.options.style_layers or loaded.style_layers, loaded)
         # What has no weight is not worked out.
         self._terms = TermNames(
-            content if self.options.content_weight else (), style if self.options.style_weight else ()
+            content if self.options.balance[0] else (), style if self.options.balance[1] else ()
         )
         self._engine = Engine(
             loaded,

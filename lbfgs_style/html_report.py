@@ -279,8 +279,8 @@ def _settings(report: Mapping[str, Any]) -> str:
     lines: list[str] = []
     for name, value in dict(report["options"]).items():
         changed = value != defaults[name]
-        if value is None and f"{name}" in report["network"]:
-            value = report["network"][name]
+        if value is None:  # what the run itself chose
+            value = "auto" if name == "iterations" else report["network"].get(name)
         mark = ' class="changed"' if changed else ""
         lines.append(f"<div><dt>{escape(name)}</dt><dd{mark}>{escape(_text(value))}</dd></div>")
     lines.append(f"<div><dt>style_weights</dt><dd>{escape(_text(report['style_weights']))}</dd></div>")
@@ -296,7 +296,7 @@ def _pairs(values: Mapping[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     if value is None:
-        return "auto"
+        return "–"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return str(value)

@@ -17,6 +17,11 @@ Convolution = Literal["auto", "direct", "winograd"]
 Init = Literal["content", "noise", "style"]
 Variables = Literal["spectral", "pixels", "laplacian"]
 
+# Found by `tools/strength.py`: with it, how far the content moves grows about evenly with the strength.
+_STRENGTH_POWER = 1.25
+
+_DEFAULT_WEIGHTS = (0.1, 3.0)  # of content and style
+
 MIN_SIZE = 16
 MAX_SIZE = 16384
 
@@ -38,6 +43,9 @@ class Options:
     content_weight, style_weight, tv_weight : float
         α, β and γ of L = α Σ v_l content_l + β Σ w_l style_l + γ tv + δ range; v_l and w_l are equal and sum
         to 1.
+    strength : float or None
+        In place of α and β, 0 to 1: the photo, their defaults at 0.5, the style alone; see `balance`. It
+        means the same at every size.
     range_weight : float
         δ: how strongly values outside [0,1], which no picture file can hold, are drawn back. 0 clips them at
         the end only, as most other programs do.
@@ -70,9 +78,10 @@ class Options:
     size: int | Literal["full"] = 512
     scales: tuple[int, ...] | Literal["auto"] = "auto"
     iterations: int | tuple[int, ...] | None = None
-    content_weight: float = 0.1
-    style_weight: float = 3.0
+    content_weight: float = _DEFAULT_WEIGHTS[0]
+    style_weight: float = _DEFAULT_WEIGHTS[1]
     tv_weight: float = 1e-3
+    strength: float | None = None
     range_weight: float = 10.0
     content_layers: tuple[str, ...] | None = None
     style_layers: tuple[str, ...] | None = None
@@ -98,6 +107,13 @@ class Options:
                 "content_weight and style_weight are both 0, so there is nothing to do: "
                 "give one of them a weight."
             )
+        if self.strength is not None:
+            self._set("strength", _share("strength", self.strength))
+            if (self.content_weight, self.style_weight) != _DEFAULT_WEIGHTS:
+                raise OptionError(
+                    "strength stands for content_weight and style_weight and contradicts them: give one or "
+                    "the other."
+                )
         for name in ("content_layers", "style_layers"):
             _check_layers(name, getattr(self, name))
         _check_choice("init", self.init, get_args(Init))
@@ -113,6 +129,17 @@ class Options:
         self._set("seed", _whole("seed", self.seed, 0, 2**63 - 1))
         self._set("history", _whole("history", self.history, 1, 1000))
         self._set("threads", _whole("threads", self.threads, 0, 4096))
+
+    @property
+    def balance(self) -> tuple[float, float]:
+        """The weights in use, α and β.
+
+        With a strength s: α (2 − 2s)^1.25 and β (2s)^1.25.
+        """
+        if self.strength is None:
+            return self.content_weight, self.style_weight
+        content, style = 2 - 2 * self.strength, 2 * self.strength
+        return self.content_weight * content**_STRENGTH_POWER, self.style_weight * style**_STRENGTH_POWER
 
     def _set(self, name: str, value: object) -> None:
         # NumPy's numbers become Python's, which JSON can hold; nobody has seen the frozen object yet.

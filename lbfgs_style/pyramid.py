@@ -162,11 +162,10 @@ class CoarseToFine:
         return self.engine.statistics(picture, terms, what="style picture", cancel=self.cancel)
 
     def _weights(self) -> NDArray[np.float32]:
-        o, content, style = self.options, self.terms.content_layers, self.terms.style_layers
-        each = [o.content_weight / len(content) for _ in content] + [
-            o.style_weight / len(style) for _ in style
-        ]
-        return np.array([*each, o.tv_weight, o.range_weight], np.float32)
+        content, style = self.terms.content_layers, self.terms.style_layers
+        alpha, beta = self.options.balance
+        each = [alpha / len(content) for _ in content] + [beta / len(style) for _ in style]
+        return np.array([*each, self.options.tv_weight, self.options.range_weight], np.float32)
 
     def histories(self) -> dict[str, tuple[float, ...]]:
         """Return each term without its weight, after each iteration over all scales."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
 from .errors import OptionError, did_you_mean
 from .options import Options
+
+WEIGHTS = {"content_weight", "style_weight"}
+"""What a strength stands for."""
 
 
 def read_options(path: Path | str) -> Options:
@@ -39,6 +42,20 @@ def read_values(path: Path | str) -> dict[str, Any]:
     except ValueError as error:  # TOMLDecodeError, and UnicodeDecodeError
         raise OptionError(f"{path}: not a TOML file: {error}.") from error
     return checked_names(given, source=str(path))
+
+
+def with_file(options: Options, path: Path | str, explicit: Iterable[str]) -> Options:
+    """Return `options` with what a TOML file says, but for those in `explicit`: what was typed wins.
+
+    A strength that was typed also wins over weights in the file, and the other way round.
+    """
+    kept = set(explicit)
+    if "strength" in kept:
+        kept |= WEIGHTS
+    elif kept & WEIGHTS:
+        kept.add("strength")
+    values = {name: value for name, value in read_values(path).items() if name not in kept}
+    return with_values(options, values, source=str(path))
 
 
 def checked_names(given: Mapping[str, Any], *, source: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from .recipes import Inputs, document, inputs_of, save
 from .recording import check_recording, recorded
 from .records import Result, Style
 from .scales import result_size
-from .settings import read_values, with_values
+from .settings import WEIGHTS, with_file
 from .style_statistics import read_style
 
 HTML = (".html", ".htm")
@@ -57,6 +57,10 @@ def transfer(
     style_weight: Annotated[
         float, typer.Option(help="More takes more of the painting.")
     ] = _DEFAULTS.style_weight,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="In place of both weights: 0 leaves the photo, 1 takes the style alone."),
+    ] = _DEFAULTS.strength,
     tv_weight: Annotated[float, typer.Option(help="More makes it smoother.")] = _DEFAULTS.tv_weight,
     content_layers: Annotated[
         str | None, typer.Option(help="Layers such as relu4_1; the network's own choice without it.")
@@ -112,6 +116,12 @@ def transfer(
     """Paint the photo CONTENT in the style of one or more paintings."""
     if quiet and verbose:
         raise OptionError("--quiet and --verbose contradict each other: give one of them.")
+    explicit = {name for name in context.params if _was_given(context, name)}
+    if strength is not None and explicit & WEIGHTS:
+        raise OptionError(
+            "--strength stands for --content-weight and --style-weight and contradicts them: give one or the "
+            "other."
+        )
     options = Options(
         size="full" if size == "full" else whole("--size", size, "a whole number or 'full'"),
         scales="auto"
@@ -120,6 +130,7 @@ def transfer(
         iterations=counts("--iterations", iterations),
         content_weight=content_weight,
         style_weight=style_weight,
+        strength=strength,
         tv_weight=tv_weight,
         content_layers=names(content_layers),
         style_layers=names(style_layers),
@@ -131,9 +142,7 @@ def transfer(
         convolution=convolution,  # type: ignore[arg-type]  # checked by Options
     )
     if options_file is not None:
-        explicit = {name for name in context.params if _was_given(context, name)}
-        values = {k: v for k, v in read_values(options_file).items() if k not in explicit}
-        options = with_values(options, values, source=str(options_file))
+        options = with_file(options, options_file, explicit)
     start = None if init in get_args(Init) else Path(init)
     inputs = (content, *styles, networks.find(network), *(() if start is None else (start,)))
     check_outputs(output, report, video, inputs=inputs)

@@ -38,6 +38,8 @@ REFUSED = [
     ("content_layers", "relu4_1", "a tuple of layers such as ('relu1_1', 'relu3_1')", "got 'relu4_1'"),
     ("style_layers", ("relu1_1", 3), "a tuple of layers", "got ('relu1_1', 3)"),
     ("style_layers", ("relu1_1", "relu1_1"), "twice", "relu1_1,relu1_1"),
+    ("strength", 1.01, "number from 0 to 1", "got 1.01"),
+    ("strength", "0.5", "number from 0 to 1", "got '0.5'"),
     ("init", "random", "content, noise, style", "got 'random'"),
     ("init_noise", 1.1, "number from 0 to 1", "got 1.1"),
     ("init_noise", -0.1, "number from 0 to 1", "got -0.1"),
@@ -74,6 +76,29 @@ def test_near_match_is_suggested(name: str, value: str, near: str) -> None:
 def test_noise_is_not_blended_with_noise() -> None:
     with pytest.raises(OptionError, match="init 'noise' is all noise"):
         Options(init="noise", init_noise=0.5)
+
+
+@pytest.mark.parametrize(
+    ("strength", "balance"),
+    [
+        (None, (0.1, 3.0)),
+        (0.5, (0.1, 3.0)),
+        (0, (0.1 * 2**1.25, 0.0)),
+        (1, (0.0, 3 * 2**1.25)),
+        (0.75, (0.1 * 0.5**1.25, 3 * 1.5**1.25)),
+    ],
+)
+def test_strength_balances_the_weights(strength: float | None, balance: tuple[float, float]) -> None:
+    options = Options(strength=strength)
+    assert options.balance == pytest.approx(balance)
+    assert Options(**dataclasses.asdict(options)) == options
+    assert dataclasses.replace(options, strength=0.9).balance == Options(strength=0.9).balance
+
+
+@pytest.mark.parametrize("weight", ["content_weight", "style_weight"])
+def test_strength_and_weights_contradict_each_other(weight: str) -> None:
+    with pytest.raises(OptionError, match="strength stands for content_weight and style_weight"):
+        Options(strength=0.5, **{weight: 0.5})
 
 
 def test_far_match_is_not_suggested() -> None:

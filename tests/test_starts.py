@@ -10,7 +10,6 @@ from small_networks import small_vgg
 from lbfgs_style import OptionError, Options, StyleTransfer, images
 from lbfgs_style.starts import start
 
-
 SIZE = (20, 30)
 
 
