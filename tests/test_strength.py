@@ -33,16 +33,16 @@ def end(result, kind):
 
 def test_from_the_photo_to_the_style_alone():
     small, ends = small_vgg(), []
-    for strength in (0, 0.25, 0.75, 1):
+    for strength in (0, 0.05, 0.9, 1):
         options = Options(size=32, iterations=15, strength=strength, device="cpu", threads=1)
         result = StyleTransfer(small, options=options).run(photo(), photo()[::-1, :, ::-1].copy())
         ends.append(result)
         assert bool(result.settings["network"]["style_layers"]) == (strength > 0)
         assert bool(result.settings["network"]["content_layers"]) == (strength < 1)
-    nothing, little, much, everything = ends
+    nothing, little, much, _ = ends
     assert np.abs(nothing.picture.rgb - photo() / 255).mean() < 1 / 255
     assert end(little, "content") < end(much, "content")
-    assert end(little, "style") > end(much, "style") > end(everything, "style")
+    assert end(little, "style") > 1.2 * end(much, "style")
 
 
 def test_a_preview_tells_what_the_full_size_will_be():
