@@ -96,13 +96,12 @@ def grid(
     network: Network = DEFAULT_NETWORK,
     size: Size = str(GRID.size),
     iterations: Iterations = None,
-    seed: Seed = GRID.seed,
     device: Device = GRID.device,
     threads: Threads = GRID.threads,
     quiet: Quiet = False,
 ) -> None:
     """Paint one pair with every combination of layers and weights, on one labelled sheet."""
-    options = _options(GRID, size, iterations, seed, device, threads)
+    options = _options(GRID, size, iterations, GRID.seed, device, threads)
     _check_output(output, content, style, networks.find(network))
     loaded = networks.load(network)
     contents = _sets(content_layers, comma_separates=True) or [loaded.content_layers]

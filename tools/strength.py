@@ -62,7 +62,8 @@ def main() -> None:
         # Where the curve of the first size reaches what the last size has; np.interp stays inside the curve.
         same = np.interp(moved[-1], moved[0], strengths)
         for line, strength, other in zip(lines, strengths, same, strict=True):
-            print(f"{line}   {other - strength:+.3f}", flush=True)
+            beyond = not moved[0].min() <= moved[-1, strengths.index(strength)] <= moved[0].max()
+            print(f"{line}   {'beyond' if beyond else f'{other - strength:+.3f}'}", flush=True)
         rows += pictures
     if arguments.sheet is not None:
         contact_sheet(arguments.sheet, rows, [f"strength {strength:g}" for strength in strengths], height=224)
