@@ -18,7 +18,7 @@ from .images import FloatImage, fit, resize
 _MARGIN, _GAP = 20, 8
 _TITLE, _TEXT, _LINE = 0.8, 0.5, 20  # sizes as OpenCV's putText has them, and pixels from line to line
 _INK, _SOFT = 30, 95
-_SIDE = 140  # pixels for the label of a row
+_SIDE = 140  # most pixels for the label of a row, and the gap behind it
 _INPUT = 96  # height of a picture in the legend
 
 Canvas = NDArray[np.uint8]
@@ -75,7 +75,10 @@ def sheet(
     widths = [
         max(row[i].shape[1] for row in scaled if i < len(row)) for i in range(max(len(row) for row in scaled))
     ]
-    left = _MARGIN + (_SIDE if sides else 0)
+    side = min(
+        _SIDE, max((_width(line) + 2 * _GAP for label in sides for line in label.split("\n")), default=0)
+    )
+    left = _MARGIN + side
     width = left + sum(widths) + _GAP * (len(widths) - 1) + _MARGIN
     if legend is not None:
         width = max(width, _least_width(legend))
@@ -91,7 +94,7 @@ def sheet(
     for i, row in enumerate(scaled):
         y = _MARGIN + head + i * (above + height + _GAP) + above
         if i < len(sides):
-            lines = wrapped(sides[i], _SIDE - 16)
+            lines = wrapped(sides[i], side - 2 * _GAP)
             begin = y + (height - _LINE * len(lines)) // 2 + 14
             for n, line in enumerate(lines):
                 _write(body, line, _MARGIN, begin + n * _LINE)
