@@ -18,10 +18,11 @@ from .errors import NetworkError, did_you_mean
 from .images import Picture
 from .inputs import Keep, OneStyle
 from .options import Options
-from .pooling import with_pooling
+from .pooling import pooling_of, with_pooling
 from .presets import preset
 from .pyramid import CoarseToFine
 from .records import IterateCallback, Result
+from .style_statistics import StyleStatistics, measure
 from .term_names import TermNames
 from .version import __version__
 
@@ -62,9 +63,12 @@ class StyleTransfer:
         self.options = options or Options()
         loaded = network if isinstance(network, networks.FeatureNetwork) else networks.load(network)
         self.network = loaded
+        content = _layers("content", self.options.content_layers or loaded.content_layers, loaded)
+        style = _layers("style", self.options.style_layers or loaded.style_layers, loaded)
+        # What has no weight is not worked out.
         self._terms = TermNames(
-            _layers("content", self.options.content_layers or loaded.content_layers, loaded),
-            _layers("style", self.options.style_layers or loaded.style_layers, loaded),
+            content if self.options.balance[0] else (),
+            style if self.options.balance[1] else (),
             form=preset(self.options.loss).form,
             statistic=self.options.style_statistic,
             tv_power=self.options.tv_power,
@@ -93,8 +97,9 @@ class StyleTransfer:
         ----------
         content : array or Picture
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
-        styles : array, Picture, Style, or sequence of them
-            One or more style pictures of any size; several are blended by weight.
+        styles : array, Picture, StyleStatistics, Style, or sequence of them
+            One or more style pictures of any size, or what `measure_style` told of them; several are blended
+            by weight.
         init : array or Picture, optional
             A picture to start from, in place of ``options.init``, such as an earlier result. It is stretched
             to the shape of the content picture; with ``scales="auto"`` the run then has one scale, the
@@ -124,6 +129,11 @@ class StyleTransfer:
         """
         photo = inputs.as_picture(content, "content picture")
         paintings = inputs.as_styles(styles)
+        for style in paintings:
+            if isinstance(style.painting, StyleStatistics):
+                style.painting.check(
+                    self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
+                )
         kept = inputs.as_mask(keep, photo)
         start = None if init is None else inputs.as_picture(init, "init picture").rgb
         seen, painted = inputs.seen(photo, paintings, self.options)
@@ -137,6 +147,7 @@ class StyleTransfer:
             image=images.to_array(finished),
             picture=finished,
             history=tuple(loop.history),
+            term_history=loop.histories(),
             scales=tuple(scales),
             evaluations=sum(scale.evaluations for scale in scales),
             stop_reason=loop.stop_reason,
@@ -144,9 +155,45 @@ class StyleTransfer:
             settings=self._settings(loop, (rgb.shape[0], rgb.shape[1]), init is not None),
         )
 
+    def measure_style(
+        self, style: NDArray[Any] | Picture, *, sizes: Sequence[int] | None = None, name: str = "statistics"
+    ) -> StyleStatistics:
+        """Measure a painting once, to use it again without its file.
+
+        Parameters
+        ----------
+        style : array or Picture
+            The painting, RGB.
+        sizes : sequence of int, optional
+            Longer sides to measure at, none above the painting's own; otherwise as
+            `lbfgs_style.style_statistics.ladder` says.
+        name : str
+            What messages call the statistics.
+
+        Raises
+        ------
+        ImageError
+            If the painting is too small for the network.
+        OptionError
+            If a size is out of range.
+        """
+        return measure(
+            self._engine,
+            inputs.as_picture(style, "style picture").rgb,
+            self._terms.style_layers,
+            sizes=sizes,
+            name=name,
+            network_sha256=self.weights_sha256,
+            pooling=self._pooling,
+        )
+
+    @property
+    def _pooling(self) -> str:
+        return pooling_of(self.network, self.options.pooling)
+
     @cached_property
-    def _weights_sha256(self) -> str:
-        """Of the weights in use: what the file claims may be wrong."""
+    def weights_sha256(self) -> str:
+        """Fingerprint of the weights in use: what the file claims may be wrong."""
         return networks.weights_sha256(self.network.model)
 
     def _settings(self, loop: CoarseToFine, size: tuple[int, int], given: bool) -> dict[str, Any]:
@@ -162,7 +209,7 @@ class StyleTransfer:
             "size": list(size),
             "network": {
                 "name": self.network.name,
-                "sha256": self._weights_sha256,
+                "sha256": self.weights_sha256,
                 "content_layers": list(self._terms.content_layers),
                 "style_layers": list(self._terms.style_layers),
             },
@@ -188,8 +235,8 @@ def transfer(
     content : array
         H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR pictures need ``[..., ::-1]``), uint8, uint16 or float in
         [0,1].
-    styles : array, Picture, Style, or sequence of them
-        One or more style pictures, RGB.
+    styles : array, Picture, StyleStatistics, Style, or sequence of them
+        One or more style pictures, RGB, or what was measured of them.
     network, options, init, keep, on_iterate
         See `StyleTransfer` and `StyleTransfer.run`.
 

@@ -10,10 +10,13 @@ from pathlib import Path
 from . import images
 from .errors import ImageFileError, OptionError
 from .files import obstacle
+from .image_files import read_bytes
 from .image_formats import OUTPUT_FORMATS
 from .images import Picture
+from .sources import STANDARD_INPUT, Source, fingerprint
+from .style_statistics import SUFFIX, StyleStatistics
 
-STANDARD = Path("-")
+STANDARD = Path(STANDARD_INPUT)
 """What stands for standard input or standard output."""
 
 
@@ -47,17 +50,17 @@ class Output:
         elif size is not None:
             images.check_size(f"picture.{self.file_format}", size)
 
-    def write(self, picture: Picture) -> None:
-        """Write the picture, completely or not at all."""
+    def write(self, picture: Picture, recipe: str | None = None) -> None:
+        """Write the picture, completely or not at all; with a recipe where the format holds one."""
         if self.path != STANDARD:
-            images.write(self.path, picture, quality=self.quality)
+            images.write(self.path, picture, quality=self.quality, recipe=recipe)
             return
-        data = images.encode(picture, self.file_format, quality=self.quality)
+        data = images.encode(picture, self.file_format, quality=self.quality, recipe=recipe)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
 
-def output(path: Path, file_format: str | None, quality: int) -> Output:
+def output(path: Path, file_format: str | None = None, quality: int = 95) -> Output:
     """Check what was said of the output, by itself and against the terminal."""
     if not 1 <= quality <= 100:
         raise OptionError(f"--quality must be from 1 to 100, got {quality}.")
@@ -75,14 +78,31 @@ def output(path: Path, file_format: str | None, quality: int) -> Output:
     return Output(path, file_format or "png", quality)
 
 
+def read(path: Path) -> tuple[Picture, Source]:
+    """Read a picture file, or the one that comes on standard input, and take its fingerprint."""
+    name = "standard input" if path == STANDARD else str(path)
+    data = sys.stdin.buffer.read() if path == STANDARD else read_bytes(path)
+    if path == STANDARD and not data:
+        raise ImageFileError("standard input is empty; expected a picture: cat photo.jpg | lbfgs-style …")
+    return images.decode(data, name=name), Source(str(path), fingerprint(data))
+
+
 def read_picture(path: Path) -> Picture:
     """Read a picture file, or the one that comes on standard input."""
-    if path != STANDARD:
-        return images.read(path)
-    data = sys.stdin.buffer.read()
-    if not data:
-        raise ImageFileError("standard input is empty; expected a picture: cat photo.jpg | lbfgs-style …")
-    return images.decode(data, name="standard input")
+    return read(path)[0]
+
+
+def read_if(path: Path | None) -> tuple[Picture, Source] | tuple[None, None]:
+    """Read a picture that need not be there."""
+    return (None, None) if path is None else read(path)
+
+
+def read_style(path: Path) -> tuple[Picture | StyleStatistics, Source]:
+    """Read a painting, or the statistics of one where the name ends in ``.npz``."""
+    if path.suffix.lower() != SUFFIX:
+        return read(path)
+    statistics = StyleStatistics.load(path)
+    return statistics, Source(str(path), fingerprint(path.read_bytes()))
 
 
 def check_inputs(pictures: Sequence[Path]) -> None:
@@ -92,7 +112,12 @@ def check_inputs(pictures: Sequence[Path]) -> None:
 
 
 def check_outputs(
-    target: Output, report: Path | None, *, inputs: Sequence[Path], overwrite: bool = True
+    target: Output,
+    report: Path | None = None,
+    video: Path | None = None,
+    *,
+    inputs: Sequence[Path],
+    overwrite: bool = True,
 ) -> None:
     """Find out before a long run whether its results can be written, and that they destroy nothing.
 
@@ -100,8 +125,8 @@ def check_outputs(
     ----------
     target : Output
         Where the picture goes.
-    report : Path or None
-        Where the report goes.
+    report, video : Path or None
+        Where the report goes, and the video.
     inputs : sequence of Path
         Files that must stay as they are.
     overwrite : bool
@@ -116,7 +141,7 @@ def check_outputs(
             raise OptionError(f"--report {report}: {problem}.")
         if report.resolve() == target.path.resolve():
             raise OptionError(f"The report and the output are both {report}: choose another name for one.")
-    for result in (target.path, report):
+    for result in (target.path, report, video):
         if result is None or result == STANDARD or not result.exists():
             continue
         for path in inputs:

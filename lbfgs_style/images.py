@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from . import icc, image_files
+from .embedding import embed
 from .image_formats import check_output, check_size, output_format
 from .metadata import Metadata, for_result
 from .pictures import Picture, from_array, luma, to_array, with_rgb
@@ -87,7 +88,7 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = 2**28) -> Pict
     return _in_srgb(picture, name)
 
 
-def write(path: Path | str, picture: Picture, *, quality: int = 95) -> None:
+def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str | None = None) -> None:
     """Write a picture file, completely or not at all.
 
     The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit picture keeps its 16
@@ -105,6 +106,8 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95) -> None:
         What to write.
     quality : int
         1 to 100, for JPEG, WebP and AVIF.
+    recipe : str, optional
+        A text to keep inside a PNG or JPEG, see `lbfgs_style.recipes`; the others hold none.
 
     Raises
     ------
@@ -114,10 +117,13 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95) -> None:
         The extension is unknown, or the file cannot be written. An existing file is then left as it was.
     """
     check_output(path, (picture.rgb.shape[0], picture.rgb.shape[1]))
-    image_files.write_bytes(Path(path), _encode(picture, Path(path).suffix.lower(), quality, str(path)))
+    data = _encode(picture, Path(path).suffix.lower(), quality, str(path), recipe)
+    image_files.write_bytes(Path(path), data)
 
 
-def encode(picture: Picture, file_format: str = "png", *, quality: int = 95) -> bytes:
+def encode(
+    picture: Picture, file_format: str = "png", *, quality: int = 95, recipe: str | None = None
+) -> bytes:
     """Return the bytes of a picture file: `write` for what is no file, such as an answer over the web.
 
     Parameters
@@ -126,7 +132,7 @@ def encode(picture: Picture, file_format: str = "png", *, quality: int = 95) -> 
         What to encode.
     file_format : str
         One of png, jpg, jpeg, webp, avif, tif, tiff.
-    quality : int
+    quality, recipe
         See `write`.
 
     Raises
@@ -136,10 +142,10 @@ def encode(picture: Picture, file_format: str = "png", *, quality: int = 95) -> 
     """
     name = f"picture.{file_format}"
     check_size(name, (picture.rgb.shape[0], picture.rgb.shape[1]))
-    return _encode(picture, f".{file_format}", quality, name)
+    return _encode(picture, f".{file_format}", quality, name, recipe)
 
 
-def _encode(picture: Picture, suffix: str, quality: int, name: str) -> bytes:
+def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str | None) -> bytes:
     holds = output_format(name)
     if picture.alpha is not None and not holds.alpha:
         opacity = picture.alpha[..., np.newaxis]
@@ -150,7 +156,8 @@ def _encode(picture: Picture, suffix: str, quality: int, name: str) -> bytes:
     samples = np.dtype(np.uint16 if deep else np.uint8)
     array = to_array(replace(picture, dtype=samples, keeps_axis=False))
     about = for_result(picture.metadata, (array.shape[0], array.shape[1]))
-    return image_files.encode(array, suffix, about, quality=quality, name=name)
+    data = image_files.encode(array, suffix, about, quality=quality, name=name)
+    return data if recipe is None else embed(data, recipe)
 
 
 def _in_srgb(picture: Picture, name: str) -> Picture:

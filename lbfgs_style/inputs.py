@@ -15,8 +15,9 @@ from .images import FloatImage, Picture
 from .masks import Mask
 from .options import Options
 from .records import Style, StylePicture
+from .style_statistics import StyleStatistics
 
-OneStyle = NDArray[Any] | Picture | Style
+OneStyle = NDArray[Any] | Picture | StyleStatistics | Style
 """What may stand for a style."""
 
 Keep = NDArray[Any] | Picture | Literal["alpha"]
@@ -49,7 +50,9 @@ def as_styles(given: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
     styles = [item if isinstance(item, Style) else Style(item) for item in listed]
     return [
         StylePicture(
-            as_picture(style.image, "style picture").rgb,
+            style.image
+            if isinstance(style.image, StyleStatistics)
+            else as_picture(style.image, "style picture").rgb,
             float(style.weight),
             float(style.scale),
             None if style.mask is None else masks.from_picture(as_picture(style.mask, "style mask")),
@@ -61,11 +64,27 @@ def as_styles(given: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
 def seen(
     photo: Picture, styles: Sequence[StylePicture], options: Options
 ) -> tuple[Picture, list[StylePicture]]:
-    """Return photo and styles as the network is to see them, see `lbfgs_style.color`."""
-    paintings = [style.rgb for style in styles]
+    """Return photo and styles as the network is to see them, see `lbfgs_style.color`.
+
+    Raises
+    ------
+    OptionError
+        If the colours of a style are to change that is no picture.
+    """
+    if options.preserve_color == "none":
+        return photo, list(styles)
+    paintings: list[FloatImage] = []
+    for style in styles:
+        if isinstance(style.painting, StyleStatistics):
+            raise OptionError(
+                f"{style.painting.name}: preserve_color {options.preserve_color!r} changes the colours of a "
+                "painting before it is measured, and statistics have no pixels: give the painting itself, or "
+                "leave preserve_color out."
+            )
+        paintings.append(style.painting)
     rgb, painted = color.seen_by_network(photo.rgb, paintings, options.preserve_color, options.color_match)
     return replace(photo, rgb=rgb), [
-        replace(style, rgb=new) for style, new in zip(styles, painted, strict=True)
+        replace(style, painting=new) for style, new in zip(styles, painted, strict=True)
     ]
 
 

@@ -20,6 +20,11 @@ Convolution = Literal["auto", "direct", "winograd"]
 PreserveColor = Literal["none", "luminance", "match"]
 ColorMatch = Literal["cholesky", "pca", "symmetric"]
 
+# Found by `tools/strength.py`: with it, how far the content moves grows about evenly with the strength.
+_STRENGTH_POWER = 1.25
+
+_DEFAULT_WEIGHTS = (0.1, 3.0)  # of content and style
+
 MIN_SIZE = 16
 MAX_SIZE = 16384
 
@@ -43,6 +48,9 @@ class Options:
         many where they are cheap and few at the end.
     content_weight, style_weight, tv_weight : float
         α, β and γ of L = α Σ v_l content_l + β Σ w_l style_l + γ tv + δ range; v_l and w_l sum to 1.
+    strength : float or None
+        In place of α and β, 0 to 1: the photo, the weights of `loss` (the defaults or a preset's) at 0.5, the
+        style alone; see `balance`. It means the same at every size.
     tv_power : float
         Exponent p of the total variation, from 1 (sharp edges) to 2 (soft ones).
     range_weight : float
@@ -59,8 +67,10 @@ class Options:
         ``gluon`` and ``neural-style`` each layer has its own weight, and v_l and w_l do not sum to 1.
     pooling : {"max", "average", "l2"} or None
         What takes the place of the network's pooling, see `lbfgs_style.pooling`; None leaves it.
-    init : {"content", "noise"}
-        The picture to start from.
+    init : {"content", "noise", "style"}
+        The picture to start from; of the style the part of the content's shape around its middle.
+    init_noise : float
+        Share of noise in that picture, 0 to 1.
     seed : int
         Seed of the noise.
     preserve_color : {"none", "luminance", "match"}
@@ -93,9 +103,10 @@ class Options:
     size: int | Literal["full"] = 512
     scales: tuple[int, ...] | Literal["auto", "single"] = "auto"
     iterations: int | tuple[int, ...] | None = None
-    content_weight: float = 0.1
-    style_weight: float = 3.0
+    content_weight: float = _DEFAULT_WEIGHTS[0]
+    style_weight: float = _DEFAULT_WEIGHTS[1]
     tv_weight: float = 1e-3
+    strength: float | None = None
     tv_power: float = 2.0
     range_weight: float = 10.0
     content_layers: tuple[str, ...] | None = None
@@ -106,6 +117,7 @@ class Options:
     loss: str = "default"
     pooling: Pooling | None = None
     init: Init = "content"
+    init_noise: float = 0.0
     seed: int = 0
     preserve_color: PreserveColor = "none"
     color_match: ColorMatch = "symmetric"
@@ -130,6 +142,15 @@ class Options:
                 "content_weight and style_weight are both 0, so there is nothing to do: "
                 "give one of them a weight."
             )
+        if self.strength is not None:
+            self._set("strength", _number("strength", self.strength, 0, 1))
+            row = row_of(self.loss)
+            weights = (self.content_weight, self.style_weight)
+            if weights not in (_DEFAULT_WEIGHTS, (row.content_weight, row.style_weight)):
+                raise OptionError(
+                    "strength stands for content_weight and style_weight and contradicts them: give one or "
+                    "the other."
+                )
         for name in ("content_layers", "style_layers"):
             _check_layers(name, getattr(self, name))
             weights = name.replace("layers", "layer_weights")
@@ -152,9 +173,26 @@ class Options:
         _check_choice("variables", self.variables, get_args(Variables))
         _check_choice("device", self.device, get_args(Device))
         _check_choice("convolution", self.convolution, get_args(Convolution))
+        self._set("init_noise", _number("init_noise", self.init_noise, 0, 1))
+        if self.init == "noise" and self.init_noise > 0:
+            raise OptionError(
+                "init 'noise' is all noise, and init_noise blends noise with a picture: leave out one of "
+                "them."
+            )
         self._set("seed", _whole("seed", self.seed, 0, 2**63 - 1))
         self._set("history", _whole("history", self.history, 1, 1000))
         self._set("threads", _whole("threads", self.threads, 0, 4096))
+
+    @property
+    def balance(self) -> tuple[float, float]:
+        """The weights in use, α and β.
+
+        With a strength s: α (2 − 2s)^1.25 and β (2s)^1.25.
+        """
+        if self.strength is None:
+            return self.content_weight, self.style_weight
+        content, style = 2 - 2 * self.strength, 2 * self.strength
+        return self.content_weight * content**_STRENGTH_POWER, self.style_weight * style**_STRENGTH_POWER
 
     @classmethod
     def preset(cls, name: str) -> Options:

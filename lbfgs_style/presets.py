@@ -12,7 +12,7 @@ from typing import Literal
 
 from .errors import OptionError, did_you_mean
 
-Init = Literal["content", "noise"]
+Init = Literal["content", "noise", "style"]
 Optimizer = Literal["lbfgs", "adam", "sgd"]
 Pooling = Literal["max", "average", "l2"]
 Variables = Literal["spectral", "pixels", "laplacian"]

@@ -108,14 +108,25 @@ def test_from_pipe_to_pipe(folder, network):
     here = str(Path(lbfgs_style.__file__).parents[1])
     given = ("--network", network, "--size", "32", "--iterations", "2", "--threads", "1")
     done = subprocess.run(
-        [sys.executable, "-m", "lbfgs_style", "transfer", "-", "painting.png", "-o", "-", *given],
+        [
+            sys.executable,
+            "-m",
+            "lbfgs_style",
+            "transfer",
+            "-",
+            "painting.png",
+            "-o",
+            "-",
+            "--no-recipe",
+            *given,
+        ],
         input=Path("photo.png").read_bytes(),
         capture_output=True,
         check=True,
         timeout=60,
         env=os.environ | {"PYTHONPATH": here},
     )
-    assert paint(network) == 0
+    assert paint(network, "--no-recipe") == 0
     np.testing.assert_array_equal(
         images.to_array(images.decode(done.stdout)), images.to_array(images.read("out.png"))
     )

@@ -179,7 +179,7 @@ def test_what_is_no_mask_is_refused(mask: np.ndarray) -> None:
 
 
 def test_what_is_kept_stays_where_light_and_dark_alone_are_painted() -> None:
-    """Kept, the photo comes back to the last digit, colours too, to callbacks as well; the rest is painted."""
+    """To the last digit, colours too, for callbacks as well; the rest is painted."""
     shown: list[np.ndarray] = []
     options = replace(OPTIONS, preserve_color="luminance", content_weight=0.001)
     result = StyleTransfer(small_vgg(), options=options).run(
