@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from . import color, images, networks
+from . import color, images, masks, networks
 from .engine import Engine
-from .errors import NetworkError, OptionError, did_you_mean
-from .images import FloatImage, Picture
+from .errors import ImageError, NetworkError, OptionError, did_you_mean
+from .images import Picture
 from .options import Options
 from .pooling import with_pooling
 from .presets import preset
 from .pyramid import CoarseToFine
-from .records import IterateCallback, Result, Style
+from .records import IterateCallback, Result, Style, StylePicture
 from .term_names import TermNames
 from .version import __version__
 
@@ -29,6 +29,9 @@ DEFAULT_NETWORK = "compact"
 
 OneStyle = NDArray[Any] | Picture | Style
 """What may stand for a style."""
+
+Keep = NDArray[Any] | Picture | Literal["alpha"]
+"""What may say where the content picture is left alone."""
 
 _OPENCV = ("opencv-python-headless", "opencv-python")
 _PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxruntime-gpu", *_OPENCV)
@@ -85,6 +88,7 @@ class StyleTransfer:
         styles: OneStyle | Sequence[OneStyle],
         *,
         init: NDArray[Any] | Picture | None = None,
+        keep: Keep | None = None,
         on_iterate: IterateCallback | None = None,
         cancel: threading.Event | None = None,
     ) -> Result:
@@ -100,6 +104,10 @@ class StyleTransfer:
             A picture to start from, in place of ``options.init``, such as an earlier result. It is stretched
             to the shape of the content picture; with ``scales="auto"`` the run then has one scale, the
             result's own, because coarser ones would take its detail away.
+        keep : array, Picture or "alpha", optional
+            White where the content picture is left alone, black where it is painted, grey for soft edges:
+            H×W of any resolution, stretched to the content picture. ``"alpha"`` leaves alone what is
+            transparent.
         on_iterate : callable, optional
             Gets an `Iterate` after each iteration; stops the run by returning True.
         cancel : threading.Event, optional
@@ -121,17 +129,17 @@ class StyleTransfer:
         """
         o, photo, paintings = self.options, _picture(content, "content picture"), _styles(styles)
         seen, painted = color.seen_by_network(
-            photo.rgb, [rgb for rgb, _ in paintings], o.preserve_color, o.color_match
+            photo.rgb, [each.rgb for each in paintings], o.preserve_color, o.color_match
         )
-        weights = [weight for _, weight in paintings]
         loop = CoarseToFine(
             self._engine,
             o,
             self._terms,
             replace(photo, rgb=seen),
-            list(zip(painted, weights, strict=True)),
+            [replace(each, rgb=rgb) for each, rgb in zip(paintings, painted, strict=True)],
             on_iterate,
             cancel,
+            None if keep is None else _keep(keep, photo),
         )
         rgb, scales = loop.run(None if init is None else _picture(init, "init picture").rgb)
         if o.preserve_color == "luminance":
@@ -157,7 +165,12 @@ class StyleTransfer:
         return {
             "program": f"lbfgs-style {__version__}",
             "options": asdict(self.options) | ({"init": "picture"} if given else {}),
-            "style_weights": [weight for _, weight in loop.styles],
+            "style_weights": [style.weight for style in loop.styles],
+            "style_scales": [style.scale for style in loop.styles],
+            "masks": {
+                "styles": [style.mask is not None for style in loop.styles],
+                "keep": loop.keep is not None,
+            },
             "size": list(size),
             "network": {
                 "name": self.network.name,
@@ -177,6 +190,7 @@ def transfer(
     network: str | Path | networks.FeatureNetwork = DEFAULT_NETWORK,
     options: Options | None = None,
     init: NDArray[Any] | Picture | None = None,
+    keep: Keep | None = None,
     on_iterate: IterateCallback | None = None,
 ) -> NDArray[Any]:
     """Paint a picture in the style of others: arrays in, array out.
@@ -188,7 +202,7 @@ def transfer(
         [0,1].
     styles : array, Picture, Style, or sequence of them
         One or more style pictures, RGB.
-    network, options, init, on_iterate
+    network, options, init, keep, on_iterate
         See `StyleTransfer` and `StyleTransfer.run`.
 
     Returns
@@ -202,19 +216,37 @@ def transfer(
         One of its subclasses, see `StyleTransfer`.
     """
     job = StyleTransfer(network, options=options, keep_sessions=False)
-    return job.run(content, styles, init=init, on_iterate=on_iterate).image
+    return job.run(content, styles, init=init, keep=keep, on_iterate=on_iterate).image
 
 
 def _picture(image: NDArray[Any] | Picture, name: str) -> Picture:
     return image if isinstance(image, Picture) else images.from_array(image, name=name)
 
 
-def _styles(styles: OneStyle | Sequence[OneStyle]) -> list[tuple[FloatImage, float]]:
+def _keep(keep: Keep, content: Picture) -> masks.Mask:
+    if not isinstance(keep, str):
+        return masks.from_picture(_picture(keep, "keep mask"))
+    if keep != "alpha":
+        raise OptionError(f"keep must be an array, a Picture or 'alpha', got {keep!r}.")
+    if content.alpha is None:
+        raise ImageError("The content picture has no alpha that says what to leave alone: give a mask.")
+    return 1 - content.alpha
+
+
+def _styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
     listed = list(styles) if isinstance(styles, Sequence) else [styles]
     if not listed:
         raise OptionError("No style pictures: give at least one.")
     given = [item if isinstance(item, Style) else Style(item) for item in listed]
-    return [(_picture(s.image, "style picture").rgb, float(s.weight)) for s in given]
+    return [
+        StylePicture(
+            _picture(s.image, "style picture").rgb,
+            float(s.weight),
+            float(s.scale),
+            None if s.mask is None else masks.from_picture(_picture(s.mask, "style mask")),
+        )
+        for s in given
+    ]
 
 
 def _layers(kind: str, wanted: Sequence[str], network: networks.FeatureNetwork) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """How a scale is worked on within a budget of memory: whole, in tiles, or block by block. Pure functions.
 
-Three things grow with a picture: the features of an evaluation, which tiles bound; the vectors of L-BFGS, which
-a shorter history or blocks bound; and the picture and its targets themselves.
+Three things grow with a picture: the features of an evaluation, which tiles bound; the vectors of L-BFGS,
+which a shorter history or blocks bound; and the picture and its targets themselves.
 """
 
 from __future__ import annotations

@@ -137,6 +137,37 @@ class Laplacian:
         return [part.reshape(3, *size) for part, size in zip(parts, sizes, strict=True)]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """Variables of a picture that is held where a mask k is white: k ∘ photo + (1 − k) ∘ image.
+
+    Attributes
+    ----------
+    inner : Parametrization
+        Of the image.
+    photo : array [3,H,W]
+        What stays.
+    opacity : array [H,W]
+        k in [0,1].
+    """
+
+    inner: Parametrization
+    photo: Image
+    opacity: NDArray[np.float32]
+
+    def decode(self, z: Flat) -> Image:
+        """Map variables [n] to a picture [3,H,W]."""
+        return self.opacity * self.photo + (1 - self.opacity) * self.inner.decode(z)
+
+    def encode(self, image: Image) -> Flat:
+        """Map a picture [3,H,W] to variables [n] that decode to it, but for what stays."""
+        return self.inner.encode(image)
+
+    def pull_back(self, gradient: Image) -> Flat:
+        """Map dL/d image [3,H,W] to dL/dz [n]."""
+        return self.inner.pull_back((1 - self.opacity) * gradient)
+
+
 def _enlarged(channels: Flat, size: tuple[int, int]) -> Flat:
     """Enlarge [3,h,w] to [3,H,W], bilinear."""
     rows, columns = (_bilinear(n, m) for n, m in zip(size, channels.shape[1:], strict=True))

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from .engine import Engine
 from .errors import ImageError
 from .first_order import make_step
+from .graphs import feature_shapes
 from .images import FloatImage, Picture, fit, resize, to_chw, to_hwc
+from .masks import Mask, Regions, at_layer, divide, laid_over
 from .objective import Evaluation, blend_grams
 from .optimizer import Outcome, minimize
 from .options import Options
-from .parametrization import KINDS, Image
-from .records import Iterate, IterateCallback, ScaleResult
+from .parametrization import KINDS, Held, Image, Parametrization
+from .records import Iterate, IterateCallback, ScaleResult, StylePicture
 from .scales import Scale, plan, result_size
 from .session import Cancelled
-from .term_names import TermNames
+from .term_names import SHARES, TermNames
 
 
 @dataclass(slots=True, eq=False)
@@ -39,21 +41,24 @@ class CoarseToFine:
         The terms of the loss.
     content : Picture
         The photo.
-    styles : sequence of (array, float)
-        H×W×3 float32 RGB in [0,1], and the share of each.
+    styles : sequence of StylePicture
+        The paintings.
     on_iterate : callable or None
         Gets an `Iterate` after each iteration; stops the run by returning True.
     cancel : threading.Event or None
         Stops the run once it is set.
+    keep : array or None
+        H×W in [0,1]: white where the photo is left alone.
     """
 
     engine: Engine
     options: Options
     terms: TermNames
     content: Picture
-    styles: Sequence[tuple[FloatImage, float]]
+    styles: Sequence[StylePicture]
     on_iterate: IterateCallback | None
     cancel: threading.Event | None
+    keep: Mask | None = None
     started: float = field(default_factory=time.monotonic)
     history: list[float] = field(default_factory=list[float])
     stop_reason: str = ""
@@ -75,6 +80,8 @@ class CoarseToFine:
         if init is not None and wanted == "auto":
             wanted = ()
         scales = plan(size, wanted, self.options.iterations, least)
+        regions = self._regions(size)
+        self.terms = replace(self.terms, regions=len(regions.masks) if regions else 0)
         picture = self._initial(init, scales[0].size)
         results: list[ScaleResult] = []
         for index, scale in enumerate(scales):
@@ -89,13 +96,16 @@ class CoarseToFine:
             results.append(self._summary(scale, outcome, time.monotonic() - began))
             if outcome.reason in ("callback", "cancelled"):
                 break
-        return resize(to_hwc(picture), size), results
+        found = resize(to_hwc(picture), size)
+        if self.keep is not None and (not results or results[-1].size != size):  # stopped, then enlarged
+            found = laid_over(resize(self.content.rgb, size), self.keep, found)
+        return found, results
 
     def _check_own_sizes(self) -> None:
         """Refuse what enlarging alone would make large enough: there is nothing in it to see."""
         style = TermNames((), self.terms.style_layers)
         pictures = [("content picture", self.content.rgb, self.terms)]
-        pictures += [("style picture", rgb, style) for rgb, _ in self.styles]
+        pictures += [("style picture", each.rgb, style) for each in self.styles]
         for what, rgb, terms in pictures:
             least = self.engine.smallest_side(terms) if terms.layers else 1
             height, width = rgb.shape[:2]
@@ -120,7 +130,6 @@ class CoarseToFine:
             scale.size, self.terms, self._targets(scale), self._weights(), self.cancel
         )
         step = make_step(self.options.optimizer, self.options.learning_rate)
-        variables = KINDS[self.options.variables if step is None else "pixels"](scale.size)
 
         def on_iterate(
             iteration: int, evaluations: int, e: Evaluation, current: NDArray[np.floating]
@@ -145,13 +154,24 @@ class CoarseToFine:
 
         return minimize(
             objective,
-            variables,
+            self._variables(scale.size),
             picture,
             iterations=scale.iterations,
             history=self.options.history,
             on_iterate=on_iterate,
             step=step,
         )
+
+    def _variables(self, size: tuple[int, int]) -> Parametrization:
+        is_lbfgs = self.options.optimizer == "lbfgs"
+        variables = KINDS[self.options.variables if is_lbfgs else "pixels"](size)
+        if self.keep is None:
+            return variables
+        return Held(variables, to_chw(resize(self.content.rgb, size)), resize(self.keep, size))
+
+    def _regions(self, size: tuple[int, int]) -> Regions | None:
+        styles = self.styles
+        return divide(size, [each.mask for each in styles], [each.weight for each in styles], self.keep)
 
     def _targets(self, scale: Scale) -> dict[str, NDArray[np.float32]]:
         content_terms = TermNames(self.terms.content_layers, ())
@@ -161,14 +181,25 @@ class CoarseToFine:
         targets = self.engine.statistics(content, content_terms, what="content picture", cancel=self.cancel)
         measured = [
             self.engine.statistics(
-                to_chw(resize(rgb, _style_size(rgb, scale, least))),
+                to_chw(resize(each.rgb, _style_size(each, scale, least))),
                 style_terms,
                 what="style picture",
                 cancel=self.cancel,
             )
-            for rgb, _ in self.styles
+            for each in self.styles
         ]
-        return targets | blend_grams(measured, [weight for _, weight in self.styles])
+        weights = [each.weight for each in self.styles]
+        regions = self._regions(scale.size)
+        if regions is None:
+            return targets | blend_grams(measured, weights)
+        for number, members in enumerate(regions.styles):
+            blended = blend_grams([measured[i] for i in members], [weights[i] for i in members])
+            targets |= {f"{name}_{number}": moments for name, moments in blended.items()}
+        shapes = feature_shapes(self.engine.network.model, scale.size, self.terms.style_layers)
+        for part in self.terms.parts:
+            assert part.region is not None
+            targets[part.mask] = at_layer(regions.masks[part.region], *shapes[part.layer][1:])
+        return targets | {SHARES: np.array(regions.shares, np.float32)}
 
     def _weights(self) -> NDArray[np.float32]:
         o, content, style = self.options, self.terms.content_layers, self.terms.style_layers
@@ -203,14 +234,14 @@ def _layer_weights(weight: float, each: Sequence[float] | None, count: int, *, i
     return [weight * own / total for own in given]
 
 
-def _style_size(rgb: FloatImage, scale: Scale, smallest_side: int) -> tuple[int, int]:
-    """Size of a style picture at a scale: as long as the result, never above its own.
+def _style_size(style: StylePicture, scale: Scale, smallest_side: int) -> tuple[int, int]:
+    """Size of a style picture at a scale: as long as the result, times its own scale, never above its own.
 
     A narrow one is made longer than that where its shorter side would be too short for the network.
     """
-    own = (rgb.shape[0], rgb.shape[1])
+    own = (style.rgb.shape[0], style.rgb.shape[1])
     least = math.ceil(smallest_side * max(own) / min(own))
-    return fit(own, min(max(scale.longest, least), max(own)))
+    return fit(own, min(max(round(scale.longest * style.scale), least), max(own)))
 
 
 def _resized(picture: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:

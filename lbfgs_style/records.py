@@ -18,7 +18,7 @@ from .optimizer import STOP_REASONS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Style:
-    """A style picture and its share.
+    """A style picture, its share, its scale and where it goes.
 
     Attributes
     ----------
@@ -26,14 +26,45 @@ class Style:
         H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]; alpha is ignored.
     weight : float
         Its share among several styles; larger than 0.
+    scale : float
+        Size of its strokes: its longer side relative to the result's. It is never enlarged above its own
+        size.
+    mask : array or Picture, optional
+        White where this style goes in the content picture, black where not, grey for soft edges: H×W (or
+        what `image` may be) of any resolution, stretched to the content picture. Styles without a mask go
+        where no mask is white.
     """
 
     image: NDArray[Any] | Picture
     weight: float = 1.0
+    scale: float = 1.0
+    mask: NDArray[Any] | Picture | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.weight, Real) or not 0 < self.weight < math.inf:
-            raise OptionError(f"A style's weight must be a finite number larger than 0, got {self.weight!r}.")
+        for name in ("weight", "scale"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+                raise OptionError(f"A style's {name} must be a finite number larger than 0, got {value!r}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StylePicture:
+    """A `Style` whose pictures have been checked.
+
+    Attributes
+    ----------
+    rgb : array, float32, H×W×3
+        RGB in [0,1].
+    weight, scale : float
+        As in `Style`.
+    mask : array, float32, H×W, or None
+        In [0,1].
+    """
+
+    rgb: FloatImage
+    weight: float = 1.0
+    scale: float = 1.0
+    mask: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

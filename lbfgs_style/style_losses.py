@@ -35,6 +35,9 @@ Directions in which features hardly vary have a square root without a slope; and
 positions than channels, a covariance has no inverse.
 """
 
+# Of ‖A‖², added to the energy of a covariance: that of a plain painting is nothing but rounding.
+_FLAT = 1e-4
+
 _DOUBLE = 11  # onnx.TensorProto.DOUBLE, without importing onnx
 
 
@@ -102,7 +105,8 @@ def distance(
         Gets the nodes.
     statistic : {"gram", "mean-cov", "wasserstein"}
         ``gram``: ‖G − A‖² / ‖A‖², or times `factor`. ``mean-cov``: the mean of ‖μ − ν‖² / ‖ν‖² and
-        ‖Σ − Τ‖² / ‖Τ‖². ``wasserstein``: see `wasserstein`.
+        ‖Σ − Τ‖² / (‖Τ‖² + 1e-4 ‖A‖²), finite for a target without variance. ``wasserstein``: see
+        `wasserstein`.
     own, target : Moments
         G and μ; A and ν.
     root : str or None
@@ -120,11 +124,13 @@ def distance(
     if statistic == "wasserstein":
         assert root is not None
         return wasserstein(b, own, target, root)
-    covariances = [
-        _covariance(b, gram, mean) for gram, mean in ((own.gram, own.mean), (target.gram, target.mean))
-    ]
-    parts = [losses.relative_distance(b, own.mean, target.mean), losses.relative_distance(b, *covariances)]
-    return Distance(b.op("Mul", b.total(parts), b.constant(0.5)))
+    covariance = _covariance(b, own.gram, own.mean)
+    aim = _covariance(b, target.gram, target.mean)
+    energies = [b.reduce("ReduceSumSquare", matrix) for matrix in (aim, target.gram)]
+    floor = b.op("Mul", energies[1], b.constant(_FLAT))
+    spread = losses.relative(b, losses.squared_distance(b, covariance, aim), b.op("Add", energies[0], floor))
+    both = b.total([losses.relative_distance(b, own.mean, target.mean), spread])
+    return Distance(b.op("Mul", both, b.constant(0.5)))
 
 
 def slopes_of(b: GraphBuilder, found: Distance, own: Moments, d_value: str) -> Moments:

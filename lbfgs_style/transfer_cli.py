@@ -82,6 +82,25 @@ def transfer(
     style_blend: Annotated[
         str | None, typer.Option(help="Share of each painting, as in 2,1; equal without it.")
     ] = None,
+    style_scale: Annotated[
+        str,
+        typer.Option(help="Size of the strokes: one number for all paintings, or one for each, as in 0.5,1."),
+    ] = "1",
+    style_mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Picture that is white where a painting goes; once for each painting, in their order. "
+            "'rest' for one that goes where no other does.",
+            metavar="FILE",
+        ),
+    ] = None,
+    keep_mask: Annotated[
+        str | None,
+        typer.Option(
+            help="Picture that is white where the photo is left alone; or 'alpha': where it is transparent.",
+            metavar="FILE",
+        ),
+    ] = None,
     scales: Annotated[
         str,
         typer.Option(
@@ -166,21 +185,32 @@ def transfer(
     if not quiet:
         _warn_of_units(preset, network)
     start = None if init in get_args(Init) else Path(init)
-    pictures = (content, *styles, *(() if start is None else (start,)))
+    mask_files = [None if name == "rest" else Path(name) for name in style_mask or ["rest"] * len(styles)]
+    keep_file = None if keep_mask in (None, "alpha") else Path(keep_mask)
+    pictures = (content, *styles, *(path for path in (start, keep_file, *mask_files) if path is not None))
     cli_files.check_inputs(pictures)
     target = cli_files.output(output, format, quality)
     cli_files.check_outputs(target, report, inputs=(*pictures, networks.find(network)), overwrite=overwrite)
     with show_log(quiet=quiet, verbose=verbose):
         photo = cli_files.read_picture(content)
         target.check(result_size(photo, options))
-        paintings = _read_styles(styles, style_blend)
+        paintings = _read_styles(styles, style_blend, style_scale, mask_files)
+        keep = (
+            "alpha"
+            if keep_mask == "alpha"
+            else None
+            if keep_file is None
+            else cli_files.read_picture(keep_file)
+        )
         first = None if start is None else cli_files.read_picture(start)
         job = StyleTransfer(network, options=options, keep_sessions=False)
         with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=verbose) as on_iterate:
-            result = job.run(photo, paintings, init=first, on_iterate=on_iterate, cancel=cancel)
+            result = job.run(photo, paintings, init=first, keep=keep, on_iterate=on_iterate, cancel=cancel)
         files = {
             "content": str(content),
             "styles": [str(path) for path in styles],
+            "style_masks": [None if path is None else str(path) for path in mask_files],
+            "keep_mask": keep_mask,
             "init": None if start is None else str(start),
             "output": str(output),
         }
@@ -248,12 +278,16 @@ def _init(text: str) -> Any:
     return _DEFAULTS.init
 
 
-def _read_styles(paths: list[Path], blend: str | None) -> list[Style]:
+def _read_styles(paths: list[Path], blend: str | None, scale: str, masks: list[Path | None]) -> list[Style]:
     weights = [1.0] * len(paths) if blend is None else list(numbers("--style-blend", blend))
-    if len(weights) != len(paths):
-        raise OptionError(
-            f"--style-blend must have a number for each painting: expected {len(paths)}, got {len(weights)}."
-        )
-    return [
-        Style(cli_files.read_picture(path).rgb, weight) for path, weight in zip(paths, weights, strict=True)
-    ]
+    scales = list(numbers("--style-scale", scale))
+    if len(scales) == 1:
+        scales *= len(paths)
+    for option, given in (("--style-blend", weights), ("--style-scale", scales), ("--style-mask", masks)):
+        if len(given) != len(paths):
+            raise OptionError(
+                f"{option} must be given for each painting: expected {len(paths)}, got {len(given)}."
+            )
+    read = [None if path is None else cli_files.read_picture(path) for path in masks]
+    each = zip(paths, weights, scales, read, strict=True)
+    return [Style(cli_files.read_picture(path).rgb, weight, size, mask) for path, weight, size, mask in each]

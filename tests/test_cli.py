@@ -132,6 +132,8 @@ def test_the_report_is_complete(folder, network):
         "program",
         "options",
         "style_weights",
+        "style_scales",
+        "masks",
         "size",
         "network",
         "provider",
@@ -144,8 +146,15 @@ def test_the_report_is_complete(folder, network):
         "history",
     }
     assert set(report["options"]) == {field.name for field in fields(Options)}
-    files = {"content": "photo.png", "styles": ["painting.png"], "init": None, "output": "out.png"}
-    assert report["files"] == files
+    assert report["files"] == {
+        "content": "photo.png",
+        "styles": ["painting.png"],
+        "style_masks": [None],
+        "keep_mask": None,
+        "init": None,
+        "output": "out.png",
+    }
+    assert (report["style_scales"], report["masks"]) == ([1], {"styles": [False], "keep": False})
     assert report["size"] == [27, 32]
     assert [scale["size"] for scale in report["scales"]] == [[20, 24], [27, 32]]
     assert len(report["history"]) == 4
@@ -172,6 +181,23 @@ def test_the_bundled_network_paints_from_a_shell(folder):
     assert re.search(
         r"^lbfgs-style: out\.png: 32×27, \d+ evaluations in \d+\.\d s on \w+$", err, re.MULTILINE
     )
+
+
+def test_what_a_mask_keeps_is_the_photo_s(folder, network):
+    """The left half by a mask of another size, then what is transparent."""
+    photo_array = photo()
+    save("left.png", np.tile(np.where(np.arange(64) < 32, 255, 0).astype(np.uint8), (54, 1)))
+    assert paint(network, "--keep-mask", "left.png") == 0
+    found = cv2.imread("out.png")[..., ::-1]
+    np.testing.assert_array_equal(found[:, :16], photo_array[:, :16])
+    assert np.abs(found[:, 16:].astype(int) - photo_array[:, 16:]).mean() > 1
+    alpha = np.where(np.arange(32) < 8, 0, 255) * np.ones((27, 1))
+    save("glass.png", np.dstack([photo_array, alpha.astype(np.uint8)]))
+    assert paint(network, "--keep-mask", "alpha", content="glass.png") == 0
+    found = cv2.imread("out.png", cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(found[:, :8, 2::-1], photo_array[:, :8])
+    assert np.abs(found[:, 8:, 2::-1].astype(int) - photo_array[:, 8:]).mean() > 1
+    np.testing.assert_array_equal(found[..., 3], alpha)
 
 
 # What it says
@@ -267,8 +293,8 @@ def captured(monkeypatch):
         def __init__(self, network, *, options, keep_sessions):
             seen.update(network=network, options=options)
 
-        def run(self, content, styles, *, init, on_iterate, cancel):
-            seen.update(content=content, styles=styles, init=init)
+        def run(self, content, styles, *, init, keep, on_iterate, cancel):
+            seen.update(content=content, styles=styles, init=init, keep=keep)
             raise OptionError("enough")
 
     monkeypatch.setattr(transfer_cli, "StyleTransfer", Caught)
@@ -295,6 +321,8 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--threads": 2,
         "--convolution": "direct",
         "--style-blend": "2,0.5",
+        "--style-scale": "0.5,1",
+        "--keep-mask": "photo.png",
         "--tv-power": 1.25,
         "--style-statistic": "wasserstein",
         "--pooling": "l2",
@@ -302,7 +330,9 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--learning-rate": 0.5,
     }
     save("other.png", photo(20, 20))
+    save("left.png", np.tile(np.where(np.arange(8) < 4, 255, 0).astype(np.uint8), (6, 1)))
     flat = [part for pair in given.items() for part in pair]
+    flat += ["--style-mask", "left.png", "--style-mask", "rest"]
     assert run("transfer", "photo.png", "painting.png", "other.png", "-o", "out.png", *flat) == 2
     assert seen["options"] == Options(
         size=48,
@@ -330,7 +360,11 @@ def test_every_option_arrives(folder, network, monkeypatch):
     assert seen["network"] == network
     assert [style.weight for style in seen["styles"]] == [2, 0.5]
     assert [style.image.shape for style in seen["styles"]] == [(24, 24, 3), (20, 20, 3)]
-    assert seen["content"].rgb.shape == (27, 32, 3)
+    assert [style.scale for style in seen["styles"]] == [0.5, 1]
+    first, second = (style.mask for style in seen["styles"])
+    assert (first.rgb[:, 3:5, 0] == [1, 0]).all()
+    assert second is None
+    assert seen["keep"].rgb.shape == seen["content"].rgb.shape == (27, 32, 3)
     assert seen["init"] is None
 
 

@@ -23,6 +23,7 @@ FLOORS = {
     "resources": 0,
     # What a user may choose; files and formats.
     "presets": 1,
+    "budget": 1,
     "options": 1.1,
     "onnx_format": 1,
     "onnx_checks": 1,
@@ -69,6 +70,7 @@ FLOORS = {
     "objective": 6,
     "engine": 6.1,
     "scales": 7,
+    "masks": 7,
     "parametrization": 7,
     "first_order": 7.1,
     "optimizer": 7.2,

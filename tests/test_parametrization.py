@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style import parametrization
-from lbfgs_style.parametrization import Laplacian, Pixels, Spectral
+from lbfgs_style.parametrization import Held, Laplacian, Pixels, Spectral
 
 SIZES = [(8, 12), (7, 5), (1, 9), (16, 16), (37, 50)]
 ALL = pytest.mark.parametrize("kind", [Pixels, Spectral, Laplacian])
@@ -34,6 +34,21 @@ def test_pull_back_is_the_adjoint_of_decode(kind: type, size: tuple[int, int]) -
     assert pulled.dtype == np.float64
     scale = np.linalg.norm(picture) * np.linalg.norm(gradient)
     assert abs(np.vdot(picture, gradient) - np.vdot(z, pulled)) <= 1e-6 * scale
+
+
+@ALL
+def test_what_is_held_stays(kind: type) -> None:
+    """k photo + (1 − k) image; the gradient that reaches the variables is (1 − k) of what came."""
+    rng = np.random.default_rng(3)
+    photo, image, gradient = rng.uniform(0, 1, (3, 3, 9, 7)).astype(np.float32)
+    opacity = rng.uniform(0, 1, (9, 7)).astype(np.float32)
+    opacity[:4] = 1
+    inner = kind((9, 7))
+    held = Held(inner, photo, opacity)
+    found = held.decode(held.encode(image))
+    np.testing.assert_allclose(found, opacity * photo + (1 - opacity) * image, atol=1e-6)
+    np.testing.assert_array_equal(found[:, :4], photo[:, :4])
+    np.testing.assert_allclose(held.pull_back(gradient), inner.pull_back((1 - opacity) * gradient))
 
 
 @ALL

@@ -14,6 +14,7 @@ from small_networks import small_vgg
 from lbfgs_style import ImageError, Iterate, Options, images
 from lbfgs_style.engine import Engine
 from lbfgs_style.pyramid import CoarseToFine
+from lbfgs_style.records import StylePicture
 from lbfgs_style.term_names import TermNames
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
@@ -48,7 +49,7 @@ def job(
         options,
         TERMS,
         images.from_array(photo(36, 48) if content is None else content),
-        styles or [(painting(), 1.0)],
+        [StylePicture(*style) for style in styles or [(painting(), 1.0)]],
         on_iterate,
         cancel,
     )
@@ -264,6 +265,32 @@ def test_style_is_as_long_as_the_scale_and_never_enlarged() -> None:
     loop.run(None)
     measured = [key[1] for key in loop.engine._sessions if key[0] == "statistics" and key[2].style_layers]
     assert sorted(measured) == [(16, 24), (18, 24), (20, 30), (36, 48)]
+
+
+@pytest.mark.parametrize(
+    ("scale", "sizes"),
+    [
+        (1.0, [(17, 24), (34, 48)]),
+        (0.5, [(9, 12), (17, 24)]),
+        (2.0, [(34, 48), (40, 56)]),
+        (9.0, [(40, 56)] * 2),
+    ],
+)
+def test_strokes_have_their_scale(
+    monkeypatch: pytest.MonkeyPatch, scale: float, sizes: list[tuple[int, int]]
+) -> None:
+    """A style of 40×56 beside results of 24 and 48 pixels; never above its own size."""
+    measured: list[tuple[int, int]] = []
+    statistics = Engine.statistics
+
+    def spy(self: Engine, image: np.ndarray, *args: object, what: str, **more: object) -> object:
+        if what == "style picture":
+            measured.append(image.shape[1:])
+        return statistics(self, image, *args, what=what, **more)
+
+    monkeypatch.setattr(Engine, "statistics", spy)
+    job(styles=[(painting(), 1.0, scale)]).run(None)
+    assert measured == sizes
 
 
 def test_narrow_style_is_kept_wide_enough() -> None:

@@ -74,7 +74,8 @@ def bures(own: Sample, target: Sample) -> float:
 def means_and_covariances(own: Sample, target: Sample) -> float:
     first, second = (gram - mean @ mean.T for gram, mean in (own, target))
     means = ((own[1] - target[1]) ** 2).sum() / (target[1] ** 2).sum()
-    return (means + ((first - second) ** 2).sum() / (second**2).sum()) / 2
+    energy = (second**2).sum() + 1e-4 * (target[0] ** 2).sum()
+    return (means + ((first - second) ** 2).sum() / energy) / 2
 
 
 def gram_distance(own: Sample, target: Sample) -> float:
