@@ -232,3 +232,16 @@ def test_grey_alpha_and_depth_are_kept_with_the_colours(network, how):
     glass = np.dstack([photo(32, 40), photo(32, 40)[..., 0]])
     result = run(network, glass, preserve_color=how).image
     np.testing.assert_array_equal(result[..., 3], glass[..., 3])
+
+
+def test_what_is_kept_keeps_its_numbers_with_luminance(network):
+    content = photo(40, 48)
+    keep = np.zeros((40, 48), np.uint8)
+    keep[:, :20] = 255
+    settings = Options(
+        size="full", iterations=3, scales=(16,), threads=1, device="cpu", preserve_color="luminance"
+    )
+    style = (255 * STYLE).astype(np.uint8)
+    result = StyleTransfer(network, options=settings).run(content, style, keep=keep).image
+    np.testing.assert_array_equal(result[:, :20], content[:, :20])
+    assert (result[:, 24:] != content[:, 24:]).any()
