@@ -18,6 +18,8 @@ from .errors import (
 )
 from .options import Options
 from .records import Iterate, Result, ScaleResult, Style
+from .settings import read_options
+from .style_statistics import StyleStatistics
 from .version import __version__
 
 __all__ = [
@@ -35,7 +37,9 @@ __all__ = [
     "SessionError",
     "Style",
     "StyleError",
+    "StyleStatistics",
     "StyleTransfer",
     "__version__",
+    "read_options",
     "transfer",
 ]

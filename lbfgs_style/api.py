@@ -8,30 +8,26 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
 
-from . import images, masks, networks
+from . import images, inputs, networks
 from .engine import Engine
-from .errors import ImageError, NetworkError, OptionError, did_you_mean
+from .errors import NetworkError, did_you_mean
 from .images import Picture
+from .inputs import Keep, OneStyle
 from .options import Options
-from .pooling import with_pooling
+from .pooling import pooling_of, with_pooling
 from .presets import preset
 from .pyramid import CoarseToFine
-from .records import IterateCallback, Result, Style, StylePicture
+from .records import IterateCallback, Result
+from .style_statistics import StyleStatistics, measure
 from .term_names import TermNames
 from .version import __version__
 
 DEFAULT_NETWORK = "compact"
 """The network that comes with the package."""
-
-OneStyle = NDArray[Any] | Picture | Style
-"""What may stand for a style."""
-
-Keep = NDArray[Any] | Picture | Literal["alpha"]
-"""What may say where the content picture is left alone."""
 
 _OPENCV = ("opencv-python-headless", "opencv-python")
 _PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxruntime-gpu", *_OPENCV)
@@ -67,9 +63,12 @@ class StyleTransfer:
         self.options = options or Options()
         loaded = network if isinstance(network, networks.FeatureNetwork) else networks.load(network)
         self.network = loaded
+        content = _layers("content", self.options.content_layers or loaded.content_layers, loaded)
+        style = _layers("style", self.options.style_layers or loaded.style_layers, loaded)
+        # What has no weight is not worked out.
         self._terms = TermNames(
-            _layers("content", self.options.content_layers or loaded.content_layers, loaded),
-            _layers("style", self.options.style_layers or loaded.style_layers, loaded),
+            content if self.options.balance[0] else (),
+            style if self.options.balance[1] else (),
             form=preset(self.options.loss).form,
             statistic=self.options.style_statistic,
             tv_power=self.options.tv_power,
@@ -98,8 +97,9 @@ class StyleTransfer:
         ----------
         content : array or Picture
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
-        styles : array, Picture, Style, or sequence of them
-            One or more style pictures of any size; several are blended by weight.
+        styles : array, Picture, StyleStatistics, Style, or sequence of them
+            One or more style pictures of any size, or what `measure_style` told of them; several are blended
+            by weight.
         init : array or Picture, optional
             A picture to start from, in place of ``options.init``, such as an earlier result. It is stretched
             to the shape of the content picture; with ``scales="auto"`` the run then has one scale, the
@@ -127,22 +127,27 @@ class StyleTransfer:
         OptimizationError
             If the loss is not finite at the start.
         """
+        photo = inputs.as_picture(content, "content picture")
+        paintings = inputs.as_styles(styles)
+        for style in paintings:
+            if isinstance(style.painting, StyleStatistics):
+                style.painting.check(
+                    self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
+                )
+        kept = inputs.as_mask(keep, photo)
+        start = None if init is None else inputs.as_picture(init, "init picture").rgb
+        seen, painted = inputs.seen(photo, paintings, self.options)
+        shown = inputs.shown(photo, kept, self.options)
         loop = CoarseToFine(
-            self._engine,
-            self.options,
-            self._terms,
-            _picture(content, "content picture"),
-            _styles(styles),
-            on_iterate,
-            cancel,
-            None if keep is None else _keep(keep, _picture(content, "content picture")),
+            self._engine, self.options, self._terms, seen, painted, on_iterate, cancel, kept, shown
         )
-        rgb, scales = loop.run(None if init is None else _picture(init, "init picture").rgb)
-        finished = images.with_rgb(loop.content, rgb)
+        rgb, scales = loop.run(start)
+        finished = images.with_rgb(photo, rgb if shown is None else shown(rgb))
         return Result(
             image=images.to_array(finished),
             picture=finished,
             history=tuple(loop.history),
+            term_history=loop.histories(),
             scales=tuple(scales),
             evaluations=sum(scale.evaluations for scale in scales),
             stop_reason=loop.stop_reason,
@@ -150,9 +155,45 @@ class StyleTransfer:
             settings=self._settings(loop, (rgb.shape[0], rgb.shape[1]), init is not None),
         )
 
+    def measure_style(
+        self, style: NDArray[Any] | Picture, *, sizes: Sequence[int] | None = None, name: str = "statistics"
+    ) -> StyleStatistics:
+        """Measure a painting once, to use it again without its file.
+
+        Parameters
+        ----------
+        style : array or Picture
+            The painting, RGB.
+        sizes : sequence of int, optional
+            Longer sides to measure at, none above the painting's own; otherwise as
+            `lbfgs_style.style_statistics.ladder` says.
+        name : str
+            What messages call the statistics.
+
+        Raises
+        ------
+        ImageError
+            If the painting is too small for the network.
+        OptionError
+            If a size is out of range.
+        """
+        return measure(
+            self._engine,
+            inputs.as_picture(style, "style picture").rgb,
+            self._terms.style_layers,
+            sizes=sizes,
+            name=name,
+            network_sha256=self.weights_sha256,
+            pooling=self._pooling,
+        )
+
+    @property
+    def _pooling(self) -> str:
+        return pooling_of(self.network, self.options.pooling)
+
     @cached_property
-    def _weights_sha256(self) -> str:
-        """Of the weights in use: what the file claims may be wrong."""
+    def weights_sha256(self) -> str:
+        """Fingerprint of the weights in use: what the file claims may be wrong."""
         return networks.weights_sha256(self.network.model)
 
     def _settings(self, loop: CoarseToFine, size: tuple[int, int], given: bool) -> dict[str, Any]:
@@ -168,7 +209,7 @@ class StyleTransfer:
             "size": list(size),
             "network": {
                 "name": self.network.name,
-                "sha256": self._weights_sha256,
+                "sha256": self.weights_sha256,
                 "content_layers": list(self._terms.content_layers),
                 "style_layers": list(self._terms.style_layers),
             },
@@ -194,8 +235,8 @@ def transfer(
     content : array
         H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR pictures need ``[..., ::-1]``), uint8, uint16 or float in
         [0,1].
-    styles : array, Picture, Style, or sequence of them
-        One or more style pictures, RGB.
+    styles : array, Picture, StyleStatistics, Style, or sequence of them
+        One or more style pictures, RGB, or what was measured of them.
     network, options, init, keep, on_iterate
         See `StyleTransfer` and `StyleTransfer.run`.
 
@@ -211,36 +252,6 @@ def transfer(
     """
     job = StyleTransfer(network, options=options, keep_sessions=False)
     return job.run(content, styles, init=init, keep=keep, on_iterate=on_iterate).image
-
-
-def _picture(image: NDArray[Any] | Picture, name: str) -> Picture:
-    return image if isinstance(image, Picture) else images.from_array(image, name=name)
-
-
-def _keep(keep: Keep, content: Picture) -> masks.Mask:
-    if not isinstance(keep, str):
-        return masks.from_picture(_picture(keep, "keep mask"))
-    if keep != "alpha":
-        raise OptionError(f"keep must be an array, a Picture or 'alpha', got {keep!r}.")
-    if content.alpha is None:
-        raise ImageError("The content picture has no alpha that says what to leave alone: give a mask.")
-    return 1 - content.alpha
-
-
-def _styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
-    listed = list(styles) if isinstance(styles, Sequence) else [styles]
-    if not listed:
-        raise OptionError("No style pictures: give at least one.")
-    given = [item if isinstance(item, Style) else Style(item) for item in listed]
-    return [
-        StylePicture(
-            _picture(s.image, "style picture").rgb,
-            float(s.weight),
-            float(s.scale),
-            None if s.mask is None else masks.from_picture(_picture(s.mask, "style mask")),
-        )
-        for s in given
-    ]
 
 
 def _layers(kind: str, wanted: Sequence[str], network: networks.FeatureNetwork) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import networks_cli, presets_cli, transfer_cli
+from . import inspection_cli, networks_cli, presets_cli, rerun_cli, transfer_cli
 from .cli_values import say
 from .errors import StyleError
 from .interrupts import INTERRUPTED
@@ -24,6 +24,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(transfer_cli.transfer)
+app.command()(rerun_cli.rerun)
+app.command()(rerun_cli.style)
+app.command()(inspection_cli.grid)
+app.add_typer(inspection_cli.app, name="reconstruct")
 app.command("presets")(presets_cli.show_presets)
 app.add_typer(networks_cli.app, name="networks")
 

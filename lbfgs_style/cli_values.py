@@ -43,6 +43,11 @@ def counts(option: str, text: str | None) -> int | tuple[int, ...] | None:
     return each[0] if len(each) == 1 else each
 
 
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Read names between commas."""
+    return None if text is None else tuple(part.strip() for part in text.split(","))
+
+
 def layers(option: str, text: str | None) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:
     """Read layers between commas, each with or without a weight as in relu1_1:2."""
     if text is None:

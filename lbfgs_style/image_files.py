@@ -1,4 +1,4 @@
-"""Bytes of picture files ↔ arrays: decoding, encoding, and what each format can hold.
+"""Bytes of picture files ↔ arrays: decoding and encoding.
 
 Arrays are in RGB order; `lbfgs_style.images` turns them into pictures.
 OpenCV warns of damaged files on stderr. How loud it is (``OPENCV_LOG_LEVEL``) is a setting of the whole
@@ -7,9 +7,9 @@ process and so belongs to the program, not to this library.
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,192 +17,165 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import avif_boxes, metadata, tiff_tags
 from .errors import ImageFileError, OptionError, did_you_mean
-from .files import obstacle, replacing
+from .files import replacing
+from .metadata import Metadata
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+log = logging.getLogger(__name__)
+
 _SAMPLE_TYPES = ("uint8", "uint16", "float32", "float64")
 
 
-@dataclass(frozen=True, slots=True)
-class FileFormat:
-    """What a format that we write can hold.
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """A picture file, unpacked.
 
     Attributes
     ----------
-    alpha, sixteen_bit : bool
-        Whether it has opacity, and samples of 16 bits.
-    longest : int
-        The longest side in pixels: of WebP by its definition, of the others by the libraries that write them.
+    pixels : array
+        H×W, H×W×3 (RGB) or H×W×4 (RGBA), upright; uint8, uint16 or floating point in [0, 1].
+    gray : bool
+        True for a file of one colour channel, with or without alpha.
+    metadata : Metadata
+        What the file says beside its pixels.
     """
 
-    alpha: bool
-    sixteen_bit: bool
-    longest: int
+    pixels: NDArray[Any]
+    gray: bool
+    metadata: Metadata
 
 
-OUTPUT_FORMATS = {
-    ".png": FileFormat(alpha=True, sixteen_bit=True, longest=1_000_000),
-    ".jpg": FileFormat(alpha=False, sixteen_bit=False, longest=65_500),
-    ".jpeg": FileFormat(alpha=False, sixteen_bit=False, longest=65_500),
-    ".webp": FileFormat(alpha=True, sixteen_bit=False, longest=16_383),
-    ".tif": FileFormat(alpha=True, sixteen_bit=True, longest=2**20),
-    ".tiff": FileFormat(alpha=True, sixteen_bit=True, longest=2**20),
-}
-
-
-def output_format(path: Path | str) -> FileFormat:
-    """Return what the format that `path` names by its extension can hold.
-
-    Raises
-    ------
-    ImageFileError
-        The extension is missing or none of `OUTPUT_FORMATS`.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix in OUTPUT_FORMATS:
-        return OUTPUT_FORMATS[suffix]
-    known = ", ".join(OUTPUT_FORMATS)
-    if not suffix:
-        raise ImageFileError(f"{path}: the output has no extension; expected one of {known}: try {path}.png")
-    hint = did_you_mean(suffix, OUTPUT_FORMATS)
-    raise ImageFileError(f"{path}: pictures cannot be written as {suffix!r}; expected one of {known}.{hint}")
-
-
-def check_output(path: Path | str, size: tuple[int, int] | None = None) -> None:
-    """Find out before a long run whether a picture can be written to `path`.
+def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
+    """Decode the bytes of a picture file.
 
     Parameters
     ----------
-    path : path
-        Where it is to be written.
-    size : (int, int), optional
-        Its height and width, once they are known.
-
-    Raises
-    ------
-    ImageFileError
-        `path` is a folder, its extension is unknown, its folder is missing or not writable, the file is there
-        and write-protected, or the format cannot hold a picture of this size.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise ImageFileError(f"{path}: the output is a folder; expected a file name: try {path / 'out.png'}")
-    holds = output_format(path)
-    problem = obstacle(path)
-    if problem is not None:
-        raise ImageFileError(f"{path}: {problem}")
-    if size is not None and max(size) > holds.longest:
-        raise ImageFileError(
-            f"{path}: a picture of {size[0]}×{size[1]} pixels does not fit {path.suffix}; expected sides of "
-            f"at most {holds.longest} pixels: write a .png or .tiff, or a smaller picture"
-        )
-
-
-def load(path: Path | str, *, max_pixels: int) -> tuple[NDArray[Any], bool]:
-    """Read and decode a picture file.
-
-    Parameters
-    ----------
-    path : path
-        A file of any format that OpenCV reads.
+    data : bytes
+        A file of any format that OpenCV reads. Floating point is clipped to [0, 1].
+    name : str
+        What error messages call it.
     max_pixels : int
         The largest height × width accepted.
 
-    Returns
-    -------
-    pixels : array
-        H×W, H×W×3 (RGB) or H×W×4 (RGBA), upright; uint8, uint16 or floating point. Floating point is clipped
-        to [0, 1].
-    grey : bool
-        True for a file of one colour channel, with or without alpha.
-
     Raises
     ------
     ImageFileError
-        The file is missing, unreadable, empty, too large, or not a picture of a supported kind.
+        The file is empty, too large, or not a picture of a supported kind.
     """
-    path = Path(path)
-    data = _read_bytes(path)
-    grey_alpha = False
-    if data.startswith(_PNG_SIGNATURE) and len(data) >= 26:
+    if not data:
+        raise ImageFileError(f"{name}: the file is empty; expected a picture")
+    gray_alpha = False
+    if data.startswith(metadata.PNG_SIGNATURE) and len(data) >= 26:
         # The declared size is looked at first because a few kilobytes can unpack to gigabytes.
         width, height = struct.unpack_from(">II", data, 16)
-        _check_size(path, height, width, max_pixels)
-        grey_alpha = data[25] == 4
-    pixels = _decode(path, data)
-    _check_size(path, pixels.shape[0], pixels.shape[1], max_pixels)
+        _check_size(name, height, width, max_pixels)
+        gray_alpha = data[25] == 4
+    pixels, exif = _unpack(name, data)
+    _check_size(name, pixels.shape[0], pixels.shape[1], max_pixels)
     if pixels.dtype.name not in _SAMPLE_TYPES:
         raise ImageFileError(
-            f"{path}: {pixels.dtype} samples; expected 8 or 16 bit unsigned or floating point: convert it"
+            f"{name}: {pixels.dtype} samples; expected 8 or 16 bit unsigned or floating point: convert it"
         )
     if pixels.dtype.kind == "f":
         if np.isnan(pixels).any():
             raise ImageFileError(
-                f"{path}: contains NaN; expected numbers in [0, 1]: repair the picture first"
+                f"{name}: contains NaN; expected numbers in [0, 1]: repair the picture first"
             )
         pixels = np.clip(pixels, 0, 1)
-    if _is_premultiplied(data, pixels):
-        pixels = _unmultiply(pixels)
+    about = metadata.read(data, exif)
+    pixels = _finished(name, data, pixels, about.exif)
     if pixels.ndim == 3:
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-    return pixels, grey_alpha or pixels.ndim == 2
+    return Decoded(pixels, gray_alpha or pixels.ndim == 2, about)
 
 
-def store(path: Path | str, array: NDArray[Any], *, quality: int) -> None:
-    """Encode an array and put it in the place of `path` in one step.
+def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, name: str) -> bytes:
+    """Encode an array as a picture file.
 
     Parameters
     ----------
-    path : path
-        Where to write; its extension chooses the format.
     array : array
         H×W, H×W×3 (RGB) or H×W×4 (RGBA), uint8 or uint16, as the format can hold.
+    suffix : str
+        The format, one of `lbfgs_style.image_formats.OUTPUT_FORMATS`.
+    about : Metadata
+        What the file is to say beside its pixels.
     quality : int
-        1 to 100, for JPEG and WebP.
+        1 to 100, for JPEG, WebP and AVIF.
+    name : str
+        What error messages call the file.
 
     Raises
     ------
     OptionError
         `quality` is outside 1 to 100.
     ImageFileError
-        The picture cannot be encoded or the file cannot be written. An existing file is then left as it was.
+        OpenCV cannot encode the picture.
     """
     import cv2
 
-    path = Path(path)
-    check_output(path, (array.shape[0], array.shape[1]))
     if not 1 <= quality <= 100:
         raise OptionError(f"quality must be from 1 to 100, got {quality}")
     flags: list[int] = []  # only those of the format: OpenCV warns of others
-    suffix = path.suffix.lower()
     if suffix == ".webp":
         flags = [cv2.IMWRITE_WEBP_QUALITY, quality]
+    elif suffix == ".avif":
+        flags = [cv2.IMWRITE_AVIF_QUALITY, quality]
     elif suffix in (".jpg", ".jpeg"):
         # Full colour resolution: saturated brush strokes bleed over their edges with the default 4:2:0.
         full_color = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
         flags = [cv2.IMWRITE_JPEG_QUALITY, quality, *full_color]
     bgr = array if array.ndim == 2 else array[..., [2, 1, 0, 3][: array.shape[2]]]
+    kinds = (cv2.IMAGE_METADATA_EXIF, cv2.IMAGE_METADATA_ICCP, cv2.IMAGE_METADATA_XMP)
+    blobs = (about.exif, about.icc, about.xmp) if suffix == ".avif" else ()
+    given = [(kind, np.frombuffer(blob, np.uint8)) for kind, blob in zip(kinds, blobs, strict=False) if blob]
     try:
-        done, encoded = cv2.imencode(suffix, bgr, flags)
+        if given:
+            pairs = [kind for kind, _ in given], [blob for _, blob in given]
+            done, encoded = cv2.imencodeWithMetadata(suffix, bgr, *pairs, flags)
+        else:
+            done, encoded = cv2.imencode(suffix, bgr, flags)
     except cv2.error as error:
-        raise ImageFileError(f"{path}: OpenCV cannot encode the picture: {_first_line(error)}") from error
+        raise ImageFileError(f"{name}: OpenCV cannot encode the picture: {_first_line(error)}") from error
     if not done:
-        raise ImageFileError(f"{path}: OpenCV cannot encode the picture: write a .png, or a smaller picture")
+        raise ImageFileError(f"{name}: OpenCV cannot encode the picture: write a .png, or a smaller picture")
+    alpha = array.ndim == 3 and array.shape[2] == 4
+    return metadata.embed(encoded.tobytes(), about, (array.shape[0], array.shape[1]), alpha=alpha)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Put bytes in the place of `path` in one step; where that fails, an existing file is left as it was."""
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(encoded.tobytes())
+            temporary.write_bytes(data)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a picture file, or raise ImageFileError."""
+    if path.is_dir():
+        raise ImageFileError(f"{path}: is a folder; expected a picture file")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        if not path.parent.is_dir():
+            raise ImageFileError(f"{path}: not found: the folder {path.parent} does not exist") from error
+        listable = os.access(path.parent, os.R_OK)
+        hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()] if listable else [])
+        raise ImageFileError(f"{path}: no such file.{hint}") from error
+    except OSError as error:
+        raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def upright(pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
     """Turn H×W or H×W×C pixels as the orientation in an EXIF block asks (CIPA DC-008, tag 0x0112).
 
-    A block is laid out like a TIFF file; in a JPEG six bytes go before that. Where it asks for nothing, or is
-    damaged, the pixels come back as they are.
+    Where it asks for nothing, or is damaged, the pixels come back as they are.
     """
-    orientation = _directory_value(exif.removeprefix(b"Exif\0\0"), 0x0112)
+    asked = tiff_tags.entry(exif, tiff_tags.ORIENTATION)
+    orientation = 1 if asked is None else asked.number()
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -212,67 +185,52 @@ def upright(pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
     return pixels
 
 
-def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise ImageFileError(f"{path}: is a folder; expected a picture file")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        if not path.parent.is_dir():
-            raise ImageFileError(f"{path}: not found: the folder {path.parent} does not exist") from error
-        listable = os.access(path.parent, os.R_OK)
-        hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()] if listable else [])
-        raise ImageFileError(f"{path}: no such file.{hint}") from error
-    except OSError as error:
-        raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not data:
-        raise ImageFileError(f"{path}: the file is empty; expected a picture")
-    return data
-
-
-def _decode(path: Path, data: bytes) -> NDArray[Any]:
+def _unpack(name: str, data: bytes) -> tuple[NDArray[Any], bytes]:
     import cv2
 
-    # UNCHANGED alone keeps alpha and 16 bits, but leaves the EXIF orientation to us. TIFF is the exception:
-    # OpenCV turns it always, and reports no EXIF for it.
+    # UNCHANGED alone keeps alpha and 16 bits, but leaves the orientation to us, TIFF's excepted.
     buffer = np.frombuffer(data, np.uint8)
     try:
         pixels, kinds, blobs = cv2.imdecodeWithMetadata(buffer, flags=cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise ImageFileError(f"{path}: OpenCV cannot decode the picture: {_first_line(error)}") from error
+        raise ImageFileError(f"{name}: OpenCV cannot decode the picture: {_first_line(error)}") from error
     # OpenCV's type stubs forget that this is how a failure looks.
     if pixels is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise ImageFileError(
-            f"{path}: damaged, cut short, or of a format that OpenCV does not read: try PNG or JPEG"
+            f"{name}: damaged, cut short, or of a format that OpenCV does not read: try PNG or JPEG"
         )
-    for kind, blob in zip(kinds, blobs, strict=True):
-        if kind == cv2.IMAGE_METADATA_EXIF:
-            return upright(pixels, blob.tobytes())
-    return pixels
+    pairs = zip(kinds, blobs, strict=True)
+    return pixels, next((blob.tobytes() for kind, blob in pairs if kind == cv2.IMAGE_METADATA_EXIF), b"")
 
 
-def _directory_value(tiff: bytes, wanted: int) -> int | None:
-    """Return the 16-bit value of a tag in the first directory of a TIFF or EXIF block, if it is there."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
-        return None
-    with suppress(struct.error):
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, directory)
-        for entry in range(entries):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
-            if tag == wanted:
-                return value
-    return None
+def _finished(name: str, data: bytes, pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
+    """Do what OpenCV leaves undone: turn pictures, scale deep AVIF, mend the alpha of TIFF."""
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return _mend_tiff(data, pixels)
+    if not avif_boxes.is_avif(data):
+        return upright(pixels, exif)
+    found = avif_boxes.properties(data)
+    if found.primaries not in (1, 2) and not found.icc:
+        log.warning("%s: colours of primaries no. %d are taken as sRGB", name, found.primaries)
+    if pixels.dtype == np.uint16:
+        # Its 10 or 12 bits come as they are.
+        top = (1 << found.bits) - 1
+        pixels = np.rint(pixels * (65535 / top)).astype(np.uint16)
+    # An EXIF orientation means nothing here (ISO/IEC 23000-22): the file has properties for it.
+    pixels = np.rot90(pixels, found.turns)
+    return pixels if found.mirror is None else np.flip(pixels, found.mirror)
 
 
-def _is_premultiplied(data: bytes, pixels: NDArray[Any]) -> bool:
+def _mend_tiff(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:
+    if pixels.ndim != 3 or pixels.shape[2] != 4:
+        return pixels
+    layout, extra = (tiff_tags.entry(data, tag) for tag in (tiff_tags.PHOTOMETRIC, tiff_tags.EXTRA_SAMPLES))
+    if layout is not None and layout.number() == tiff_tags.CMYK:
+        return pixels[..., :3]  # libtiff makes RGB of it, and an alpha that nobody asked for
+    kind = 0 if extra is None else extra.number()
     # libtiff hands 8-bit pixels over multiplied by their alpha, whether the file holds them so
     # (ExtraSamples 1) or not (2). Deeper ones come as they are in the file.
-    if pixels.ndim != 3 or pixels.shape[2] != 4:
-        return False
-    extra_samples = _directory_value(data, 338)
-    return extra_samples == 1 or (extra_samples == 2 and pixels.dtype == np.uint8)
+    return _unmultiply(pixels) if kind == 1 or (kind == 2 and pixels.dtype == np.uint8) else pixels
 
 
 def _unmultiply(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -283,10 +241,10 @@ def _unmultiply(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([np.rint(colour) if whole else colour, alpha], axis=2).astype(pixels.dtype)
 
 
-def _check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
+def _check_size(name: str, height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise ImageFileError(
-            f"{path}: {height}×{width} pixels; expected at most {max_pixels} in all: make it smaller first"
+            f"{name}: {height}×{width} pixels; expected at most {max_pixels} in all: make it smaller first"
         )
 
 

@@ -1,25 +1,34 @@
-"""Pictures: arrays and files in, RGB float32 H×W×3 in [0, 1] inside, the same kind out again.
+"""Picture files ↔ pictures, in colours that networks know.
 
-Every picture passes through here: its kind is checked, remembered in a `Picture`, and restored at the end.
-Sizes are always (height, width). Colours are taken as they are: ICC profiles are not applied.
+Sizes are always (height, width). Inside, colours are sRGB: what a file's colour profile says is applied when
+the file is read, and undone when a picture of that origin is written, with the profile in the new file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .errors import ImageError
-from .image_files import check_output, load, output_format, store
+from . import icc, image_files
+from .embedding import embed
+from .image_formats import check_output, check_size, output_format
+from .metadata import Metadata, for_result
+from .pictures import Picture, from_array, luma, to_array, with_rgb
+from .resizing import FloatImage, fit, resize, to_chw, to_hwc
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "FloatImage",
+    "Metadata",
     "Picture",
     "check_output",
+    "check_size",
+    "decode",
+    "encode",
     "fit",
     "from_array",
     "read",
@@ -31,132 +40,15 @@ __all__ = [
     "write",
 ]
 
-FloatImage = NDArray[np.float32]
-"""H×W×3 float32, RGB, in [0, 1]."""
-
-_WHOLE_TYPES = (np.uint8, np.uint16)
-_FLOAT_TYPES = (np.float16, np.float32, np.float64)
-_TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """Pixels together with the kind of array or file that they came from.
-
-    Attributes
-    ----------
-    rgb : array, float32, H×W×3, C-contiguous
-        RGB in [0, 1].
-    alpha : array, float32, H×W, or None
-        Opacity in [0, 1]; the colours are not multiplied by it.
-    gray : bool
-        It came as one channel (H×W, H×W×1, or a file of grey, with or without alpha) and goes back as such.
-    dtype : numpy.dtype
-        What it came as: uint8, uint16, float16, float32 or float64.
-    keeps_axis : bool
-        The grey array came as H×W×1, not as H×W.
-    """
-
-    rgb: FloatImage
-    alpha: NDArray[np.float32] | None
-    gray: bool
-    dtype: np.dtype[Any]
-    keeps_axis: bool = False
-
-
-def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
-    """Check an array and take it as a picture.
-
-    Parameters
-    ----------
-    array : array
-        H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA); uint8, uint16, or floating point in [0, 1]
-        (1e-6 beyond is clipped).
-    name : str
-        What error messages call it.
-
-    Returns
-    -------
-    Picture
-        A copy: the array may change afterwards.
-
-    Raises
-    ------
-    ImageError
-        The shape, the type or the range is not one of these, or the array is empty, or holds NaN or infinity.
-    """
-    array = np.asarray(array)
-    _require_shape(array, name)
-    unit = _unit_range(array, name)
-    alpha = np.ascontiguousarray(unit[..., 3]) if unit.ndim == 3 and unit.shape[2] == 4 else None
-    gray = unit.ndim == 2 or unit.shape[2] == 1
-    rgb = np.repeat(unit.reshape(*unit.shape[:2], 1), 3, axis=2) if gray else unit[..., :3]
-    return Picture(
-        rgb=np.ascontiguousarray(rgb),
-        alpha=alpha,
-        gray=gray,
-        dtype=np.dtype(array.dtype.type),
-        keeps_axis=gray and unit.ndim == 3,
-    )
-
-
-def to_array(picture: Picture) -> NDArray[Any]:
-    """Return a picture as the kind of array that it came from.
-
-    Whole numbers are rounded to the nearest. A grey picture gets the luma of its colours,
-    Y' = 0.2126 R' + 0.7152 G' + 0.0722 B' (ITU-R BT.709).
-
-    Returns
-    -------
-    array
-        H×W, H×W×1, H×W×3 (RGB) or H×W×4 (RGBA) of `picture.dtype`. Grey with alpha, which only files have,
-        is an H×W×4 whose colours are equal.
-    """
-    channels = _luma(picture.rgb)[..., np.newaxis] if picture.gray else picture.rgb
-    if picture.alpha is not None:
-        channels = np.broadcast_to(channels, picture.rgb.shape)
-        channels = np.concatenate([channels, picture.alpha[..., np.newaxis]], axis=2)
-    elif picture.gray and not picture.keeps_axis:
-        channels = channels[..., 0]
-    channels = np.clip(channels, 0, 1)
-    if picture.dtype.kind == "u":
-        channels = np.rint(channels * np.float32(np.iinfo(picture.dtype).max))
-    return channels.astype(picture.dtype)
-
-
-def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
-    """Return a picture of the same kind with new pixels.
-
-    Parameters
-    ----------
-    picture : Picture
-        Gives the kind, and the alpha, which is resized where the size differs.
-    rgb : array, H×W×3
-        RGB; clipped to [0, 1].
-
-    Raises
-    ------
-    ImageError
-        `rgb` is not H×W×3, or not finite.
-    """
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
-        raise ImageError(f"new pixels have shape {rgb.shape}; expected (height, width, 3)")
-    if not np.isfinite(rgb).all():
-        raise ImageError("new pixels contain NaN or infinity; expected numbers in [0, 1]")
-    alpha = picture.alpha
-    if alpha is not None:
-        alpha = resize(alpha, (rgb.shape[0], rgb.shape[1]))
-    clipped = np.clip(np.ascontiguousarray(rgb, dtype=np.float32), 0, 1)
-    return replace(picture, rgb=clipped, alpha=alpha)
-
 
 def read(path: Path | str, *, max_pixels: int = 2**28) -> Picture:
     """Read a picture file of any format that OpenCV reads.
 
     16 bits, alpha and grey are kept; palettes and CMYK become RGB; of an animation the first frame is taken.
-    The EXIF orientation is applied (AVIF files that are turned by other means stay as they lie). Floating
-    point (TIFF, HDR, PFM) is clipped to [0, 1]. A file that is cut short is
-    refused, but a JPEG damaged in its middle is read as it is.
+    The orientation is applied. Colours of a profile with three primaries (Adobe RGB, Display P3, ProPhoto …)
+    become sRGB, those outside it clipped; a warning is logged where a profile is not applied. Floating point
+    (TIFF, HDR, PFM) is clipped to [0, 1]. A file that is cut short is refused, but a JPEG damaged in its
+    middle is read as it is.
 
     Parameters
     ----------
@@ -170,17 +62,41 @@ def read(path: Path | str, *, max_pixels: int = 2**28) -> Picture:
     ImageFileError
         The file is missing, unreadable, empty, too large, or not a picture of a supported kind.
     """
-    pixels, gray = load(path, max_pixels=max_pixels)
-    picture = from_array(pixels, name=str(path))
-    return replace(picture, gray=True) if gray else picture
+    return decode(image_files.read_bytes(Path(path)), name=str(path), max_pixels=max_pixels)
 
 
-def write(path: Path | str, picture: Picture, *, quality: int = 95) -> None:
+def decode(data: bytes, *, name: str = "image", max_pixels: int = 2**28) -> Picture:
+    """Read the bytes of a picture file: `read` for what is no file, such as an upload.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    name : str
+        What messages call it.
+    max_pixels : int
+        See `read`.
+
+    Raises
+    ------
+    ImageFileError
+        See `read`.
+    """
+    decoded = image_files.decode(data, name, max_pixels=max_pixels)
+    picture = from_array(decoded.pixels, name=name)
+    picture = replace(picture, gray=decoded.gray or picture.gray, metadata=decoded.metadata)
+    return _in_srgb(picture, name)
+
+
+def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str | None = None) -> None:
     """Write a picture file, completely or not at all.
 
-    The extension chooses the format: png, jpg, jpeg, webp, tif, tiff. A 16-bit picture keeps its 16 bits in
-    PNG and TIFF; all others, floating point too, are written as 8 bit. JPEG has no alpha: the picture is laid
-    over white. WebP has no grey, and grey with alpha is written as RGBA: both with equal colours.
+    The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit picture keeps its 16
+    bits in PNG and TIFF; all others, floating point too, are written as 8 bit. JPEG has no alpha: the picture
+    is laid over white. WebP has no grey, and grey with alpha is written as RGBA: both with equal colours.
+
+    The metadata are written too: the colours in the profile that the picture came with, EXIF and XMP as they
+    were but for orientation, size and thumbnail.
 
     Parameters
     ----------
@@ -189,7 +105,9 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95) -> None:
     picture : Picture
         What to write.
     quality : int
-        1 to 100, for JPEG and WebP.
+        1 to 100, for JPEG, WebP and AVIF.
+    recipe : str, optional
+        A text to keep inside a PNG or JPEG, see `lbfgs_style.recipes`; the others hold none.
 
     Raises
     ------
@@ -198,113 +116,77 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95) -> None:
     ImageFileError
         The extension is unknown, or the file cannot be written. An existing file is then left as it was.
     """
-    holds = output_format(path)
-    if picture.alpha is not None and not holds.alpha:
-        opacity = picture.alpha[..., np.newaxis]
-        picture = replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)
-    deep = holds.sixteen_bit and picture.dtype == np.uint16
-    samples = np.dtype(np.uint16 if deep else np.uint8)
-    store(path, to_array(replace(picture, dtype=samples, keeps_axis=False)), quality=quality)
+    check_output(path, (picture.rgb.shape[0], picture.rgb.shape[1]))
+    data = _encode(picture, Path(path).suffix.lower(), quality, str(path), recipe)
+    image_files.write_bytes(Path(path), data)
 
 
-def resize(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize by area where a side shrinks and by cubic interpolation where it grows.
+def encode(
+    picture: Picture, file_format: str = "png", *, quality: int = 95, recipe: str | None = None
+) -> bytes:
+    """Return the bytes of a picture file: `write` for what is no file, such as an answer over the web.
 
     Parameters
     ----------
-    image : array, float32, H×W or H×W×C
-        Values in [0, 1]: a picture, an alpha channel or a mask.
-    size : tuple of int
-        The new (height, width).
-
-    Returns
-    -------
-    array, float32
-        In [0, 1] (the overshoot of the cubic is clipped); `image` itself where `size` is its own.
+    picture : Picture
+        What to encode.
+    file_format : str
+        One of png, jpg, jpeg, webp, avif, tif, tiff.
+    quality, recipe
+        See `write`.
 
     Raises
     ------
-    ImageError
-        `size` has a side below 1.
+    OptionError, ImageFileError
+        See `write`.
     """
-    import cv2
-
-    if min(size) < 1:
-        raise ImageError(f"cannot resize to {size[0]}×{size[1]}; expected at least 1×1")
-    current = (image.shape[0], image.shape[1])
-    if size == current:
-        return image
-    result = image
-    smaller = (min(size[0], current[0]), min(size[1], current[1]))
-    # Two steps, because OpenCV's area filter turns into a bilinear one as soon as either side grows.
-    if smaller != current:
-        result = cv2.resize(result, smaller[::-1], interpolation=cv2.INTER_AREA)
-    if smaller != size:
-        result = cv2.resize(result, size[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.clip(result, 0, 1).astype(np.float32, copy=False).reshape(*size, *image.shape[2:])
+    name = f"picture.{file_format}"
+    check_size(name, (picture.rgb.shape[0], picture.rgb.shape[1]))
+    return _encode(picture, f".{file_format}", quality, name, recipe)
 
 
-def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Return `size`, (height, width), scaled so that its longer side is `longest` and no side is below 1."""
-    if min(size) < 1 or longest < 1:
-        raise ImageError(f"cannot fit {size[0]}×{size[1]} to {longest} pixels; expected sizes of at least 1")
-    long_side = max(size)
-    height, width = (max(1, (2 * side * longest + long_side) // (2 * long_side)) for side in size)
-    return height, width
+def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str | None) -> bytes:
+    holds = output_format(name)
+    if picture.alpha is not None and not holds.alpha:
+        opacity = picture.alpha[..., np.newaxis]
+        picture = replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)
+    gray = picture.gray and picture.alpha is None and holds.gray
+    picture = _in_own_profile(picture, "GRAY" if gray else "RGB")
+    deep = holds.sixteen_bit and picture.dtype == np.uint16
+    samples = np.dtype(np.uint16 if deep else np.uint8)
+    array = to_array(replace(picture, dtype=samples, keeps_axis=False))
+    about = for_result(picture.metadata, (array.shape[0], array.shape[1]))
+    data = image_files.encode(array, suffix, about, quality=quality, name=name)
+    return data if recipe is None else embed(data, recipe)
 
 
-def to_chw(rgb: FloatImage) -> NDArray[np.float32]:
-    """Return a picture H×W×3 as [3,H,W], the order of networks and of the optimiser."""
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+def _in_srgb(picture: Picture, name: str) -> Picture:
+    """Convert what was read by its profile; forget a profile that no written file could have."""
+    data = picture.metadata.icc
+    if not data:
+        return picture
+    profile, space = icc.parse(data), icc.space(data)
+    fits = space == "RGB" or (space == "GRAY" and picture.gray)
+    if profile is None or not fits:
+        # Read as RGB, a picture cannot keep a profile of CMYK or of another space.
+        log.warning("%s: its colour profile %r is not applied: taken as sRGB", name, icc.name(data))
+        return picture if fits else _without_profile(picture)
+    return picture if profile.is_srgb() else replace(picture, rgb=profile.to_srgb(picture.rgb))
 
 
-def to_hwc(picture: NDArray[np.floating]) -> FloatImage:
-    """Return a picture [3,H,W] of the optimiser as H×W×3 float32, clipped to [0,1]."""
-    return np.ascontiguousarray(np.clip(picture, 0, 1).transpose(1, 2, 0), np.float32)
+def _in_own_profile(picture: Picture, space: str) -> Picture:
+    """Convert from sRGB to the profile that the picture came with, where a file of that space can have it."""
+    data = picture.metadata.icc
+    if not data or icc.space(data) != space:
+        return _without_profile(picture)
+    profile = icc.parse(data)
+    if profile is None or profile.is_srgb():
+        return picture
+    rgb = picture.rgb
+    if space == "GRAY":
+        rgb = np.repeat(luma(rgb)[..., np.newaxis], 3, axis=2)
+    return replace(picture, rgb=profile.from_srgb(rgb))
 
 
-def _luma(rgb: FloatImage) -> NDArray[np.float32]:
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    # Written around green, the luma of a grey pixel is that grey exactly.
-    luma = green + 0.2126 * (red - green) + 0.0722 * (blue - green)
-    return luma.astype(np.float32, copy=False)
-
-
-def _require_shape(array: NDArray[Any], name: str) -> None:
-    shape = array.shape
-    if array.size and (array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))):
-        return
-    problem = f"{name}: an array of shape {shape}"
-    expected = "expected (height, width), or (height, width, channels) with 1, 3 or 4 channels"
-    if array.ndim == 0:
-        raise ImageError(f"{name}: a single value; {expected}: open picture files with images.read")
-    if array.size == 0:
-        raise ImageError(f"{problem} is empty; {expected}")
-    if array.ndim == 3 and shape[0] in (1, 3, 4):
-        raise ImageError(f"{problem}; {expected}: move the channels last with array.transpose(1, 2, 0)")
-    if array.ndim == 4:
-        raise ImageError(f"{problem}; {expected}: pass one picture of the batch")
-    raise ImageError(f"{problem}; {expected}")
-
-
-def _unit_range(array: NDArray[Any], name: str) -> NDArray[np.float32]:
-    kind = array.dtype.type
-    if kind in _WHOLE_TYPES:
-        return array.astype(np.float32) / np.float32(np.iinfo(kind).max)
-    if kind not in _FLOAT_TYPES:
-        as_float = array.dtype.kind in "bf"  # bool and longdouble
-        remedy = "array.astype(np.float32)" if as_float else "array.astype(np.uint8) if it is 0 to 255"
-        raise ImageError(
-            f"{name}: {array.dtype} values; expected uint8, uint16 or floating point: try {remedy}"
-        )
-    low, high = float(array.min()), float(array.max())
-    if not np.isfinite([low, high]).all():
-        raise ImageError(f"{name}: contains NaN or infinity; expected numbers in [0, 1]")
-    if high > 1 + _TOLERANCE and low >= 0:
-        top = 255 if high <= 255 else 65535 if high <= 65535 else high
-        raise ImageError(
-            f"{name}: values up to {high:g} in a float array; expected [0, 1]: divide by {top:g}"
-        )
-    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
-        raise ImageError(f"{name}: values from {low:g} to {high:g}; expected [0, 1]: clip or rescale first")
-    return np.clip(array, 0, 1).astype(np.float32)
+def _without_profile(picture: Picture) -> Picture:
+    return replace(picture, metadata=replace(picture.metadata, icc=b""))

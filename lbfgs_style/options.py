@@ -17,6 +17,13 @@ from .presets import preset as row_of
 StyleStatistic = Literal["gram", "mean-cov", "wasserstein"]
 Device = Literal["auto", "cpu", "cuda"]
 Convolution = Literal["auto", "direct", "winograd"]
+PreserveColor = Literal["none", "luminance", "match"]
+ColorMatch = Literal["cholesky", "pca", "symmetric"]
+
+# Found by `tools/strength.py`: with it, how far the content moves grows about evenly with the strength.
+_STRENGTH_POWER = 1.25
+
+_DEFAULT_WEIGHTS = (0.1, 3.0)  # of content and style
 
 MIN_SIZE = 16
 MAX_SIZE = 16384
@@ -41,6 +48,9 @@ class Options:
         many where they are cheap and few at the end.
     content_weight, style_weight, tv_weight : float
         α, β and γ of L = α Σ v_l content_l + β Σ w_l style_l + γ tv + δ range; v_l and w_l sum to 1.
+    strength : float or None
+        In place of α and β, 0 to 1: the photo, the weights of `loss` (the defaults or a preset's) at 0.5, the
+        style alone; see `balance`. It means the same at every size.
     tv_power : float
         Exponent p of the total variation, from 1 (sharp edges) to 2 (soft ones).
     range_weight : float
@@ -57,10 +67,17 @@ class Options:
         ``gluon`` and ``neural-style`` each layer has its own weight, and v_l and w_l do not sum to 1.
     pooling : {"max", "average", "l2"} or None
         What takes the place of the network's pooling, see `lbfgs_style.pooling`; None leaves it.
-    init : {"content", "noise"}
-        The picture to start from.
+    init : {"content", "noise", "style"}
+        The picture to start from; of the style the part of the content's shape around its middle.
+    init_noise : float
+        Share of noise in that picture, 0 to 1.
     seed : int
         Seed of the noise.
+    preserve_color : {"none", "luminance", "match"}
+        Whether the result keeps the colours of the content picture: ``luminance`` transfers light and dark
+        alone, ``match`` gives the style pictures its colours first, see `lbfgs_style.color`.
+    color_match : {"cholesky", "pca", "symmetric"}
+        How ``match`` maps colours, see `lbfgs_style.color.matching`.
     variables : {"spectral", "pixels", "laplacian"}
         What L-BFGS moves, see `lbfgs_style.parametrization`.
     optimizer : {"lbfgs", "adam", "sgd"}
@@ -90,9 +107,10 @@ class Options:
     size: int | Literal["full"] = 512
     scales: tuple[int, ...] | Literal["auto", "single"] = "auto"
     iterations: int | tuple[int, ...] | None = None
-    content_weight: float = 0.1
-    style_weight: float = 3.0
+    content_weight: float = _DEFAULT_WEIGHTS[0]
+    style_weight: float = _DEFAULT_WEIGHTS[1]
     tv_weight: float = 1e-3
+    strength: float | None = None
     tv_power: float = 2.0
     range_weight: float = 10.0
     content_layers: tuple[str, ...] | None = None
@@ -103,7 +121,10 @@ class Options:
     loss: str = "default"
     pooling: Pooling | None = None
     init: Init = "content"
+    init_noise: float = 0.0
     seed: int = 0
+    preserve_color: PreserveColor = "none"
+    color_match: ColorMatch = "symmetric"
     variables: Variables = "spectral"
     history: int = 10
     optimizer: Optimizer = "lbfgs"
@@ -126,6 +147,15 @@ class Options:
                 "content_weight and style_weight are both 0, so there is nothing to do: "
                 "give one of them a weight."
             )
+        if self.strength is not None:
+            self._set("strength", _number("strength", self.strength, 0, 1))
+            row = row_of(self.loss)
+            weights = (self.content_weight, self.style_weight)
+            if weights not in (_DEFAULT_WEIGHTS, (row.content_weight, row.style_weight)):
+                raise OptionError(
+                    "strength stands for content_weight and style_weight and contradicts them: give one or "
+                    "the other."
+                )
         for name in ("content_layers", "style_layers"):
             _check_layers(name, getattr(self, name))
             weights = name.replace("layers", "layer_weights")
@@ -143,14 +173,33 @@ class Options:
         if self.learning_rate is not None:
             self._set("learning_rate", _positive("learning_rate", self.learning_rate))
         _check_choice("init", self.init, get_args(Init))
+        _check_choice("preserve_color", self.preserve_color, get_args(PreserveColor))
+        _check_choice("color_match", self.color_match, get_args(ColorMatch))
         _check_choice("variables", self.variables, get_args(Variables))
         _check_choice("device", self.device, get_args(Device))
         _check_choice("convolution", self.convolution, get_args(Convolution))
+        self._set("init_noise", _number("init_noise", self.init_noise, 0, 1))
+        if self.init == "noise" and self.init_noise > 0:
+            raise OptionError(
+                "init 'noise' is all noise, and init_noise blends noise with a picture: leave out one of "
+                "them."
+            )
         self._set("seed", _whole("seed", self.seed, 0, 2**63 - 1))
         self._set("history", _whole("history", self.history, 1, 1000))
         self._set("threads", _whole("threads", self.threads, 0, 4096))
         if self.memory is not None:
             self._set("memory", _whole("memory", self.memory, 1, 2**63 - 1))
+
+    @property
+    def balance(self) -> tuple[float, float]:
+        """The weights in use, α and β.
+
+        With a strength s: α (2 − 2s)^1.25 and β (2s)^1.25.
+        """
+        if self.strength is None:
+            return self.content_weight, self.style_weight
+        content, style = 2 - 2 * self.strength, 2 * self.strength
+        return self.content_weight * content**_STRENGTH_POWER, self.style_weight * style**_STRENGTH_POWER
 
     @classmethod
     def preset(cls, name: str) -> Options:

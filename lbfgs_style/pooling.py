@@ -25,6 +25,9 @@ _AT_ZERO = 1e-12
 _SHARED = ("kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad")
 
 
+_KINDS = {"MaxPool": "max", "AveragePool": "average"}
+
+
 def with_pooling(network: FeatureNetwork, pooling: Pooling | None) -> FeatureNetwork:
     """Return a network whose every MaxPool and AveragePool is of one kind; None returns it as it is.
 
@@ -42,10 +45,21 @@ def with_pooling(network: FeatureNetwork, pooling: Pooling | None) -> FeatureNet
     return replace(network, model=model)
 
 
+def pooling_of(network: FeatureNetwork, pooling: Pooling | None) -> str:
+    """Name the pooling that `with_pooling` gives.
+
+    A network of maxima alone has ``max``, asked for or not; ``mixed`` where a network's own is of both kinds.
+    """
+    if pooling is not None:
+        return pooling
+    kinds = {node.op_type for node in network.model.graph.node if node.op_type in _KINDS}
+    return _KINDS[kinds.pop()] if len(kinds) == 1 else "mixed"
+
+
 def _replaced(node: onnx.NodeProto, pooling: Pooling, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     from onnx import helper
 
-    if node.op_type not in ("MaxPool", "AveragePool"):
+    if node.op_type not in _KINDS:
         yield node
         return
     (x, y), shared = (node.input[0], node.output[0]), [a for a in node.attribute if a.name in _SHARED]

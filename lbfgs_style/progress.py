@@ -23,7 +23,7 @@ def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
     verbose : bool
         Show each iteration with every term of the loss, and what the library logs.
     """
-    with _logging(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING):
+    with show_log(quiet=quiet, verbose=verbose):
         if quiet:
             yield lambda iterate: None
         elif sys.stderr.isatty():
@@ -31,6 +31,28 @@ def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
                 yield show
         else:
             yield _lines(verbose)
+
+
+@contextmanager
+def show_log(*, quiet: bool, verbose: bool) -> Generator[None]:
+    """Write what the library logs to stderr: errors, by default warnings too, or all.
+
+    Within another of its kind it adds nothing, so that nothing is written twice.
+    """
+    # Only ours: what other packages log belongs to whoever set them up.
+    logger, handler = logging.getLogger(__package__), _Stderr()
+    if any(isinstance(other, _Stderr) for other in logger.handlers):
+        yield
+        return
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 def work_done(iterate: Iterate) -> float:
@@ -62,21 +84,6 @@ class _Stderr(logging.Handler):
         if text not in self._written:
             self._written.add(text)
             _print(text)
-
-
-@contextmanager
-def _logging(level: int) -> Generator[None]:
-    # Only ours: what other packages log belongs to whoever set them up.
-    logger, handler = logging.getLogger(__package__), _Stderr()
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(level)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-        logger.removeHandler(handler)
 
 
 def _print(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,10 +21,12 @@ from .masks import Mask, Regions, at_layer, divide, laid_over
 from .objective import Evaluation, blend_grams
 from .optimizer import Outcome, minimize
 from .options import Options
-from .parametrization import KINDS, Held, Image, Parametrization
+from .parametrization import KINDS, Held, Parametrization
 from .records import Iterate, IterateCallback, ScaleResult, StylePicture
 from .scales import Scale, plan, result_size
 from .session import Cancelled
+from .starts import start
+from .style_statistics import StyleStatistics
 from .sweeps import Cuts, all_iterations, minimize_blocks
 from .term_names import SHARES, TermNames
 from .tiled import of_picture
@@ -54,6 +56,8 @@ class CoarseToFine:
         Stops the run once it is set.
     keep : array or None
         H×W in [0,1]: white where the photo is left alone.
+    shown : callable or None
+        What callbacks are shown of a picture, see `lbfgs_style.inputs.shown`.
     """
 
     engine: Engine
@@ -64,8 +68,10 @@ class CoarseToFine:
     on_iterate: IterateCallback | None
     cancel: threading.Event | None
     keep: Mask | None = None
+    shown: Callable[[FloatImage], FloatImage] | None = None
     started: float = field(default_factory=time.monotonic)
     history: list[float] = field(default_factory=list[float])
+    term_history: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
     stop_reason: str = ""
 
     def prepare(self, *, given: bool) -> tuple[tuple[Scale, ...], list[Working]]:
@@ -94,7 +100,9 @@ class CoarseToFine:
         """
         scales, ways = self.prepare(given=init is not None)
         size = scales[-1].size
-        picture = self._initial(init, scales[0].size)
+        paintings = [each.painting for each in self.styles]
+        pictures = [given for given in paintings if not isinstance(given, StyleStatistics)]
+        picture: NDArray[np.floating] = start(self.options, self.content.rgb, pictures, init, scales[0].size)
         results: list[ScaleResult] = []
         for index, scale in enumerate(scales):
             began = time.monotonic()
@@ -116,25 +124,17 @@ class CoarseToFine:
     def _check_own_sizes(self) -> None:
         """Refuse what enlarging alone would make large enough: there is nothing in it to see."""
         style = TermNames((), self.terms.style_layers)
-        pictures = [("content picture", self.content.rgb, self.terms)]
-        pictures += [("style picture", each.rgb, style) for each in self.styles]
-        for what, rgb, terms in pictures:
+        content = (self.content.rgb.shape[0], self.content.rgb.shape[1])
+        pictures = [("content picture", content, self.terms)]
+        pictures += [("style picture", each.size, style) for each in self.styles]
+        for what, (height, width), terms in pictures:
             least = self.engine.smallest_side(terms) if terms.layers else 1
-            height, width = rgb.shape[:2]
             if min(height, width) < least:
                 raise ImageError(
                     f"The {what} is too small for the layers {', '.join(terms.layers)}: expected both sides "
                     f"at least {least} pixels, got {width}×{height}; "
                     "take a larger picture or shallower layers."
                 )
-
-    def _initial(self, init: FloatImage | None, size: tuple[int, int]) -> Image:
-        if init is not None:
-            return to_chw(resize(init, size))
-        if self.options.init == "noise":
-            noise = np.random.default_rng(self.options.seed).normal(0.5, 0.1, (3, *size))
-            return np.clip(noise, 0, 1)
-        return to_chw(resize(self.content.rgb, size))
 
     def _optimize(
         self, index: int, scales: Sequence[Scale], way: Working, picture: NDArray[np.floating]
@@ -153,6 +153,7 @@ class CoarseToFine:
             iteration: int, evaluations: int, e: Evaluation, current: NDArray[np.floating]
         ) -> bool:
             self.history.append(e.loss)
+            self.term_history.append(e.terms)
             if self.on_iterate is None:
                 return False
             iterate = Iterate(
@@ -167,6 +168,7 @@ class CoarseToFine:
                 seconds=time.monotonic() - self.started,
                 _terms=tuple(self._named(e).items()),
                 _picture=current,
+                _shown=self.shown,
             )
             return bool(self.on_iterate(iterate))
 
@@ -207,29 +209,23 @@ class CoarseToFine:
 
     def _regions(self, size: tuple[int, int]) -> Regions | None:
         styles = self.styles
+        if not self.terms.style_layers:  # no style has a weight
+            return None
         return divide(size, [each.mask for each in styles], [each.weight for each in styles], self.keep)
 
     def _source_bytes(self) -> int:
-        return sum(each.rgb.nbytes for each in (self.content, *self.styles))
+        paintings = (each.painting for each in self.styles)
+        read = (each for each in paintings if not isinstance(each, StyleStatistics))
+        return self.content.rgb.nbytes + sum(each.nbytes for each in read)
 
     def _targets(self, scale: Scale, window: int | None) -> dict[str, NDArray[np.float32]]:
         content_terms = TermNames(self.terms.content_layers, ())
-        style_terms = TermNames((), self.terms.style_layers, statistic=self.terms.statistic)
         least = self.engine.smallest_side(self.terms)
         content = to_chw(resize(self.content.rgb, scale.size))
         targets = self.engine.statistics(
             content, content_terms, what="content picture", window_pixels=window, cancel=self.cancel
         )
-        measured = [
-            self.engine.statistics(
-                to_chw(resize(each.rgb, _style_size(each, scale, least))),
-                style_terms,
-                what="style picture",
-                window_pixels=window,
-                cancel=self.cancel,
-            )
-            for each in self.styles
-        ]
+        measured = [self._measured(each, scale, least, window) for each in self.styles]
         weights = [each.weight for each in self.styles]
         regions = self._regions(scale.size)
         if regions is None:
@@ -243,14 +239,32 @@ class CoarseToFine:
             targets[part.mask] = at_layer(regions.masks[part.region], *shapes[part.layer][1:])
         return targets | {SHARES: np.array(regions.shares, np.float32)}
 
+    def _measured(
+        self, style: StylePicture, scale: Scale, least: int, window: int | None
+    ) -> dict[str, NDArray[np.float32]]:
+        terms = TermNames((), self.terms.style_layers, statistic=self.terms.statistic)
+        size = _style_size(style, scale, least)
+        if isinstance(style.painting, StyleStatistics):
+            moments = style.painting.at(max(size))
+            return {name: moments[name] for name in terms.style_names}
+        picture = to_chw(resize(style.painting, size))
+        return self.engine.statistics(
+            picture, terms, what="style picture", window_pixels=window, cancel=self.cancel
+        )
+
     def _weights(self) -> NDArray[np.float32]:
         o, content, style = self.options, self.terms.content_layers, self.terms.style_layers
-        is_mean = self.terms.form.mean
+        (alpha, beta), is_mean = o.balance, self.terms.form.mean
         each = (
-            *_layer_weights(o.content_weight, o.content_layer_weights, len(content), is_mean=is_mean),
-            *_layer_weights(o.style_weight, o.style_layer_weights, len(style), is_mean=is_mean),
+            *_layer_weights(alpha, o.content_layer_weights, len(content), is_mean=is_mean),
+            *_layer_weights(beta, o.style_layer_weights, len(style), is_mean=is_mean),
         )
         return np.array([*each, o.tv_weight, o.range_weight], np.float32)
+
+    def histories(self) -> dict[str, tuple[float, ...]]:
+        """Return each term without its weight, after each iteration over all scales."""
+        columns = np.array(self.term_history).reshape(-1, len(self.terms.names)).T
+        return {name: tuple(map(float, c)) for name, c in zip(self.terms.names, columns, strict=True)}
 
     def _named(self, evaluation: Evaluation) -> dict[str, float]:
         return dict(zip(self.terms.names, map(float, evaluation.terms), strict=True))
@@ -271,6 +285,8 @@ class CoarseToFine:
 
 def _layer_weights(weight: float, each: Sequence[float] | None, count: int, *, is_mean: bool) -> list[float]:
     """Return the weight of each layer's term: shares of `weight`, or `weight` times each one's own."""
+    if not count:  # terms without a weight are left out
+        return []
     given = [1.0] * count if each is None else list(each)
     total = math.fsum(given) if is_mean else 1.0
     return [weight * own / total for own in given]
@@ -281,7 +297,7 @@ def _style_size(style: StylePicture, scale: Scale, smallest_side: int) -> tuple[
 
     A narrow one is made longer than that where its shorter side would be too short for the network.
     """
-    own = (style.rgb.shape[0], style.rgb.shape[1])
+    own = style.size
     least = math.ceil(smallest_side * max(own) / min(own))
     return fit(own, min(max(round(scale.longest * style.scale), least), max(own)))
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .errors import OptionError
 from .images import FloatImage, Picture, to_hwc
 from .optimizer import STOP_REASONS
+from .style_statistics import StyleStatistics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,8 +23,9 @@ class Style:
 
     Attributes
     ----------
-    image : array or Picture
-        H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]; alpha is ignored.
+    image : array, Picture or StyleStatistics
+        H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1], alpha is ignored; or what was measured of
+        a painting before.
     weight : float
         Its share among several styles; larger than 0.
     scale : float
@@ -35,7 +37,7 @@ class Style:
         where no mask is white.
     """
 
-    image: NDArray[Any] | Picture
+    image: NDArray[Any] | Picture | StyleStatistics
     weight: float = 1.0
     scale: float = 1.0
     mask: NDArray[Any] | Picture | None = None
@@ -53,18 +55,24 @@ class StylePicture:
 
     Attributes
     ----------
-    rgb : array, float32, H×W×3
-        RGB in [0,1].
+    painting : array, float32, H×W×3, or StyleStatistics
+        RGB in [0,1], or what was measured of one.
     weight, scale : float
         As in `Style`.
     mask : array, float32, H×W, or None
         In [0,1].
     """
 
-    rgb: FloatImage
+    painting: FloatImage | StyleStatistics
     weight: float = 1.0
     scale: float = 1.0
     mask: NDArray[np.float32] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the painting."""
+        given = self.painting
+        return given.size if isinstance(given, StyleStatistics) else (given.shape[0], given.shape[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +110,7 @@ class Iterate:
     seconds: float
     _terms: tuple[tuple[str, float], ...]
     _picture: NDArray[np.floating] = field(repr=False)
+    _shown: Callable[[FloatImage], FloatImage] | None = field(default=None, repr=False)
 
     @property
     def terms(self) -> dict[str, float]:
@@ -109,8 +118,9 @@ class Iterate:
         return dict(self._terms)
 
     def image(self) -> FloatImage:
-        """Return the picture at this point: H×W×3 float32, RGB, clipped to [0,1]."""
-        return to_hwc(self._picture)
+        """Return the picture at this point: H×W×3 float32, RGB, clipped to [0,1], in its final colours."""
+        picture = to_hwc(self._picture)
+        return picture if self._shown is None else self._shown(picture)
 
 
 IterateCallback = Callable[[Iterate], bool | None]
@@ -160,6 +170,8 @@ class Result:
         The same before rounding, as `lbfgs_style.images.write` takes it.
     history : tuple of float
         The loss after each iteration, over all scales.
+    term_history : mapping of str to (tuple of float)
+        Each term without its weight, likewise.
     scales : tuple of ScaleResult
         Coarse to fine.
     evaluations : int
@@ -175,6 +187,7 @@ class Result:
     image: NDArray[Any] = field(repr=False)
     picture: Picture = field(repr=False)
     history: tuple[float, ...] = field(repr=False)
+    term_history: Mapping[str, tuple[float, ...]] = field(repr=False)
     scales: tuple[ScaleResult, ...]
     evaluations: int
     stop_reason: str
@@ -193,4 +206,5 @@ class Result:
                 asdict(s) | {"size": list(s.size), "seconds": round(s.seconds, 3)} for s in self.scales
             ],
             "history": list(self.history),
+            "term_history": {name: list(curve) for name, curve in self.term_history.items()},
         }

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from . import images, networks
+from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .cli_values import chosen, counts, layers, numbers, say, whole, wholes
+from .cli_values import chosen, counts, layers, say, whole, wholes
 from .errors import OptionError
-from .files import obstacle, replacing
-from .interrupts import INTERRUPTED, cancelled_by_signals
+from .interrupts import cancelled_by_signals
 from .options import Init, Options
 from .presets import preset as preset_row
-from .progress import show_progress
-from .records import Result, Style
+from .progress import show_log, show_progress
+from .recording import check_recording, recorded
+from .runs_cli import Files, finish
 from .scales import result_size
+from .settings import WEIGHTS, of_file
 
 _DEFAULTS = Options()
 
 
 def transfer(
     context: typer.Context,
-    content: Annotated[Path, typer.Argument(help="The photo.", metavar="CONTENT")],
-    styles: Annotated[list[Path], typer.Argument(help="One or more paintings.", metavar="STYLE")],
+    content: Annotated[Path, typer.Argument(help="The photo, or '-' for standard input.", metavar="CONTENT")],
+    styles: Annotated[
+        list[Path],
+        typer.Argument(help="One or more paintings, or statistics of them (.npz).", metavar="STYLE"),
+    ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Picture to write: png, jpg, webp or tiff by its extension."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Picture to write: png, jpg, webp, avif or tiff by its extension; '-' for standard output.",
+        ),
     ],
     network: Annotated[
         str, typer.Option(help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.")
@@ -55,6 +63,13 @@ def transfer(
     style_weight: Annotated[
         float, typer.Option(help="More takes more of the painting.")
     ] = _DEFAULTS.style_weight,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            help="In place of both weights: 0 leaves the photo, 0.5 has the weights of the preset or the "
+            "defaults, and 1 takes the style alone."
+        ),
+    ] = _DEFAULTS.strength,
     tv_weight: Annotated[float, typer.Option(help="More makes it smoother.")] = _DEFAULTS.tv_weight,
     tv_power: Annotated[
         float, typer.Option(help="Exponent of the total variation: 1 keeps edges sharp, 2 makes them soft.")
@@ -106,10 +121,13 @@ def transfer(
     init: Annotated[
         str,
         typer.Option(
-            help="Where to start: content, noise, or a picture file such as an earlier result; a file is "
-            "stretched to the photo's shape, and without --scales painted on at the full size alone."
+            help="Where to start: content, noise, style, or a picture file such as an earlier result; a "
+            "file is stretched to the photo's shape, and without --scales painted on at the full size alone."
         ),
     ] = _DEFAULTS.init,
+    init_noise: Annotated[
+        float, typer.Option(help="Share of noise, 0 to 1, to blend the start with.")
+    ] = _DEFAULTS.init_noise,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = _DEFAULTS.seed,
     optimizer: Annotated[
         str, typer.Option(help="lbfgs, adam or sgd; the last two need far more iterations.")
@@ -117,6 +135,16 @@ def transfer(
     learning_rate: Annotated[
         float | None, typer.Option(help="Step of adam or sgd for pixels in [0, 1].")
     ] = None,
+    preserve_color: Annotated[
+        str,
+        typer.Option(
+            help="Keep the photo's colours: luminance (transfer light and dark alone), match (recolour the "
+            "paintings first), or none."
+        ),
+    ] = _DEFAULTS.preserve_color,
+    color_match: Annotated[
+        str, typer.Option(help="How match maps colours: symmetric, pca or cholesky.")
+    ] = _DEFAULTS.color_match,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
     threads: Annotated[
         int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
@@ -124,98 +152,109 @@ def transfer(
     convolution: Annotated[
         str, typer.Option(help="How convolutions are computed on the CPU: auto, direct or winograd.")
     ] = _DEFAULTS.convolution,
-    report: Annotated[
-        Path | None, typer.Option(help="JSON file with settings, losses, timings and stop reasons.")
+    format: Annotated[
+        str | None, typer.Option(help="Format on standard output, in place of png.", show_default=False)
     ] = None,
+    quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite/--no-overwrite", help="Replace an output that is there, or refuse to."),
+    ] = True,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Settings, losses and timings: a JSON file, or a page to look at (.html)."),
+    ] = None,
+    save_every: Annotated[
+        int | None, typer.Option(help="Iterations from one saved frame to the next; 10 without it.")
+    ] = None,
+    frames: Annotated[Path | None, typer.Option(help="Folder for pictures on the way, as PNG.")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Short film of the run: .mp4 or .gif by its extension.")
+    ] = None,
+    options_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--options",
+            help="TOML file of options, such as size = 768 or preset = 'keras'; those given here win.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        bool, typer.Option(help="Keep the settings in the PNG or JPEG, so that `rerun` can make it again.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each loss term, and more.")] = False,
 ) -> None:
     """Paint the photo CONTENT in the style of one or more paintings."""
     if quiet and verbose:
         raise OptionError("--quiet and --verbose contradict each other: give one of them.")
+    explicit = chosen(context)
+    if strength is not None and explicit & WEIGHTS:
+        raise OptionError(
+            "--strength stands for --content-weight and --style-weight and contradicts them: give one or the "
+            "other."
+        )
     content_names, content_layer_weights = layers("--content-layers", content_layers)
     style_names, style_layer_weights = layers("--style-layers", style_layers)
-    given = Options(
-        size="full" if size == "full" else whole("--size", size, "a whole number or 'full'"),
-        scales=_scales(scales),
-        iterations=counts("--iterations", iterations),
-        content_weight=content_weight,
-        style_weight=style_weight,
-        tv_weight=tv_weight,
-        tv_power=tv_power,
-        content_layers=content_names,
-        style_layers=style_names,
-        content_layer_weights=content_layer_weights,
-        style_layer_weights=style_layer_weights,
-        style_statistic=style_statistic,  # type: ignore[arg-type]  # checked by Options
-        pooling=pooling,  # type: ignore[arg-type]  # checked by Options
-        init=_init(init),
-        seed=seed,
-        optimizer=optimizer,  # type: ignore[arg-type]  # checked by Options
-        learning_rate=learning_rate,
-        device=device,  # type: ignore[arg-type]  # checked by Options
-        threads=threads,
-        convolution=convolution,  # type: ignore[arg-type]  # checked by Options
-    )
-    options = _over_preset(preset, given, chosen(context))
-    if not quiet:
-        _warn_of_units(preset, network)
-    start = None if init in get_args(Init) else Path(init)
-    mask_files = [None if name == "rest" else Path(name) for name in style_mask or ["rest"] * len(styles)]
-    keep_file = None if keep_mask in (None, "alpha") else Path(keep_mask)
-    more = [path for path in (start, keep_file, *mask_files) if path is not None]
-    inputs = (content, *styles, networks.find(network), *more)
-    _check_outputs(output, report, inputs=inputs)
-    photo = images.read(content)
-    images.check_output(output, result_size(photo, options))
-    paintings = _read_styles(styles, style_blend, style_scale, mask_files)
-    keep = "alpha" if keep_mask == "alpha" else None if keep_file is None else images.read(keep_file)
-    first = None if start is None else images.read(start)
-    job = StyleTransfer(network, options=options, keep_sessions=False)
-    with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=verbose) as on_iterate:
-        result = job.run(photo, paintings, init=first, keep=keep, on_iterate=on_iterate, cancel=cancel)
-    files = {
-        "content": str(content),
-        "styles": [str(path) for path in styles],
-        "style_masks": [None if path is None else str(path) for path in mask_files],
-        "keep_mask": keep_mask,
-        "init": None if start is None else str(start),
-        "output": str(output),
+    typed = {
+        "size": "full" if size == "full" else whole("--size", size, "a whole number or 'full'"),
+        "scales": _scales(scales),
+        "iterations": counts("--iterations", iterations),
+        "content_weight": content_weight,
+        "style_weight": style_weight,
+        "strength": strength,
+        "tv_weight": tv_weight,
+        "tv_power": tv_power,
+        "content_layers": content_names,
+        "style_layers": style_names,
+        "content_layer_weights": content_layer_weights,
+        "style_layer_weights": style_layer_weights,
+        "style_statistic": style_statistic,
+        "pooling": pooling,
+        "init": _init(init),
+        "init_noise": init_noise,
+        "seed": seed,
+        "preserve_color": preserve_color,
+        "color_match": color_match,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "device": device,
+        "threads": threads,
+        "convolution": convolution,
     }
-    _finish(result, output, report, files, quiet=quiet)
-
-
-def _finish(result: Result, output: Path, report: Path | None, files: dict[str, Any], *, quiet: bool) -> None:
-    """Write what was asked for and say how it went."""
-    interrupted = result.stop_reason == "cancelled"
-    if interrupted and not result.history:
-        say("stopped before the first iteration: nothing is written")
-        raise typer.Exit(INTERRUPTED)
-    images.write(output, result.picture)
-    if report is not None:
-        text = json.dumps({"files": files} | result.report(), indent=2)
-        with replacing(report) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-    if interrupted:
-        say(f"stopped: the best picture so far is in {output}")
-        raise typer.Exit(INTERRUPTED)
+    # The weights of layers come and go with their layers.
+    typed = {
+        name: value for name, value in typed.items() if name.replace("_layer_weights", "_layers") in explicit
+    }
+    options = _options(preset if "preset" in explicit else None, options_file, typed)
     if not quiet:
-        height, width = result.picture.rgb.shape[:2]
-        provider = str(result.settings["provider"]).removesuffix("ExecutionProvider")
-        say(
-            f"{output}: {width}×{height}, "
-            f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}"
-        )
+        _warn_of_units(options.loss, network)
+    start = None if init in get_args(Init) else Path(init)
+    files = Files(content, styles, style_mask, keep_mask, start)
+    cli_files.check_inputs(files.all)
+    target = cli_files.output(output, format, quality)
+    inputs = (*files.all, networks.find(network))
+    cli_files.check_outputs(target, report, video, inputs=inputs, overwrite=overwrite)
+    check_recording(frames, save_every, video)
+    with show_log(quiet=quiet, verbose=verbose):
+        given = files.read(network, style_blend, style_scale)
+        target.check(result_size(given.content, options))
+        job = StyleTransfer(network, options=options, keep_sessions=False)
+        with (
+            cancelled_by_signals() as cancel,
+            show_progress(quiet=quiet, verbose=verbose) as show,
+            recorded(show, frames=frames, save_every=save_every, video=video) as on_iterate,
+        ):
+            result = given.paint(job, on_iterate=on_iterate, cancel=cancel)
+        finish(result, target, report, given, recipe=recipe, quiet=quiet)
 
 
-def _over_preset(name: str, given: Options, chosen: set[str]) -> Options:
-    """Return a preset's options, but for those that were chosen on the command line."""
-    fields = {field: getattr(given, field) for field in asdict(given) if field in chosen}
-    for layers_field in ("content_layers", "style_layers"):
-        if layers_field in chosen:
-            weights = layers_field.replace("layers", "layer_weights")
-            fields[weights] = getattr(given, weights)
-    return replace(Options.preset(name), **fields)
+def _options(preset: str | None, file: Path | None, typed: Mapping[str, Any]) -> Options:
+    """Return what was typed over the file's over the preset's over the defaults."""
+    if file is None:
+        base = Options.preset(preset or _DEFAULTS.loss)
+    else:
+        base = of_file(file, preset=preset, without=typed)
+    return replace(base, **typed)
 
 
 def _warn_of_units(preset: str, network: str) -> None:
@@ -239,38 +278,8 @@ def _init(text: str) -> Any:
     """Return what Options takes; a file must exist, so that a misspelt word is not taken for one."""
     if text in get_args(Init):
         return text
-    if not Path(text).exists():
-        raise OptionError(f"--init must be content, noise or a picture file, got {text!r}, which is neither.")
+    if Path(text) != cli_files.STANDARD and not Path(text).exists():
+        raise OptionError(
+            f"--init must be content, noise, style or a picture file, got {text!r}, which is neither."
+        )
     return _DEFAULTS.init
-
-
-def _read_styles(paths: list[Path], blend: str | None, scale: str, masks: list[Path | None]) -> list[Style]:
-    weights = [1.0] * len(paths) if blend is None else list(numbers("--style-blend", blend))
-    scales = list(numbers("--style-scale", scale))
-    if len(scales) == 1:
-        scales *= len(paths)
-    for option, given in (("--style-blend", weights), ("--style-scale", scales), ("--style-mask", masks)):
-        if len(given) != len(paths):
-            raise OptionError(
-                f"{option} must be given for each painting: expected {len(paths)}, got {len(given)}."
-            )
-    read = [None if path is None else images.read(path) for path in masks]
-    each = zip(paths, weights, scales, read, strict=True)
-    return [Style(images.read(path).rgb, weight, size, mask) for path, weight, size, mask in each]
-
-
-def _check_outputs(output: Path, report: Path | None, *, inputs: tuple[Path, ...]) -> None:
-    """Find out before a long run whether its results can be written, and that they destroy no input."""
-    images.check_output(output)
-    if report is not None:
-        problem = obstacle(report)
-        if problem is not None:
-            raise OptionError(f"--report {report}: {problem}.")
-        if report.resolve() == output.resolve():
-            raise OptionError(f"The report and the output are both {output}: choose another name for one.")
-    for result in (output,) if report is None else (output, report):
-        for path in inputs:
-            if result.exists() and path.exists() and result.samefile(path):
-                raise OptionError(
-                    f"{result} would be overwritten, but is one of the inputs: choose another name."
-                )

@@ -20,9 +20,9 @@ from lbfgs_style import (
     Options,
     Style,
     StyleTransfer,
+    engine,
     images,
     networks,
-    objective,
     transfer,
 )
 
@@ -470,12 +470,12 @@ def test_a_run_cancelled_before_it_starts_gives_the_start(job):
 def test_a_job_may_be_used_again(network, monkeypatch):
     made = []
 
-    class Counted(objective.Session):
+    class Counted(engine.Session):
         def __init__(self, *args, **kwargs):
             made.append(self)
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(objective, "Session", Counted)
+    monkeypatch.setattr(engine, "Session", Counted)
     job = StyleTransfer(network, options=QUICK)
     first = job.run(photo(), painting()).image
     sessions = len(made)

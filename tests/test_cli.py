@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import typer
 from command import contents, enter, one_error, paint, photo, run, save, save_network, start
 from onnx import numpy_helper
 from typer.testing import CliRunner
@@ -47,6 +48,7 @@ def folder(tmp_path, monkeypatch):
         ("out.jpg", rb"\xff\xd8\xff"),
         ("out.webp", rb"RIFF....WEBP"),
         ("out.tiff", rb"II\*\x00|MM\x00\*"),
+        ("out.avif", rb"....ftypavif"),
     ],
 )
 def test_the_extension_chooses_the_format(folder, network, output, begins):
@@ -143,6 +145,9 @@ def test_the_report_is_complete(folder, network):
         "stop_explanation",
         "scales",
         "history",
+        "term_history",
+        "sha256",
+        "quality",
     }
     assert set(report["options"]) == {field.name for field in fields(Options)}
     assert report["files"] == {
@@ -151,6 +156,7 @@ def test_the_report_is_complete(folder, network):
         "style_masks": [None],
         "keep_mask": None,
         "init": None,
+        "network": network,
         "output": "out.png",
     }
     assert (report["style_scales"], report["masks"]) == ([1], {"styles": [False], "keep": False})
@@ -266,10 +272,12 @@ def test_help_names_every_option(monkeypatch):
     result = CliRunner().invoke(cli.app, ["transfer", "--help"])
     assert result.exit_code == 0
     text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
-    offered = [name for name in PARAMETERS if name not in ("context", "content", "styles")]
+    command = typer.main.get_command(cli.app).commands["transfer"]
+    offered = [name for parameter in command.params for name in parameter.opts if name.startswith("--")]
     assert len(offered) > 15
+    assert {"--content-weight", "--options", "--recipe"} < set(offered)
     for name in offered:
-        assert f"--{name.replace('_', '-')} " in text
+        assert f"{name} " in text
     assert "CONTENT" in text
     assert "STYLE" in text
 
@@ -312,8 +320,11 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--tv-weight": 0.25,
         "--content-layers": "relu2_1, relu2_2",
         "--style-layers": "relu1_1:2,relu3_1",
-        "--init": "noise",
+        "--init": "style",
+        "--init-noise": 0.25,
         "--seed": 12,
+        "--preserve-color": "match",
+        "--color-match": "pca",
         "--device": "cpu",
         "--threads": 2,
         "--convolution": "direct",
@@ -346,15 +357,18 @@ def test_every_option_arrives(folder, network, monkeypatch):
         pooling="l2",
         optimizer="adam",
         learning_rate=0.5,
-        init="noise",
+        init="style",
+        init_noise=0.25,
         seed=12,
+        preserve_color="match",
+        color_match="pca",
         device="cpu",
         threads=2,
         convolution="direct",
     )
     assert seen["network"] == network
     assert [style.weight for style in seen["styles"]] == [2, 0.5]
-    assert [style.image.shape for style in seen["styles"]] == [(24, 24, 3), (20, 20, 3)]
+    assert [style.image.rgb.shape for style in seen["styles"]] == [(24, 24, 3), (20, 20, 3)]
     assert [style.scale for style in seen["styles"]] == [0.5, 1]
     first, second = (style.mask for style in seen["styles"])
     assert (first.rgb[:, 3:5, 0] == [1, 0]).all()

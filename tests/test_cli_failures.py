@@ -60,7 +60,10 @@ FAILURES = [
     ("photo.png painting.png -o out.png --content-layers relu41", r"no layer 'relu41'.*'relu4_1'\?"),
     ("photo.png painting.png -o out.png --style-layers relu1_1,", r"no layer ''"),
     ("photo.png painting.png -o out.png --device gpu", r"device must be one of auto, cpu, cuda, got 'gpu'"),
-    ("photo.png painting.png -o out.png --init nois", r"--init must be content, noise or a picture file"),
+    (
+        "photo.png painting.png -o out.png --init nois",
+        r"--init must be content, noise, style or a picture file",
+    ),
     ("photo.png painting.png -o out.png --init text.jpg", r"text\.jpg: damaged"),
     ("photo.png painting.png -o out.png --network compct", r"Unknown network.*Did you mean 'compact'\?"),
     ("photo.png painting.png -o out.png --network no.onnx", r"no network file 'no\.onnx'"),

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lbfgs_style import image_files, images
+from lbfgs_style import image_files, image_formats, images
 from lbfgs_style.errors import ImageError, ImageFileError, OptionError
 
 SHAPES = [(4, 6), (4, 6, 1), (4, 6, 3), (4, 6, 4)]
@@ -476,7 +476,7 @@ def test_what_a_format_cannot_hold_is_known_beforehand(tmp_path, name, longest):
 
 @pytest.mark.parametrize("suffix", [".webp", ".jpg"])
 def test_the_longest_side_of_a_format_is_the_longest_written(tmp_path, suffix):
-    longest = image_files.OUTPUT_FORMATS[suffix].longest
+    longest = image_formats.OUTPUT_FORMATS[suffix].longest
     images.write(tmp_path / f"a{suffix}", images.from_array(np.zeros((1, longest), np.uint8)))
     assert images.read(tmp_path / f"a{suffix}").rgb.shape == (1, longest, 3)
 

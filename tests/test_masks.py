@@ -176,3 +176,15 @@ def test_what_is_no_mask_is_refused(mask: np.ndarray) -> None:
         transfer(photo(), Style(flat(1.0, 0.0, 0.0), mask=mask), network=small_vgg(), options=OPTIONS)
     with pytest.raises(ImageError, match="keep mask"):
         transfer(photo(), flat(1.0, 0.0, 0.0), network=small_vgg(), options=OPTIONS, keep=mask)
+
+
+def test_what_is_kept_stays_where_light_and_dark_alone_are_painted() -> None:
+    """To the last digit, colours too, for callbacks as well; the rest is painted."""
+    shown: list[np.ndarray] = []
+    options = replace(OPTIONS, preserve_color="luminance", content_weight=0.001)
+    result = StyleTransfer(small_vgg(), options=options).run(
+        photo(), flat(0.9, 0.1, 0.1), keep=half(), on_iterate=lambda i: shown.append(i.image()) and False
+    )
+    np.testing.assert_array_equal(result.image[:, :24], photo()[:, :24].astype(np.float32))
+    np.testing.assert_array_equal(shown[-1], result.image.astype(np.float32))
+    assert np.abs(result.image[:, 24:] - photo()[:, 24:]).mean() > 0.01

@@ -47,8 +47,16 @@ REFUSED = [
     ("optimizer", "bfgs", "lbfgs, adam, sgd", "got 'bfgs'"),
     ("learning_rate", 0, "finite number larger than 0", "got 0"),
     ("learning_rate", float("inf"), "finite number larger than 0", "got inf"),
-    ("init", "random", "content, noise", "got 'random'"),
+    ("strength", 1.01, "number from 0 to 1", "got 1.01"),
+    ("strength", "0.5", "number from 0 to 1", "got '0.5'"),
+    ("init", "random", "content, noise, style", "got 'random'"),
+    ("init_noise", 1.1, "number from 0 to 1", "got 1.1"),
+    ("init_noise", -0.1, "number from 0 to 1", "got -0.1"),
+    ("init_noise", True, "number from 0 to 1", "got True"),
+    ("init_noise", float("nan"), "number from 0 to 1", "got nan"),
     ("variables", "fourier", "spectral, pixels, laplacian", "got 'fourier'"),
+    ("preserve_color", "luma", "none, luminance, match", "got 'luma'"),
+    ("color_match", "mean", "cholesky, pca, symmetric", "got 'mean'"),
     ("device", "gpu", "auto, cpu, cuda", "got 'gpu'"),
     ("seed", -1, "whole number from 0", "got -1"),
     ("history", 0, "whole number from 1 to 1000", "got 0"),
@@ -101,6 +109,34 @@ def test_losses_of_a_preset_are_named() -> None:
 
 def test_the_default_preset_is_the_default() -> None:
     assert Options.preset("default") == Options()
+
+
+def test_noise_is_not_blended_with_noise() -> None:
+    with pytest.raises(OptionError, match="init 'noise' is all noise"):
+        Options(init="noise", init_noise=0.5)
+
+
+@pytest.mark.parametrize(
+    ("strength", "balance"),
+    [
+        (None, (0.1, 3.0)),
+        (0.5, (0.1, 3.0)),
+        (0, (0.1 * 2**1.25, 0.0)),
+        (1, (0.0, 3 * 2**1.25)),
+        (0.75, (0.1 * 0.5**1.25, 3 * 1.5**1.25)),
+    ],
+)
+def test_strength_balances_the_weights(strength: float | None, balance: tuple[float, float]) -> None:
+    options = Options(strength=strength)
+    assert options.balance == pytest.approx(balance)
+    assert Options(**dataclasses.asdict(options)) == options
+    assert dataclasses.replace(options, strength=0.9).balance == Options(strength=0.9).balance
+
+
+@pytest.mark.parametrize("weight", ["content_weight", "style_weight"])
+def test_strength_and_weights_contradict_each_other(weight: str) -> None:
+    with pytest.raises(OptionError, match="strength stands for content_weight and style_weight"):
+        Options(strength=0.5, **{weight: 0.5})
 
 
 def test_far_match_is_not_suggested() -> None:

@@ -35,66 +35,76 @@ def gram(f: np.ndarray) -> np.ndarray:
     return flat @ flat.T
 
 
-# What each source computes: features of the picture, the photo and the painting, and the picture [3,H,W].
+# What each source computes, of features of the picture, the photo and the painting, and of the picture
+# [3,H,W]: content, style and total variation with their weights. They are compared one by one, as they may
+# differ by orders of magnitude.
+Losses = tuple[float, float, float]
 
 
-def gatys(f: Features, p: Features, a: Features, x: np.ndarray) -> float:
+def gatys(f: Features, p: Features, a: Features, x: np.ndarray) -> Losses:
     """Eqs. 1, 4, 5 and 7 of the paper; N channels, M positions."""
     content = 0.5 * ((f["relu4_2"] - p["relu4_2"]) ** 2).sum()
     style = 0.0
     for layer in STYLE:
         n, m = f[layer].shape[0], f[layer][0].size
         style += 1 / 5 * ((gram(f[layer]) - gram(a[layer])) ** 2).sum() / (4 * n**2 * m**2)
-    return content + 1e3 * style
+    return content, 1e3 * style, 0.0
 
 
-def keras(f: Features, p: Features, a: Features, x: np.ndarray) -> float:
+def keras(f: Features, p: Features, a: Features, x: np.ndarray) -> Losses:
     """The functions content_loss, style_loss and total_variation_loss of the example; pixels of 0 to 255."""
     rows, columns = x.shape[1:]
     x = 255 * x
-    loss = 2.5e-8 * ((f["relu5_2"] - p["relu5_2"]) ** 2).sum()
+    content, style = 2.5e-8 * ((f["relu5_2"] - p["relu5_2"]) ** 2).sum(), 0.0
     for layer in STYLE:
         squares = ((gram(f[layer]) - gram(a[layer])) ** 2).sum()
-        loss += 1e-6 / 5 * squares / (4.0 * 3**2 * (rows * columns) ** 2)
+        style += 1e-6 / 5 * squares / (4.0 * 3**2 * (rows * columns) ** 2)
     down = (x[:, : rows - 1, : columns - 1] - x[:, 1:, : columns - 1]) ** 2
     right = (x[:, : rows - 1, : columns - 1] - x[:, : rows - 1, 1:]) ** 2
-    return loss + 1e-6 * ((down + right) ** 1.25).sum()
+    return content, style, 1e-6 * ((down + right) ** 1.25).sum()
 
 
-def tensorflow(f: Features, p: Features, a: Features, x: np.ndarray) -> float:
+def absolute_differences(x: np.ndarray) -> float:
+    return np.abs(np.diff(x, axis=1)).sum() + np.abs(np.diff(x, axis=2)).sum()
+
+
+def tensorflow(f: Features, p: Features, a: Features, x: np.ndarray) -> Losses:
     """gram_matrix, style_content_loss and tf.image.total_variation of the tutorial."""
     style = [
         np.mean((gram(f[layer]) / f[layer][0].size - gram(a[layer]) / a[layer][0].size) ** 2)
         for layer in STYLE
     ]
-    variation = np.abs(np.diff(x, axis=1)).sum() + np.abs(np.diff(x, axis=2)).sum()
     content = np.mean((f["relu5_2"] - p["relu5_2"]) ** 2)
-    return 1e4 * content + 1e-2 * sum(style) / 5 + 30 * variation
+    return 1e4 * content, 1e-2 * sum(style) / 5, 30 * absolute_differences(x)
 
 
-def mean_squares(layer: str, content: float, style: float) -> Callable[..., float]:
+def mean_squares(layer: str, content: float, style: float, tv: float = 0) -> Callable[..., Losses]:
     """Mean squares of features and of Gram matrices that are divided by their features' size."""
 
-    def loss(f: Features, p: Features, a: Features, x: np.ndarray) -> float:
+    def loss(f: Features, p: Features, a: Features, x: np.ndarray) -> Losses:
         styles = [np.mean((gram(f[s]) / f[s].size - gram(a[s]) / a[s].size) ** 2) for s in STYLE]
-        return content * np.mean((f[layer] - p[layer]) ** 2) + style * sum(styles)
+        return (
+            content * np.mean((f[layer] - p[layer]) ** 2),
+            style * sum(styles),
+            tv * absolute_differences(x),
+        )
 
     return loss
 
 
-def neural_style(f: Features, p: Features, a: Features, x: np.ndarray) -> float:
+def neural_style(f: Features, p: Features, a: Features, x: np.ndarray) -> Losses:
     """The modules ContentLoss, StyleLoss and TVLoss; what TVLoss differentiates is half the squares."""
-    loss = mean_squares("relu4_2", 5, 100)(f, p, a, x)
+    content, style, _ = mean_squares("relu4_2", 5, 100)(f, p, a, x)
     x = 255 * x
     steps = (x[:, :-1, :-1] - x[:, 1:, :-1]) ** 2 + (x[:, :-1, :-1] - x[:, :-1, 1:]) ** 2
-    return loss + 1e-3 * steps.sum() / 2
+    return content, style, 1e-3 * steps.sum() / 2
 
 
 SOURCES = {
     "gatys": gatys,
     "keras": keras,
     "tensorflow": tensorflow,
-    "mean-squares": mean_squares("relu4_2", 1, 1e4),
+    "mean-squares": mean_squares("relu4_2", 1, 1e4, 1e-4),
     "gluon": mean_squares("relu5_1", 1, 1e4),
     "neural-style": neural_style,
 }
@@ -118,7 +128,14 @@ def test_a_run_starts_with_the_loss_of_the_source(name: str) -> None:
     pooling = "average" if name == "gatys" else "max"
     f, p, a = (features(i.transpose(2, 0, 1), pooling) for i in (start, photo, painting))
     expected = SOURCES[name](f, p, a, start.transpose(2, 0, 1).astype(np.float64))
-    assert result.scales[0].loss_start == pytest.approx(expected, rel=2e-5)
+    assert result.scales[0].loss_start == pytest.approx(sum(expected), rel=2e-5)
+    terms, share = result.scales[0].terms_start, 1 / 5 if preset(name).form.mean else 1
+    found = (
+        options.content_weight * terms[f"content {options.content_layers[0]}"],
+        options.style_weight * share * sum(terms[f"style {layer}"] for layer in STYLE),
+        options.tv_weight * terms["tv"],
+    )
+    assert found == pytest.approx(expected, rel=2e-5)
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -132,18 +149,23 @@ def test_the_gradient_is_that_of_the_source(name: str) -> None:
     model = objective_graph(small_vgg(pooling=pooling).model, SIZE, terms, dtype=np.float64)
     share = 1 / 5 if row.form.mean else 1
     weights = [row.content_weight, *[row.style_weight * share] * 5, row.tv_weight, 0]
-    feeds = {"image": start[None], "weights": np.array(weights)}
+    feeds = {"image": start[None]}
     feeds |= {features_name(layer): p[layer][None] for layer in terms.content_layers}
     feeds |= {StylePart(layer).gram: gram(a[layer]) / a[layer][0].size for layer in STYLE}
-    with np.errstate(over="ignore"):
-        loss, gradient = ReferenceEvaluator(model).run(["loss", "d_image"], feeds)
-    assert float(loss) == pytest.approx(SOURCES[name](features(start, pooling), p, a, start), rel=1e-9)
+    evaluator = ReferenceEvaluator(model)
+    expected = SOURCES[name](features(start, pooling), p, a, start)
     direction = np.random.default_rng(1).normal(size=start.shape)
     ends = [
         SOURCES[name](features(x, pooling), p, a, x)
         for x in (start + 1e-6 * direction, start - 1e-6 * direction)
     ]
-    assert np.vdot(gradient, direction) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6)
+    slopes = np.subtract(*ends) / 2e-6
+    for index, kind in enumerate(("content", "style", "tv")):
+        only = [w if term.startswith(kind) else 0 for w, term in zip(weights, terms.names, strict=True)]
+        with np.errstate(over="ignore"):
+            loss, gradient = evaluator.run(["loss", "d_image"], feeds | {"weights": np.array(only)})
+        assert float(loss) == pytest.approx(expected[index], rel=1e-9)
+        assert np.vdot(gradient, direction) == pytest.approx(slopes[index], rel=1e-5, abs=1e-30)
 
 
 def test_factors_by_hand() -> None:

@@ -117,7 +117,7 @@ def test_the_options_of_the_table_exist():
     (table,) = re.findall(r"^\| option \|.*\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
     told = set(re.findall(r"--[a-z][a-z-]*", table))
     command = typer.main.get_command(cli.app).commands["transfer"]
-    known = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    known = {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("--")}
     assert len(told) > 10
     assert told <= known
 

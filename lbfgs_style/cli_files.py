@@ -1,0 +1,153 @@
+"""The files of a command: pictures in and out, ``-`` for the standard streams, and what must not be lost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import images
+from .errors import ImageFileError, OptionError
+from .files import obstacle
+from .image_files import read_bytes
+from .image_formats import OUTPUT_FORMATS
+from .images import Picture
+from .sources import STANDARD_INPUT, Source, fingerprint
+from .style_statistics import SUFFIX, StyleStatistics
+
+STANDARD = Path(STANDARD_INPUT)
+"""What stands for standard input or standard output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the picture goes and in which form.
+
+    Attributes
+    ----------
+    path : Path
+        A file, or `STANDARD`.
+    file_format : str
+        The format on standard output, such as ``png``; a file's extension says its own.
+    quality : int
+        1 to 100.
+    """
+
+    path: Path
+    file_format: str
+    quality: int
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "standard output" if self.path == STANDARD else str(self.path)
+
+    def check(self, size: tuple[int, int] | None = None) -> None:
+        """Find out before a long run whether a picture, of that (height, width), can be written."""
+        if self.path != STANDARD:
+            images.check_output(self.path, size)
+        elif size is not None:
+            images.check_size(f"picture.{self.file_format}", size)
+
+    def write(self, picture: Picture, recipe: str | None = None) -> None:
+        """Write the picture, completely or not at all; with a recipe where the format holds one."""
+        if self.path != STANDARD:
+            images.write(self.path, picture, quality=self.quality, recipe=recipe)
+            return
+        data = images.encode(picture, self.file_format, quality=self.quality, recipe=recipe)
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def output(path: Path, file_format: str | None = None, quality: int = 95) -> Output:
+    """Check what was said of the output, by itself and against the terminal."""
+    if not 1 <= quality <= 100:
+        raise OptionError(f"--quality must be from 1 to 100, got {quality}.")
+    known = [suffix.removeprefix(".") for suffix in OUTPUT_FORMATS]
+    if file_format is not None and file_format not in known:
+        raise OptionError(f"--format must be one of {', '.join(known)}, got {file_format!r}.")
+    if path != STANDARD and file_format is not None:
+        raise OptionError(
+            f"--format is for the output '-'; the extension of {path} chooses the format there."
+        )
+    if path == STANDARD and sys.stdout.isatty():
+        raise OptionError(
+            "The output '-' would fill the terminal with a picture: add > out.png, or pipe it on."
+        )
+    return Output(path, file_format or "png", quality)
+
+
+def read(path: Path) -> tuple[Picture, Source]:
+    """Read a picture file, or the one that comes on standard input, and take its fingerprint."""
+    name = "standard input" if path == STANDARD else str(path)
+    data = sys.stdin.buffer.read() if path == STANDARD else read_bytes(path)
+    if path == STANDARD and not data:
+        raise ImageFileError("standard input is empty; expected a picture: cat photo.jpg | lbfgs-style …")
+    return images.decode(data, name=name), Source(str(path), fingerprint(data))
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture file, or the one that comes on standard input."""
+    return read(path)[0]
+
+
+def read_if(path: Path | None) -> tuple[Picture, Source] | tuple[None, None]:
+    """Read a picture that need not be there."""
+    return (None, None) if path is None else read(path)
+
+
+def read_style(path: Path) -> tuple[Picture | StyleStatistics, Source]:
+    """Read a painting, or the statistics of one where the name ends in ``.npz``."""
+    if path.suffix.lower() != SUFFIX:
+        return read(path)
+    statistics = StyleStatistics.load(path)
+    return statistics, Source(str(path), fingerprint(path.read_bytes()))
+
+
+def check_inputs(pictures: Sequence[Path]) -> None:
+    """Raise OptionError where two pictures would have to come on standard input."""
+    if pictures.count(STANDARD) > 1:
+        raise OptionError("Only one picture can be '-', standard input: give the others as files.")
+
+
+def check_outputs(
+    target: Output,
+    report: Path | None = None,
+    video: Path | None = None,
+    *,
+    inputs: Sequence[Path],
+    overwrite: bool = True,
+) -> None:
+    """Find out before a long run whether its results can be written, and that they destroy nothing.
+
+    Parameters
+    ----------
+    target : Output
+        Where the picture goes.
+    report, video : Path or None
+        Where the report goes, and the video.
+    inputs : sequence of Path
+        Files that must stay as they are.
+    overwrite : bool
+        Whether results may replace files of an earlier run.
+    """
+    target.check()
+    if report is not None:
+        if report == STANDARD:
+            raise OptionError("--report '-': standard output is for the picture; name a file for the report.")
+        problem = obstacle(report)
+        if problem is not None:
+            raise OptionError(f"--report {report}: {problem}.")
+        if report.resolve() == target.path.resolve():
+            raise OptionError(f"The report and the output are both {report}: choose another name for one.")
+    for result in (target.path, report, video):
+        if result is None or result == STANDARD or not result.exists():
+            continue
+        for path in inputs:
+            if path.exists() and result.samefile(path):
+                raise OptionError(
+                    f"{result} would be overwritten, but is one of the inputs: choose another name."
+                )
+        if not overwrite:
+            raise OptionError(f"{result} is there already: choose another name, or leave out --no-overwrite.")

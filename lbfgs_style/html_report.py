@@ -1,0 +1,301 @@
+"""A run on one page of HTML: pictures, loss curves, settings and timings, with nothing left to fetch."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from .images import FloatImage, Picture
+from .options import Options
+from .records import Result, ScaleResult
+from .sheets import jpeg
+from .sources import Inputs
+from .style_statistics import StyleStatistics
+
+Shown = FloatImage | Picture | StyleStatistics
+"""What an input may be; statistics cannot be shown."""
+
+_WIDTH, _HEIGHT = 860, 340
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 150, 12, 40
+_DECADES = 6  # below the largest value; what is smaller says nothing
+
+# Okabe and Ito's colours, which the colour-blind tell apart: one for each kind of term. The layers of a kind
+# go from pale to full.
+_COLORS = {"content": (0, 114, 178), "style": (213, 94, 0), "tv": (0, 158, 115), "range": (150, 150, 150)}
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --ink: #222; --soft: #667; --line: #dde; --ground: #fff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #eee; --soft: #99a; --line: #334; --ground: #16161a; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground);
+  max-width: 900px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; font-weight: 600; margin: 0; }
+h2 { font-size: 1.1rem; font-weight: 600; margin: 2.2rem 0 .6rem; }
+p { margin: .3rem 0; } .soft, figcaption { color: var(--soft); }
+figure { margin: 0; } img { display: block; width: 100%; border-radius: 3px; }
+.inputs { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: 1rem; }
+.inputs img { height: 170px; width: auto; max-width: 100%; }
+.result { margin-top: 1.2rem; } .result img { width: auto; max-width: 100%; margin: 0 auto; }
+.result figcaption { text-align: center; }
+.wide { overflow-x: auto; } svg { width: 100%; min-width: 600px; height: auto; display: block; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--soft); } .grid { stroke: var(--line); }
+.scale { stroke: var(--soft); stroke-dasharray: 2 4; } path { fill: none; stroke-width: 1.5; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+td, th { text-align: right; padding: .25rem .6rem; font-weight: normal; }
+tr { border-bottom: 1px solid var(--line); }
+th { color: var(--soft); } td:first-child, th:first-child { text-align: left; padding-left: 0; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 0 2rem; margin: 0; }
+dl div { display: flex; justify-content: space-between; gap: 1rem; border-bottom: 1px solid var(--line);
+  padding: .2rem 0; }
+dt { color: var(--soft); } dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
+dl.full { grid-template-columns: 1fr; } dd.changed { font-weight: 600; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+<p class="soft">$summary</p>
+<div class="inputs">$inputs</div>
+<figure class="result">$result</figure>
+<h2>Loss</h2>
+<p class="soft">Each term without its weight, on a logarithmic scale; the dark line is their weighted sum.</p>
+<div class="wide">$curves</div>
+<h2>Scales and time</h2>
+<div class="wide">$scales</div>
+<h2>Settings</h2>
+<p class="soft">Bold: not the default.</p>
+<dl>$settings</dl>
+<h2>Versions and fingerprints</h2>
+<dl>$versions</dl>
+<dl class="full">$fingerprints</dl>
+</body>
+</html>
+""")
+
+
+def page(
+    result: Result,
+    inputs: Sequence[tuple[str, FloatImage]],
+    *,
+    title: str = "lbfgs-style",
+    files: Mapping[str, str] | None = None,
+) -> str:
+    """Return a page that stands for itself: no script, and pictures and curves inside.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    inputs : sequence of (str, picture)
+        What went in, H×W×3 float32 RGB in [0,1], each with its caption.
+    title : str
+        The heading.
+    files : mapping, optional
+        Further lines for the fingerprints: what → value.
+    """
+    report = result.report()
+    height, width = result.picture.rgb.shape[:2]
+    provider = str(report["provider"]).removesuffix("ExecutionProvider")
+    summary = (
+        f"{width}×{height} pixels, network {report['network']['name']}, {result.evaluations} evaluations in "
+        f"{result.seconds:.1f} s on {provider}; {report['stop_explanation']}."
+    )
+    return _PAGE.substitute(
+        title=escape(title),
+        summary=escape(summary),
+        inputs="".join(
+            f"<figure>{_image(rgb, name, 512)}<figcaption>{escape(name)}</figcaption></figure>"
+            for name, rgb in inputs
+        ),
+        result=_image(result.picture.rgb, "result", 1600) + "<figcaption>result</figcaption>",
+        curves=_curves(result),
+        scales=_scales(result),
+        settings=_settings(report),
+        versions=_pairs({"program": report["program"], **report["versions"]}),
+        fingerprints=_pairs({"network": report["network"]["sha256"], **(files or {})}),
+    )
+
+
+def page_of_files(result: Result, inputs: Inputs, pictures: Sequence[Shown]) -> str:
+    """Return the `page` of a run whose inputs are files, given with what was read from them, in order."""
+    shown: list[tuple[str, FloatImage]] = []
+    for (kind, source), picture in zip(inputs.sources, pictures, strict=True):
+        if not isinstance(picture, StyleStatistics):
+            rgb = picture.rgb if isinstance(picture, Picture) else picture
+            shown.append((f"{kind}: {Path(source.path).name}", rgb))
+    photo, *paintings = (Path(source.path).stem for source in (inputs.content, *inputs.styles))
+    title = f"{photo} in the style of {', '.join(paintings)}"
+    files = {Path(source.path).name: source.sha256 for _, source in inputs.sources}
+    return page(result, shown, title=title, files=files)
+
+
+def _image(rgb: FloatImage, name: str, longest: int) -> str:
+    data = base64.b64encode(jpeg(rgb, longest=longest)).decode("ascii")
+    return f'<img alt="{escape(name)}" src="data:image/jpeg;base64,{data}">'
+
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """Where values go in the drawing: `count` iterations across, 10**bottom to 10**top upwards."""
+
+    count: int
+    bottom: int
+    top: int
+
+    def x(self, iteration: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * iteration / max(self.count, 1)
+
+    def y(self, value: float) -> float:
+        share = (math.log10(max(value, 10.0**self.bottom)) - self.bottom) / max(self.top - self.bottom, 1)
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * share
+
+
+def _curves(result: Result) -> str:
+    """Draw the loss and each term over all iterations, as SVG."""
+    series = {"loss": result.history, **result.term_history}
+    values = [value for curve in series.values() for value in curve if value > 0]
+    if not values:
+        return "<p>No iteration was made.</p>"
+    top = math.ceil(math.log10(max(values)))
+    bottom = max(math.floor(math.log10(min(values))), top - _DECADES)
+    axes = _Axes(len(result.history), bottom, top)
+    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="loss curves">']
+    parts += _grid(axes, result.scales)
+    for name, curve in series.items():
+        width = ";stroke-width:2.5" if name == "loss" else ""
+        style = f"stroke:{_color(name, series)}{width}"
+        parts.append(f'<path style="{style}" d="{_path(axes, curve)}"><title>{escape(name)}</title></path>')
+    for y, name, value in _apart([(axes.y(curve[-1]), name, curve[-1]) for name, curve in series.items()]):
+        style = f"fill:{_color(name, series)}"
+        text = escape(f"{name}  {value:.2g}")
+        parts.append(f'<text x="{_WIDTH - _RIGHT + 8}" y="{y + 4:.1f}" style="{style}">{text}</text>')
+    return "".join((*parts, "</svg>"))
+
+
+def _grid(axes: _Axes, scales: Sequence[ScaleResult]) -> list[str]:
+    parts: list[str] = []
+    for power in range(axes.bottom, axes.top + 1):
+        y = axes.y(10.0**power)
+        label = f"{10.0**power:g}" if -4 < power < 5 else f"1e{power}"
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
+    done = 0
+    for scale in scales:
+        middle = axes.x(done + scale.iterations / 2)
+        done += scale.iterations
+        x = axes.x(done)
+        parts.append(
+            f'<line class="scale" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
+            f'<text x="{middle:.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{max(scale.size)} px</text>'
+            f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{done}</text>'
+        )
+    return [*parts, f'<text x="{_LEFT}" y="{_HEIGHT - 6}" text-anchor="middle">iteration 0</text>']
+
+
+def _path(axes: _Axes, curve: Sequence[float]) -> str:
+    """Join the points of a curve, but for those below the drawing."""
+    parts: list[str] = []
+    command = "M"
+    for iteration, value in enumerate(curve, 1):
+        if value < 10.0**axes.bottom:
+            command = "M"
+            continue
+        parts.append(f"{command}{axes.x(iteration):.1f} {axes.y(value):.1f}")
+        command = "L"
+    return "".join(parts)
+
+
+def _apart(ends: Sequence[tuple[float, str, float]]) -> list[tuple[float, str, float]]:
+    """Move labels down, and then up from the lower edge, until none covers another."""
+    step, lowest = 14.0, float(_HEIGHT - _BOTTOM)
+    placed: list[tuple[float, str, float]] = []
+    for h, name, value in sorted(ends):
+        placed.append((max(h, placed[-1][0] + step) if placed else h, name, value))
+    for i in reversed(range(len(placed))):
+        h, name, value = placed[i]
+        limit = lowest if i == len(placed) - 1 else placed[i + 1][0] - step
+        placed[i] = (min(h, limit), name, value)
+    return placed
+
+
+def _color(name: str, all_names: Iterable[str]) -> str:
+    kind = name.partition(" ")[0]
+    if kind not in _COLORS:
+        return "var(--ink)"
+    same = [other for other in all_names if other.partition(" ")[0] == kind]
+    share = 1 - 0.6 * (1 - (same.index(name) + 1) / len(same))  # pale for shallow layers
+    red, green, blue = (round(255 + share * (part - 255)) for part in _COLORS[kind])
+    return f"rgb({red},{green},{blue})"
+
+
+def _scales(result: Result) -> str:
+    head = (
+        "size",
+        "iterations",
+        "evaluations",
+        "seconds",
+        "s / evaluation",
+        "loss",
+        "style left",
+        "content moved",
+    )
+    rows: list[tuple[str, ...]] = []
+    for scale in result.scales:
+        rows.append(
+            (
+                f"{scale.size[1]}×{scale.size[0]}",
+                str(scale.iterations),
+                str(scale.evaluations),
+                f"{scale.seconds:.1f}",
+                f"{scale.seconds / max(scale.evaluations, 1):.3f}",
+                f"{scale.loss_start:.3g} → {scale.loss_end:.3g}",
+                _mean("style", scale.terms_end),
+                _mean("content", scale.terms_end),
+            )
+        )
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return "<table><tr>" + "".join(f"<th>{cell}</th>" for cell in head) + f"</tr>{body}</table>"
+
+
+def _mean(kind: str, terms: Mapping[str, float]) -> str:
+    values = [value for name, value in terms.items() if name.startswith(f"{kind} ")]
+    return f"{sum(values) / len(values):.3g}" if values else "–"
+
+
+def _settings(report: Mapping[str, Any]) -> str:
+    defaults = asdict(Options())
+    lines: list[str] = []
+    for name, value in dict(report["options"]).items():
+        changed = value != defaults[name]
+        if value is None:  # what the run itself chose
+            value = "auto" if name == "iterations" else report["network"].get(name)
+        mark = ' class="changed"' if changed else ""
+        lines.append(f"<div><dt>{escape(name)}</dt><dd{mark}>{escape(_text(value))}</dd></div>")
+    for name in ("style_weights", "style_scales"):
+        lines.append(f"<div><dt>{name}</dt><dd>{escape(_text(report[name]))}</dd></div>")
+    return "".join(lines)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return "".join(
+        f"<div><dt>{escape(str(key))}</dt><dd>{escape(_text(value))}</dd></div>"
+        for key, value in values.items()
+    )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)

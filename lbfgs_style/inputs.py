@@ -1,0 +1,108 @@
+"""What a user gives a run, checked, and as the network is to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import color, images, masks
+from .errors import ImageError, OptionError
+from .images import FloatImage, Picture
+from .masks import Mask
+from .options import Options
+from .records import Style, StylePicture
+from .style_statistics import StyleStatistics
+
+OneStyle = NDArray[Any] | Picture | StyleStatistics | Style
+"""What may stand for a style."""
+
+Keep = NDArray[Any] | Picture | Literal["alpha"]
+"""What may say where the content picture is left alone."""
+
+
+def as_picture(image: NDArray[Any] | Picture, name: str) -> Picture:
+    """Take an array as a picture; messages call it `name`."""
+    return image if isinstance(image, Picture) else images.from_array(image, name=name)
+
+
+def as_mask(keep: Keep | None, content: Picture) -> Mask | None:
+    """Return where the content picture is left alone."""
+    if keep is None:
+        return None
+    if not isinstance(keep, str):
+        return masks.from_picture(as_picture(keep, "keep mask"))
+    if keep != "alpha":
+        raise OptionError(f"keep must be an array, a Picture or 'alpha', got {keep!r}.")
+    if content.alpha is None:
+        raise ImageError("The content picture has no alpha that says what to leave alone: give a mask.")
+    return 1 - content.alpha
+
+
+def as_styles(given: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
+    """Take one style or several."""
+    listed = list(given) if isinstance(given, Sequence) else [given]
+    if not listed:
+        raise OptionError("No style pictures: give at least one.")
+    styles = [item if isinstance(item, Style) else Style(item) for item in listed]
+    return [
+        StylePicture(
+            style.image
+            if isinstance(style.image, StyleStatistics)
+            else as_picture(style.image, "style picture").rgb,
+            float(style.weight),
+            float(style.scale),
+            None if style.mask is None else masks.from_picture(as_picture(style.mask, "style mask")),
+        )
+        for style in styles
+    ]
+
+
+def seen(
+    photo: Picture, styles: Sequence[StylePicture], options: Options
+) -> tuple[Picture, list[StylePicture]]:
+    """Return photo and styles as the network is to see them, see `lbfgs_style.color`.
+
+    Raises
+    ------
+    OptionError
+        If the colours of a style are to change that is no picture.
+    """
+    if options.preserve_color == "none":
+        return photo, list(styles)
+    paintings: list[FloatImage] = []
+    for style in styles:
+        if isinstance(style.painting, StyleStatistics):
+            raise OptionError(
+                f"{style.painting.name}: preserve_color {options.preserve_color!r} changes the colours of a "
+                "painting before it is measured, and statistics have no pixels: give the painting itself, or "
+                "leave preserve_color out."
+            )
+        paintings.append(style.painting)
+    rgb, painted = color.seen_by_network(photo.rgb, paintings, options.preserve_color, options.color_match)
+    return replace(photo, rgb=rgb), [
+        replace(style, painting=new) for style, new in zip(styles, painted, strict=True)
+    ]
+
+
+def shown(photo: Picture, keep: Mask | None, options: Options) -> Callable[[FloatImage], FloatImage] | None:
+    """Return the way back from what the network sees to what people are shown, at any size.
+
+    None where both are the same.
+    """
+    if options.preserve_color != "luminance":
+        return None
+
+    def in_color(rgb: FloatImage) -> FloatImage:
+        size = (rgb.shape[0], rgb.shape[1])
+        own = images.resize(photo.rgb, size)
+        colored = color.with_colors_of(rgb, own)
+        if keep is None:
+            return colored
+        # What is kept is the photo to the last digit; the way through Oklab rounds.
+        return np.where(images.resize(keep, size)[..., np.newaxis] == 1, own, colored)
+
+    return in_color

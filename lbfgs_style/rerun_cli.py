@@ -1,0 +1,125 @@
+"""The commands ``lbfgs-style rerun`` and ``lbfgs-style style``: what outlives a run, used again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import cli_files, images, style_statistics
+from .api import DEFAULT_NETWORK, StyleTransfer
+from .cli_values import names, say, wholes
+from .images import Picture
+from .interrupts import cancelled_by_signals
+from .options import Options
+from .progress import show_log, show_progress
+from .rerun import prepare
+from .runs_cli import finish
+from .version import __version__
+
+_DEFAULTS = Options()
+
+
+def rerun(
+    picture: Annotated[
+        Path, typer.Argument(help="PNG or JPEG that `transfer` wrote, or its JSON report.", metavar="PICTURE")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Picture to write, '-' for standard output; PICTURE-rerun without it."
+        ),
+    ] = None,
+    content: Annotated[Path | None, typer.Option(help="Where the photo lies now.")] = None,
+    style: Annotated[
+        list[Path] | None, typer.Option(help="Where the painting lies now; once for each, in order.")
+    ] = None,
+    style_mask: Annotated[
+        list[Path] | None,
+        typer.Option(help="Where the mask of a painting lies now; once for each that has one, in order."),
+    ] = None,
+    keep_mask: Annotated[
+        Path | None, typer.Option(help="Where the mask of what is left alone lies now.")
+    ] = None,
+    init: Annotated[Path | None, typer.Option(help="Where the picture it started from lies now.")] = None,
+    network: Annotated[str | None, typer.Option(help="Where the network lies now.")] = None,
+    report: Annotated[Path | None, typer.Option(help="As for transfer.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Make a picture again from the recipe in its file, with the same inputs, network and settings."""
+    with show_log(quiet=quiet, verbose=False):
+        again = prepare(
+            picture,
+            content=content,
+            styles=style or (),
+            style_masks=style_mask or (),
+            keep_mask=keep_mask,
+            init=init,
+            network=network,
+        )
+        suffix = picture.suffix if picture.suffix != ".json" else ".png"
+        path = output or picture.with_name(f"{picture.stem}-rerun{suffix}")
+        target = cli_files.output(path, quality=again.recipe.quality)
+        sources = [Path(source.path) for _, source in again.given.inputs.sources]
+        cli_files.check_outputs(target, report, inputs=(picture, *sources, again.network_file))
+        ours = f"lbfgs-style {__version__}"
+        if again.recipe.program != ours and not quiet:
+            say(f"made by {again.recipe.program}, and this is {ours}: the picture may differ")
+        with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
+            result = again.run(on_iterate=on_iterate, cancel=cancel)
+        finish(result, target, report, again.given, recipe=True, quiet=quiet)
+        if not quiet and target.path.suffix == picture.suffix:
+            say(_comparison(images.read(picture), images.read(target.path), picture))
+
+
+def style(
+    painting: Annotated[Path, typer.Argument(help="The painting.", metavar="PAINTING")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write, ending in .npz, as in starry.style.npz.")
+    ],
+    network: Annotated[str, typer.Option(help="The network of the runs to come.")] = DEFAULT_NETWORK,
+    style_layers: Annotated[
+        str | None, typer.Option(help="Layers such as relu1_1,relu3_1; the network's own choice without it.")
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="Longer sides in pixels to measure at, as in 128,256,512; without it steps of √2 up to "
+            f"{style_statistics.LARGEST} or the painting's own."
+        ),
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help="max, average or l2, as the runs to come have it.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
+    ] = _DEFAULTS.threads,
+) -> None:
+    """Measure a painting's style once; the file then stands for the painting in `transfer`."""
+    style_statistics.check_output(output)
+    options = Options(
+        style_layers=names(style_layers),
+        pooling=pooling,  # type: ignore[arg-type]  # checked by Options
+        device=device,  # type: ignore[arg-type]  # checked by Options
+        threads=threads,
+    )
+    wanted = None if sizes is None else wholes("--sizes", sizes, "whole numbers as in 128,256,512")
+    job = StyleTransfer(network, options=options, keep_sessions=False)
+    with show_log(quiet=False, verbose=False):
+        measured = job.measure_style(cli_files.read_picture(painting), sizes=wanted, name=str(output))
+    measured.save(output)
+    sides = ", ".join(map(str, sorted(measured.sides)))
+    say(f"{output}: {job.network.name}, {len(measured.layers)} layers at {sides} px")
+
+
+def _comparison(before: Picture, now: Picture, path: Path) -> str:
+    if before.rgb.shape != now.rgb.shape:
+        return f"differs from {path} in size"
+    difference = float(abs(before.rgb - now.rgb).mean())
+    return (
+        f"the same as {path}, pixel for pixel"
+        if difference == 0
+        else (f"differs from {path} by {255 * difference:.3g} of 255 levels on average")
+    )

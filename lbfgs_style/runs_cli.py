@@ -1,0 +1,133 @@
+"""What the commands that paint a picture share: reading its inputs, and writing what was asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from . import cli_files
+from .cli_files import Output
+from .cli_values import numbers, say
+from .errors import OptionError
+from .files import replacing
+from .given import Given
+from .html_report import page_of_files
+from .interrupts import INTERRUPTED
+from .recipes import document, recipe_text
+from .records import Result
+from .sources import inputs_of
+
+HTML = (".html", ".htm")
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a run as the command line names them.
+
+    Attributes
+    ----------
+    content : Path
+        The photo.
+    styles : sequence of Path
+        Paintings, or statistics of them.
+    style_masks : sequence of str or None
+        A file or ``rest`` for each style; None for no masks.
+    keep_mask : str or None
+        A file, or ``alpha``.
+    init : Path or None
+        A picture to start from.
+    """
+
+    content: Path
+    styles: Sequence[Path]
+    style_masks: Sequence[str] | None
+    keep_mask: str | None
+    init: Path | None
+
+    @property
+    def masks(self) -> list[Path | None]:
+        """Where each style goes."""
+        named = self.style_masks or ["rest"] * len(self.styles)
+        return [None if name == "rest" else Path(name) for name in named]
+
+    @property
+    def keep(self) -> Path | None:
+        """Where the photo is left alone, if a file says so."""
+        return None if self.keep_mask in (None, "alpha") else Path(self.keep_mask)
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every file that is read, but for the network."""
+        more = [path for path in (*self.masks, self.keep, self.init) if path is not None]
+        return (self.content, *self.styles, *more)
+
+    def read(self, network: str, blend: str | None, scale: str) -> Given:
+        """Read them all; `blend` and `scale` are the texts of their options."""
+        count, masks = len(self.styles), self.masks
+        weights = (1.0,) * count if blend is None else numbers("--style-blend", blend)
+        scales = numbers("--style-scale", scale)
+        scales = scales * count if len(scales) == 1 else scales
+        for option, each in (("--style-blend", weights), ("--style-scale", scales), ("--style-mask", masks)):
+            if len(each) != count:
+                raise OptionError(
+                    f"{option} must be given for each painting: expected {count}, got {len(each)}."
+                )
+        photo, photo_file = cli_files.read(self.content)
+        styles = [cli_files.read_style(path) for path in self.styles]
+        places = [cli_files.read_if(path) for path in masks]
+        keep, keep_file = cli_files.read_if(self.keep)
+        start, start_file = cli_files.read_if(self.init)
+        is_alpha = self.keep_mask == "alpha"
+        return Given(
+            inputs=inputs_of(
+                photo_file,
+                [file for _, file in styles],
+                network=network,
+                style_masks=[file for _, file in places],
+                keep_mask="alpha" if is_alpha else keep_file,
+                init=start_file,
+            ),
+            content=photo,
+            styles=tuple(style for style, _ in styles),
+            style_weights=weights,
+            style_scales=scales,
+            style_masks=tuple(mask for mask, _ in places),
+            keep="alpha" if is_alpha else keep,
+            init=start,
+        )
+
+
+def finish(
+    result: Result, target: Output, report: Path | None, given: Given, *, recipe: bool, quiet: bool
+) -> None:
+    """Write what was asked for and say how it went."""
+    interrupted = result.stop_reason == "cancelled"
+    if interrupted and not result.history:
+        say("stopped before the first iteration: nothing is written")
+        raise typer.Exit(INTERRUPTED)
+    inputs, quality = given.inputs, target.quality
+    text = recipe_text(result, inputs, quality=quality, folder=target.path.parent) if recipe else None
+    target.write(result.picture, text)
+    if report is not None:
+        if report.suffix.lower() in HTML:
+            page = page_of_files(result, inputs, given.shown)
+        else:
+            contents = document(result.settings, inputs, quality=quality) | result.report()
+            contents["files"]["output"] = str(target.path)
+            page = json.dumps(contents, indent=2)
+        with replacing(report) as temporary:
+            temporary.write_text(page + "\n", encoding="utf-8")
+    if interrupted:
+        say(f"stopped: the best picture so far is in {target.name}")
+        raise typer.Exit(INTERRUPTED)
+    if not quiet:
+        height, width = result.picture.rgb.shape[:2]
+        provider = str(result.settings["provider"]).removesuffix("ExecutionProvider")
+        say(
+            f"{target.name}: {width}×{height}, "
+            f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}"
+        )

@@ -1,0 +1,277 @@
+"""Statistics of a painting, measured once and used in its place: moments of its features at several sizes.
+
+Every style statistic is computed from means and second moments (Gram matrices), so that a file serves all; it
+belongs to one network with one pooling.
+
+A run resizes a painting to each of its scales and measures it there, because strokes of one width in pixels
+have other statistics than strokes of twice that width. A file therefore holds the statistics at several
+sizes, in steps of √2; a size between two of them takes their mean, weighted by its distance on the
+logarithmic ladder. A size of the ladder itself gives exactly what the painting would.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine import Engine
+from .errors import ImageError, ImageFileError, OptionError
+from .files import obstacle, replacing
+from .images import FloatImage, Picture, fit, read, resize, to_chw
+from .term_names import TermNames
+
+SUFFIX = ".npz"
+LARGEST = 1024
+"""Where a ladder ends when nobody says more, in pixels: the strokes of larger results are those of this."""
+
+_SMALLEST = 2**6.5  # 90.5: where the halving of `scales.plan` ends
+_FORMAT = 1
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StyleStatistics:
+    """What a run needs of a painting, at several sizes.
+
+    Attributes
+    ----------
+    name : str
+        What messages call it: its file.
+    network, network_sha256 : str
+        The network it was measured with, and the fingerprint of its weights.
+    pooling : str
+        The network's pooling as it was used: ``max``, ``average``, ``l2`` or, of both kinds, ``mixed``.
+    layers : tuple of str
+        The style layers that were measured.
+    size : (int, int)
+        Height and width of the painting.
+    sides : mapping of int to (mapping of str to array)
+        Longer side in pixels → moments by name, ``gram_relu1_1`` [C,C] and ``mean_relu1_1`` [C,1], float32.
+    """
+
+    name: str
+    network: str
+    network_sha256: str
+    pooling: str
+    layers: tuple[str, ...]
+    size: tuple[int, int]
+    sides: Mapping[int, Mapping[str, Array]] = field(repr=False)
+
+    def at(self, longest: int) -> dict[str, Array]:
+        """Return the statistics of the painting resized to a longer side of `longest` pixels.
+
+        Beyond the ends of the ladder those of the end.
+        """
+        known = sorted(self.sides)
+        longest = min(max(longest, known[0]), known[-1])
+        above = next(side for side in known if side >= longest)
+        if above == longest:
+            return dict(self.sides[above])
+        below = known[known.index(above) - 1]
+        share = math.log(longest / below) / math.log(above / below)
+        low, high = self.sides[below], self.sides[above]
+        mixed = {name: (1 - share) * low[name] + share * high[name] for name in low}
+        return {name: array.astype(np.float32) for name, array in mixed.items()}
+
+    def check(self, network: str, network_sha256: str, pooling: str, layers: Sequence[str]) -> None:
+        """Raise ImageError unless they were measured with this network, this pooling, and these layers."""
+        if network_sha256 != self.network_sha256:
+            raise ImageError(
+                f"{self.name}: measured with the network {self.network!r} (weights "
+                f"{self.network_sha256[:12]}…), but this run uses {network!r} (weights "
+                f"{network_sha256[:12]}…): measure the painting again with "
+                "that network, or give the painting itself."
+            )
+        if pooling != self.pooling:
+            raise ImageError(
+                f"{self.name}: measured with the pooling {self.pooling!r}, but this run uses {pooling!r}: "
+                "measure the painting again with --pooling, or give the painting itself."
+            )
+        missing = [layer for layer in layers if layer not in self.layers]
+        if missing:
+            raise ImageError(
+                f"{self.name}: holds no statistics of {', '.join(missing)}; expected all of "
+                f"{', '.join(layers)}: measure the painting again with these style layers."
+            )
+
+    def save(self, path: Path | str) -> None:
+        """Write an ``.npz`` file of plain arrays, completely or not at all.
+
+        Raises
+        ------
+        OptionError
+            If the name does not end in ``.npz``.
+        ImageFileError
+            If it cannot be written.
+        """
+        check_output(path)
+        arrays: dict[str, Any] = {
+            "format": np.array(_FORMAT),
+            "network": np.array(self.network),
+            "network_sha256": np.array(self.network_sha256),
+            "pooling": np.array(self.pooling),
+            "layers": np.array(self.layers),
+            "size": np.array(self.size),
+            "sides": np.array(sorted(self.sides)),
+        }
+        for side, statistics in self.sides.items():
+            arrays |= {f"{side}/{name}": array for name, array in statistics.items()}
+        try:
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+        except OSError as error:
+            raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+    @classmethod
+    def load(cls, path: Path | str) -> StyleStatistics:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ImageFileError
+            If the file is missing, damaged, or of another kind.
+        """
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return cls._of(dict(arrays), str(path))
+        except FileNotFoundError as error:
+            raise ImageFileError(f"{path}: no such file.") from error
+        except (
+            AttributeError,
+            EOFError,
+            KeyError,
+            TypeError,
+            ValueError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            if isinstance(error, ImageError):
+                raise
+            raise ImageFileError(
+                f"{path}: damaged or no statistics of a style; expected a file of `lbfgs-style style`."
+            ) from error
+        except OSError as error:
+            raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+    @classmethod
+    def _of(cls, arrays: dict[str, NDArray[Any]], name: str) -> StyleStatistics:
+        if int(arrays["format"]) != _FORMAT:
+            raise ImageFileError(
+                f"{name}: written by another version of lbfgs-style (format {arrays['format']}, expected "
+                f"{_FORMAT}): measure the painting again."
+            )
+        height, width = map(int, arrays["size"])
+        layers = tuple(map(str, arrays["layers"]))
+        expected = set(_terms(layers).style_names)
+        sides: dict[int, dict[str, Array]] = {}
+        for side in map(int, arrays["sides"]):
+            begin = f"{side}/"
+            found = {k.removeprefix(begin): v for k, v in arrays.items() if k.startswith(begin)}
+            if side < 1 or set(found) != expected or not all(map(_is_statistic, found.values())):
+                raise ValueError
+            sides[side] = found
+        if not sides or not layers or min(height, width) < 1:
+            raise ValueError
+        return cls(
+            name=name,
+            network=str(arrays["network"]),
+            network_sha256=str(arrays["network_sha256"]),
+            pooling=str(arrays["pooling"]),
+            layers=layers,
+            size=(height, width),
+            sides=sides,
+        )
+
+
+def _terms(layers: tuple[str, ...]) -> TermNames:
+    return TermNames((), layers, statistic="mean-cov")  # the one whose moments are those of all
+
+
+def _is_statistic(array: NDArray[Any]) -> bool:
+    return array.dtype == np.float32 and array.size > 0 and bool(np.isfinite(array).all())
+
+
+def check_output(path: Path | str) -> None:
+    """Find out before the work whether statistics can be written to `path`."""
+    if Path(path).suffix.lower() != SUFFIX:
+        raise OptionError(f"{path}: statistics are written as {SUFFIX}: try {path}{SUFFIX}")
+    problem = obstacle(path)
+    if problem is not None:
+        raise ImageFileError(f"{path}: {problem}")
+
+
+def ladder(longest: int, largest: int = LARGEST) -> tuple[int, ...]:
+    """Plan the sizes to measure a painting at.
+
+    Parameters
+    ----------
+    longest : int
+        Its longer side in pixels.
+    largest : int
+        The largest that is wanted.
+
+    Returns
+    -------
+    tuple of int
+        Longer sides: 91, 128, 181, 256, … up to the largest, which is no more than `longest`.
+    """
+    top = min(longest, largest)
+    steps = range(int(2 * math.log2(max(top, 1) / _SMALLEST)) + 1) if top > _SMALLEST else range(0)
+    return tuple(sorted({*(round(_SMALLEST * 2 ** (step / 2)) for step in steps), top}))
+
+
+def measure(
+    engine: Engine,
+    rgb: FloatImage,
+    layers: tuple[str, ...],
+    *,
+    sizes: Sequence[int] | None,
+    name: str,
+    network_sha256: str,
+    pooling: str,
+) -> StyleStatistics:
+    """Measure a painting at several sizes; see `lbfgs_style.StyleTransfer.measure_style`."""
+    own, terms = (rgb.shape[0], rgb.shape[1]), _terms(layers)
+    engine.check_size(own, terms, what="style picture")
+    if sizes is None:
+        # A narrow painting is never measured smaller than a run would have it.
+        least = math.ceil(engine.smallest_side(terms) * max(own) / min(own))
+        sizes = sorted({max(side, least) for side in ladder(max(own))})
+    for side in sizes:
+        if not 1 <= side <= max(own):
+            raise OptionError(
+                f"Sizes to measure at must lie within the painting's longer side, {max(own)} pixels, "
+                f"got {side}."
+            )
+    return StyleStatistics(
+        name=name,
+        network=engine.network.name,
+        network_sha256=network_sha256,
+        pooling=pooling,
+        layers=layers,
+        size=own,
+        sides={
+            side: engine.statistics(to_chw(resize(rgb, fit(own, side))), terms, what="style picture")
+            for side in sizes
+        },
+    )
+
+
+def read_style(path: Path | str) -> Picture | StyleStatistics:
+    """Read a painting, or the statistics of one where the name ends in ``.npz``.
+
+    Raises
+    ------
+    ImageFileError
+        As `StyleStatistics.load` and `lbfgs_style.images.read`.
+    """
+    return StyleStatistics.load(path) if Path(path).suffix.lower() == SUFFIX else read(path)

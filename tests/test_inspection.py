@@ -1,0 +1,192 @@
+"""Reconstructions and grids: which layers and weights each picture is made with, and what the sheet shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import contents, enter, one_error, photo, run, save_network
+from small_networks import small_vgg
+
+from lbfgs_style import NetworkError, Options, images, inspection, networks
+from lbfgs_style.sheets import Legend
+
+QUICK = Options(size=32, iterations=30, init="noise", device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return small_vgg()
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    return save_network(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a photo and a painting in it."""
+    return enter(tmp_path, monkeypatch)
+
+
+def layers(panel):
+    chosen = panel.result.settings["network"]
+    return tuple(chosen["content_layers"]), tuple(chosen["style_layers"])
+
+
+def test_layers_are_chosen_for_each_network(small):
+    """`compact` ends at relu5_1."""
+    compact = inspection.content_layers(networks.load("compact"))
+    assert compact == ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_1")
+    assert inspection.content_layers(small) == ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
+
+
+def test_content_comes_back_from_noise(small):
+    told = []
+    panels = inspection.reconstruct_content(
+        photo(),
+        layers=("relu1_1", "relu4_1"),
+        network=small,
+        options=QUICK,
+        announce=lambda *a: told.append(a),
+    )
+    assert [panel.label for panel in panels] == ["relu1_1", "relu4_1"]
+    assert [layers(panel) for panel in panels] == [(("relu1_1",), ()), (("relu4_1",), ())]
+    assert told == [(1, 2, "relu1_1"), (2, 2, "relu4_1")]
+    errors = [np.abs(panel.rgb - photo() / 255).mean() for panel in panels]
+    noise = np.random.default_rng(0).normal(0.5, 0.1, (27, 32, 3))
+    assert errors[0] < 0.4 * np.abs(noise - photo() / 255).mean()  # a shallow layer keeps nearly everything
+    assert errors[1] > 2 * errors[0]
+
+
+def test_style_adds_one_layer_after_the_other(small):
+    panels = inspection.reconstruct_style(
+        photo(), layers=("relu1_1", "relu2_1", "relu3_1"), network=small, options=QUICK
+    )
+    assert [panel.label for panel in panels] == ["relu1_1", "+ relu2_1", "+ relu3_1"]
+    assert [layers(panel)[0] for panel in panels] == [()] * 3
+    assert [len(layers(panel)[1]) for panel in panels] == [1, 2, 3]
+    for panel in panels:
+        (scale,) = panel.result.scales
+        assert scale.loss_end < 0.1 * scale.loss_start
+
+
+def test_the_grid_has_every_combination(small):
+    options = Options(size=32, iterations=1, device="cpu", threads=1)
+    panels = inspection.grid(
+        photo(),
+        photo()[::-1],
+        content_layers=[("relu2_1",), ("relu3_1", "relu4_1")],
+        style_layers=[("relu1_1",), ("relu1_1", "relu2_1")],
+        content_weights=[0.5, 2],
+        network=small,
+        options=options,
+    )
+    made = [(*layers(panel), panel.result.settings["options"]["content_weight"]) for panel in panels]
+    assert made == [
+        (content, style, weight)
+        for content in (("relu2_1",), ("relu3_1", "relu4_1"))
+        for weight in (0.5, 2)
+        for style in (("relu1_1",), ("relu1_1", "relu2_1"))
+    ]
+
+
+def test_a_misspelt_layer_is_found_before_the_first_picture(small):
+    told = []
+    with pytest.raises(NetworkError, match="no layer 'relu9_1'"):
+        inspection.reconstruct_content(
+            photo(), layers=("relu1_1", "relu9_1"), network=small, announce=lambda *a: told.append(a)
+        )
+    assert told == []
+
+
+def test_the_sheet_has_the_original_and_all_panels(small):
+    panels = inspection.reconstruct_content(
+        photo(), layers=("relu1_1",), network=small, options=Options(size=32, iterations=1, threads=1)
+    )
+    picture = images.from_array(photo())
+    sheet = inspection.reconstruction_sheet(picture, [*panels] * 3, Legend("t"), columns=3, height=27)
+    assert sheet.shape[1] == 20 + 3 * 32 + 2 * 8 + 20
+    where = [
+        (y, x)
+        for y in range(sheet.shape[0] - 26)
+        for x in range(20, sheet.shape[1] - 51)
+        if (sheet[y : y + 27, x : x + 32] == photo()).all()
+    ]
+    # From the photo on, a single layer of it has nothing to change.
+    assert [x for _, x in where] == [20, 60, 100, 20]
+
+
+# The commands
+
+
+def quick(network):
+    return "--network", network, "--size", 32, "--iterations", 2, "--device", "cpu", "--threads", 1
+
+
+def test_reconstruct_writes_a_sheet(folder, network, capfd):
+    for kind in ("content", "style"):
+        assert run("reconstruct", kind, "photo.png", "-o", f"{kind}.png", *quick(network)) == 0
+        err = capfd.readouterr().err
+        assert re.search(rf"{kind}\.png: 5 pictures\n$", err)
+        assert "5 of 5: " in err
+        assert images.read(f"{kind}.png").rgb.shape[1] > 3 * 256
+    more = "--layers", "relu1_1,relu2_1", "--columns", 1, "--quiet"
+    assert run("reconstruct", "content", "photo.png", "-o", "tall.png", *more, *quick(network)) == 0
+    assert images.read("tall.png").rgb.shape[0] > 3 * 256
+    assert capfd.readouterr() == ("", "")
+
+
+def test_grid_writes_a_sheet(folder, network, capfd):
+    sets = "--style-layers", "relu1_1|relu1_1,relu2_1|relu3_1", "--content-layers", "relu2_1,relu4_1"
+    more = "--content-weights", "0.1,1"
+    given = "grid", "photo.png", "painting.png", "-o", "grid.png", *sets, *quick(network)
+    assert run(*given, *more) == 0
+    err = capfd.readouterr().err
+    assert "12 of 12: relu4_1, content weight 1, relu3_1" in err
+    both = images.read("grid.png").rgb.shape
+    assert run(*given, "--quiet") == 0
+    one = images.read("grid.png").rgb.shape
+    assert both[0] - one[0] == 2 * (224 + 8)  # the weights add rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("reconstruct content photo.png -o out.png --layers relu9_1", "no layer 'relu9_1'"),
+        ("reconstruct style photo.png -o photo.png", "one of the inputs"),
+        ("reconstruct style photo.png -o out.gif", "expected one of"),
+        ("reconstruct style nothing.png -o out.png", "no such file"),
+        (
+            "grid photo.png painting.png -o out.png --content-weights 1,much",
+            "--content-weights must be numbers",
+        ),
+        ("grid photo.png painting.png -o out.png --content-weights -1", "content_weight must be"),
+        ("grid photo.png painting.png -o out.png --style-layers relu1_1|", "no layer ''"),
+        ("grid photo.png painting.png -o painting.png", "one of the inputs"),
+    ],
+)
+def test_mistakes_are_one_line(folder, network, capfd, arguments, says):
+    before = contents(folder)
+    assert run(*arguments.split(), *quick(network)) == 2
+    one_error(capfd, says)
+    assert contents(folder) == before
+
+
+def test_stopped_on_the_way(folder, network, capfd, monkeypatch):
+    run_all = inspection.StyleTransfer.run
+    done = []
+
+    def stops_at_the_third(self, *args, cancel, **kwargs):
+        done.append(1)
+        if len(done) == 3:
+            cancel.set()
+        return run_all(self, *args, cancel=cancel, **kwargs)
+
+    monkeypatch.setattr(inspection.StyleTransfer, "run", stops_at_the_third)
+    assert run("reconstruct", "style", "photo.png", "-o", "out.png", "--quiet", *quick(network)) == 130
+    one_error(capfd, r"stopped: the first 2 of 5 pictures are in out\.png")
+    assert Path("out.png").is_file()

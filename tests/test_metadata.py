@@ -1,0 +1,353 @@
+"""What files say beside their pixels: colour profile, EXIF, XMP; from the file it came from to the next."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import zlib
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import profiles
+import pytest
+
+from lbfgs_style import avif_boxes, images, metadata, tiff_tags
+from lbfgs_style.images import Metadata
+
+FORMATS = ["png", "jpg", "webp", "avif", "tiff"]
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def entry(tag: int, kind: int, count: int, value: int, order: str) -> bytes:
+    short = kind == 3 and count == 1
+    return struct.pack(order + "HHI", tag, kind, count) + struct.pack(
+        order + ("HH" if short else "I"), *((value, 0) if short else (value,))
+    )
+
+
+def camera(orientation: int = 6, order: str = ">") -> bytes:
+    """An EXIF block: maker, orientation, the photo's size, exposure time, a maker's note, a thumbnail."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    first = 8 + 2 + 3 * 12 + 4
+    inner = first + 2 + 4 * 12 + 4
+    second = inner + 8 + 10  # behind the exposure time and the maker's note
+    thumbnail = second + 2 + 2 * 12 + 4
+    block = head + struct.pack(order + "H", 3)
+    block += struct.pack(order + "HHI", 271, 2, 4) + b"Ace\0"
+    block += entry(274, 3, 1, orientation, order) + entry(34665, 4, 1, first, order)
+    block += struct.pack(order + "I", second) + struct.pack(order + "H", 4)
+    block += entry(33434, 5, 1, inner, order) + entry(0x927C, 7, 10, inner + 8, order)
+    block += entry(0xA002, 3, 1, 4000, order) + entry(0xA003, 4, 1, 3000, order) + struct.pack(order + "I", 0)
+    block += struct.pack(order + "II", 1, 250) + b"maker note"
+    block += struct.pack(order + "H", 2) + entry(0x0201, 4, 1, thumbnail, order)
+    block += entry(0x0202, 4, 1, 9, order) + struct.pack(order + "I", 0)
+    return block + b"thumbnail"
+
+
+def wave(height: int = 24, width: int = 32) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([80 + 3 * x, 100 + 4 * y, 60 + 2 * (x + y)], axis=2).astype(np.uint8)
+
+
+def picture(array: np.ndarray, **about: bytes) -> images.Picture:
+    return replace(images.from_array(array), metadata=Metadata(**about))
+
+
+def kept(file_format: str, source: images.Picture) -> images.Picture:
+    return images.decode(images.encode(source, file_format))
+
+
+def with_profile(array: np.ndarray, profile: bytes, file_format: str = "png") -> bytes:
+    """Return a file whose numbers are those of the array, whatever the profile says."""
+    plain = images.encode(images.from_array(array), file_format)
+    return metadata.embed(plain, Metadata(icc=profile), array.shape[:2], alpha=False)
+
+
+# --- from format to format
+
+
+@pytest.mark.parametrize("shape", ["rgb", "rgba", "gray"])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_metadata_come_through(file_format, shape):
+    array = {"rgb": wave(), "rgba": np.dstack([wave(), wave()[..., 0]]), "gray": wave()[..., 0]}[shape]
+    profile = profiles.gray() if shape == "gray" and file_format != "webp" else profiles.rgb()
+    back = kept(file_format, picture(array, exif=camera(), icc=profile, xmp=XMP)).metadata
+    assert back.icc == profile
+    assert back.xmp == (b"" if file_format == "avif" else XMP.replace(b'"6"', b'"1"'))
+    told = tiff_tags.entry(back.exif, 271)
+    assert told is not None
+    assert told.data == b"Ace\0"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_pillow_reads_the_same(file_format):
+    image = pytest.importorskip("PIL.Image")
+    data = images.encode(picture(wave(), exif=camera(), icc=profiles.rgb(), xmp=XMP), file_format)
+    file = image.open(io.BytesIO(data))
+    file.load()
+    assert file.size == (32, 24)
+    assert file.info["icc_profile"] == profiles.rgb()
+    exif = file.getexif()
+    assert exif[271] == "Ace"
+    assert exif.get(274, 1) == 1
+    inner = exif.get_ifd(34665)
+    assert inner[33434] == 1 / 250
+    assert (inner[0xA002], inner[0xA003]) == (32, 24)
+    if file_format == "png":
+        assert file.text["XML:com.adobe.xmp"].encode() == XMP.replace(b'"6"', b'"1"')
+    else:
+        xmp = file.info["xmp"]
+        assert xmp == XMP.replace(b'"6"', b'"1"')
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_what_pillow_writes_is_read(file_format):
+    image = pytest.importorskip("PIL.Image")
+    exif = image.Exif()
+    exif[271], exif[274] = "Ace", 6
+    exif.get_ifd(34665)[33434] = 0.004
+    more = {} if file_format in ("png", "avif") else {"xmp": XMP}
+    if file_format == "png":
+        more["pnginfo"] = pytest.importorskip("PIL.PngImagePlugin").PngInfo()
+        more["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
+    if file_format == "tiff":
+        exif[700] = more.pop("xmp")
+    file = io.BytesIO()
+    image.fromarray(wave()).save(
+        file, file_format.replace("jpg", "jpeg"), exif=exif, icc_profile=profiles.rgb(), **more
+    )
+    read = images.decode(file.getvalue())
+    assert read.rgb.shape == (32, 24, 3)  # turned
+    assert read.metadata.icc == profiles.rgb()
+    assert read.metadata.xmp == (b"" if file_format == "avif" else XMP)
+    maker = tiff_tags.entry(read.metadata.exif, 271)
+    assert maker is not None
+    assert maker.data.rstrip(b"\0") == b"Ace"
+
+
+def test_opencv_reads_the_extended_webp():
+    array = np.dstack([wave(), wave()[..., 0]])
+    data = images.encode(
+        picture(array, exif=camera(), icc=profiles.rgb(profiles.SRGB, profiles.SRGB_CURVE)),
+        "webp",
+        quality=100,
+    )
+    plain = images.encode(images.from_array(array), "webp", quality=100)
+    np.testing.assert_array_equal(
+        cv2.imdecode(np.frombuffer(data, np.uint8), -1), cv2.imdecode(np.frombuffer(plain, np.uint8), -1)
+    )
+
+
+def test_without_metadata_files_are_those_of_opencv():
+    for file_format in FORMATS:
+        data = images.encode(images.from_array(wave()), file_format)
+        assert images.decode(data).metadata == Metadata()
+
+
+def test_a_profile_of_many_segments_comes_through_jpeg():
+    long = profiles.rgb() + np.random.default_rng(0).bytes(150_000)
+    assert kept("jpg", picture(wave(), icc=long)).metadata.icc == long
+
+
+def test_segments_of_a_profile_are_put_in_their_order():
+    body = b"ICC_PROFILE\0\2\2later", b"ICC_PROFILE\0\1\2first, "
+    segments = b"".join(b"\xff\xe2" + struct.pack(">H", len(part) + 2) + part for part in body)
+    assert metadata.read(b"\xff\xd8" + segments + b"\xff\xda").icc == b"first, later"
+
+
+def test_what_is_too_long_for_jpeg_is_said(caplog):
+    with caplog.at_level(logging.WARNING, "lbfgs_style"):
+        back = kept("jpg", picture(wave(), exif=camera() + bytes(70_000), xmp=bytes(70_000)))
+    assert back.metadata == Metadata()
+    assert [r.message.split()[0] for r in caplog.records] == ["EXIF", "XMP"]
+
+
+def test_a_profile_that_unpacks_to_much_is_cut():
+    bomb = zlib.compress(bytes(1 << 26))
+    data = images.encode(images.from_array(wave()), "png")
+    chunk = b"iCCP" + b"x\0\0" + bomb
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    assert len(metadata.read(data[:33] + chunk + data[33:]).icc) == 1 << 24
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_every_cut_of_a_file_is_survived(file_format):
+    data = images.encode(picture(wave(4, 4), exif=camera(), icc=profiles.rgb(), xmp=XMP), file_format)
+    for end in range(0, len(data), 5):
+        metadata.read(data[:end])
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        junk = bytearray(data)
+        for place in rng.integers(4, len(data), 6):
+            junk[place] = rng.integers(256)
+        about = metadata.read(bytes(junk))
+        metadata.embed(data, metadata.for_result(about, (4, 4)), (4, 4), alpha=False)
+
+
+# --- EXIF
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_of_a_result_is_true(order):
+    before = camera(6, order)
+    after = tiff_tags.for_result(before, (300, 400))
+    assert len(after) == len(before)
+    found = tiff_tags.entry(after, 274)
+    assert found is not None
+    assert found.number() == 1
+    assert b"maker note" in after
+    assert b"thumbnail" not in after
+    assert struct.pack(order + "HHIHH", 0xA002, 3, 1, 400, 0) in after
+    assert struct.pack(order + "HHII", 0xA003, 4, 1, 300) in after
+    assert after[8 + 2 + 36 : 8 + 2 + 40] == bytes(4)  # no second directory
+
+
+@pytest.mark.parametrize(
+    "block", [b"", b"junk", b"II*\0", camera()[:30], camera()[:90], b"II*\0\xff\xff\xff\xff"]
+)
+def test_damaged_exif_is_left_alone(block):
+    assert tiff_tags.for_result(block, (10, 20))[:8] == block[:8]
+    assert len(tiff_tags.for_result(block, (10, 20))) == len(block)
+
+
+def test_a_directory_that_points_to_itself_ends():
+    loop = b"II*\0" + struct.pack("<IH", 8, 1) + entry(34665, 4, 1, 8, "<") + bytes(4)
+    assert tiff_tags.exif_of(loop).startswith(b"II*\0")
+
+
+def test_xmp_in_the_other_form_is_put_upright():
+    about = Metadata(xmp=b"<tiff:Orientation>8</tiff:Orientation><exif:Flash>8</exif:Flash>")
+    upright = b"<tiff:Orientation>1</tiff:Orientation><exif:Flash>8</exif:Flash>"
+    assert metadata.for_result(about, (1, 1)).xmp == upright
+
+
+# --- colours
+
+
+@pytest.mark.parametrize(
+    ("file_format", "dtype", "off"),
+    [("png", np.uint8, 0), ("png", np.uint16, 1), ("tiff", np.uint16, 1), ("tiff", np.uint8, 0)],
+)
+def test_colours_of_a_wide_profile_come_back(file_format, dtype, off):
+    """Read as sRGB, written in the profile again: the same numbers."""
+    top = np.iinfo(dtype).max
+    array = (np.random.default_rng(0).uniform(0.4, 0.6, (20, 20, 3)) * top).astype(dtype)
+    read = images.decode(with_profile(array, profiles.rgb(), file_format))
+    assert np.abs(images.to_array(read).astype(int) - array).max() > 0.02 * top  # other numbers in sRGB
+    again = images.encode(read, file_format)
+    stored = cv2.imdecode(np.frombuffer(again, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    assert stored.dtype == dtype
+    assert np.abs(stored.astype(int) - array).max() <= off
+
+
+def test_red_of_adobe_rgb_is_a_red_that_srgb_clips():
+    red = np.broadcast_to(np.array([255, 0, 0], np.uint8), (8, 8, 3))
+    data = with_profile(red, profiles.rgb())
+    assert images.to_array(images.decode(data))[0, 0].tolist() == [255, 0, 0]
+    half = np.broadcast_to(np.array([128, 128, 128], np.uint8), (8, 8, 3))
+    data = with_profile(half, profiles.rgb())
+    # (128/255)^2.19922 = 0.2197 of the light; sRGB writes that as 1.055 · 0.2197^(1/2.4) − 0.055 = 0.5065.
+    assert images.to_array(images.decode(data))[0, 0].tolist() == [128 + 1] * 3
+
+
+def test_srgb_under_another_name_changes_no_number():
+    data = with_profile(wave(), profiles.rgb(profiles.SRGB, profiles.SRGB_CURVE))
+    np.testing.assert_array_equal(images.to_array(images.decode(data)), wave())
+
+
+def test_a_gray_profile_goes_with_gray_alone():
+    gray = wave()[..., 0]
+    data = with_profile(gray, profiles.gray())
+    read = images.decode(data)
+    assert (images.to_array(read) != gray).any()
+    stored = cv2.imdecode(np.frombuffer(images.encode(read, "png"), np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(stored, gray)
+    as_rgb = images.decode(images.encode(read, "webp", quality=100))  # WebP has no grey
+    assert as_rgb.metadata.icc == b""
+    np.testing.assert_allclose(as_rgb.rgb, read.rgb, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("profile", "stays"), [(profiles.tables_only(), True), (profiles.cmyk(), False), (profiles.gray(), False)]
+)
+def test_what_is_not_applied_is_said(profile, stays, caplog):
+    data = with_profile(wave(), profile)
+    with caplog.at_level(logging.WARNING, "lbfgs_style"):
+        read = images.decode(data, name="photo.png")
+    (record,) = caplog.records
+    assert (
+        record.message.startswith("photo.png: its colour profile 'a ") or "hand-made grey" in record.message
+    )
+    assert record.message.endswith("is not applied: taken as sRGB")
+    assert read.metadata.icc == (profile if stays else b"")
+    np.testing.assert_array_equal(images.to_array(read), wave())
+    assert images.decode(images.encode(read, "png")).metadata.icc == (profile if stays else b"")
+
+
+# --- AVIF
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I", len(body) + 8) + kind + body
+
+
+def avif(*properties: bytes) -> bytes:
+    """The boxes of an AVIF file up to its pixels, which are missing (ISO/IEC 14496-12)."""
+    meta = box(b"meta", bytes(4), box(b"iprp", box(b"ipco", *properties), box(b"ipma", bytes(8))))
+    return box(b"ftyp", b"avif", bytes(4), b"mif1") + meta
+
+
+def test_properties_of_avif():
+    coding = box(b"av1C", bytes([0x81, 0x04, 0b01100000, 0]))
+    colour = box(b"colr", b"prof", profiles.rgb())
+    codes = box(b"colr", b"nclx", struct.pack(">HHHB", 12, 13, 6, 0x80))
+    found = avif_boxes.properties(avif(coding, colour, codes, box(b"irot", b"\3"), box(b"imir", b"\1")))
+    assert found == avif_boxes.AvifProperties(bits=12, turns=3, mirror=1, icc=profiles.rgb(), primaries=12)
+    assert avif_boxes.properties(avif(box(b"av1C", bytes([0x81, 0, 0b01000000, 0])))).bits == 10
+    assert avif_boxes.properties(avif()) == avif_boxes.AvifProperties()
+    assert avif_boxes.is_avif(avif())
+    assert not avif_boxes.is_avif(b"\xff\xd8" + bytes(20))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_avif_is_put_upright(orientation):
+    """Pillow writes what EXIF calls an orientation as AVIF has it, and reads it back."""
+    image, ops = pytest.importorskip("PIL.Image"), pytest.importorskip("PIL.ImageOps")
+    exif = image.Exif()
+    exif[274] = orientation
+    file = io.BytesIO()
+    image.fromarray(wave(32, 48)).save(file, "avif", exif=exif, quality=100, subsampling="4:4:4")
+    expected = np.asarray(ops.exif_transpose(image.open(file)))
+    got = images.to_array(images.decode(file.getvalue()))
+    np.testing.assert_allclose(got.astype(int), expected.astype(int), atol=4)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_deep_avif_has_its_full_range(bits):
+    top = (1 << bits) - 1
+    array = np.full((16, 16, 3), top, np.uint16)
+    array[:, :8] = top // 2
+    data = cv2.imencode(".avif", array, [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, 100])[
+        1
+    ].tobytes()
+    read = images.decode(data)
+    assert read.dtype == np.uint16
+    np.testing.assert_allclose(read.rgb[:, 12], 1, atol=0.01)
+    np.testing.assert_allclose(read.rgb[:, 3], 0.5, atol=0.01)
+
+
+# --- CMYK
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
+def test_cmyk_becomes_rgb(file_format):
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.new("CMYK", (16, 16), (20, 180, 90, 40)).save(file, file_format)
+    read = images.decode(file.getvalue())
+    assert read.alpha is None
+    # (1 − C)(1 − K): 198, 63, 139
+    np.testing.assert_allclose(images.to_array(read)[8, 8].astype(int), [198, 63, 139], atol=2)
