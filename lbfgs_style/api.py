@@ -25,6 +25,7 @@ from .records import IterateCallback, Result
 from .style_statistics import StyleStatistics, measure
 from .term_names import TermNames
 from .version import __version__
+from .workplan import ScalePlan, planned
 
 DEFAULT_NETWORK = "compact"
 """The network that comes with the package."""
@@ -127,21 +128,10 @@ class StyleTransfer:
         OptimizationError
             If the loss is not finite at the start.
         """
-        photo = inputs.as_picture(content, "content picture")
-        paintings = inputs.as_styles(styles)
-        for style in paintings:
-            if isinstance(style.painting, StyleStatistics):
-                style.painting.check(
-                    self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
-                )
-        kept = inputs.as_mask(keep, photo)
-        start = None if init is None else inputs.as_picture(init, "init picture").rgb
-        seen, painted = inputs.seen(photo, paintings, self.options)
-        shown = inputs.shown(photo, kept, self.options)
-        loop = CoarseToFine(
-            self._engine, self.options, self._terms, seen, painted, on_iterate, cancel, kept, shown
-        )
-        rgb, scales = loop.run(start)
+        photo, loop = self._loop(content, styles, keep, on_iterate, cancel)
+        shown = loop.shown
+        rgb, scales = loop.run(None if init is None else inputs.as_picture(init, "init picture").rgb)
+        self._engine.give_back()
         finished = images.with_rgb(photo, rgb if shown is None else shown(rgb))
         return Result(
             image=images.to_array(finished),
@@ -153,6 +143,59 @@ class StyleTransfer:
             stop_reason=loop.stop_reason,
             seconds=time.monotonic() - loop.started,
             settings=self._settings(loop, (rgb.shape[0], rgb.shape[1]), init is not None),
+        )
+
+    def plan(
+        self,
+        content: NDArray[Any] | Picture,
+        styles: OneStyle | Sequence[OneStyle],
+        *,
+        init: NDArray[Any] | Picture | None = None,
+        keep: Keep | None = None,
+    ) -> tuple[ScalePlan, ...]:
+        """Say what `run` would do: scales, tiles or blocks, memory and time; a trial evaluation is timed.
+
+        Parameters
+        ----------
+        content, styles, init, keep
+            As in `run`.
+
+        Raises
+        ------
+        ImageError
+            If a picture is no picture, or too small for the network.
+        OptionError
+            If a scale does not fit into the memory.
+        SessionError
+            If the device is not available.
+        """
+        _, loop = self._loop(content, styles, keep, None, None)
+        scales, ways = loop.prepare(given=init is not None)
+        found = planned(self._engine, loop.terms, scales, ways, self.options, timed=True)
+        self._engine.give_back()
+        return found
+
+    def _loop(
+        self,
+        content: NDArray[Any] | Picture,
+        styles: OneStyle | Sequence[OneStyle],
+        keep: Keep | None,
+        on_iterate: IterateCallback | None,
+        cancel: threading.Event | None,
+    ) -> tuple[Picture, CoarseToFine]:
+        """Check the pictures; return the photo and the loop over the scales."""
+        photo = inputs.as_picture(content, "content picture")
+        paintings = inputs.as_styles(styles)
+        for style in paintings:
+            if isinstance(style.painting, StyleStatistics):
+                style.painting.check(
+                    self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
+                )
+        kept = inputs.as_mask(keep, photo)
+        seen, painted = inputs.seen(photo, paintings, self.options)
+        shown = inputs.shown(photo, kept, self.options)
+        return photo, CoarseToFine(
+            self._engine, self.options, self._terms, seen, painted, on_iterate, cancel, kept, shown
         )
 
     def measure_style(

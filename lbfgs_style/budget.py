@@ -6,7 +6,6 @@ which a shorter history or blocks bound; and the picture and its targets themsel
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -148,8 +147,8 @@ def spelled(count: float) -> str:
     return f"{count / factor:.{1 if count < 10 * factor else 0}f} {unit}"
 
 
-def parsed(text: str, refuse: Callable[[str], OptionError]) -> int:
-    """Read a number of bytes such as 2GB, 1.5 GiB or 800M."""
+def parsed(text: str, name: str) -> int:
+    """Read a number of bytes such as 2GB, 1.5 GiB or 800M; errors call it `name`."""
     units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
     plain = text.strip().upper().removesuffix("B")
     number = plain.rstrip("KMGI ")
@@ -157,4 +156,4 @@ def parsed(text: str, refuse: Callable[[str], OptionError]) -> int:
     try:
         return int(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):  # int() refuses what is not finite
-        raise refuse(text) from None
+        raise OptionError(f"{name} must be an amount such as 2GB or 800MB, got {text!r}.") from None

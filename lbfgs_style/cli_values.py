@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .budget import parsed
 from .errors import OptionError
 
 
@@ -70,3 +71,8 @@ def _number(option: str, part: str, expected: str, text: str) -> float:
         return float(part)
     except ValueError:
         raise OptionError(f"{option} must be {expected}, got {text!r}.") from None
+
+
+def size_in_bytes(option: str, text: str) -> int:
+    """Read an amount of memory such as 2GB."""
+    return parsed(text, option)

@@ -26,7 +26,7 @@ from .graphs import (
 from .networks import FeatureNetwork
 from .objective import Objective
 from .options import Convolution, Device
-from .session import Session, resolved
+from .session import Session, give_back, resolved
 from .style_losses import root_of
 from .term_names import IMAGE, TermNames, features_name
 from .tiled import TileRunner
@@ -97,6 +97,11 @@ class Engine:
                     self._sessions[key] = session
             self.provider = session.provider
             return session
+
+    def give_back(self) -> None:
+        """Return what runs on the CPU have taken to the system, unless sessions are kept for more."""
+        if self._sessions is None and self._device == "cpu":
+            give_back()
 
     def _transformed_weights(self, model: onnx.ModelProto) -> dict[str, Array]:
         """Return the weights that a graph takes in Winograd's form; all graphs share them."""

@@ -11,6 +11,7 @@ from .images import Picture
 from .records import IterateCallback, Result, Style
 from .sources import Inputs
 from .style_statistics import StyleStatistics
+from .workplan import ScalePlan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +54,15 @@ class Given:
         self, job: StyleTransfer, *, on_iterate: IterateCallback | None, cancel: threading.Event | None
     ) -> Result:
         """Paint; see `lbfgs_style.StyleTransfer.run`."""
-        each = zip(self.styles, self.style_weights, self.style_scales, self.style_masks, strict=True)
-        styles = [Style(*values) for values in each]
         return job.run(
-            self.content, styles, init=self.init, keep=self.keep, on_iterate=on_iterate, cancel=cancel
+            self.content, self._styles, init=self.init, keep=self.keep, on_iterate=on_iterate, cancel=cancel
         )
+
+    def plan(self, job: StyleTransfer) -> tuple[ScalePlan, ...]:
+        """Say what painting would take; see `lbfgs_style.StyleTransfer.plan`."""
+        return job.plan(self.content, self._styles, init=self.init, keep=self.keep)
+
+    @property
+    def _styles(self) -> list[Style]:
+        each = zip(self.styles, self.style_weights, self.style_scales, self.style_masks, strict=True)
+        return [Style(*values) for values in each]

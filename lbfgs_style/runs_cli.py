@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from . import cli_files
+from .budget import spelled
 from .cli_files import Output
 from .cli_values import numbers, say
 from .errors import OptionError
@@ -20,6 +21,7 @@ from .interrupts import INTERRUPTED
 from .recipes import document, recipe_text
 from .records import Result
 from .sources import inputs_of
+from .workplan import ScalePlan
 
 HTML = (".html", ".htm")
 
@@ -131,3 +133,25 @@ def finish(
             f"{target.name}: {width}×{height}, "
             f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}"
         )
+
+
+def show_plan(plan: Sequence[ScalePlan]) -> None:
+    """Print what a run would do, on stdout."""
+    typer.echo("scale        size  iterations  work              corrections   memory     time")
+    for number, scale in enumerate(plan, 1):
+        size = f"{scale.size[1]}×{scale.size[0]}"
+        work = "whole" if scale.working.window_pixels is None else f"{scale.windows} {scale.working.way}"
+        seconds = "" if scale.seconds is None else _duration(scale.seconds)
+        typer.echo(
+            f"{number:<5} {size:>11}  {scale.iterations:>10}  {work:<16}  {scale.working.history:>11}  "
+            f"{spelled(scale.working.bytes):>7}  {seconds:>7}"
+        )
+    total = sum(scale.seconds or 0 for scale in plan)
+    most = max(scale.working.bytes for scale in plan)
+    typer.echo(f"about {_duration(total)} and at most {spelled(most)} of memory")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

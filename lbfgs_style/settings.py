@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from .budget import parsed
 from .errors import OptionError, did_you_mean
 from .options import Options
 
@@ -54,6 +55,8 @@ def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[st
         left_out.add("strength")
     left_out |= {name.replace("_layers", "_layer_weights") for name in left_out}
     values = checked_names(given, source=str(path))
+    if isinstance(values.get("memory"), str):
+        values["memory"] = parsed(values["memory"], f"{path}: memory")
     try:
         base = Options.preset(named if preset is None else preset)
     except OptionError as error:

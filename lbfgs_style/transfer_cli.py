@@ -11,14 +11,14 @@ import typer
 
 from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .cli_values import chosen, counts, layers, say, whole, wholes
+from .cli_values import chosen, counts, layers, say, size_in_bytes, whole, wholes
 from .errors import OptionError
 from .interrupts import cancelled_by_signals
 from .options import Init, Options
 from .presets import preset as preset_row
 from .progress import show_log, show_progress
 from .recording import check_recording, recorded
-from .runs_cli import Files, finish
+from .runs_cli import Files, finish, show_plan
 from .scales import result_size
 from .settings import WEIGHTS, of_file
 
@@ -181,6 +181,16 @@ def transfer(
     recipe: Annotated[
         bool, typer.Option(help="Keep the settings in the PNG or JPEG, so that `rerun` can make it again.")
     ] = True,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="What the process may take, as in 2GB: larger pictures are painted in tiles, or block by "
+            "block. Without it, most of what the machine has left."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print scales, tiles, memory and time to expect; paint nothing.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each loss term, and more.")] = False,
 ) -> None:
@@ -220,6 +230,7 @@ def transfer(
         "device": device,
         "threads": threads,
         "convolution": convolution,
+        "memory": None if memory is None else size_in_bytes("--memory", memory),
     }
     # The weights of layers come and go with their layers.
     typed = {
@@ -239,6 +250,9 @@ def transfer(
         given = files.read(network, style_blend, style_scale)
         target.check(result_size(given.content, options))
         job = StyleTransfer(network, options=options, keep_sessions=False)
+        if dry_run:
+            show_plan(given.plan(job))
+            return
         with (
             cancelled_by_signals() as cancel,
             show_progress(quiet=quiet, verbose=verbose) as show,

@@ -336,6 +336,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--pooling": "l2",
         "--optimizer": "adam",
         "--learning-rate": 0.5,
+        "--memory": "1.5GB",
     }
     save("other.png", photo(20, 20))
     save("left.png", np.tile(np.where(np.arange(8) < 4, 255, 0).astype(np.uint8), (6, 1)))
@@ -357,6 +358,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
         pooling="l2",
         optimizer="adam",
         learning_rate=0.5,
+        memory=1_500_000_000,
         init="style",
         init_noise=0.25,
         seed=12,
@@ -454,3 +456,30 @@ def test_changed_weights_are_found(network, tmp_path, capfd):
     onnx.save(model, tmp_path / "changed.onnx")
     assert run("networks", "verify", tmp_path / "changed.onnx") == 2
     one_error(capfd, "'small' were damaged or changed")
+
+
+def test_a_dry_run_says_what_would_be_done(folder, network, capfd):
+    before = contents(folder)
+    assert paint(network, "--scales", 24, "--iterations", "7,5", "--dry-run") == 0
+    assert contents(folder) == before
+    printed, errors = capfd.readouterr()
+    head, coarse, fine, total = printed.splitlines()
+    assert head.split() == ["scale", "size", "iterations", "work", "corrections", "memory", "time"]
+    assert coarse.split()[:5] == ["1", "24×20", "7", "whole", "10"]
+    assert fine.split()[:5] == ["2", "32×27", "5", "whole", "10"]
+    assert re.fullmatch(r"about \d+ s and at most 2\d\d MB of memory", total)
+    assert errors == ""
+
+
+def test_a_dry_run_names_blocks(folder, network, capfd):
+    save("large.png", np.resize(photo(), (700, 800, 3)))
+    assert paint(network, "--size", "full", "--dry-run", "--memory", "420MB", content="large.png") == 0
+    last = capfd.readouterr().out.splitlines()[-2]
+    count, kind = last.split()[3:5]
+    assert (int(count) > 1, kind) == (True, "blocks")
+
+
+def test_what_does_not_fit_is_said_before_it_starts(folder, network, capfd):
+    assert paint(network, "--memory", "100MB") == 2
+    one_error(capfd, r"does not fit into 100 MB of memory: expected at least \d+ MB; .*--memory")
+    assert "out.png" not in contents(folder)
