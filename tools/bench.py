@@ -20,6 +20,8 @@ import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lbfgs_style.budget import parsed
+
 
 def machine() -> str:
     """Return the processor's name."""
@@ -50,10 +52,21 @@ def show(result: Mapping[str, object]) -> None:
         print(f"  {'peak of a large matrix product':46} {result['peak']:9.0f} GFLOP/s")
 
 
+def size_in_bytes(text: str) -> int:
+    """Read an amount of memory such as 3GB."""
+    return parsed(text, "--memory")
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers between commas."""
+    return tuple(int(part) for part in text.split(","))
+
+
 def main() -> None:
     """Parse the command line and run one measurement."""
     from bench_convergence import convergence
     from bench_evaluate import accuracy, convolution, evaluate
+    from bench_large import large
     from bench_memory import SIDES, memory
     from bench_startup import startup
 
@@ -81,11 +94,18 @@ def main() -> None:
     one.add_argument("--paintings", required=True, metavar="A,B,…")
     one.add_argument("--network", default="compact", help="a network, or random-vgg19")
     one.add_argument("--all", action="store_true", help="Adam and gradient descent, too")
+    one.add_argument("--in-pairs", action="store_true", help="the first photo with the first painting, …")
+    one.add_argument("--ours", type=whole_numbers, metavar="A,B,…", help="iterations of our scales")
+    one.add_argument("--as-vgg19", action="store_true", help="the seconds of VGG19-sized evaluations")
     one.add_argument("--plot", type=Path, help="picture to draw (needs matplotlib)")
     one = measurement(memory)
     one.add_argument("--sizes", type=int, nargs="+", default=[512])
     one.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
     measurement(startup, size=512, rounds=5)
+    one = measurement(large, iterations=4)
+    one.add_argument("--sizes", type=int, nargs="+", default=[1024, 4096])
+    one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])
+    one.add_argument("--network", default="compact")
     arguments = parser.parse_args()
     result = {"machine": machine(), "threads": arguments.threads, **arguments.run(arguments)}
     if arguments.json:

@@ -8,10 +8,12 @@ is evaluated afterwards, outside the timing, at pictures noted on the way.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,10 @@ import torch
 from bench_ours import WEIGHTS, our_objective, random_vgg19
 from bench_torch import TorchObjective
 
-from lbfgs_style import Options, StyleTransfer, images, networks
+from lbfgs_style import Iterate, Options, StyleTransfer, images, networks
 from lbfgs_style.objective import Objective
+
+Size = tuple[int, int]
 
 NOTES = 40
 """Pictures that are noted on the way, at most."""
@@ -28,35 +32,38 @@ NOTES = 40
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A picture [1,3,H,W] on the way, with the seconds and evaluations spent so far."""
+    """A picture [1,3,H,W] on the way, with the seconds and the evaluations at each size spent so far."""
 
     seconds: float
-    evaluations: int
+    by_size: dict[Size, int]
     picture: np.ndarray
+
+    @property
+    def evaluations(self) -> int:
+        """Of all sizes."""
+        return sum(self.by_size.values())
 
 
 def ours(
-    network: networks.FeatureNetwork, photo: np.ndarray, painting: np.ndarray, threads: int
+    network: networks.FeatureNetwork,
+    photo: np.ndarray,
+    painting: np.ndarray,
+    threads: int,
+    iterations: tuple[int, ...] | None,
 ) -> list[Note]:
-    """Run the defaults."""
+    """Run the defaults, or with other numbers of iterations."""
     notes: list[Note] = []
-    options = Options(size=max(photo.shape[:2]), device="cpu", threads=threads)
-    spent = before = 0
+    options = Options(size=max(photo.shape[:2]), device="cpu", threads=threads, iterations=iterations)
+    spent: dict[Size, int] = {}
 
-    def note(iterate: object) -> None:
-        nonlocal spent, before
-        if iterate.iteration == 1:
-            spent += before
-        before = iterate.evaluations
+    def note(iterate: Iterate) -> None:
+        spent[iterate.size] = iterate.evaluations
         last = iterate.scale == iterate.scales
         if iterate.iteration % (3 if last else 25) == 0 or iterate.iteration == iterate.iterations:
             picture = images.resize(iterate.image(), photo.shape[:2])
-            notes.append(Note(iterate.seconds, spent + before, chw(picture)))
+            notes.append(Note(iterate.seconds, dict(spent), chw(picture)))
 
-    job = StyleTransfer(network, options=options, keep_sessions=False)
-    start = time.perf_counter()
-    result = job.run(photo, painting, on_iterate=note)
-    notes.append(Note(time.perf_counter() - start, result.evaluations, chw(result.image)))
+    StyleTransfer(network, options=options, keep_sessions=False).run(photo, painting, on_iterate=note)
     return notes
 
 
@@ -89,7 +96,8 @@ def theirs(
         optimizer.step(closure)
         if iteration % every == 0:
             paused = time.perf_counter()
-            notes.append(Note(paused - begin - idle, evaluations, x.detach().numpy().copy()))
+            size = (start.shape[2], start.shape[3])
+            notes.append(Note(paused - begin - idle, {size: evaluations}, x.detach().numpy().copy()))
             idle += time.perf_counter() - paused
     return notes
 
@@ -120,6 +128,43 @@ def written_losses(judge: Objective, notes: list[Note]) -> Iterator[float]:
         yield evaluation.loss - WEIGHTS["range"] * float(evaluation.terms[-1])
 
 
+def as_vgg19(notes: list[Note], own: dict[Size, float], vgg19: dict[Size, float]) -> list[Note]:
+    """Restate the seconds for evaluations that take as long as VGG19's; the optimiser's own time stays."""
+    return [
+        Note(
+            note.seconds + sum(count * (vgg19[size] - own[size]) for size, count in note.by_size.items()),
+            note.by_size,
+            note.picture,
+        )
+        for note in notes
+    ]
+
+
+def seconds_of(evaluate: Callable[[np.ndarray], object], size: Size) -> float:
+    """Return the least seconds of four evaluations; the first one warms up."""
+    picture = np.random.default_rng(0).random((3, *size), np.float32)
+    evaluate(picture)
+    times: list[float] = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        evaluate(picture)
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def timed_evaluations(
+    network: networks.FeatureNetwork, sizes: Iterable[Size], threads: int
+) -> tuple[dict[Size, float], dict[Size, float]]:
+    """Return the seconds of an evaluation at each size, ours and PyTorch's."""
+    mine, theirs = {}, {}
+    for size in sizes:
+        content, style = np.random.default_rng(1).random((2, 1, 3, *size), np.float32)
+        mine[size] = seconds_of(our_objective(network, content, style, threads), size)
+        other = TorchObjective(network, content, style)
+        theirs[size] = seconds_of(lambda picture, other=other: other(picture[None]), size)
+    return mine, theirs
+
+
 def seconds_to(curve: list[tuple[float, int, float]], loss: float) -> tuple[float, int] | None:
     """Return seconds and evaluations at which a curve first is at `loss` or below."""
     for seconds, evaluations, value in curve:
@@ -129,48 +174,60 @@ def seconds_to(curve: list[tuple[float, int, float]], loss: float) -> tuple[floa
 
 
 def convergence(arguments: argparse.Namespace) -> dict[str, object]:
-    """Time until our defaults reach the loss that PyTorch's L-BFGS has after its iterations."""
+    """Time until our defaults reach the loss that PyTorch's L-BFGS has after its iterations.
+
+    With ``--as-vgg19`` the seconds are those of VGG19-sized work: the way of the pictures is the network's
+    own, and the seconds of each evaluation are those of VGG19 with random weights at the same size, measured
+    in the same run.
+    """
     torch.set_num_threads(arguments.threads)
     network = random_vgg19() if arguments.network == "random-vgg19" else networks.load(arguments.network)
     curves: dict[str, dict[str, list[tuple[float, int, float]]]] = {}
     ratios: dict[str, float] = {}
     counts: dict[str, float] = {}
-    for content in arguments.photos.split(","):
-        for style in arguments.paintings.split(","):
-            pair = f"{Path(content).stem}, {Path(style).stem}"
-            photo, painting = (reduced(Path(p), arguments.size) for p in (content, style))
-            judge = our_objective(network, chw(photo), chw(painting), arguments.threads)
-            objective = TorchObjective(network, chw(photo), chw(painting))
-            notes = {"ours": ours(network, photo, painting, arguments.threads)}
-            for name in [
-                "PyTorch L-BFGS",
-                *(["PyTorch Adam", "PyTorch gradient descent"] if arguments.all else []),
-            ]:
-                notes[name] = theirs(objective, chw(photo), arguments.iterations, SIDES[name])
-            found = {
-                name: [
-                    (n.seconds, n.evaluations, loss)
-                    for n, loss in zip(each, written_losses(judge, each), strict=True)
-                ]
+    photos, paintings = arguments.photos.split(","), arguments.paintings.split(",")
+    pairs = zip(photos, paintings, strict=True) if arguments.in_pairs else product(photos, paintings)
+    for content, style in pairs:
+        pair = f"{Path(content).stem}, {Path(style).stem}"
+        photo, painting = (reduced(Path(p), arguments.size) for p in (content, style))
+        judge = our_objective(network, chw(photo), chw(painting), arguments.threads)
+        objective = TorchObjective(network, chw(photo), chw(painting))
+        notes = {"ours": ours(network, photo, painting, arguments.threads, arguments.ours)}
+        others = ["PyTorch L-BFGS", *(["PyTorch Adam", "PyTorch gradient descent"] * arguments.all)]
+        for name in others:
+            notes[name] = theirs(objective, chw(photo), arguments.iterations, SIDES[name])
+        losses = {name: list(written_losses(judge, each)) for name, each in notes.items()}
+        if arguments.as_vgg19:
+            sizes = list(notes["ours"][-1].by_size)
+            own = timed_evaluations(network, sizes, arguments.threads)
+            vgg19 = timed_evaluations(random_vgg19(), sizes, arguments.threads)
+            notes = {
+                name: as_vgg19(each, own[name != "ours"], vgg19[name != "ours"])
                 for name, each in notes.items()
             }
-            curves[pair] = found
-            goal = found["PyTorch L-BFGS"][-1]
-            reached = seconds_to(found["ours"], goal[2])
-            ratios[pair] = goal[0] / reached[0] if reached else float("nan")
-            counts[pair] = reached[1] if reached else float("nan")
-            for name, curve in found.items():
-                seconds, evaluations, loss = curve[-1]
-                print(
-                    f"{pair:40} {name:26} {seconds:8.1f} s {evaluations:5} evaluations {loss:10.5f}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+        found = {
+            name: [(n.seconds, n.evaluations, loss) for n, loss in zip(each, losses[name], strict=True)]
+            for name, each in notes.items()
+        }
+        curves[pair] = found
+        goal = found["PyTorch L-BFGS"][-1]
+        reached = seconds_to(found["ours"], goal[2])
+        ratios[pair] = goal[0] / reached[0] if reached else float("nan")
+        counts[pair] = reached[1] if reached else float("nan")
+        for name, curve in found.items():
+            seconds, evaluations, loss = curve[-1]
+            print(
+                f"{pair:40} {name:26} {seconds:8.1f} s {evaluations:5} evaluations {loss:10.5f}",
+                file=sys.stderr,
+                flush=True,
+            )
     if arguments.plot:
         draw(arguments.plot, curves)
+        arguments.plot.with_suffix(".json").write_text(json.dumps(curves), encoding="utf-8")
+    work = "VGG19-sized work" if arguments.as_vgg19 else arguments.network
     return {
         "title": f"PyTorch's seconds for {arguments.iterations} iterations / ours to the same loss, "
-        f"{arguments.size} px, {arguments.network}",
+        f"{arguments.size} px, {work}",
         "ratios": ratios | {"mean": float(np.mean(list(ratios.values())))},
         "counts": {f"evaluations of ours, {pair}": value for pair, value in counts.items()},
         "curves": curves,
