@@ -173,8 +173,6 @@ class CoarseToFine:
 
     def _regions(self, size: tuple[int, int]) -> Regions | None:
         styles = self.styles
-        if not self.terms.style_layers:  # no style has a weight
-            return None
         return divide(size, [each.mask for each in styles], [each.weight for each in styles], self.keep)
 
     def _targets(self, scale: Scale) -> dict[str, NDArray[np.float32]]:
