@@ -209,8 +209,6 @@ class CoarseToFine:
 
     def _regions(self, size: tuple[int, int]) -> Regions | None:
         styles = self.styles
-        if not self.terms.style_layers:  # no style has a weight
-            return None
         return divide(size, [each.mask for each in styles], [each.weight for each in styles], self.keep)
 
     def _source_bytes(self) -> int:

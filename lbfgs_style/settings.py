@@ -44,7 +44,7 @@ def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[st
         In place of the file's own.
     without : iterable of str
         Attributes that are going to be replaced: the file's are left out. A strength stands for both weights
-        and a weight for the strength; layers take the weights of theirs with them.
+        and a weight for the strength.
     """
     given = _read(path)
     named = given.pop("preset", "default")
@@ -53,7 +53,6 @@ def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[st
         left_out |= WEIGHTS
     elif left_out & WEIGHTS:
         left_out.add("strength")
-    left_out |= {name.replace("_layers", "_layer_weights") for name in left_out}
     values = checked_names(given, source=str(path))
     if isinstance(values.get("memory"), str):
         values["memory"] = parsed(values["memory"], f"{path}: memory")
