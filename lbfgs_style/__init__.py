@@ -4,23 +4,29 @@
 >>> result = transfer(photo, painting, options=Options(size=512))  # doctest: +SKIP
 """
 
-from .api import StyleTransfer, transfer
-from .errors import (
-    GraphError,
-    ImageError,
-    ImageFileError,
-    NetworkError,
-    NetworkFileError,
-    OptimizationError,
-    OptionError,
-    SessionError,
-    StyleError,
-)
-from .options import Options
-from .records import Iterate, Result, ScaleResult, Style
-from .settings import read_options
-from .style_statistics import StyleStatistics
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .version import __version__
+
+if TYPE_CHECKING:
+    from . import images
+    from .api import StyleTransfer, transfer
+    from .errors import (
+        GraphError,
+        ImageError,
+        ImageFileError,
+        NetworkError,
+        NetworkFileError,
+        OptimizationError,
+        OptionError,
+        SessionError,
+        StyleError,
+    )
+    from .options import Options
+    from .records import Iterate, Result, ScaleResult, Style
+    from .settings import read_options
+    from .style_statistics import StyleStatistics
 
 __all__ = [
     "GraphError",
@@ -40,6 +46,22 @@ __all__ = [
     "StyleStatistics",
     "StyleTransfer",
     "__version__",
+    "images",
     "read_options",
     "transfer",
 ]
+
+_MODULES = ("api", "errors", "options", "records", "settings", "style_statistics")
+"""Where the public names are."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: the import of the package alone takes no time."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "images":
+        return import_module(".images", __name__)
+    modules = (import_module(f".{module}", __name__) for module in _MODULES)
+    found = next(vars(module)[name] for module in modules if name in vars(module))
+    globals()[name] = found
+    return found

@@ -9,6 +9,7 @@ a Block Coordinate Descent Method for Nondifferentiable Minimization" (2001).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,25 @@ from .tiled_graphs import scalar_sums
 from .tiles import Tile
 
 Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """The free block.
+
+    Attributes
+    ----------
+    image : array, float32, [3,h,w]
+        Its pixels, a view of the picture.
+    evaluate : function
+        Pixels [3,h,w] → loss of the whole picture, its terms [K], gradient [3,h,w].
+    keep : function
+        Pixels [3,h,w] → None: puts them into the picture.
+    """
+
+    image: Array
+    evaluate: Callable[[Array], tuple[float, Array, Array]]
+    keep: Callable[[NDArray[Any]], None]
 
 
 class Blocks:
@@ -91,25 +111,3 @@ class Blocks:
                 self._totals[name] = rest[name] + own
 
         return Block(self.image[of_picture(tile)], evaluate, keep)
-
-
-class Block:
-    """The free block.
-
-    Attributes
-    ----------
-    image : array, float32, [3,h,w]
-        Its pixels in the picture.
-    evaluate : function
-        Pixels [3,h,w] → loss of the whole picture, its terms [K], gradient [3,h,w].
-    keep : function
-        Pixels [3,h,w] → None: puts them into the picture.
-    """
-
-    def __init__(
-        self,
-        image: Array,
-        evaluate: Callable[[Array], tuple[float, Array, Array]],
-        keep: Callable[[NDArray[Any]], None],
-    ) -> None:
-        self.image, self.evaluate, self.keep = image, evaluate, keep

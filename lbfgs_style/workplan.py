@@ -91,7 +91,8 @@ def workings(
         smallest_window=engine.smallest_window(terms),
     )
     budget = memory_budget(options)
-    return [arrange(scale.size, options.history, costs, budget) for scale in scales]
+    # L-BFGS has no more corrections than iterations.
+    return [arrange(s.size, min(options.history, s.iterations), costs, budget) for s in scales]
 
 
 def planned(
