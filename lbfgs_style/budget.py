@@ -95,13 +95,15 @@ def optimizer_bytes(pixels: int, history: int) -> int:
     return 3 * pixels * 8 * (2 * history + 12)
 
 
-def arrange(size: tuple[int, int], history: int, costs: Costs, budget: int) -> Working:
+def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, budget: int) -> Working:
     """Choose how to work on a scale.
 
     Parameters
     ----------
     size : (int, int)
         Height and width.
+    iterations : int
+        The most iterations; L-BFGS has no more corrections than that.
     history : int
         Corrections that are wanted; fewer where memory is short.
     costs : Costs
@@ -121,7 +123,7 @@ def arrange(size: tuple[int, int], history: int, costs: Costs, budget: int) -> W
     window = ARENA * costs.per_pixel
 
     def whole(m: int) -> int:
-        return held + int(window * pixels) + optimizer_bytes(pixels, m)
+        return held + int(window * pixels) + optimizer_bytes(pixels, min(m, iterations))
 
     for m in range(history, short - 1, -1):
         if whole(m) <= budget:

@@ -91,8 +91,7 @@ def workings(
         smallest_window=engine.smallest_window(terms),
     )
     budget = memory_budget(options)
-    # L-BFGS has no more corrections than iterations.
-    return [arrange(s.size, min(options.history, s.iterations), costs, budget) for s in scales]
+    return [arrange(s.size, s.iterations, options.history, costs, budget) for s in scales]
 
 
 def planned(

@@ -16,7 +16,7 @@ def whole(pixels: int, history: int) -> int:
 
 
 def test_what_fits_is_worked_on_whole():
-    working = arrange((1000, 1000), 10, COSTS, whole(10**6, 10))
+    working = arrange((1000, 1000), 40, 10, COSTS, whole(10**6, 10))
     assert (working.way, working.window_pixels, working.history) == ("whole", None, 10)
     assert working.bytes == whole(10**6, 10)
 
@@ -24,13 +24,18 @@ def test_what_fits_is_worked_on_whole():
 def test_then_the_history_gets_shorter():
     """Three variables a pixel, 8 bytes a number, 2 m + 12 vectors."""
     assert optimizer_bytes(1, 10) - optimizer_bytes(1, 7) == 3 * 8 * 6
-    assert arrange((1000, 1000), 10, COSTS, whole(10**6, 7)).history == 7
-    assert arrange((1000, 1000), 3, COSTS, whole(10**6, 3)).history == 3  # never longer than wanted
+    assert arrange((1000, 1000), 40, 10, COSTS, whole(10**6, 7)).history == 7
+    assert arrange((1000, 1000), 40, 3, COSTS, whole(10**6, 3)).history == 3  # never longer than wanted
+
+
+def test_corrections_are_no_more_than_iterations():
+    working = arrange((1000, 1000), 4, 10, COSTS, whole(10**6, 4))
+    assert (working.way, working.history, working.bytes) == ("whole", 10, whole(10**6, 4))
 
 
 def test_then_evaluations_work_in_tiles():
     size, pixels = (1500, 1500), 1500**2
-    working = arrange(size, 10, COSTS, whole(pixels, 5) - 1)
+    working = arrange(size, 40, 10, COSTS, whole(pixels, 5) - 1)
     assert working.way == "tiles"
     assert working.history == 5
     assert 4.5 * 480**2 <= (working.window_pixels or 0) < pixels
@@ -38,19 +43,19 @@ def test_then_evaluations_work_in_tiles():
 
 
 def test_then_the_optimizer_works_on_blocks():
-    working = arrange((4096, 4096), 10, COSTS, 3 * 10**9)
+    working = arrange((4096, 4096), 40, 10, COSTS, 3 * 10**9)
     assert working.way == "blocks"
     assert 480**2 <= (working.window_pixels or 0) <= 4 * 10**6
     assert working.bytes <= 3 * 10**9
-    smaller = arrange((4096, 4096), 10, COSTS, 2 * 10**9)
+    smaller = arrange((4096, 4096), 40, 10, COSTS, 2 * 10**9)
     assert (smaller.window_pixels or 0) < (working.window_pixels or 0)
 
 
 def test_what_cannot_fit_is_refused_with_what_it_takes():
     with pytest.raises(OptionError, match=r"4096×2048 .* 400 MB .* at least ([\d.]+) MB; .*--memory") as e:
-        arrange((2048, 4096), 10, COSTS, 4 * 10**8)
+        arrange((2048, 4096), 40, 10, COSTS, 4 * 10**8)
     least = int(float(str(e.value).split("at least ")[1].split(" ")[0]) * 1e6)
-    assert arrange((2048, 4096), 10, COSTS, int(least * 1.01)).way == "blocks"
+    assert arrange((2048, 4096), 40, 10, COSTS, int(least * 1.01)).way == "blocks"
 
 
 @pytest.mark.parametrize(
