@@ -1,0 +1,65 @@
+"""One sheet of what the options do: the same photo and paintings under a dozen of them.
+
+python tools/showcase.py PHOTO PAINTING PAINTING2 --sheet models/showcase.jpg
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lbfgs_style import Options, Style, StyleTransfer, images
+from lbfgs_style.sheets import sheet
+
+
+def main() -> None:
+    """Parse the command line, paint and write the sheet."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photo")
+    parser.add_argument("painting")
+    parser.add_argument("other")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--sheet", type=Path, required=True)
+    arguments = parser.parse_args()
+    photo, one, two = (images.read(p) for p in (arguments.photo, arguments.painting, arguments.other))
+    height, width = photo.rgb.shape[:2]
+    left = np.tile(np.clip(np.linspace(2, -1, width), 0, 1), (height, 1)).astype(np.float32)
+    top = np.clip(np.linspace(2, -2, height), 0, 1).astype(np.float32)[:, None] * np.ones(
+        (1, width), np.float32
+    )
+    base = Options(size=arguments.size)
+    masked = [Style(one, mask=left), Style(two, mask=1 - left)]
+    runs = {
+        "default": (base, one, None),
+        "--strength 0.2": (replace(base, strength=0.2), one, None),
+        "--strength 0.8": (replace(base, strength=0.8), one, None),
+        "--style-scale 0.4": (base, Style(one, scale=0.4), None),
+        "two styles": (base, [Style(one), Style(two)], None),
+        "--style-mask, one each side": (base, masked, None),
+        "--keep-mask, the upper part": (base, one, top),
+        "--preserve-color luminance": (replace(base, preserve_color="luminance"), one, None),
+        "--preserve-color match": (replace(base, preserve_color="match"), one, None),
+        "--style-statistic wasserstein": (replace(base, style_statistic="wasserstein"), one, None),
+        "--pooling average": (replace(base, pooling="average"), one, None),
+        "--init noise": (replace(base, init="noise"), one, None),
+    }
+    pictures = []
+    for name, (options, styles, keep) in runs.items():
+        begin = time.perf_counter()
+        pictures.append(StyleTransfer(options=options).run(photo, styles, keep=keep).picture.rgb)
+        print(f"{name:34} {time.perf_counter() - begin:6.1f} s", flush=True)
+    rows = [pictures[i : i + 4] for i in range(0, len(pictures), 4)]
+    names = list(runs)
+    captions = [names[i : i + 4] for i in range(0, len(names), 4)]
+    laid_out = sheet(rows, captions=captions, height=180)
+    images.write(arguments.sheet, images.from_array(laid_out), quality=85)
+
+
+if __name__ == "__main__":
+    main()
