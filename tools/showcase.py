@@ -29,30 +29,28 @@ def main() -> None:
     arguments = parser.parse_args()
     photo, one, two = (images.read(p) for p in (arguments.photo, arguments.painting, arguments.other))
     height, width = photo.rgb.shape[:2]
-    left = np.tile(np.clip(np.linspace(2, -1, width), 0, 1), (height, 1)).astype(np.float32)
-    top = np.clip(np.linspace(2, -2, height), 0, 1).astype(np.float32)[:, None] * np.ones(
-        (1, width), np.float32
-    )
+    ramp = np.clip(np.linspace(2, -1, width), 0, 1).astype(np.float32)
+    left = np.tile(ramp, (height, 1))
     base = Options(size=arguments.size)
     masked = [Style(one, mask=left), Style(two, mask=1 - left)]
     runs = {
-        "default": (base, one, None),
-        "--strength 0.2": (replace(base, strength=0.2), one, None),
-        "--strength 0.8": (replace(base, strength=0.8), one, None),
-        "--style-scale 0.4": (base, Style(one, scale=0.4), None),
-        "two styles": (base, [Style(one), Style(two)], None),
-        "--style-mask, one each side": (base, masked, None),
-        "--keep-mask, the upper part": (base, one, top),
-        "--preserve-color luminance": (replace(base, preserve_color="luminance"), one, None),
-        "--preserve-color match": (replace(base, preserve_color="match"), one, None),
-        "--style-statistic wasserstein": (replace(base, style_statistic="wasserstein"), one, None),
-        "--pooling average": (replace(base, pooling="average"), one, None),
-        "--init noise": (replace(base, init="noise"), one, None),
+        "default": (base, one),
+        "--strength 0.2": (replace(base, strength=0.2), one),
+        "--strength 0.8": (replace(base, strength=0.8), one),
+        "--style-scale 0.4": (base, Style(one, scale=0.4)),
+        "two styles": (base, [Style(one), Style(two)]),
+        "--style-mask, one each side": (base, masked),
+        "--style-layers relu1_1,relu2_1": (replace(base, style_layers=("relu1_1", "relu2_1")), one),
+        "--preserve-color luminance": (replace(base, preserve_color="luminance"), one),
+        "--preserve-color match": (replace(base, preserve_color="match"), one),
+        "--style-statistic wasserstein": (replace(base, style_statistic="wasserstein"), one),
+        "--pooling average": (replace(base, pooling="average"), one),
+        "--init noise": (replace(base, init="noise"), one),
     }
     pictures = []
-    for name, (options, styles, keep) in runs.items():
+    for name, (options, styles) in runs.items():
         begin = time.perf_counter()
-        pictures.append(StyleTransfer(options=options).run(photo, styles, keep=keep).picture.rgb)
+        pictures.append(StyleTransfer(options=options).run(photo, styles).picture.rgb)
         print(f"{name:34} {time.perf_counter() - begin:6.1f} s", flush=True)
     rows = [pictures[i : i + 4] for i in range(0, len(pictures), 4)]
     names = list(runs)
