@@ -103,9 +103,10 @@ def to_array(picture: Picture) -> NDArray[Any]:
     elif picture.gray and not picture.keeps_axis:
         channels = channels[..., 0]
     channels = np.clip(channels, 0, 1)
-    if picture.dtype.kind == "u":
-        channels = np.rint(channels * np.float32(np.iinfo(picture.dtype).max))
-    return channels.astype(picture.dtype)
+    if picture.dtype.kind == "u":  # in place: at the largest sizes each copy counts
+        channels *= np.float32(np.iinfo(picture.dtype).max)
+        np.rint(channels, out=channels)
+    return channels.astype(picture.dtype, copy=False)
 
 
 def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
@@ -116,7 +117,8 @@ def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
     picture : Picture
         Gives the kind, and the alpha, which is resized where the size differs.
     rgb : array, H×W×3
-        RGB; clipped to [0, 1].
+        RGB; clipped to [0, 1]. What is float32, C-contiguous and in range becomes the picture's own, without
+        a copy.
 
     Raises
     ------
@@ -125,13 +127,16 @@ def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise ImageError(f"new pixels have shape {rgb.shape}; expected (height, width, 3)")
-    if not np.isfinite(rgb).all():
+    low, high = float(rgb.min()), float(rgb.max())
+    if not np.isfinite([low, high]).all():
         raise ImageError("new pixels contain NaN or infinity; expected numbers in [0, 1]")
     alpha = picture.alpha
     if alpha is not None:
         alpha = resize(alpha, (rgb.shape[0], rgb.shape[1]))
-    clipped = np.clip(np.ascontiguousarray(rgb, dtype=np.float32), 0, 1)
-    return replace(picture, rgb=clipped, alpha=alpha)
+    own = np.ascontiguousarray(rgb, dtype=np.float32)
+    if low < 0 or high > 1:
+        own = np.clip(own, 0, 1)
+    return replace(picture, rgb=own, alpha=alpha)
 
 
 def luma(rgb: FloatImage) -> NDArray[np.float32]:

@@ -64,4 +64,8 @@ def to_chw(rgb: FloatImage) -> NDArray[np.float32]:
 
 def to_hwc(picture: NDArray[np.floating]) -> FloatImage:
     """Return a picture [3,H,W] of the optimiser as H×W×3 float32, clipped to [0,1]."""
-    return np.ascontiguousarray(np.clip(picture, 0, 1).transpose(1, 2, 0), np.float32)
+    _, height, width = picture.shape
+    rgb = np.empty((height, width, 3), np.float32)
+    # No copy but the result: at the largest sizes each one counts.
+    np.clip(picture.transpose(1, 2, 0), 0, 1, out=rgb, casting="same_kind")
+    return rgb

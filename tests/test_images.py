@@ -7,6 +7,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -566,3 +567,20 @@ def test_fit_scales_the_longer_side(size, longest, expected):
 def test_fit_refuses_nothing():
     with pytest.raises(ImageError, match="at least 1"):
         images.fit((10, 10), 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_result_leaves_without_needless_copies(dtype: type[np.generic]) -> None:
+    """A finished [3,H,W] becomes an array through one float copy of it at a time and what is kept."""
+    planes = np.random.default_rng(0).normal(0.5, 0.4, (3, 256, 256)).astype(np.float32)
+    kind = images.from_array(np.zeros((2, 2, 3), dtype))
+    tracemalloc.start()
+    try:
+        finished = images.with_rgb(kind, images.to_hwc(planes))
+        images.to_array(finished)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    kept, working = planes.nbytes, planes.nbytes
+    whole_numbers = 0 if dtype is np.float32 else planes.size * np.dtype(dtype).itemsize
+    assert peak < 1.05 * (kept + working + whole_numbers)
