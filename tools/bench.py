@@ -66,6 +66,7 @@ def main() -> None:
     """Parse the command line and run one measurement."""
     from bench_convergence import convergence
     from bench_evaluate import accuracy, convolution, evaluate
+    from bench_keras import keras
     from bench_large import large
     from bench_memory import SIDES, memory
     from bench_startup import startup
@@ -98,6 +99,10 @@ def main() -> None:
     one.add_argument("--ours", type=whole_numbers, metavar="A,B,…", help="iterations of our scales")
     one.add_argument("--as-vgg19", action="store_true", help="the seconds of VGG19-sized evaluations")
     one.add_argument("--plot", type=Path, help="picture to draw (needs matplotlib)")
+    one = measurement(keras, size=256, ours=200)
+    one.add_argument("--photo", required=True)
+    one.add_argument("--painting", required=True)
+    one.add_argument("--network", default="compact")
     one = measurement(memory)
     one.add_argument("--sizes", type=int, nargs="+", default=[512])
     one.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)

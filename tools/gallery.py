@@ -2,16 +2,19 @@
 
     python tools/gallery.py --photos a.jpg,b.jpg --paintings c.jpg,d.jpg --sheet gallery.jpg
 
-Prints the seconds of each picture, each run by the command in a process of its own, as a user would.
+Prints the seconds of each picture, each run by the command in a process of its own, as a user would. With
+``--beside="--iterations 400"`` every photo has a second row, painted with those options.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 from contact_sheet import contact_sheet
@@ -37,24 +40,30 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="contact sheet to write, results only")
     parser.add_argument("--folder", type=Path, help="where to keep the full pictures")
     parser.add_argument("--height", type=int, default=224, help="of each picture on the sheet")
+    parser.add_argument("--beside", type=shlex.split, help="options of a second row for each photo")
     parser.add_argument("options", nargs="*", help="after --: options for every run")
     arguments = parser.parse_args()
     photos, paintings = (
         [Path(p) for p in text.split(",")] for text in (arguments.photos, arguments.paintings)
     )
-    rows, seconds = [], []
+    ways = [arguments.options] + ([arguments.beside] if arguments.beside else [])
+    rows, by_row = [], []
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        for photo in photos:
-            row = []
+        for photo, (number, options) in product(photos, enumerate(ways)):
+            row, seconds = [], []
             for painting in paintings:
-                output = folder / f"{photo.stem}-{painting.stem}.png"
-                seconds.append(paint(photo, painting, output, arguments.options))
-                print(f"{photo.stem:24} {painting.stem:24} {seconds[-1]:6.1f} s", flush=True)
+                output = folder / f"{photo.stem}-{painting.stem}{f'-{number}' if number else ''}.png"
+                seconds.append(paint(photo, painting, output, options))
+                told = f"{photo.stem:24} {painting.stem:24} {seconds[-1]:6.1f} s"
+                print(told, *options, flush=True)
                 row.append(images.read(output).rgb)
             rows.append(row)
-    print(f"mean {sum(seconds) / len(seconds):.1f} s")
+            by_row.append(seconds)
+    for number, options in enumerate(ways):
+        each = [s for row in range(number, len(rows), len(ways)) for s in by_row[row]]
+        print(f"mean {sum(each) / len(each):.1f} s", *options)
     if arguments.sheet is not None:
         contact_sheet(arguments.sheet, rows, height=arguments.height)
 
