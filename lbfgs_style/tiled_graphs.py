@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
 TILE = "tile"
+OWN_SHARE = "own_share"
 _INT64 = 7  # onnx.TensorProto.INT64, without importing onnx
 
 
@@ -189,9 +190,10 @@ def block_graph(
     -------
     onnx.ModelProto
         Inputs ``image`` [1,3,h,w], the window; ``features_<layer>`` and masks of the window; ``rest_<name>``
-        for each sum, undivided; ``energy_<layer>``, ``weights`` and the targets of the style as in
-        `assessment_graph`. Outputs ``loss`` [] and ``terms`` [K] of the whole picture, ``own_<name>``, the
-        window's part of each sum, and ``d_image`` [1,3,h,w], exact in the block only.
+        for each sum, undivided; ``own_share`` [], 1, or 0 where the rest is the true sum already;
+        ``energy_<layer>``, ``weights`` and the targets of the style as in `assessment_graph`. Outputs
+        ``loss`` [] and ``terms`` [K] of the whole picture, ``own_<name>``, the window's part of each sum, and
+        ``d_image`` [1,3,h,w], exact in the block only.
     """
     b = with_network(model, window, terms.layers)
     _, differences = terms_of_loss.content_differences(b, terms)
@@ -205,7 +207,8 @@ def block_graph(
         sums = style_losses.sums(b, part.layer, channels[part.layer], mean=terms.with_mean, mask=mask)
         own |= dict(zip(terms.moments(part).names, sums.names, strict=True))
     rest = _inputs_of_sums(b, "rest", terms, channels)
-    totals = {name: b.op("Add", rest[name], tensor) for name, tensor in own.items()}
+    share = b.input(OWN_SHARE, [])
+    totals = {name: b.op("Add", rest[name], b.op("Mul", tensor, share)) for name, tensor in own.items()}
     for name, tensor in own.items():
         b.output(tensor, f"own_{name}")
     for part in terms.parts:

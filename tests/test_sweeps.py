@@ -10,7 +10,11 @@ from small_networks import small_vgg
 
 from lbfgs_style import Iterate, Options, StyleTransfer, pyramid
 from lbfgs_style.budget import Working
+from lbfgs_style.engine import Engine
+from lbfgs_style.session import Session
 from lbfgs_style.sweeps import all_iterations, shares
+from lbfgs_style.term_names import TermNames
+from lbfgs_style.tiled import of_picture
 
 RNG = np.random.default_rng(0)
 PHOTO, PAINTING = (RNG.random((96, 128, 3)).astype(np.float32) for _ in range(2))
@@ -90,3 +94,43 @@ def test_what_is_kept_stays_in_every_block(in_blocks):
     result = job().run(PHOTO, PAINTING, keep=keep)
     np.testing.assert_allclose(result.image[:40, :70], PHOTO[:40, :70], atol=1e-6)
     assert (result.image[60:] != PHOTO[60:]).mean() > 0.9
+
+
+def test_no_evaluation_is_made_that_the_optimiser_did_not_ask_for(in_blocks, monkeypatch):
+    runs: list[int] = []
+    plain = Session.run
+
+    def counted(self, outputs, *arguments, **named):
+        runs.append(any(name == "d_image" or name.startswith("own_") for name in outputs))
+        return plain(self, outputs, *arguments, **named)
+
+    monkeypatch.setattr(Session, "run", counted)
+    result = job().run(PHOTO, PAINTING)
+    assert sum(runs) <= result.evaluations
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_block_may_keep_any_picture_that_it_tried(kept):
+    """The sums go on from the picture that is kept, the last one evaluated or not."""
+    network = small_vgg()
+    engine = Engine(network, device="cpu", threads=1, keep=True)
+    terms = TermNames(("relu2_1",), ("relu1_1", "relu2_1"))
+    picture, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
+    targets = engine.statistics(painting, terms, what="painting")
+    weights = np.ones(len(terms.names), np.float32)
+    blocks = engine.blocks(picture.copy(), terms, targets, weights, 4500)
+    first, second = engine.cuts((96, 128), terms, 4500)[0][:2]
+    block = blocks.free(first)
+    tried = [block.image * 0.9, block.image * 0.5]
+    for pixels in tried:
+        block.evaluate(pixels)
+    block.keep(tried[kept])
+    next_one = blocks.free(second)
+    whole = engine.objective((96, 128), terms, targets, weights)(blocks.image)
+    found, _, _ = next_one.evaluate(next_one.image)
+    assert found == pytest.approx(whole.loss, rel=1e-5)
+    moved, _, _ = next_one.evaluate(next_one.image * 0.8)
+    blocks.image[of_picture(second)] *= 0.8
+    assert moved == pytest.approx(
+        engine.objective((96, 128), terms, targets, weights)(blocks.image).loss, rel=1e-5
+    )
