@@ -12,7 +12,7 @@ from small_networks import small_vgg
 
 from lbfgs_style import NetworkError, Options, StyleTransfer
 from lbfgs_style.graphs import objective_graph, with_network
-from lbfgs_style.presets import PRESETS, Factor, preset
+from lbfgs_style.presets import PRESETS, Factor, advice, preset
 from lbfgs_style.term_names import StylePart, TermNames, features_name
 
 Features = Mapping[str, np.ndarray]
@@ -183,8 +183,25 @@ def test_options_of_a_preset() -> None:
 
 def test_a_layer_that_the_network_lacks_is_named() -> None:
     network = small_vgg(until="relu5_1")
-    with pytest.raises(NetworkError, match=r"no layer 'relu5_2'.*Did you mean 'relu5_1'"):
+    with pytest.raises(
+        NetworkError, match=r"no layer 'relu5_2'.*preset 'keras': give --content-layers relu5_1 "
+    ):
         StyleTransfer(network, options=Options.preset("keras"))
+    # What was advised is taken; a layer of one's own choice is not called the preset's.
+    options = replace(Options.preset("keras"), content_layers=("relu5_1",))
+    StyleTransfer(network, options=options)
+    with pytest.raises(NetworkError, match=r"no layer 'relu5_3'.*Did you mean 'relu5_1'\?$"):
+        StyleTransfer(network, options=replace(options, content_layers=("relu5_3",)))
+
+
+def test_style_layers_that_the_network_lacks_are_replaced_by_those_it_has() -> None:
+    """relu5_1 is most like relu4_1, which is there already; nothing is like an own network's names."""
+    network = small_vgg(until="relu4_2")
+    with pytest.raises(
+        NetworkError, match=r"--style-layers relu1_1,relu2_1,relu3_1,relu4_1 \(style_layers\)"
+    ):
+        StyleTransfer(network, options=Options.preset("gatys"))
+    assert "give --content-layers LAYER (content_layers)" in advice("keras", "content", ("relu5_2",), ("x",))
 
 
 @pytest.mark.parametrize("name", SOURCES)
