@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
 import typer
 
 from .budget import parsed
@@ -11,6 +15,21 @@ from .errors import OptionError
 def say(text: str) -> None:
     """Write one line on stderr, under the program's name."""
     typer.echo(f"lbfgs-style: {text}", err=True)
+
+
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, lines: bool = False) -> None:
+    """Print a table on stdout, on a terminal in columns; else one row on a line, for grep and cut."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*heads, show_lines=lines)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def chosen(context: typer.Context) -> set[str]:
@@ -34,6 +53,11 @@ def whole(option: str, text: str, expected: str = "a whole number") -> int:
 def wholes(option: str, text: str, expected: str) -> tuple[int, ...]:
     """Read whole numbers between commas."""
     return tuple(whole(option, part, expected) for part in text.split(","))
+
+
+def longer_side(option: str, text: str) -> int | Literal["full"]:
+    """Read a size in pixels, or the word for the photo's own."""
+    return "full" if text == "full" else whole(option, text, "a whole number or 'full'")
 
 
 def counts(option: str, text: str | None) -> int | tuple[int, ...] | None:
@@ -61,9 +85,9 @@ def layers(option: str, text: str | None) -> tuple[tuple[str, ...] | None, tuple
     return tuple(name if colon else last for name, colon, last in found), tuple(weights)
 
 
-def numbers(option: str, text: str) -> tuple[float, ...]:
+def numbers(option: str, text: str, example: str = "2,1") -> tuple[float, ...]:
     """Read numbers between commas."""
-    return tuple(_number(option, part, "numbers such as 2,1", text) for part in text.split(","))
+    return tuple(_number(option, part, f"numbers such as {example}", text) for part in text.split(","))
 
 
 def _number(option: str, part: str, expected: str, text: str) -> float:

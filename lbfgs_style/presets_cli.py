@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-import typer
-
+from .cli_values import show_table
 from .presets import PRESETS, Factor, Preset, Variation
 
 _HEADS = ("preset", "source", "network", "content", "style", "tv", "weights", "optimizer", "from", "layers")
@@ -14,18 +11,7 @@ _HEADS = ("preset", "source", "network", "content", "style", "tv", "weights", "o
 def show_presets() -> None:
     """List the presets: formulas, weights, layers and optimisers."""
     rows = [_cells(row) for row in PRESETS]
-    if not sys.stdout.isatty():
-        # One line for each, for grep and cut.
-        for row in rows:
-            typer.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*_HEADS, show_lines=True)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    show_table(_HEADS, rows, lines=True)
 
 
 def _cells(row: Preset) -> tuple[str, ...]:

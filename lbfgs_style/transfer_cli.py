@@ -11,7 +11,8 @@ import typer
 
 from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .cli_values import chosen, counts, layers, say, size_in_bytes, whole, wholes
+from .cli_options import Device, Network, Overwrite, Quiet, Threads
+from .cli_values import chosen, counts, layers, longer_side, say, size_in_bytes, wholes
 from .errors import OptionError
 from .interrupts import cancelled_by_signals
 from .options import Init, Options
@@ -40,9 +41,7 @@ def transfer(
             help="Picture to write: png, jpg, webp, avif or tiff by its extension; '-' for standard output.",
         ),
     ],
-    network: Annotated[
-        str, typer.Option(help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.")
-    ] = DEFAULT_NETWORK,
+    network: Network = DEFAULT_NETWORK,
     preset: Annotated[
         str,
         typer.Option(
@@ -145,10 +144,8 @@ def transfer(
     color_match: Annotated[
         str, typer.Option(help="How match maps colours: symmetric, pca or cholesky.")
     ] = _DEFAULTS.color_match,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
-    ] = _DEFAULTS.threads,
+    device: Device = _DEFAULTS.device,
+    threads: Threads = _DEFAULTS.threads,
     convolution: Annotated[
         str, typer.Option(help="How convolutions are computed on the CPU: auto, direct or winograd.")
     ] = _DEFAULTS.convolution,
@@ -156,10 +153,7 @@ def transfer(
         str | None, typer.Option(help="Format on standard output, in place of png.", show_default=False)
     ] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite/--no-overwrite", help="Replace an output that is there, or refuse to."),
-    ] = True,
+    overwrite: Overwrite = True,
     report: Annotated[
         Path | None,
         typer.Option(help="Settings, losses and timings: a JSON file, or a page to look at (.html)."),
@@ -191,7 +185,7 @@ def transfer(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print scales, tiles, memory and time to expect; paint nothing.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each loss term, and more.")] = False,
 ) -> None:
     """Paint the photo CONTENT in the style of one or more paintings."""
@@ -206,7 +200,7 @@ def transfer(
     content_names, content_layer_weights = layers("--content-layers", content_layers)
     style_names, style_layer_weights = layers("--style-layers", style_layers)
     typed = {
-        "size": "full" if size == "full" else whole("--size", size, "a whole number or 'full'"),
+        "size": longer_side("--size", size),
         "scales": _scales(scales),
         "iterations": counts("--iterations", iterations),
         "content_weight": content_weight,
@@ -276,8 +270,9 @@ def _warn_of_units(preset: str, network: str) -> None:
     row = preset_row(preset)
     if row.form.style is not None and network != row.network:
         say(
-            f"the weights of the preset {preset} are made for {row.network}; the features of {network} may "
-            "have another unit: change --style-weight if there is too little or too much of the painting"
+            f"the weights of the preset {preset} are made for {row.network}; where the features of {network} "
+            "have another unit, expect too little or too much of the painting: change --style-weight, or "
+            "leave out --preset, for the default losses have no unit"
         )
 
 
