@@ -15,7 +15,8 @@ from .images import FloatImage, Picture
 from .options import Options
 from .records import Result, ScaleResult
 from .sheets import jpeg
-from .sources import Inputs
+from .sources import STANDARD_INPUT, Inputs
+from .sources import title as title_of
 from .style_statistics import StyleStatistics
 
 Shown = FloatImage | Picture | StyleStatistics
@@ -132,8 +133,10 @@ def page_of_files(result: Result, inputs: Inputs, pictures: Sequence[Shown]) -> 
     for (kind, source), picture in zip(inputs.sources, pictures, strict=True):
         if not isinstance(picture, StyleStatistics):
             rgb = picture.rgb if isinstance(picture, Picture) else picture
-            shown.append((f"{kind}: {Path(source.path).name}", rgb))
-    photo, *paintings = (Path(source.path).stem for source in (inputs.content, *inputs.styles))
+            piped = source.path == STANDARD_INPUT
+            name = title_of(source.path) if piped else Path(source.path).name
+            shown.append((f"{kind}: {name}", rgb))
+    photo, *paintings = (title_of(source.path) for source in (inputs.content, *inputs.styles))
     title = f"{photo} in the style of {', '.join(paintings)}"
     files = {Path(source.path).name: source.sha256 for _, source in inputs.sources}
     return page(result, shown, title=title, files=files)

@@ -20,6 +20,7 @@ from .interrupts import INTERRUPTED, cancelled_by_signals
 from .options import Options
 from .progress import show_progress
 from .sheets import Canvas, Legend
+from .sources import title
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Sheet to write: png, jpg, webp, avif or tiff; '-' for stdout.")
@@ -72,7 +73,7 @@ def reconstruct(
             cancel=cancel,
             announce=_announce(quiet),
         )
-    legend = Legend(f"{what.title()} of {image.stem}, {told}", [_how(loaded.name, panels)])
+    legend = Legend(f"{what.title()} of {title(image)}, {told}", [_how(loaded.name, panels)])
     sheet = inspection.reconstruction_sheet(picture, panels, legend, columns=columns) if panels else None
     _finish(sheet, target, len(panels), len(chosen), quiet=quiet)
 
@@ -141,7 +142,7 @@ def grid(
     axes = [f"across: {across}"] if across else []
     axes += [f"down: {' and '.join(down)}"] if down else []
     legend = Legend(
-        f"{content.stem} in the style of {style.stem}",
+        f"{title(content)} in the style of {title(style)}",
         ["; ".join(axes), "the same for all: " + ", ".join(fixed), _how(loaded.name, panels)],
         [(p.rgb, name) for p, name in ((photo, "content"), (painting, "style")) if isinstance(p, Picture)],
     )

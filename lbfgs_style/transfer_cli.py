@@ -231,8 +231,6 @@ def transfer(
         name: value for name, value in typed.items() if name.replace("_layer_weights", "_layers") in explicit
     }
     options = _options(preset if "preset" in explicit else None, options_file, typed)
-    if not quiet:
-        _warn_of_units(options.loss, network)
     start = None if init in get_args(Init) else Path(init)
     files = Files(content, styles, style_mask, keep_mask, start)
     cli_files.check_inputs(files.all)
@@ -244,6 +242,8 @@ def transfer(
         given = files.read(network, style_blend, style_scale)
         target.check(result_size(given.content, options))
         job = StyleTransfer(network, options=options, keep_sessions=False)
+        if not quiet:
+            _warn_of_units(options.loss, network)
         if dry_run:
             show_plan(given.plan(job))
             return

@@ -225,6 +225,8 @@ def test_presets_are_listed_one_on_a_line(capsys):
 def test_a_preset_s_unit_is_spoken_of_where_another_network_runs(folder, network, capfd):
     assert paint(network, "--preset", "gluon") == 0
     assert re.search(r"preset gluon are made for vgg16; .*--style-weight", capfd.readouterr().err)
+    assert paint(network, "--preset", "gluon", "--content-layers", "relu9_1") == 2
+    one_error(capfd, "no layer 'relu9_1'")  # no word of units where nothing is painted
     assert paint(network, "--preset", "gluon", "--quiet") == 0
     assert capfd.readouterr() == ("", "")
 
