@@ -15,7 +15,7 @@ from .images import FloatImage, Picture
 from .masks import Mask
 from .networks import FeatureNetwork
 from .options import Options
-from .presets import advice
+from .preset_advice import advice
 from .records import Style, StylePicture
 from .style_statistics import StyleStatistics
 

@@ -8,11 +8,10 @@ choice: all weights of ``mean-squares`` and ``gluon``, the 1,000 iterations of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import OptionError, did_you_mean, nearest
+from .errors import OptionError, did_you_mean
 
 Init = Literal["content", "noise", "style"]
 Optimizer = Literal["lbfgs", "adam", "sgd"]
@@ -237,28 +236,6 @@ PRESETS: tuple[Preset, ...] = (
         init="noise",
     ),
 )
-
-
-def advice(name: str, kind: str, layers: Sequence[str], available: Sequence[str]) -> str:
-    """Say which layers to give in place of those of a preset, for a network that lacks some of them.
-
-    Parameters
-    ----------
-    name : str
-        The preset.
-    kind : str
-        ``content`` or ``style``.
-    layers : sequence of str
-        The layers in use; where they are not the preset's own, there is nothing to say.
-    available : sequence of str
-        The layers of the network.
-    """
-    row = preset(name)
-    if tuple(layers) != (row.content_layers if kind == "content" else row.style_layers):
-        return ""
-    near = (nearest(layer, available) for layer in layers)
-    instead = ",".join(dict.fromkeys(layer for layer in near if layer)) or "LAYER"
-    return f" It is one of the preset {name!r}: give --{kind}-layers {instead} ({kind}_layers) beside it."
 
 
 def preset(name: str) -> Preset:

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from .cli_values import show_table
+from .preset_advice import on_compact
 from .presets import PRESETS, Factor, Preset, Variation
 
-_HEADS = ("preset", "source", "network", "content", "style", "tv", "weights", "optimizer", "from", "layers")
+_HEADS = (
+    "preset",
+    "source",
+    "network",
+    "content",
+    "style",
+    "tv",
+    "weights",
+    "optimizer",
+    "from",
+    "layers",
+    "beside it with compact",
+)
 
 
 def show_presets() -> None:
@@ -30,6 +43,7 @@ def _cells(row: Preset) -> tuple[str, ...]:
         f"{row.optimizer}{rate}, {count} iterations",
         row.init,
         layers,
+        on_compact(row.name) or "–",
     )
 
 

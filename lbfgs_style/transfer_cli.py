@@ -16,6 +16,7 @@ from .cli_values import chosen, counts, layers, longer_side, say, size_in_bytes,
 from .errors import OptionError
 from .interrupts import cancelled_by_signals
 from .options import Init, Options
+from .preset_advice import on_compact
 from .presets import preset as preset_row
 from .progress import show_log, show_progress
 from .recording import check_recording, recorded
@@ -268,12 +269,14 @@ def _options(preset: str | None, file: Path | None, typed: Mapping[str, Any]) ->
 def _warn_of_units(preset: str, network: str) -> None:
     """Say that a preset's weights may not fit, where its losses have the unit of other features."""
     row = preset_row(preset)
-    if row.form.style is not None and network != row.network:
-        say(
-            f"the weights of the preset {preset} are made for {row.network}; where the features of {network} "
-            "have another unit, expect too little or too much of the painting: change --style-weight, or "
-            "leave out --preset, for the default losses have no unit"
-        )
+    if row.form.style is None or network == row.network:
+        return
+    remedy = f"give {on_compact(preset)}" if network == DEFAULT_NETWORK else "change --style-weight"
+    say(
+        f"the weights of the preset {preset} are made for {row.network}; where the features of {network} "
+        f"have another unit, expect too little or too much of the painting: {remedy}, or leave out "
+        "--preset, for the default losses have no unit"
+    )
 
 
 def _scales(text: str) -> Any:

@@ -213,13 +213,15 @@ def test_presets_are_listed_one_on_a_line(capsys):
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     names = ["default", "gatys", "keras", "tensorflow", "mean-squares", "gluon", "neural-style"]
     assert [row[0] for row in rows] == names
-    assert {len(row) for row in rows} == {10}
+    assert {len(row) for row in rows} == {11}
     told = dict(zip(names, rows, strict=True))
     assert told["default"][3:5] == ["‖F−P‖² / ‖P‖²", "‖G−A‖² / ‖A‖², mean of layers"]
     assert told["keras"][5] == "Σ (a²+b²)^1.25, pixels of 0–255"
     assert told["keras"][4] == "0.02778 ‖G−A‖² M^2 (H W)^-2, mean of layers"
     assert told["tensorflow"][6] == "10000, 0.01, 30"
     assert told["gatys"][2] == "vgg19-caffe, average pooling"
+    assert told["default"][10] == "–"
+    assert told["gluon"][10].startswith("--style-weight 10000 --style-layers relu1_1:1,relu2_1:20,")
 
 
 def test_a_preset_s_unit_is_spoken_of_where_another_network_runs(folder, network, capfd):

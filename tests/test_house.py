@@ -23,6 +23,7 @@ FLOORS = {
     "resources": 0,
     # What a user may choose; files and formats.
     "presets": 1,
+    "preset_advice": 1.05,
     "budget": 1,
     "options": 1.1,
     "onnx_format": 1,
