@@ -37,6 +37,9 @@ GRID = Options(size=256)
 _EQUAL: dict[str, Any] = {"content_layer_weights": None, "style_layer_weights": None}
 """Weights of layers go with the layers that they were given for."""
 
+_ALONE: dict[str, Any] = {**_EQUAL, "strength": None}
+"""Where there is one kind of target, there is nothing to balance."""
+
 _CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 
 
@@ -111,7 +114,7 @@ def reconstruct_content(
     loaded = networks.load(network)
     chosen = content_layers(loaded) if layers is None else tuple(layers)
     runs = [
-        (layer, replace(options, content_layers=(layer,), content_weight=1.0, style_weight=0.0, **_EQUAL))
+        (layer, replace(options, **_ALONE, content_layers=(layer,), content_weight=1.0, style_weight=0.0))
         for layer in chosen
     ]
     return _series(loaded, runs, (image, image), on_iterate, cancel, announce)
@@ -141,7 +144,7 @@ def reconstruct_style(
     runs = [
         (
             ("+ " if n else "") + layer,
-            replace(options, style_layers=chosen[: n + 1], content_weight=0.0, style_weight=1.0, **_EQUAL),
+            replace(options, **_ALONE, style_layers=chosen[: n + 1], content_weight=0.0, style_weight=1.0),
         )
         for n, layer in enumerate(chosen)
     ]

@@ -98,6 +98,7 @@ def style(
     device: Device = _DEFAULTS.device,
     threads: Threads = _DEFAULTS.threads,
     overwrite: Overwrite = True,
+    quiet: Quiet = False,
 ) -> None:
     """Measure a painting's style once; the file then stands for the painting in `transfer`."""
     style_statistics.check_output(output)
@@ -110,11 +111,12 @@ def style(
     )
     wanted = None if sizes is None else wholes("--sizes", sizes, "whole numbers as in 128,256,512")
     job = StyleTransfer(network, options=options, keep_sessions=False)
-    with show_log(quiet=False, verbose=False):
+    with show_log(quiet=quiet, verbose=False):
         measured = job.measure_style(cli_files.read_picture(painting), sizes=wanted, name=str(output))
     measured.save(output)
-    sides = ", ".join(map(str, sorted(measured.sides)))
-    say(f"{output}: {job.network.name}, {len(measured.layers)} layers at {sides} px")
+    if not quiet:
+        sides = ", ".join(map(str, sorted(measured.sides)))
+        say(f"{output}: {job.network.name}, {len(measured.layers)} layers at {sides} px")
 
 
 def _comparison(before: Picture, now: Picture, path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +76,22 @@ def test_style_adds_one_layer_after_the_other(small):
     for panel in panels:
         (scale,) = panel.result.scales
         assert scale.loss_end < 0.1 * scale.loss_start
+
+
+@pytest.mark.parametrize("remake", [inspection.reconstruct_content, inspection.reconstruct_style])
+def test_what_the_options_say_of_weights_and_layers_does_not_count(small, remake):
+    own = replace(
+        QUICK,
+        iterations=2,
+        strength=0.7,
+        content_layers=("relu4_1",),
+        content_layer_weights=(3,),
+        style_layers=("relu1_1", "relu4_1"),
+        style_layer_weights=(1, 5),
+    )
+    plain = replace(QUICK, iterations=2)
+    panels = [remake(photo(), layers=("relu1_1",), network=small, options=o) for o in (own, plain)]
+    np.testing.assert_array_equal(*(each[0].rgb for each in panels))
 
 
 def test_the_grid_has_every_combination(small):
@@ -180,10 +197,11 @@ def test_mistakes_are_one_line(folder, network, capfd, arguments, says):
     assert contents(folder) == before
 
 
-def test_a_grid_takes_statistics_in_place_of_the_painting(folder, network, monkeypatch):
+def test_a_grid_takes_statistics_in_place_of_the_painting(folder, network, monkeypatch, capfd):
     """The pictures are those of the painting; the legend has nothing to show of it."""
     given = "--network", network, "--device", "cpu", "--threads", 1
-    assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, *given) == 0
+    assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, "--quiet", *given) == 0
+    assert capfd.readouterr() == ("", "")
     seen = []
     monkeypatch.setattr(inspection, "grid_sheet", lambda *args, **kwargs: seen.append(args) or photo())
     for style in ("painting.png", "stripes.style.npz"):

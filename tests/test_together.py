@@ -157,6 +157,17 @@ def test_the_page_shows_masks(folder, network):
     assert "<dt>style_scales</dt><dd>0.7, 1.0</dd>" in page
 
 
+def test_the_page_says_what_came_on_standard_input(folder, network, standard_input):
+    given = "--network", network, "--device", "cpu", "--threads", 1, "--quiet"
+    assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, *given) == 0
+    standard_input("photo.png")
+    styles = ("stripes.style.npz",)
+    assert paint(network, "--report", "run.html", "--quiet", content="-", styles=styles) == 0
+    page = Path("run.html").read_text()
+    assert "<h1>standard input in the style of stripes</h1>" in page
+    assert "<figcaption>content: standard input</figcaption>" in page
+
+
 @pytest.mark.parametrize("there", ["run.gif", "run.mp4"])
 def test_an_old_video_is_not_overwritten_either(folder, network, capfd, there):
     Path(there).write_bytes(b"old")
