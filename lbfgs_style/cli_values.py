@@ -17,19 +17,35 @@ def say(text: str) -> None:
     typer.echo(f"lbfgs-style: {text}", err=True)
 
 
-def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, lines: bool = False) -> None:
-    """Print a table on stdout, on a terminal in columns; else one row on a line, for grep and cut."""
-    if not sys.stdout.isatty():
-        for row in rows:
-            typer.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows on stdout, on a terminal as a table with columns for what they say."""
+    if _are_for_people(rows):
+        from rich.console import Console
+        from rich.table import Table
 
-    table = Table(*heads, show_lines=lines)
+        table = Table(*heads)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+
+
+def show_list(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows on stdout, on a terminal one below the other: for more columns than a screen is wide."""
+    if _are_for_people(rows):
+        width = max(map(len, heads)) + 2
+        for row in rows:
+            typer.secho(row[0], bold=True)
+            for head, cell in zip(heads[1:], row[1:], strict=True):
+                typer.echo(f"  {head:<{width}}{cell}")
+
+
+def _are_for_people(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether stdout is a terminal; else print each row on a line, for grep and cut."""
+    if sys.stdout.isatty():
+        return True
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        typer.echo("\t".join(row))
+    return False
 
 
 def chosen(context: typer.Context) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cli_values import show_table
+from .cli_values import show_list
 from .preset_advice import on_compact
 from .presets import PRESETS, Factor, Preset, Variation
 
@@ -17,14 +17,14 @@ _HEADS = (
     "optimizer",
     "from",
     "layers",
-    "beside it with compact",
+    "with compact add",
 )
 
 
 def show_presets() -> None:
     """List the presets: formulas, weights, layers and optimisers."""
     rows = [_cells(row) for row in PRESETS]
-    show_table(_HEADS, rows, lines=True)
+    show_list(_HEADS, rows)
 
 
 def _cells(row: Preset) -> tuple[str, ...]:

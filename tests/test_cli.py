@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import struct
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -222,6 +223,20 @@ def test_presets_are_listed_one_on_a_line(capsys):
     assert told["gatys"][2] == "vgg19-caffe, average pooling"
     assert told["default"][10] == "–"
     assert told["gluon"][10].startswith("--style-weight 10000 --style-layers relu1_1:1,relu2_1:20,")
+
+
+def test_presets_are_complete_on_a_narrow_terminal(capsys, monkeypatch):
+    """Nothing is cut: formulas and layers are there to be read and typed again."""
+    assert run("presets") == 0
+    cells = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert run("presets") == 0
+    lines = re.sub("\x1b\\[[0-9]+m", "", capsys.readouterr().out).splitlines()
+    assert len(lines) == sum(map(len, cells))
+    for line, cell in zip(lines, (cell for row in cells for cell in row), strict=True):
+        assert line.endswith(cell)
+    assert [line for line in lines if not line.startswith(" ")] == [row[0] for row in cells]
 
 
 def test_a_preset_s_unit_is_spoken_of_where_another_network_runs(folder, network, capfd):
