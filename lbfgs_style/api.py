@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from . import images, inputs, networks
 from .engine import Engine
-from .errors import NetworkError, did_you_mean
 from .images import Picture
 from .inputs import Keep, OneStyle
 from .options import Options
@@ -62,10 +61,9 @@ class StyleTransfer:
         keep_sessions: bool = True,
     ) -> None:
         self.options = options or Options()
-        loaded = network if isinstance(network, networks.FeatureNetwork) else networks.load(network)
-        self.network = loaded
-        content = _layers("content", self.options.content_layers or loaded.content_layers, loaded)
-        style = _layers("style", self.options.style_layers or loaded.style_layers, loaded)
+        self.network = loaded = networks.load(network)
+        content = inputs.layers("content", self.options, loaded)
+        style = inputs.layers("style", self.options, loaded)
         # What has no weight is not worked out.
         self._terms = TermNames(
             content if self.options.balance[0] else (),
@@ -192,7 +190,7 @@ class StyleTransfer:
                     self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
                 )
         kept = inputs.as_mask(keep, photo)
-        seen, painted = inputs.seen(photo, paintings, self.options)
+        seen, painted = inputs.seen(photo, paintings, kept, self.options)
         shown = inputs.shown(photo, kept, self.options)
         return photo, CoarseToFine(
             self._engine, self.options, self._terms, seen, painted, on_iterate, cancel, kept, shown
@@ -295,17 +293,6 @@ def transfer(
     """
     job = StyleTransfer(network, options=options, keep_sessions=False)
     return job.run(content, styles, init=init, keep=keep, on_iterate=on_iterate).image
-
-
-def _layers(kind: str, wanted: Sequence[str], network: networks.FeatureNetwork) -> tuple[str, ...]:
-    for layer in wanted:
-        if layer not in network.layers:
-            raise NetworkError(
-                f"The network {network.name!r} has no layer {layer!r} for {kind}: expected one of "
-                f"{', '.join(network.layers)} (the outputs of four dimensions)."
-                f"{did_you_mean(layer, network.layers)}"
-            )
-    return tuple(wanted)
 
 
 def _versions() -> dict[str, str]:

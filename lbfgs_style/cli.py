@@ -27,7 +27,7 @@ app.command()(transfer_cli.transfer)
 app.command()(rerun_cli.rerun)
 app.command()(rerun_cli.style)
 app.command()(inspection_cli.grid)
-app.add_typer(inspection_cli.app, name="reconstruct")
+app.command()(inspection_cli.reconstruct)
 app.command("presets")(presets_cli.show_presets)
 app.add_typer(networks_cli.app, name="networks")
 

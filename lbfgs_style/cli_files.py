@@ -141,7 +141,12 @@ def check_outputs(
             raise OptionError(f"--report {report}: {problem}.")
         if report.resolve() == target.path.resolve():
             raise OptionError(f"The report and the output are both {report}: choose another name for one.")
-    for result in (target.path, report, video):
+    check_results(target.path, report, video, inputs=inputs, overwrite=overwrite)
+
+
+def check_results(*results: Path | None, inputs: Sequence[Path], overwrite: bool) -> None:
+    """Raise OptionError where a result would destroy an input, or a file that is not to be replaced."""
+    for result in results:
         if result is None or result == STANDARD or not result.exists():
             continue
         for path in inputs:

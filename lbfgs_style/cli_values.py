@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
 import typer
 
 from .budget import parsed
@@ -11,6 +15,37 @@ from .errors import OptionError
 def say(text: str) -> None:
     """Write one line on stderr, under the program's name."""
     typer.echo(f"lbfgs-style: {text}", err=True)
+
+
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows on stdout, on a terminal as a table with columns for what they say."""
+    if _are_for_people(rows):
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*heads)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+
+
+def show_list(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows on stdout, on a terminal one below the other: for more columns than a screen is wide."""
+    if _are_for_people(rows):
+        width = max(map(len, heads)) + 2
+        for row in rows:
+            typer.secho(row[0], bold=True)
+            for head, cell in zip(heads[1:], row[1:], strict=True):
+                typer.echo(f"  {head:<{width}}{cell}")
+
+
+def _are_for_people(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether stdout is a terminal; else print each row on a line, for grep and cut."""
+    if sys.stdout.isatty():
+        return True
+    for row in rows:
+        typer.echo("\t".join(row))
+    return False
 
 
 def chosen(context: typer.Context) -> set[str]:
@@ -34,6 +69,11 @@ def whole(option: str, text: str, expected: str = "a whole number") -> int:
 def wholes(option: str, text: str, expected: str) -> tuple[int, ...]:
     """Read whole numbers between commas."""
     return tuple(whole(option, part, expected) for part in text.split(","))
+
+
+def longer_side(option: str, text: str) -> int | Literal["full"]:
+    """Read a size in pixels, or the word for the photo's own."""
+    return "full" if text == "full" else whole(option, text, "a whole number or 'full'")
 
 
 def counts(option: str, text: str | None) -> int | tuple[int, ...] | None:
@@ -61,9 +101,9 @@ def layers(option: str, text: str | None) -> tuple[tuple[str, ...] | None, tuple
     return tuple(name if colon else last for name, colon, last in found), tuple(weights)
 
 
-def numbers(option: str, text: str) -> tuple[float, ...]:
+def numbers(option: str, text: str, example: str = "2,1") -> tuple[float, ...]:
     """Read numbers between commas."""
-    return tuple(_number(option, part, "numbers such as 2,1", text) for part in text.split(","))
+    return tuple(_number(option, part, f"numbers such as {example}", text) for part in text.split(","))
 
 
 def _number(option: str, part: str, expected: str, text: str) -> float:

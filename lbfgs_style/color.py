@@ -25,6 +25,9 @@ from .strips import convert, strips
 
 _Matrix = NDArray[np.floating]
 
+Mask = NDArray[np.float32]
+"""H×W float32 in [0, 1], of the photo's size."""
+
 # Ottosson's two matrices: linear sRGB → cones, and their cube roots → L, a, b.
 _TO_CONES = np.array(
     [
@@ -49,7 +52,11 @@ _HALVINGS = 10
 
 
 def seen_by_network(
-    content: FloatImage, styles: Sequence[FloatImage], preserve: PreserveColor, method: ColorMatch
+    content: FloatImage,
+    styles: Sequence[FloatImage],
+    preserve: PreserveColor,
+    method: ColorMatch,
+    places: Sequence[Mask | None] | None = None,
 ) -> tuple[FloatImage, list[FloatImage]]:
     """Return the photo and the paintings as the network is to see them.
 
@@ -63,11 +70,15 @@ def seen_by_network(
         How the photo's colours are kept.
     method : {"cholesky", "pca", "symmetric"}
         See `matching`.
+    places : sequence of (array or None), optional
+        Where in the photo each painting goes, H×W in [0, 1]: only there are colours and lightness measured
+        that it is given. None for everywhere.
     """
+    pairs = list(zip(styles, places or [None] * len(styles), strict=True))
     if preserve == "match":
-        return content, [recolored(style, content, method) for style in styles]
+        return content, [recolored(style, content, method, where) for style, where in pairs]
     if preserve == "luminance":
-        return in_gray(content), [in_gray_like(style, content) for style in styles]
+        return in_gray(content), [in_gray_like(style, content, where) for style, where in pairs]
     return content, list(styles)
 
 
@@ -90,12 +101,13 @@ def in_gray(picture: FloatImage) -> FloatImage:
     return convert(grayed, picture)
 
 
-def in_gray_like(style: FloatImage, content: FloatImage) -> FloatImage:
+def in_gray_like(style: FloatImage, content: FloatImage, where: Mask | None = None) -> FloatImage:
     """Return a painting in greys whose lightness has the photo's mean and spread.
 
     L' = σ_c / σ_s (L − μ_s) + μ_c (sec. 3.2 of the paper); a painting of one lightness gets the photo's mean.
+    With a mask, H×W, the photo counts where it is white.
     """
-    (mean_s, deviation_s), (mean_c, deviation_c) = _lightness(style), _lightness(content)
+    (mean_s, deviation_s), (mean_c, deviation_c) = _lightness(style), _lightness(content, where)
     gain = deviation_c / max(deviation_s, _LEAST**0.5)
 
     def matched(pixels: NDArray[np.float64]) -> _Matrix:
@@ -120,9 +132,14 @@ def with_colors_of(result: FloatImage, content: FloatImage) -> FloatImage:
     return convert(combined, result, content)
 
 
-def recolored(style: FloatImage, content: FloatImage, method: ColorMatch) -> FloatImage:
-    """Return a painting whose colours have the photo's mean and covariance, clipped to [0, 1]."""
-    matrix, offset = matching(style, content, method)
+def recolored(
+    style: FloatImage, content: FloatImage, method: ColorMatch, where: Mask | None = None
+) -> FloatImage:
+    """Return a painting whose colours have the photo's mean and covariance, clipped to [0, 1].
+
+    With a mask, H×W, the photo counts where it is white.
+    """
+    matrix, offset = matching(style, content, method, where)
 
     def mapped(pixels: NDArray[np.float64]) -> _Matrix:
         return pixels @ matrix.T + offset
@@ -130,7 +147,9 @@ def recolored(style: FloatImage, content: FloatImage, method: ColorMatch) -> Flo
     return convert(mapped, style)
 
 
-def matching(style: FloatImage, content: FloatImage, method: ColorMatch) -> tuple[_Matrix, _Matrix]:
+def matching(
+    style: FloatImage, content: FloatImage, method: ColorMatch, where: Mask | None = None
+) -> tuple[_Matrix, _Matrix]:
     """Return A and b of x ↦ A x + b, which gives the colours of a painting a photo's mean and covariance.
 
     With the covariances Σ_s and Σ_c, A Σ_s Aᵀ = Σ_c and b = μ_c − A μ_s. Of the many such A:
@@ -140,7 +159,8 @@ def matching(style: FloatImage, content: FloatImage, method: ColorMatch) -> tupl
     - ``symmetric``: A = Σ_s^−½ (Σ_s^½ Σ_c Σ_s^½)^½ Σ_s^−½, which moves colours the least.
 
     Differs from the paper: where a painting varies by less than one step of 8 bits in some direction, such as
-    a grey one off its axis, it is taken to vary by that much, and falls short of the photo there.
+    a grey one off its axis, it is taken to vary by that much, and falls short of the photo there. With a
+    mask `where`, H×W, the photo's moments are weighted by it.
 
     Returns
     -------
@@ -149,7 +169,7 @@ def matching(style: FloatImage, content: FloatImage, method: ColorMatch) -> tupl
     offset : array, 3
         b.
     """
-    (mean_s, covariance_s), (mean_c, covariance_c) = _moments(style), _moments(content)
+    (mean_s, covariance_s), (mean_c, covariance_c) = _moments(style), _moments(content, where)
     matrix = _METHODS[method](_of_eigenvalues(covariance_s, lambda v: np.maximum(v, _LEAST)), covariance_c)
     return matrix, mean_c - matrix @ mean_s
 
@@ -190,21 +210,31 @@ def _triangular(matrix: _Matrix) -> _Matrix:
     return factor * np.where(np.diag(factor) < 0, -1, 1)
 
 
-def _moments(picture: FloatImage) -> tuple[_Matrix, _Matrix]:
-    """Mean and covariance of the colours of a picture."""
-    count = picture.size / 3
-    mean = sum((pixels.sum(axis=0) for (pixels,) in strips(picture)), start=np.zeros(3)) / count
+def _moments(picture: FloatImage, where: Mask | None = None) -> tuple[_Matrix, _Matrix]:
+    """Mean and covariance of the colours of a picture, each pixel weighted by a mask."""
+    mask = _everywhere(picture) if where is None else where
+    total = mask.sum(dtype=np.float64)
+    mean = sum(((w * pixels).sum(axis=0) for pixels, w in strips(picture, mask)), start=np.zeros(3)) / total
     covariance = np.zeros((3, 3))
-    for (pixels,) in strips(picture):
+    for pixels, weights in strips(picture, mask):
         centred = pixels - mean
-        covariance += centred.T @ centred / count
+        covariance += (weights * centred).T @ centred / total
     return mean, covariance
 
 
-def _lightness(picture: FloatImage) -> tuple[float, float]:
-    """Mean and standard deviation of the lightness of a picture."""
-    values = np.concatenate([to_oklab(pixels)[:, 0].astype(np.float32) for (pixels,) in strips(picture)])
-    return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+def _lightness(picture: FloatImage, where: Mask | None = None) -> tuple[float, float]:
+    """Mean and standard deviation of the lightness of a picture, each pixel weighted by a mask."""
+    mask = _everywhere(picture) if where is None else where
+    sums = np.zeros(3)
+    for pixels, weights in strips(picture, mask):
+        lightness = to_oklab(pixels)[:, :1]
+        sums += np.concatenate([weights, weights * lightness, weights * lightness**2], axis=1).sum(axis=0)
+    mean, square = sums[1:] / sums[0]
+    return float(mean), float(max(square - mean**2, 0) ** 0.5)
+
+
+def _everywhere(picture: FloatImage) -> Mask:
+    return np.ones(picture.shape[:2], np.float32)
 
 
 def _grays(lightness: _Matrix) -> _Matrix:

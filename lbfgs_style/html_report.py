@@ -15,7 +15,8 @@ from .images import FloatImage, Picture
 from .options import Options
 from .records import Result, ScaleResult
 from .sheets import jpeg
-from .sources import Inputs
+from .sources import STANDARD_INPUT, Inputs
+from .sources import title as title_of
 from .style_statistics import StyleStatistics
 
 Shown = FloatImage | Picture | StyleStatistics
@@ -88,7 +89,7 @@ def page(
     inputs: Sequence[tuple[str, FloatImage]],
     *,
     title: str = "lbfgs-style",
-    files: Mapping[str, str] | None = None,
+    files: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Return a page that stands for itself: no script, and pictures and curves inside.
 
@@ -100,8 +101,8 @@ def page(
         What went in, H×W×3 float32 RGB in [0,1], each with its caption.
     title : str
         The heading.
-    files : mapping, optional
-        Further lines for the fingerprints: what → value.
+    files : sequence of (str, str)
+        Further lines for the fingerprints: what, and its value.
     """
     report = result.report()
     height, width = result.picture.rgb.shape[:2]
@@ -121,21 +122,23 @@ def page(
         curves=_curves(result),
         scales=_scales(result),
         settings=_settings(report),
-        versions=_pairs({"program": report["program"], **report["versions"]}),
-        fingerprints=_pairs({"network": report["network"]["sha256"], **(files or {})}),
+        versions=_pairs([("program", report["program"]), *report["versions"].items()]),
+        fingerprints=_pairs([("network", report["network"]["sha256"]), *files]),
     )
 
 
 def page_of_files(result: Result, inputs: Inputs, pictures: Sequence[Shown]) -> str:
     """Return the `page` of a run whose inputs are files, given with what was read from them, in order."""
     shown: list[tuple[str, FloatImage]] = []
+    files: list[tuple[str, str]] = []
     for (kind, source), picture in zip(inputs.sources, pictures, strict=True):
+        piped = source.path == STANDARD_INPUT
+        caption = f"{kind}: {title_of(source.path) if piped else Path(source.path).name}"
+        files.append((caption, source.sha256))
         if not isinstance(picture, StyleStatistics):
-            rgb = picture.rgb if isinstance(picture, Picture) else picture
-            shown.append((f"{kind}: {Path(source.path).name}", rgb))
-    photo, *paintings = (Path(source.path).stem for source in (inputs.content, *inputs.styles))
+            shown.append((caption, picture.rgb if isinstance(picture, Picture) else picture))
+    photo, *paintings = (title_of(source.path) for source in (inputs.content, *inputs.styles))
     title = f"{photo} in the style of {', '.join(paintings)}"
-    files = {Path(source.path).name: source.sha256 for _, source in inputs.sources}
     return page(result, shown, title=title, files=files)
 
 
@@ -286,10 +289,9 @@ def _settings(report: Mapping[str, Any]) -> str:
     return "".join(lines)
 
 
-def _pairs(values: Mapping[str, Any]) -> str:
+def _pairs(values: Iterable[tuple[str, Any]]) -> str:
     return "".join(
-        f"<div><dt>{escape(str(key))}</dt><dd>{escape(_text(value))}</dd></div>"
-        for key, value in values.items()
+        f"<div><dt>{escape(str(key))}</dt><dd>{escape(_text(value))}</dd></div>" for key, value in values
     )
 
 

@@ -15,8 +15,10 @@ class FileFormat:
 
     Attributes
     ----------
-    alpha, sixteen_bit : bool
-        Whether it has opacity, and samples of 16 bits.
+    alpha : bool
+        Whether it has opacity.
+    bits : int
+        Of the samples that a 16-bit picture is written with.
     longest : int
         The longest side in pixels: of WebP and AVIF by definition, of the others by the libraries that write
         them.
@@ -25,19 +27,19 @@ class FileFormat:
     """
 
     alpha: bool
-    sixteen_bit: bool
+    bits: int
     longest: int
     gray: bool = True
 
 
 OUTPUT_FORMATS = {
-    ".png": FileFormat(alpha=True, sixteen_bit=True, longest=1_000_000),
-    ".jpg": FileFormat(alpha=False, sixteen_bit=False, longest=65_500),
-    ".jpeg": FileFormat(alpha=False, sixteen_bit=False, longest=65_500),
-    ".webp": FileFormat(alpha=True, sixteen_bit=False, longest=16_383, gray=False),
-    ".avif": FileFormat(alpha=True, sixteen_bit=False, longest=65_536),
-    ".tif": FileFormat(alpha=True, sixteen_bit=True, longest=2**20),
-    ".tiff": FileFormat(alpha=True, sixteen_bit=True, longest=2**20),
+    ".png": FileFormat(alpha=True, bits=16, longest=1_000_000),
+    ".jpg": FileFormat(alpha=False, bits=8, longest=65_500),
+    ".jpeg": FileFormat(alpha=False, bits=8, longest=65_500),
+    ".webp": FileFormat(alpha=True, bits=8, longest=16_383, gray=False),
+    ".avif": FileFormat(alpha=True, bits=10, longest=65_536),
+    ".tif": FileFormat(alpha=True, bits=16, longest=2**20),
+    ".tiff": FileFormat(alpha=True, bits=16, longest=2**20),
 }
 
 

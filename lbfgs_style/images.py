@@ -92,8 +92,9 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str 
     """Write a picture file, completely or not at all.
 
     The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit picture keeps its 16
-    bits in PNG and TIFF; all others, floating point too, are written as 8 bit. JPEG has no alpha: the picture
-    is laid over white. WebP has no grey, and grey with alpha is written as RGBA: both with equal colours.
+    bits in PNG and TIFF, and 10 of them in AVIF; all others, floating point too, are written as 8 bit. JPEG
+    has no alpha: the picture is laid over white. WebP has no grey, and grey with alpha is written as RGBA:
+    both with equal colours.
 
     The metadata are written too: the colours in the profile that the picture came with, EXIF and XMP as they
     were but for orientation, size and thumbnail.
@@ -152,7 +153,7 @@ def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str 
         picture = replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)
     gray = picture.gray and picture.alpha is None and holds.gray
     picture = _in_own_profile(picture, "GRAY" if gray else "RGB")
-    deep = holds.sixteen_bit and picture.dtype == np.uint16
+    deep = holds.bits > 8 and picture.dtype == np.uint16
     samples = np.dtype(np.uint16 if deep else np.uint8)
     array = to_array(replace(picture, dtype=samples, keeps_axis=False))
     about = for_result(picture.metadata, (array.shape[0], array.shape[1]))

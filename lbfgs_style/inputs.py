@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import color, images, masks
-from .errors import ImageError, OptionError
+from .errors import ImageError, NetworkError, OptionError, did_you_mean
 from .images import FloatImage, Picture
 from .masks import Mask
+from .networks import FeatureNetwork
 from .options import Options
+from .preset_advice import advice
 from .records import Style, StylePicture
 from .style_statistics import StyleStatistics
 
@@ -22,6 +24,30 @@ OneStyle = NDArray[Any] | Picture | StyleStatistics | Style
 
 Keep = NDArray[Any] | Picture | Literal["alpha"]
 """What may say where the content picture is left alone."""
+
+
+def layers(kind: Literal["content", "style"], options: Options, network: FeatureNetwork) -> tuple[str, ...]:
+    """Return the layers of a run: those that the options name, or the network's own choice.
+
+    Raises
+    ------
+    NetworkError
+        If the network lacks one.
+    """
+    named, own = (
+        (options.content_layers, network.content_layers)
+        if kind == "content"
+        else (options.style_layers, network.style_layers)
+    )
+    wanted = named or own
+    for layer in wanted:
+        if layer not in network.layers:
+            hint = advice(options.loss, kind, wanted, network.layers) or did_you_mean(layer, network.layers)
+            raise NetworkError(
+                f"The network {network.name!r} has no layer {layer!r} for {kind}: expected one of "
+                f"{', '.join(network.layers)} (the outputs of four dimensions).{hint}"
+            )
+    return tuple(wanted)
 
 
 def as_picture(image: NDArray[Any] | Picture, name: str) -> Picture:
@@ -62,9 +88,11 @@ def as_styles(given: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
 
 
 def seen(
-    photo: Picture, styles: Sequence[StylePicture], options: Options
+    photo: Picture, styles: Sequence[StylePicture], keep: Mask | None, options: Options
 ) -> tuple[Picture, list[StylePicture]]:
     """Return photo and styles as the network is to see them, see `lbfgs_style.color`.
+
+    With masks, a painting gets the colours or the lightness of the part of the photo where it goes.
 
     Raises
     ------
@@ -82,10 +110,22 @@ def seen(
                 "leave preserve_color out."
             )
         paintings.append(style.painting)
-    rgb, painted = color.seen_by_network(photo.rgb, paintings, options.preserve_color, options.color_match)
+    rgb, painted = color.seen_by_network(
+        photo.rgb, paintings, options.preserve_color, options.color_match, _places(photo, styles, keep)
+    )
     return replace(photo, rgb=rgb), [
         replace(style, painting=new) for style, new in zip(styles, painted, strict=True)
     ]
+
+
+def _places(photo: Picture, styles: Sequence[StylePicture], keep: Mask | None) -> list[Mask] | None:
+    """Return where each style goes, at the size of the photo; None where all go everywhere."""
+    size = (photo.rgb.shape[0], photo.rgb.shape[1])
+    regions = masks.divide(size, [each.mask for each in styles], [each.weight for each in styles], keep)
+    if regions is None:
+        return None
+    found = {i: mask for mask, members in zip(regions.masks, regions.styles, strict=True) for i in members}
+    return [found[i] for i in range(len(styles))]
 
 
 def shown(photo: Picture, keep: Mask | None, options: Options) -> Callable[[FloatImage], FloatImage] | None:

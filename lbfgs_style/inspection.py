@@ -37,6 +37,9 @@ GRID = Options(size=256)
 _EQUAL: dict[str, Any] = {"content_layer_weights": None, "style_layer_weights": None}
 """Weights of layers go with the layers that they were given for."""
 
+_ALONE: dict[str, Any] = {**_EQUAL, "strength": None}
+"""Where there is one kind of target, there is nothing to balance."""
+
 _CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 
 
@@ -75,6 +78,11 @@ def content_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:
     return tuple(network.layers[round(place)] for place in places)
 
 
+def style_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:
+    """Choose the layers that are added one after the other: those that the network has for styles."""
+    return network.style_layers
+
+
 def reconstruct_content(
     image: NDArray[Any] | Picture,
     *,
@@ -103,10 +111,10 @@ def reconstruct_content(
     list of Panel
         Fewer than the layers where the run was stopped.
     """
-    loaded = network if isinstance(network, networks.FeatureNetwork) else networks.load(network)
+    loaded = networks.load(network)
     chosen = content_layers(loaded) if layers is None else tuple(layers)
     runs = [
-        (layer, replace(options, content_layers=(layer,), content_weight=1.0, style_weight=0.0, **_EQUAL))
+        (layer, replace(options, **_ALONE, content_layers=(layer,), content_weight=1.0, style_weight=0.0))
         for layer in chosen
     ]
     return _series(loaded, runs, (image, image), on_iterate, cancel, announce)
@@ -131,12 +139,12 @@ def reconstruct_style(
     image, network, options, on_iterate, cancel, announce
         See `reconstruct_content`.
     """
-    loaded = network if isinstance(network, networks.FeatureNetwork) else networks.load(network)
-    chosen = loaded.style_layers if layers is None else tuple(layers)
+    loaded = networks.load(network)
+    chosen = style_layers(loaded) if layers is None else tuple(layers)
     runs = [
         (
             ("+ " if n else "") + layer,
-            replace(options, style_layers=chosen[: n + 1], content_weight=0.0, style_weight=1.0, **_EQUAL),
+            replace(options, **_ALONE, style_layers=chosen[: n + 1], content_weight=0.0, style_weight=1.0),
         )
         for n, layer in enumerate(chosen)
     ]
@@ -188,7 +196,7 @@ def grid(
     list of Panel
         The style layers change quickest, then the weights, then the content layers.
     """
-    loaded = network if isinstance(network, networks.FeatureNetwork) else networks.load(network)
+    loaded = networks.load(network)
     contents = content_layers or [options.content_layers or loaded.content_layers]
     styles = style_layers or [options.style_layers or loaded.style_layers]
     weights = content_weights or [options.content_weight]

@@ -11,76 +11,78 @@ import typer
 
 from . import cli_files, images, inspection, networks
 from .api import DEFAULT_NETWORK
-from .cli_values import counts, names, say, whole
-from .errors import OptionError
+from .cli_options import Device, Network, Overwrite, Quiet, Threads
+from .cli_values import counts, longer_side, names, numbers, say
+from .errors import OptionError, did_you_mean
+from .images import Picture
 from .inspection import GRID, RECONSTRUCTION, Panel
 from .interrupts import INTERRUPTED, cancelled_by_signals
 from .options import Options
 from .progress import show_progress
 from .sheets import Canvas, Legend
+from .sources import title
 
-app = typer.Typer(help="Show what the layers of a network keep of a picture.", no_args_is_help=True)
-
-Image = Annotated[Path, typer.Argument(help="The picture.", metavar="IMAGE")]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Sheet to write: png, jpg, webp, avif or tiff; '-' for stdout.")
 ]
-Network = Annotated[str, typer.Option(help="A name from `networks list`, or an .onnx file.")]
 Size = Annotated[str, typer.Option(help="Longer side of each picture while it is painted, or 'full'.")]
 Iterations = Annotated[str | None, typer.Option(help="As for transfer.")]
-Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
-Columns = Annotated[int, typer.Option(min=1, help="Pictures in a row of the sheet.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Threads = Annotated[int, typer.Option(help="CPU threads; 0 takes one for each physical core.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+_WHAT = {
+    "content": (inspection.reconstruct_content, inspection.content_layers, "from one layer at a time"),
+    "style": (inspection.reconstruct_style, inspection.style_layers, "each with the layers before it"),
+}
 
 
-@app.command("content")
-def reconstruct_content(
-    image: Image,
-    output: Output,
-    layers: Annotated[
-        str | None, typer.Option(help="Layers such as relu1_2,relu4_2; one of each block without it.")
-    ] = None,
-    network: Network = DEFAULT_NETWORK,
-    size: Size = str(RECONSTRUCTION.size),
-    iterations: Iterations = None,
-    seed: Seed = RECONSTRUCTION.seed,
-    columns: Columns = 3,
-    device: Device = RECONSTRUCTION.device,
-    threads: Threads = RECONSTRUCTION.threads,
-    quiet: Quiet = False,
-) -> None:
-    """Make a picture again from noise and the features of one layer at a time."""
-    options = _options(RECONSTRUCTION, size, iterations, seed, device, threads)
-    _reconstruct("Content", image, output, names(layers), network, options, columns, quiet=quiet)
-
-
-@app.command("style")
-def reconstruct_style(
-    image: Image,
+def reconstruct(
+    what: Annotated[str, typer.Argument(help="content or style.", metavar="WHAT")],
+    image: Annotated[Path, typer.Argument(help="The picture, or '-' for standard input.", metavar="IMAGE")],
     output: Output,
     layers: Annotated[
         str | None,
-        typer.Option(help="Layers such as relu1_1,relu2_1, each added to those before; the network's own."),
+        typer.Option(
+            help="Layers such as relu1_2,relu4_2: for content one by one, for style each with those before. "
+            "Without it one of each block, or the network's style layers."
+        ),
     ] = None,
     network: Network = DEFAULT_NETWORK,
     size: Size = str(RECONSTRUCTION.size),
     iterations: Iterations = None,
-    seed: Seed = RECONSTRUCTION.seed,
-    columns: Columns = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = RECONSTRUCTION.seed,
+    columns: Annotated[int, typer.Option(min=1, help="Pictures in a row of the sheet.")] = 3,
     device: Device = RECONSTRUCTION.device,
     threads: Threads = RECONSTRUCTION.threads,
+    overwrite: Overwrite = True,
     quiet: Quiet = False,
 ) -> None:
-    """Paint noise in a picture's style: with the first layer, the first two, the first three, …."""
+    """Make a picture again from noise: its content from single layers, or its style from more and more."""
+    if what not in _WHAT:
+        raise OptionError(f"reconstruct content or style, got {what!r}.{did_you_mean(what, _WHAT)}")
     options = _options(RECONSTRUCTION, size, iterations, seed, device, threads)
-    _reconstruct("Style", image, output, names(layers), network, options, columns, quiet=quiet)
+    target = _target(output, image, network=network, overwrite=overwrite)
+    loaded, picture = networks.load(network), cli_files.read_picture(image)
+    remake, choose_layers, told = _WHAT[what]
+    chosen = names(layers) or choose_layers(loaded)
+    with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
+        panels = remake(
+            picture,
+            layers=chosen,
+            network=loaded,
+            options=options,
+            on_iterate=on_iterate,
+            cancel=cancel,
+            announce=_announce(quiet),
+        )
+    legend = Legend(f"{what.title()} of {title(image)}, {told}", [_how(loaded.name, panels)])
+    sheet = inspection.reconstruction_sheet(picture, panels, legend, columns=columns) if panels else None
+    _finish(sheet, target, len(panels), len(chosen), quiet=quiet)
 
 
 def grid(
     content: Annotated[Path, typer.Argument(help="The photo.", metavar="CONTENT")],
-    style: Annotated[Path, typer.Argument(help="The painting.", metavar="STYLE")],
+    style: Annotated[
+        Path, typer.Argument(help="The painting, or statistics of one (.npz).", metavar="STYLE")
+    ],
     output: Output,
     content_layers: Annotated[
         str | None,
@@ -100,16 +102,18 @@ def grid(
     iterations: Iterations = None,
     device: Device = GRID.device,
     threads: Threads = GRID.threads,
+    overwrite: Overwrite = True,
     quiet: Quiet = False,
 ) -> None:
     """Paint one pair with every combination of layers and weights, on one labelled sheet."""
     options = _options(GRID, size, iterations, GRID.seed, device, threads)
-    target = _target(output, content, style, network=network)
+    target = _target(output, content, style, network=network, overwrite=overwrite)
     loaded = networks.load(network)
     contents = _sets(content_layers, comma_separates=True) or [loaded.content_layers]
     styles = _sets(style_layers, comma_separates=False) or [loaded.style_layers]
-    weights = _weights(content_weights) or [options.content_weight]
-    photo, painting = cli_files.read_picture(content), cli_files.read_picture(style)
+    given = None if content_weights is None else numbers("--content-weights", content_weights, "0.01,0.1,1")
+    weights = given or (options.content_weight,)
+    photo, (painting, _) = cli_files.read_picture(content), cli_files.read_style(style)
     with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
         panels = inspection.grid(
             photo,
@@ -138,9 +142,9 @@ def grid(
     axes = [f"across: {across}"] if across else []
     axes += [f"down: {' and '.join(down)}"] if down else []
     legend = Legend(
-        f"{content.stem} in the style of {style.stem}",
+        f"{title(content)} in the style of {title(style)}",
         ["; ".join(axes), "the same for all: " + ", ".join(fixed), _how(loaded.name, panels)],
-        [(photo.rgb, "content"), (painting.rgb, "style")],
+        [(p.rgb, name) for p, name in ((photo, "content"), (painting, "style")) if isinstance(p, Picture)],
     )
     sheet = inspection.grid_sheet(
         panels, legend, content_layers=contents, style_layers=styles, content_weights=weights
@@ -148,43 +152,12 @@ def grid(
     _finish(sheet, target, len(panels), len(contents) * len(styles) * len(weights), quiet=quiet)
 
 
-def _reconstruct(
-    what: str,
-    image: Path,
-    output: Path,
-    layers: tuple[str, ...] | None,
-    network: str,
-    options: Options,
-    columns: int,
-    *,
-    quiet: bool,
-) -> None:
-    target = _target(output, image, network=network)
-    loaded, picture = networks.load(network), cli_files.read_picture(image)
-    reconstruct = inspection.reconstruct_content if what == "Content" else inspection.reconstruct_style
-    chosen = layers or (inspection.content_layers(loaded) if what == "Content" else loaded.style_layers)
-    with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
-        panels = reconstruct(
-            picture,
-            layers=chosen,
-            network=loaded,
-            options=options,
-            on_iterate=on_iterate,
-            cancel=cancel,
-            announce=_announce(quiet),
-        )
-    told = "from one layer at a time" if what == "Content" else "each with the layers before it"
-    legend = Legend(f"{what} of {image.stem}, {told}", [_how(loaded.name, panels)])
-    sheet = inspection.reconstruction_sheet(picture, panels, legend, columns=columns) if panels else None
-    _finish(sheet, target, len(panels), len(chosen), quiet=quiet)
-
-
 def _options(
     defaults: Options, size: str, iterations: str | None, seed: int, device: str, threads: int
 ) -> Options:
     return replace(
         defaults,
-        size="full" if size == "full" else whole("--size", size, "a whole number or 'full'"),
+        size=longer_side("--size", size),
         iterations=counts("--iterations", iterations),
         seed=seed,
         device=device,  # type: ignore[arg-type]  # checked by Options
@@ -201,20 +174,12 @@ def _sets(text: str | None, *, comma_separates: bool) -> list[tuple[str, ...]]:
     return [names(part) or () for part in text.split("|")]
 
 
-def _weights(text: str | None) -> list[float]:
-    if text is None:
-        return []
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise OptionError(f"--content-weights must be numbers such as 0.01,0.1,1, got {text!r}.") from None
-
-
-def _target(output: Path, *pictures: Path, network: str) -> cli_files.Output:
+def _target(output: Path, *pictures: Path, network: str, overwrite: bool) -> cli_files.Output:
     """Check where a sheet goes."""
     cli_files.check_inputs(pictures)
     target = cli_files.output(output)
-    cli_files.check_outputs(target, inputs=(*pictures, networks.find(network)))
+    inputs = (*pictures, networks.find(network))
+    cli_files.check_outputs(target, inputs=inputs, overwrite=overwrite)
     return target
 
 

@@ -74,7 +74,9 @@ def _should_enter(
 
 def _entered(b: GraphBuilder, tensor: str, makers: dict[str, onnx.NodeProto]) -> str:
     maker = makers[tensor]
-    if maker.op_type == "Resize":  # enlarging is blocked as well, and what it enlarges is smaller
+    # Enlarging and adding zeros are blocked as well, and what they enlarge is smaller. A pooling behind zeros
+    # would be made one with them, which is an error of onnxruntime's: zeros as wide as its window.
+    if maker.op_type in ("Resize", "Pad") and maker.input[0] in makers:
         maker.input[0] = _entered(b, maker.input[0], makers)
         b.nodes.remove(maker)  # behind its new input
         b.nodes.append(maker)

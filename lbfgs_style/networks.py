@@ -148,13 +148,13 @@ def find(name_or_path: str | Path) -> Path:
     )
 
 
-def load(name_or_path: str | Path) -> FeatureNetwork:
+def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
     """Find, read and check a network.
 
     Parameters
     ----------
-    name_or_path : str or Path
-        As in `find`.
+    name_or_path : str, Path or FeatureNetwork
+        As in `find`; one that is loaded comes back as it is.
 
     Raises
     ------
@@ -163,6 +163,8 @@ def load(name_or_path: str | Path) -> FeatureNetwork:
     NetworkFileError
         If the file is missing or unreadable.
     """
+    if isinstance(name_or_path, FeatureNetwork):
+        return name_or_path
     import onnx
     from google.protobuf.message import DecodeError
 

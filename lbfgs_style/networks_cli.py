@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import networks
+from .cli_values import show_table
 from .errors import NetworkFileError
 
 if TYPE_CHECKING:
@@ -24,18 +25,7 @@ Name = Annotated[str, typer.Argument(help="A name from `list`, or the path of an
 def list_networks() -> None:
     """List the known networks, and where those that are here lie."""
     rows = [(row.name, _where(row.name), row.summary, row.licence) for row in networks.KNOWN]
-    if not sys.stdout.isatty():
-        # One line for each, for grep and cut.
-        for row in rows:
-            typer.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "file", "what it is", "licence of the weights")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    show_table(("name", "file", "what it is", "licence of the weights"), rows)
 
 
 @app.command()

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-
-import typer
-
+from .cli_values import show_list
+from .preset_advice import on_compact
 from .presets import PRESETS, Factor, Preset, Variation
 
-_HEADS = ("preset", "source", "network", "content", "style", "tv", "weights", "optimizer", "from", "layers")
+_HEADS = (
+    "preset",
+    "source",
+    "network",
+    "content",
+    "style",
+    "tv",
+    "weights",
+    "optimizer",
+    "from",
+    "layers",
+    "with compact add",
+)
 
 
 def show_presets() -> None:
     """List the presets: formulas, weights, layers and optimisers."""
     rows = [_cells(row) for row in PRESETS]
-    if not sys.stdout.isatty():
-        # One line for each, for grep and cut.
-        for row in rows:
-            typer.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*_HEADS, show_lines=True)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    show_list(_HEADS, rows)
 
 
 def _cells(row: Preset) -> tuple[str, ...]:
@@ -44,6 +43,7 @@ def _cells(row: Preset) -> tuple[str, ...]:
         f"{row.optimizer}{rate}, {count} iterations",
         row.init,
         layers,
+        on_compact(row.name) or "–",
     )
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from . import cli_files, images, style_statistics
+from . import cli_files, images, networks, style_statistics
 from .api import DEFAULT_NETWORK, StyleTransfer
+from .cli_options import Device, Overwrite, Quiet, Threads
 from .cli_values import names, say, wholes
 from .images import Picture
 from .interrupts import cancelled_by_signals
@@ -45,7 +46,8 @@ def rerun(
     init: Annotated[Path | None, typer.Option(help="Where the picture it started from lies now.")] = None,
     network: Annotated[str | None, typer.Option(help="Where the network lies now.")] = None,
     report: Annotated[Path | None, typer.Option(help="As for transfer.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    overwrite: Overwrite = True,
+    quiet: Quiet = False,
 ) -> None:
     """Make a picture again from the recipe in its file, with the same inputs, network and settings."""
     with show_log(quiet=quiet, verbose=False):
@@ -62,7 +64,8 @@ def rerun(
         path = output or picture.with_name(f"{picture.stem}-rerun{suffix}")
         target = cli_files.output(path, quality=again.recipe.quality)
         sources = [Path(source.path) for _, source in again.given.inputs.sources]
-        cli_files.check_outputs(target, report, inputs=(picture, *sources, again.network_file))
+        inputs = (picture, *sources, again.network_file)
+        cli_files.check_outputs(target, report, inputs=inputs, overwrite=overwrite)
         ours = f"lbfgs-style {__version__}"
         if again.recipe.program != ours and not quiet:
             say(f"made by {again.recipe.program}, and this is {ours}: the picture may differ")
@@ -92,13 +95,14 @@ def style(
     pooling: Annotated[
         str | None, typer.Option(help="max, average or l2, as the runs to come have it.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
-    ] = _DEFAULTS.threads,
+    device: Device = _DEFAULTS.device,
+    threads: Threads = _DEFAULTS.threads,
+    overwrite: Overwrite = True,
+    quiet: Quiet = False,
 ) -> None:
     """Measure a painting's style once; the file then stands for the painting in `transfer`."""
     style_statistics.check_output(output)
+    cli_files.check_results(output, inputs=(painting, networks.find(network)), overwrite=overwrite)
     options = Options(
         style_layers=names(style_layers),
         pooling=pooling,  # type: ignore[arg-type]  # checked by Options
@@ -107,11 +111,12 @@ def style(
     )
     wanted = None if sizes is None else wholes("--sizes", sizes, "whole numbers as in 128,256,512")
     job = StyleTransfer(network, options=options, keep_sessions=False)
-    with show_log(quiet=False, verbose=False):
+    with show_log(quiet=quiet, verbose=False):
         measured = job.measure_style(cli_files.read_picture(painting), sizes=wanted, name=str(output))
     measured.save(output)
-    sides = ", ".join(map(str, sorted(measured.sides)))
-    say(f"{output}: {job.network.name}, {len(measured.layers)} layers at {sides} px")
+    if not quiet:
+        sides = ", ".join(map(str, sorted(measured.sides)))
+        say(f"{output}: {job.network.name}, {len(measured.layers)} layers at {sides} px")
 
 
 def _comparison(before: Picture, now: Picture, path: Path) -> str:

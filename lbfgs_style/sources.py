@@ -30,6 +30,13 @@ class Source:
     sha256: str
 
 
+def title(path: Path | str) -> str:
+    """Return what headings call a file: its name without its ending, or that it came on standard input."""
+    if str(path) == STANDARD_INPUT:
+        return "standard input"
+    return Path(path).stem.removesuffix(".style")
+
+
 Origin = Path | str | Source
 """An input file, or its fingerprint where it has been taken."""
 

@@ -12,8 +12,8 @@ STRIP = 1 << 19
 
 
 def strips(*pictures: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float64], ...]]:
-    """Yield pictures of the same size, H×W×3, as pixels n×3 in float64, some of each at a time."""
-    flat = [picture.reshape(-1, 3) for picture in pictures]
+    """Yield pictures of the same size, H×W×C or H×W, as pixels n×C in float64, some of each at a time."""
+    flat = [picture.reshape(picture.shape[0] * picture.shape[1], -1) for picture in pictures]
     for start in range(0, len(flat[0]), STRIP):
         yield tuple(pixels[start : start + STRIP].astype(np.float64) for pixels in flat)
 

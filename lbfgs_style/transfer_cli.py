@@ -11,10 +11,12 @@ import typer
 
 from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .cli_values import chosen, counts, layers, say, size_in_bytes, whole, wholes
+from .cli_options import Device, Network, Overwrite, Quiet, Threads
+from .cli_values import chosen, counts, layers, longer_side, say, size_in_bytes, wholes
 from .errors import OptionError
 from .interrupts import cancelled_by_signals
 from .options import Init, Options
+from .preset_advice import on_compact
 from .presets import preset as preset_row
 from .progress import show_log, show_progress
 from .recording import check_recording, recorded
@@ -40,9 +42,7 @@ def transfer(
             help="Picture to write: png, jpg, webp, avif or tiff by its extension; '-' for standard output.",
         ),
     ],
-    network: Annotated[
-        str, typer.Option(help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.")
-    ] = DEFAULT_NETWORK,
+    network: Network = DEFAULT_NETWORK,
     preset: Annotated[
         str,
         typer.Option(
@@ -145,10 +145,8 @@ def transfer(
     color_match: Annotated[
         str, typer.Option(help="How match maps colours: symmetric, pca or cholesky.")
     ] = _DEFAULTS.color_match,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = _DEFAULTS.device,
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; 0 takes one for each physical core.")
-    ] = _DEFAULTS.threads,
+    device: Device = _DEFAULTS.device,
+    threads: Threads = _DEFAULTS.threads,
     convolution: Annotated[
         str, typer.Option(help="How convolutions are computed on the CPU: auto, direct or winograd.")
     ] = _DEFAULTS.convolution,
@@ -156,10 +154,7 @@ def transfer(
         str | None, typer.Option(help="Format on standard output, in place of png.", show_default=False)
     ] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite/--no-overwrite", help="Replace an output that is there, or refuse to."),
-    ] = True,
+    overwrite: Overwrite = True,
     report: Annotated[
         Path | None,
         typer.Option(help="Settings, losses and timings: a JSON file, or a page to look at (.html)."),
@@ -191,7 +186,7 @@ def transfer(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print scales, tiles, memory and time to expect; paint nothing.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each loss term, and more.")] = False,
 ) -> None:
     """Paint the photo CONTENT in the style of one or more paintings."""
@@ -206,7 +201,7 @@ def transfer(
     content_names, content_layer_weights = layers("--content-layers", content_layers)
     style_names, style_layer_weights = layers("--style-layers", style_layers)
     typed = {
-        "size": "full" if size == "full" else whole("--size", size, "a whole number or 'full'"),
+        "size": longer_side("--size", size),
         "scales": _scales(scales),
         "iterations": counts("--iterations", iterations),
         "content_weight": content_weight,
@@ -237,8 +232,6 @@ def transfer(
         name: value for name, value in typed.items() if name.replace("_layer_weights", "_layers") in explicit
     }
     options = _options(preset if "preset" in explicit else None, options_file, typed)
-    if not quiet:
-        _warn_of_units(options.loss, network)
     start = None if init in get_args(Init) else Path(init)
     files = Files(content, styles, style_mask, keep_mask, start)
     cli_files.check_inputs(files.all)
@@ -250,6 +243,8 @@ def transfer(
         given = files.read(network, style_blend, style_scale)
         target.check(result_size(given.content, options))
         job = StyleTransfer(network, options=options, keep_sessions=False)
+        if not quiet:
+            _warn_of_units(options.loss, network)
         if dry_run:
             show_plan(given.plan(job))
             return
@@ -274,11 +269,14 @@ def _options(preset: str | None, file: Path | None, typed: Mapping[str, Any]) ->
 def _warn_of_units(preset: str, network: str) -> None:
     """Say that a preset's weights may not fit, where its losses have the unit of other features."""
     row = preset_row(preset)
-    if row.form.style is not None and network != row.network:
-        say(
-            f"the weights of the preset {preset} are made for {row.network}; the features of {network} may "
-            "have another unit: change --style-weight if there is too little or too much of the painting"
-        )
+    if row.form.style is None or network == row.network:
+        return
+    remedy = f"give {on_compact(preset)}" if network == DEFAULT_NETWORK else "change --style-weight"
+    say(
+        f"the weights of the preset {preset} are made for {row.network}; where the features of {network} "
+        f"have another unit, expect too little or too much of the painting: {remedy}, or leave out "
+        "--preset, for the default losses have no unit"
+    )
 
 
 def _scales(text: str) -> Any:

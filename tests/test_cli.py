@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import struct
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -213,18 +214,36 @@ def test_presets_are_listed_one_on_a_line(capsys):
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     names = ["default", "gatys", "keras", "tensorflow", "mean-squares", "gluon", "neural-style"]
     assert [row[0] for row in rows] == names
-    assert {len(row) for row in rows} == {10}
+    assert {len(row) for row in rows} == {11}
     told = dict(zip(names, rows, strict=True))
     assert told["default"][3:5] == ["‖F−P‖² / ‖P‖²", "‖G−A‖² / ‖A‖², mean of layers"]
     assert told["keras"][5] == "Σ (a²+b²)^1.25, pixels of 0–255"
     assert told["keras"][4] == "0.02778 ‖G−A‖² M^2 (H W)^-2, mean of layers"
     assert told["tensorflow"][6] == "10000, 0.01, 30"
     assert told["gatys"][2] == "vgg19-caffe, average pooling"
+    assert told["default"][10] == "–"
+    assert told["gluon"][10].startswith("--style-weight 10000 --style-layers relu1_1:1,relu2_1:20,")
+
+
+def test_presets_are_complete_on_a_narrow_terminal(capsys, monkeypatch):
+    """Nothing is cut: formulas and layers are there to be read and typed again."""
+    assert run("presets") == 0
+    cells = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert run("presets") == 0
+    lines = re.sub("\x1b\\[[0-9]+m", "", capsys.readouterr().out).splitlines()
+    assert len(lines) == sum(map(len, cells))
+    for line, cell in zip(lines, (cell for row in cells for cell in row), strict=True):
+        assert line.endswith(cell)
+    assert [line for line in lines if not line.startswith(" ")] == [row[0] for row in cells]
 
 
 def test_a_preset_s_unit_is_spoken_of_where_another_network_runs(folder, network, capfd):
     assert paint(network, "--preset", "gluon") == 0
     assert re.search(r"preset gluon are made for vgg16; .*--style-weight", capfd.readouterr().err)
+    assert paint(network, "--preset", "gluon", "--content-layers", "relu9_1") == 2
+    one_error(capfd, "no layer 'relu9_1'")  # no word of units where nothing is painted
     assert paint(network, "--preset", "gluon", "--quiet") == 0
     assert capfd.readouterr() == ("", "")
 

@@ -7,7 +7,8 @@ import pytest
 from command import photo
 from small_networks import small_vgg
 
-from lbfgs_style import Options, StyleTransfer, color, images
+from lbfgs_style import Options, StyleTransfer, color, images, inputs
+from lbfgs_style.records import StylePicture
 from lbfgs_style.strips import STRIP
 
 METHODS = ["cholesky", "pca", "symmetric"]
@@ -222,6 +223,44 @@ def test_a_run_of_luminance_sees_greys(network):
     expected = color.with_colors_of(painted.picture.rgb, content)
     given = run(network, photo(40, 48), preserve_color="luminance").picture.rgb
     np.testing.assert_array_equal(given, expected)
+
+
+def halves():
+    """A photo that is red on the left and blue on the right, and masks of its halves."""
+    grain = np.random.default_rng(8).uniform(-0.1, 0.1, (40, 48, 3))
+    left = np.tile((np.arange(48) < 24).astype(np.float32), (40, 1))
+    base = np.where(left[..., None] == 1, (0.8, 0.3, 0.2), (0.2, 0.4, 0.7))
+    return (base + grain).astype(np.float32), left
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_colours_are_matched_to_where_the_mask_is_white(method):
+    """A mask of black and white is the same as a photo of that part alone."""
+    content, left = halves()
+    got = color.matching(STYLE, content, method, left)
+    for found, expected in zip(got, color.matching(STYLE, content[:, :24].copy(), method), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_lightness_is_matched_to_where_the_mask_is_white():
+    content, left = halves()
+    got = color.in_gray_like(STYLE, content, 1 - left)
+    np.testing.assert_allclose(got, color.in_gray_like(STYLE, content[:, 24:].copy()), atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["match", "luminance"])
+def test_each_painting_gets_the_colours_of_its_own_part_of_the_photo(how):
+    """Of three styles the last two share what the first leaves; a quarter of the picture is kept."""
+    content, left = halves()
+    keep = np.zeros((40, 48), np.float32)
+    keep[:20, 24:] = 1
+    styles = [StylePicture(STYLE, mask=left), StylePicture(STYLE), StylePicture(STYLE)]
+    options = Options(preserve_color=how, color_match="pca")
+    _, seen = inputs.seen(images.from_array(content), styles, keep, options)
+    parts = [content[:, :24].copy(), content[20:, 24:].copy(), content[20:, 24:].copy()]
+    for got, part in zip(seen, parts, strict=True):
+        _, (expected,) = color.seen_by_network(part, [STYLE], how, "pca")
+        np.testing.assert_allclose(got.painting, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("how", ["luminance", "match"])

@@ -187,6 +187,20 @@ def test_lossy_files_come_back_nearly_the_same_in_8_bit(tmp_path, suffix, dtype)
     np.testing.assert_allclose(picture.rgb, rgb, atol=0.03)
 
 
+@pytest.mark.parametrize("shape", [(64, 512), (64, 512, 3), (64, 512, 4)])
+def test_avif_keeps_ten_bits_of_a_deep_picture(tmp_path, shape):
+    """A slope over two of 255 steps: in 8 bits it has three values."""
+    slope = np.linspace(0.5, 0.5 + 2 / 255, 512).reshape(1, -1, *[1] * (len(shape) - 2))
+    array = np.rint(65535 * np.broadcast_to(slope, shape)).astype(np.uint16)
+    images.write(tmp_path / "deep.avif", images.from_array(array), quality=100)
+    picture = images.read(tmp_path / "deep.avif")
+    assert picture.dtype == np.uint16
+    got = images.to_array(picture)
+    assert got.shape == shape
+    assert len(np.unique(got)) > 5
+    np.testing.assert_allclose(got / 65535, array / 65535, atol=1.5 / 1023)
+
+
 def test_quality_makes_a_difference(tmp_path):
     picture = images.from_array(sample((64, 64, 3), np.uint8))
     for suffix in (".jpg", ".webp"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +76,22 @@ def test_style_adds_one_layer_after_the_other(small):
     for panel in panels:
         (scale,) = panel.result.scales
         assert scale.loss_end < 0.1 * scale.loss_start
+
+
+@pytest.mark.parametrize("remake", [inspection.reconstruct_content, inspection.reconstruct_style])
+def test_what_the_options_say_of_weights_and_layers_does_not_count(small, remake):
+    own = replace(
+        QUICK,
+        iterations=2,
+        strength=0.7,
+        content_layers=("relu4_1",),
+        content_layer_weights=(3,),
+        style_layers=("relu1_1", "relu4_1"),
+        style_layer_weights=(1, 5),
+    )
+    plain = replace(QUICK, iterations=2)
+    panels = [remake(photo(), layers=("relu1_1",), network=small, options=o) for o in (own, plain)]
+    np.testing.assert_array_equal(*(each[0].rgb for each in panels))
 
 
 def test_the_grid_has_every_combination(small):
@@ -158,6 +178,7 @@ def test_grid_writes_a_sheet(folder, network, capfd):
     [
         ("reconstruct content photo.png -o out.png --layers relu9_1", "no layer 'relu9_1'"),
         ("reconstruct style photo.png -o photo.png", "one of the inputs"),
+        ("reconstruct styl photo.png -o out.png", "content or style, got 'styl'.*'style'"),
         ("reconstruct style photo.png -o out.gif", "expected one of"),
         ("reconstruct style nothing.png -o out.png", "no such file"),
         (
@@ -173,6 +194,54 @@ def test_mistakes_are_one_line(folder, network, capfd, arguments, says):
     before = contents(folder)
     assert run(*arguments.split(), *quick(network)) == 2
     one_error(capfd, says)
+    assert contents(folder) == before
+
+
+def test_a_grid_takes_statistics_in_place_of_the_painting(folder, network, monkeypatch, capfd):
+    """The pictures are those of the painting; the legend has nothing to show of it."""
+    given = "--network", network, "--device", "cpu", "--threads", 1
+    assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, "--quiet", *given) == 0
+    assert capfd.readouterr() == ("", "")
+    seen = []
+    monkeypatch.setattr(inspection, "grid_sheet", lambda *args, **kwargs: seen.append(args) or photo())
+    for style in ("painting.png", "stripes.style.npz"):
+        assert run("grid", "photo.png", style, "-o", "grid.png", "--quiet", *quick(network)) == 0
+    (painted, legend), (measured, other) = seen
+    np.testing.assert_array_equal(measured[0].rgb, painted[0].rgb)
+    assert [name for _, name in legend.inputs] == ["content", "style"]
+    assert [name for _, name in other.inputs] == ["content"]
+    assert other.title == "photo in the style of stripes"
+
+
+def test_what_came_on_standard_input_is_called_so(folder, network, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(Path("photo.png").read_bytes())))
+    seen = []
+    monkeypatch.setattr(inspection, "reconstruction_sheet", lambda *args, **_: seen.append(args) or photo())
+    assert run("reconstruct", "style", "-", "-o", "out.png", "--quiet", *quick(network)) == 0
+    assert seen[0][2].title == "Style of standard input, each with the layers before it"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "reconstruct content photo.png -o there.png",
+        "reconstruct style photo.png -o there.png",
+        "grid photo.png painting.png -o there.png",
+        "rerun made.png -o there.png",
+        "rerun there.png",
+        "style painting.png -o there.npz",
+    ],
+)
+def test_no_overwrite_is_for_every_command_that_writes(folder, network, capfd, command):
+    given = quick(network)
+    assert run("transfer", "photo.png", "painting.png", "-o", "made.png", "--quiet", *given) == 0
+    for name in ("there.png", "there-rerun.png", "there.npz"):
+        Path(name).write_bytes(Path("made.png").read_bytes())
+    before = contents(folder)
+    capfd.readouterr()
+    more = {"rerun": (), "style": given[:2]}.get(command.split()[0], given)
+    assert run(*command.split(), "--no-overwrite", *more) == 2
+    one_error(capfd, r"there(-rerun)?\.(png|npz) is there already: choose another name")
     assert contents(folder) == before
 
 

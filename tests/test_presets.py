@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 from small_networks import small_vgg
 
-from lbfgs_style import NetworkError, Options, StyleTransfer
+from lbfgs_style import NetworkError, Options, StyleTransfer, images
+from lbfgs_style.cli_values import layers
 from lbfgs_style.graphs import objective_graph, with_network
+from lbfgs_style.preset_advice import advice, on_compact
 from lbfgs_style.presets import PRESETS, Factor, preset
 from lbfgs_style.term_names import StylePart, TermNames, features_name
 
@@ -183,8 +186,54 @@ def test_options_of_a_preset() -> None:
 
 def test_a_layer_that_the_network_lacks_is_named() -> None:
     network = small_vgg(until="relu5_1")
-    with pytest.raises(NetworkError, match=r"no layer 'relu5_2'.*Did you mean 'relu5_1'"):
+    with pytest.raises(
+        NetworkError, match=r"no layer 'relu5_2'.*preset 'keras': give --content-layers relu5_1 "
+    ):
         StyleTransfer(network, options=Options.preset("keras"))
+    # What was advised is taken; a layer of one's own choice is not called the preset's.
+    options = replace(Options.preset("keras"), content_layers=("relu5_1",))
+    StyleTransfer(network, options=options)
+    with pytest.raises(NetworkError, match=r"no layer 'relu5_3'.*Did you mean 'relu5_1'\?$"):
+        StyleTransfer(network, options=replace(options, content_layers=("relu5_3",)))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_is_told_to_give_beside_a_preset_suits_compact(name: str) -> None:
+    """The options parse, `compact` has the layers, and no layer of the style outweighs the others."""
+    words = on_compact(name).split()
+    told = dict(zip(words[::2], words[1::2], strict=True))
+    names, weights = layers("--style-layers", told["--style-layers"])
+    content = told.get("--content-layers")
+    options = replace(
+        Options.preset(name),
+        size=96,
+        iterations=1,
+        optimizer="lbfgs",
+        init="content",
+        style_weight=float(told["--style-weight"]),
+        tv_weight=float(told.get("--tv-weight", 0)),
+        style_layers=names,
+        style_layer_weights=weights,
+        content_layers=Options.preset(name).content_layers if content is None else (content,),
+        threads=1,
+    )
+    data = Path(__file__).parent / "data"
+    photo, painting = (images.read(data / f"{picture}.jpg") for picture in ("coast", "painting"))
+    scale = StyleTransfer("compact", options=options).run(photo, painting).scales[0]
+    each = [w * scale.terms_start[f"style {layer}"] for layer, w in zip(names, weights, strict=True)]
+    assert max(each) < 60 * min(each)
+    rows = Options.preset(name).style_layers
+    assert max(plain := [scale.terms_start[f"style {layer}"] for layer in rows]) > 15 * min(plain)
+
+
+def test_style_layers_that_the_network_lacks_are_replaced_by_those_it_has() -> None:
+    """relu5_1 is most like relu4_1, which is there already; nothing is like an own network's names."""
+    network = small_vgg(until="relu4_2")
+    with pytest.raises(
+        NetworkError, match=r"--style-layers relu1_1,relu2_1,relu3_1,relu4_1 \(style_layers\)"
+    ):
+        StyleTransfer(network, options=Options.preset("gatys"))
+    assert "give --content-layers LAYER (content_layers)" in advice("keras", "content", ("relu5_2",), ("x",))
 
 
 @pytest.mark.parametrize("name", SOURCES)

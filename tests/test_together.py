@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -155,6 +156,29 @@ def test_the_page_shows_masks(folder, network):
     for caption in ("style mask: left.png", "keep mask: face.png", "content: photo.png"):
         assert f"<figcaption>{caption}</figcaption>" in page
     assert "<dt>style_scales</dt><dd>0.7, 1.0</dd>" in page
+
+
+def test_the_page_tells_files_of_one_name_apart(folder, network):
+    """Two paintings called painting.png in different folders: both fingerprints are there."""
+    Path("more").mkdir()
+    save("more/painting.png", photo(30, 30))
+    styles = ("painting.png", "more/painting.png")
+    assert paint(network, "--report", "run.html", "--quiet", styles=styles) == 0
+    page = Path("run.html").read_text()
+    for style in styles:
+        digest = hashlib.sha256(Path(style).read_bytes()).hexdigest()
+        assert f"<dt>style: painting.png</dt><dd>{digest}</dd>" in page
+
+
+def test_the_page_says_what_came_on_standard_input(folder, network, standard_input):
+    given = "--network", network, "--device", "cpu", "--threads", 1, "--quiet"
+    assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, *given) == 0
+    standard_input("photo.png")
+    styles = ("stripes.style.npz",)
+    assert paint(network, "--report", "run.html", "--quiet", content="-", styles=styles) == 0
+    page = Path("run.html").read_text()
+    assert "<h1>standard input in the style of stripes</h1>" in page
+    assert "<figcaption>content: standard input</figcaption>" in page
 
 
 @pytest.mark.parametrize("there", ["run.gif", "run.mp4"])
