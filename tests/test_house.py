@@ -27,6 +27,8 @@ FLOORS = {
     "options": 1.1,
     "onnx_format": 1,
     "onnx_checks": 1,
+    "onnx_wire": 1,
+    "onnx_shapes": 1.1,
     "known_networks": 1,
     "srgb": 0,
     "strips": 0,
