@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import typer
 
 from .budget import parsed
@@ -9,8 +11,9 @@ from .errors import OptionError
 
 
 def say(text: str) -> None:
-    """Write one line on stderr, under the program's name."""
-    typer.echo(f"lbfgs-style: {text}", err=True)
+    """Write one line on stderr, under the program's name; nobody need be there to read it."""
+    with suppress(OSError):
+        typer.echo(f"lbfgs-style: {text}", err=True)
 
 
 def chosen(context: typer.Context) -> set[str]:

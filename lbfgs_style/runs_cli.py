@@ -18,6 +18,7 @@ from .files import replacing
 from .given import Given
 from .html_report import page_of_files
 from .interrupts import INTERRUPTED
+from .optimizer import STOP_REASONS
 from .recipes import document, recipe_text
 from .records import Result
 from .sources import inputs_of
@@ -131,7 +132,8 @@ def finish(
         provider = str(result.settings["provider"]).removesuffix("ExecutionProvider")
         say(
             f"{target.name}: {width}×{height}, "
-            f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}"
+            f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}: "
+            f"{STOP_REASONS[result.stop_reason]}"
         )
 
 

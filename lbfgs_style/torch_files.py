@@ -146,7 +146,10 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, repo
         if not isinstance(stack[-1], OrderedDict):
             raise pickle.UnpicklingError("the state of what is no mapping")
 
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,  # pyright: ignore[reportPrivateUsage]
+        pickle.BUILD[0]: load_build,
+    }
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, storage_type, key, _device, count, *view = pid

@@ -85,6 +85,7 @@ FLOORS = {
     "starts": 7.1,
     "records": 7.3,
     "sweeps": 7.3,
+    "trouble": 7.4,
     "workplan": 7.4,
     "inputs": 7.4,
     "recipes": 7.4,
@@ -96,6 +97,7 @@ FLOORS = {
     "given": 9.1,
     "rerun": 9.2,
     "__init__": 9.3,
+    "streams": 9.9,
     "progress": 10,
     "interrupts": 10,
     "cli_values": 10,
@@ -144,6 +146,7 @@ PRINTERS = {
     "progress",
     "rerun_cli",
     "runs_cli",
+    "streams",
     "transfer_cli",
 }
 
