@@ -123,7 +123,8 @@ def finish(
             contents["files"]["output"] = str(target.path)
             page = json.dumps(contents, indent=2)
         with replacing(report) as temporary:
-            temporary.write_text(page + "\n", encoding="utf-8")
+            # Names of files may be no text.
+            temporary.write_text(page + "\n", encoding="utf-8", errors="backslashreplace")
     if interrupted:
         say(f"stopped: the best picture so far is in {target.name}")
         raise typer.Exit(INTERRUPTED)
