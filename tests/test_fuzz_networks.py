@@ -128,6 +128,11 @@ def test_what_is_not_damaged_is_read(h5: bytes) -> None:
     assert not is_refused(read_keras_h5, h5, ".h5")
 
 
+def test_the_readme_says_how_many_there_are() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    assert f"| {3 * LONG * len(SEEDS):,} |" in readme
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnx", "pth", "h5"])
 @pytest.mark.parametrize("seed", SEEDS)
