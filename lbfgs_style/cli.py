@@ -13,6 +13,7 @@ from . import inspection_cli, networks_cli, presets_cli, rerun_cli, transfer_cli
 from .cli_values import say
 from .errors import StyleError
 from .interrupts import INTERRUPTED
+from .streams import finish_output, prepare
 from .version import __version__
 
 MISUSED = 2
@@ -50,7 +51,13 @@ def options_of_all(
 def main() -> None:
     """Run the command; a mistake of the user's becomes one line on stderr and exit code 2."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would stand beside our own messages
-    sys.exit(_exit_code(lambda: app(standalone_mode=False)))
+    prepare()
+    code = _exit_code(lambda: app(standalone_mode=False))
+    unwritten = finish_output()
+    if unwritten is not None and code == 0:
+        say(f"standard output: cannot be written: {unwritten.strerror}")
+        code = MISUSED
+    sys.exit(code)
 
 
 def _exit_code(run: Callable[[], object]) -> int:
@@ -70,7 +77,7 @@ def _exit_code(run: Callable[[], object]) -> int:
         say(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
         return MISUSED
     except MemoryError:
-        say("not enough memory for a picture of this size: choose a smaller --size")
+        say("not enough memory for pictures of this size: choose a smaller --size, or a budget with --memory")
         return MISUSED
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -14,6 +14,7 @@ from .image_files import read_bytes
 from .image_formats import OUTPUT_FORMATS
 from .images import Picture
 from .sources import STANDARD_INPUT, Source, fingerprint
+from .streams import output_is_closed
 from .style_statistics import SUFFIX, StyleStatistics
 
 STANDARD = Path(STANDARD_INPUT)
@@ -56,8 +57,13 @@ class Output:
             images.write(self.path, picture, quality=self.quality, recipe=recipe)
             return
         data = images.encode(picture, self.file_format, quality=self.quality, recipe=recipe)
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except OSError as error:  # a full disk, or nobody who reads on
+            raise ImageFileError(
+                f"standard output: cannot be written: {error.strerror or error}; name a file with -o"
+            ) from error
 
 
 def output(path: Path, file_format: str | None = None, quality: int = 95) -> Output:
@@ -71,6 +77,8 @@ def output(path: Path, file_format: str | None = None, quality: int = 95) -> Out
         raise OptionError(
             f"--format is for the output '-'; the extension of {path} chooses the format there."
         )
+    if path == STANDARD and output_is_closed():
+        raise OptionError("The output '-' is standard output, which is closed: name a file.")
     if path == STANDARD and sys.stdout.isatty():
         raise OptionError(
             "The output '-' would fill the terminal with a picture: add > out.png, or pipe it on."

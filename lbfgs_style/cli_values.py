@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 import typer
@@ -13,8 +14,9 @@ from .errors import OptionError
 
 
 def say(text: str) -> None:
-    """Write one line on stderr, under the program's name."""
-    typer.echo(f"lbfgs-style: {text}", err=True)
+    """Write one line on stderr, under the program's name; nobody need be there to read it."""
+    with suppress(OSError):
+        typer.echo(f"lbfgs-style: {text}", err=True)
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -10,6 +10,7 @@
     │   └── NetworkFileError (OSError)    its file: missing, unreadable, not downloadable
     ├── GraphError          (ValueError)  an ONNX graph that cannot be differentiated or built
     ├── SessionError        (RuntimeError) a device that is not there, a session that cannot run
+    │   └── MemoryShortage  (MemoryError) less memory than the run needs
     └── OptimizationError   (RuntimeError) numbers that cannot be optimised
 
 A message is one line that says what is wrong, what was expected, what came, and how to mend it.
@@ -51,6 +52,10 @@ class GraphError(StyleError, ValueError):
 
 class SessionError(StyleError, RuntimeError):
     """The device asked for is not available, or a graph failed to run on it."""
+
+
+class MemoryShortage(SessionError, MemoryError):
+    """The system gives less memory than the run needs."""
 
 
 class OptimizationError(StyleError, RuntimeError):

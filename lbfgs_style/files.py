@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -54,6 +55,8 @@ def obstacle(path: Path | str) -> str | None:
         What is wrong and how to mend it, to follow the name of the file in a message; None if nothing is.
     """
     path = Path(path)
+    if sys.platform == "win32" and is_reserved(path.name):
+        return "is a name that Windows keeps for itself: choose another name"
     if path.is_dir():
         return "is a folder; expected the name of a file"
     try:
@@ -68,6 +71,21 @@ def obstacle(path: Path | str) -> str | None:
     if target.exists() and not os.access(target, os.W_OK):
         return "the file exists and is write-protected: choose another name"
     return None
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether Windows would take the name of a file for a device, or change it without saying so.
+
+    What is written to ``NUL.png`` or ``aux.jpg`` is lost there; a colon names a stream within a file, and
+    dots and spaces at the end are dropped.
+    """
+    stem = name.split(".")[0].rstrip(" ").upper()
+    return stem in _DEVICES or name[-1:] in (".", " ") or any(c in '<>:"|?*' or c < " " for c in name)
+
+
+_DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
+    f"{port}{digit}" for port in ("COM", "LPT") for digit in "123456789¹²³"
+}
 
 
 def _resolved(path: Path) -> Path:

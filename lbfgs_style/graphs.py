@@ -21,6 +21,7 @@ from . import layout, winograd
 from . import terms as terms_of_loss
 from .autodiff import gradients
 from .builder import GraphBuilder
+from .onnx_format import needed_nodes
 from .term_names import IMAGE, TermNames, distance_name, features_name
 
 if TYPE_CHECKING:
@@ -223,13 +224,3 @@ def with_network(
     b.extend(nodes, {tensor.name: numpy_helper.to_array(tensor) for tensor in weights})
     b.infer_shapes()
     return b
-
-
-def needed_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> list[onnx.NodeProto]:
-    """Return the nodes of a network that `layers` depend on, in their order."""
-    wanted, nodes = set(layers), []
-    for node in reversed(model.graph.node):
-        if any(name in wanted for name in node.output):
-            wanted.update(node.input)
-            nodes.append(node)
-    return nodes[::-1]

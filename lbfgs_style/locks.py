@@ -8,10 +8,41 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+
+@contextmanager
+def in_turn(path: Path, *, on_wait: Callable[[], object], poll: float = 0.1) -> Generator[None]:
+    """Hold the lock of `path`, and wait for it as long as another process or thread has it.
+
+    Parameters
+    ----------
+    path : Path
+        As in `locked`.
+    on_wait : callable
+        Called once, before waiting.
+    poll : float
+        Seconds between two looks.
+
+    Raises
+    ------
+    OSError
+        If the lock file cannot be created.
+    """
+    told = False
+    while True:
+        with locked(path) as ours:
+            if ours:
+                yield
+                return
+        if not told:
+            told = True
+            on_wait()
+        time.sleep(poll)
 
 
 @contextmanager
@@ -33,6 +64,10 @@ def locked(path: Path) -> Generator[bool]:
     ------
     OSError
         If the lock file cannot be created.
+
+    Notes
+    -----
+    A disk that knows no locks, as some in a network, gives them to everybody.
     """
     lock_path = path.with_name(path.name + ".lock")
     file = _acquire(lock_path)
@@ -52,7 +87,7 @@ def locked(path: Path) -> Generator[bool]:
 
 def _acquire(lock_path: Path) -> BinaryIO | None:
     while True:
-        file = lock_path.open("ab")
+        file = _opened(lock_path)
         try:
             if not _lock(file):
                 file.close()
@@ -68,6 +103,16 @@ def _acquire(lock_path: Path) -> BinaryIO | None:
         file.close()
 
 
+def _opened(lock_path: Path) -> BinaryIO:
+    # On Windows a file that another process has open lasts for a moment after it was deleted.
+    for _ in range(50 if sys.platform == "win32" else 0):
+        try:
+            return lock_path.open("ab")
+        except PermissionError:
+            time.sleep(0.01)
+    return lock_path.open("ab")
+
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -79,11 +124,17 @@ if sys.platform == "win32":
         return True
 
 else:
+    import errno
     import fcntl
+
+    _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
     def _lock(file: BinaryIO) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         return True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .errors import NetworkError, NetworkFileError
 from .known_networks import KNOWN, KnownNetwork, known
-from .onnx_checks import check_interface, check_safety, to_opset
+from .onnx_checks import check_interface, check_safety, shown, to_opset
 from .onnx_format import (
     IR_VERSION,
     OPSET,
@@ -25,6 +25,8 @@ from .onnx_format import (
     read_metadata,
     weights_sha256,
 )
+from .onnx_shapes import check_shapes
+from .onnx_wire import parse
 
 if TYPE_CHECKING:
     import onnx
@@ -165,9 +167,6 @@ def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
     """
     if isinstance(name_or_path, FeatureNetwork):
         return name_or_path
-    import onnx
-    from google.protobuf.message import DecodeError
-
     path = find(name_or_path)
     try:
         size = path.stat().st_size
@@ -179,13 +178,7 @@ def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise NetworkFileError(f"Cannot read the network file {str(path)!r}: {reason}.") from error
-    try:
-        model = onnx.ModelProto.FromString(data)
-    except DecodeError as error:
-        raise NetworkError(
-            f"{str(path)!r} is not an ONNX model or was cut short: pull or export the network again."
-        ) from error
-    return from_model(model, path=path)
+    return from_model(parse(data, str(path)), path=path)
 
 
 def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNetwork:
@@ -198,7 +191,7 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
     ----------
     model : onnx.ModelProto
         Input ``image``, float32 [1, 3, height, width] with free height and width; float32 outputs, of
-        which those of four dimensions are the layers; no external data; only the default operator domain.
+        which those of four dimensions are the layers; no external data; only `onnx_checks.OPERATORS`.
     path : Path, optional
         Where it came from, for messages and the name.
 
@@ -207,16 +200,32 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
     NetworkError
         If any of this does not hold, or the ONNX checker refuses the model.
     """
-    label = str(path) if path is not None else (model.graph.name or "model")
-    check_safety(model, label)
-    layers = check_interface(model, label)
-    model = fold_constants(to_opset(model, OPSET, label))
-    metadata = read_metadata(model) or _own(model, path, layers)
+    label = "model"
+    try:
+        label = str(path) if path is not None else (model.graph.name[:60] or label)
+        check_safety(model, label)
+        layers = check_interface(model, label)
+        model = fold_constants(to_opset(model, OPSET, label))
+        check_shapes(model, layers, label)
+        claimed = read_metadata(model)
+        metadata = claimed or _own(model, path, layers)
+    except UnicodeDecodeError as error:
+        raise NetworkError(
+            f"The network {label!r} holds words that are no text: expected UTF-8; export it again."
+        ) from error
+    for text in (
+        () if claimed is None else (claimed.name, claimed.source, claimed.licence, claimed.weights_sha256)
+    ):
+        if not text.isprintable():
+            raise NetworkError(
+                f"The metadata of {label!r} holds {shown(text)}: expected text on one line; pull or "
+                "export the network again."
+            )
     for layer in (*metadata.style_layers, *metadata.content_layers):
         if layer not in layers:
             raise NetworkError(
-                f"The metadata of {label!r} names the layer {layer!r}, which is not among its outputs of "
-                f"four dimensions ({', '.join(layers)}): pull or export the network again."
+                f"The metadata of {label!r} names the layer {shown(layer)}, which is not among its outputs "
+                f"of four dimensions ({', '.join(layers)}): pull or export the network again."
             )
     return FeatureNetwork(
         model=model,

@@ -12,6 +12,8 @@ import typer
 from . import networks
 from .cli_values import show_table
 from .errors import NetworkFileError
+from .progress import show_log
+from .streams import can_draw
 
 if TYPE_CHECKING:
     from .downloads import Progress
@@ -69,7 +71,7 @@ def pull(
     """Download a network and convert it to ONNX; prints the path of the file."""
     from .pull import pull as pull_network
 
-    with _progress(name) as progress:
+    with show_log(quiet=False, verbose=False), _progress(name) as progress:
         result = pull_network(name, progress=progress, url=url, force=force)
     typer.echo(result)
 
@@ -84,7 +86,7 @@ def _where(name: str) -> str:
 @contextmanager
 def _progress(name: str) -> Generator[Progress]:
     """Give a callback that draws a bar on stderr, or writes a line for every tenth to a file or pipe."""
-    if not sys.stderr.isatty():
+    if not can_draw(sys.stderr):
         yield _plain_progress(name)
         return
     from rich.console import Console

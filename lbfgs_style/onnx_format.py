@@ -146,6 +146,16 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
+def needed_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> list[onnx.NodeProto]:
+    """Return the nodes of a network that `layers` depend on, in their order."""
+    wanted, nodes = set(layers), []
+    for node in reversed(model.graph.node):
+        if any(name in wanted for name in node.output):
+            wanted.update(node.input)
+            nodes.append(node)
+    return nodes[::-1]
+
+
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
     """Return the value of a Constant node under the name of its output; None for any other node."""
     import onnx

@@ -37,6 +37,9 @@ _START = 1e4
 _FTOL = 1e-9
 _GTOL = 1e-9
 
+_FAR = 1e4
+"""No picture is there: pixels are from 0 to 1."""
+
 # SciPy's status of a run that ended by itself: converged, too many evaluations or iterations, abnormal.
 _BY_STATUS = {0: "converged", 1: "iterations", 2: "line search"}
 
@@ -182,7 +185,9 @@ class _Run:
         self._first: tuple[float, Flat] | None = None
 
     def evaluate(self, z: Flat) -> Evaluation:
-        evaluation = self.objective(self.parametrization.decode(z))
+        # A step that is far too long leaves the range of float32; what comes of it is looked at below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            evaluation = self.objective(self.parametrization.decode(z))
         self.evaluations += 1
         if not math.isfinite(evaluation.loss) or not np.isfinite(evaluation.gradient).all():
             raise _Stop("non-finite")
@@ -221,7 +226,13 @@ class _Run:
         if self._first is not None:  # SciPy begins where `evaluate` has been
             first, self._first = self._first, None
             return first
-        return self._scaled(self.evaluate(z))
+        try:
+            return self._scaled(self.evaluate(z))
+        except _Stop:
+            # Where rounding hides every fall, SciPy tries steps of any length in the end.
+            if np.abs(self.parametrization.decode(z)).max() > _FAR:
+                raise _Stop("line search") from None
+            raise
 
     def _scaled(self, evaluation: Evaluation) -> tuple[float, Flat]:
         gradient = self.parametrization.pull_back(evaluation.gradient)

@@ -5,7 +5,7 @@ The command takes its defaults and its help from here, so that they cannot drift
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
 from numbers import Integral, Real  # NumPy's numbers are registered as such
 from typing import Literal, get_args
@@ -27,6 +27,9 @@ _DEFAULT_WEIGHTS = (0.1, 3.0)  # of content and style
 
 MIN_SIZE = 16
 MAX_SIZE = 16384
+
+MAX_WEIGHT = 1e30
+"""Losses are float32, whose numbers end at 3e38."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,8 +248,10 @@ def _whole(name: str, value: object, least: int, most: int, otherwise: str = "")
 
 
 def _weight(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
-        raise OptionError(f"{name} must be a finite number, 0 or larger, got {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= MAX_WEIGHT:
+        raise OptionError(
+            f"{name} must be a finite number, 0 or larger and at most {MAX_WEIGHT:g}, got {value!r}."
+        )
     return float(value)
 
 
@@ -256,9 +261,10 @@ def _number(name: str, value: object, least: float, most: float) -> float:
     return float(value)
 
 
-def _positive(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
-        raise OptionError(f"{name} must be a finite number larger than 0, got {value!r}.")
+def _positive(name: str, value: object, most: float = sys.float_info.max) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= most:
+        up_to = "a finite number larger than 0" if most > MAX_WEIGHT else f"larger than 0, at most {most:g}"
+        raise OptionError(f"{name} must be {up_to}, got {value!r}.")
     return float(value)
 
 
@@ -305,4 +311,4 @@ def _layer_weights(name: str, weights: object, layers_name: str, layers: object)
         raise OptionError(
             f"{name} must be a tuple with a number for each of {layers_name}, got {weights!r} for {layers!r}."
         )
-    return tuple(_positive(f"each of {name}", weight) for weight in weights)
+    return tuple(_positive(f"each of {name}", weight, MAX_WEIGHT) for weight in weights)

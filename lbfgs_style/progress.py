@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .records import Iterate
+from .streams import can_draw
 
 Show = Callable[[Iterate], None]
 
@@ -26,7 +27,7 @@ def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
     with show_log(quiet=quiet, verbose=verbose):
         if quiet:
             yield lambda iterate: None
-        elif sys.stderr.isatty():
+        elif can_draw(sys.stderr):
             with _bar(verbose) as show:
                 yield show
         else:
@@ -87,8 +88,9 @@ class _Stderr(logging.Handler):
 
 
 def _print(text: str) -> None:
-    # Printing is this module's purpose.
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    # Nobody may read on; the run is worth more than its progress.
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201  # this module's purpose
 
 
 def _describe(iterate: Iterate, verbose: bool) -> str:

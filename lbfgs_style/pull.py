@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -10,8 +13,11 @@ from . import vgg
 from .downloads import Progress, download
 from .errors import NetworkError, NetworkFileError
 from .files import replacing
+from .locks import in_turn
 from .networks import KnownNetwork, cache_folder, find, known, load, verify
 from .weights import read_keras_h5, read_pth, require_h5py, vgg_weights
+
+log = logging.getLogger(__name__)
 
 
 def pull(name: str, *, progress: Progress | None = None, url: str | None = None, force: bool = False) -> Path:
@@ -56,15 +62,21 @@ def pull(name: str, *, progress: Progress | None = None, url: str | None = None,
         # Before the download rather than after it.
         require_h5py()
     file_name = PurePosixPath(urlsplit(row.url).path).name
-    raw = download(
-        url or _mirrored(file_name) or row.url,
-        target.with_name(file_name),
-        size=row.size,
-        known_hash=row.known_hash or "",
-        progress=progress,
-    )
-    _write(target, convert(row, raw))
-    raw.unlink(missing_ok=True)
+    source = url or _mirrored(file_name) or row.url
+    with _alone(target):
+        # Another process may have done it while we waited.
+        there = None if force else _usable(name, target)
+        if there is not None:
+            return there
+        raw = download(
+            source,
+            target.with_name(file_name),
+            size=row.size,
+            known_hash=row.known_hash or "",
+            progress=progress,
+        )
+        _write(target, convert(row, raw))
+        raw.unlink(missing_ok=True)
     return target
 
 
@@ -101,6 +113,22 @@ def convert(row: KnownNetwork, raw: Path) -> bytes:
     return model.SerializeToString()
 
 
+@contextmanager
+def _alone(target: Path) -> Generator[None]:
+    """Let one process at a time make a network: the others wait, and find it made."""
+
+    def tell() -> None:
+        log.warning("another process is making %s: waiting for it", target)
+
+    with ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(in_turn(target, on_wait=tell))
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        yield
+
+
 def _usable(name: str, target: Path) -> Path | None:
     try:
         path = find(name)
@@ -126,7 +154,11 @@ def _write(target: Path, data: bytes) -> None:
         with replacing(target) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
-        raise NetworkFileError(
-            f"Cannot write {str(target)!r}: {error.strerror or error}; free some space or set "
-            "LBFGS_STYLE_CACHE to another folder."
-        ) from error
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> NetworkFileError:
+    return NetworkFileError(
+        f"Cannot write {str(target)!r}: {error.strerror or error}; free some space or set "
+        "LBFGS_STYLE_CACHE to another folder."
+    )

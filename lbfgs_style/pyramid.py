@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .budget import Working
 from .engine import Engine
-from .errors import ImageError
+from .errors import ImageError, OptimizationError
 from .first_order import Step, make_step
 from .graphs import feature_shapes
 from .images import FloatImage, Picture, fit, resize, to_chw, to_hwc
@@ -31,6 +31,7 @@ from .sweeps import Cuts, all_iterations, minimize_blocks
 from .term_names import SHARES, TermNames
 from .tiled import of_picture
 from .tiles import Tile
+from .trouble import enough_memory, tell_of_lost_numbers
 from .workplan import workings
 
 
@@ -105,13 +106,23 @@ class CoarseToFine:
         picture: NDArray[np.floating] = start(self.options, self.content.rgb, pictures, init, scales[0].size)
         results: list[ScaleResult] = []
         for index, scale in enumerate(scales):
-            began = time.monotonic()
+            began, outcome = time.monotonic(), None
             try:
-                outcome = self._optimize(index, scales, ways[index], _resized(picture, scale.size))
+                with enough_memory(scale.size, ways[index].bytes):
+                    outcome = self._optimize(index, scales, ways[index], _resized(picture, scale.size))
             except Cancelled:  # before the first evaluation was done
                 self.stop_reason = "cancelled"
                 break
-            self.stop_reason = outcome.reason
+            except OptimizationError:
+                if not results:
+                    raise
+                self.stop_reason = "non-finite"  # what was painted before is not lost
+            else:
+                self.stop_reason = outcome.reason
+            if self.stop_reason == "non-finite":
+                tell_of_lost_numbers(index + 1, len(scales), scale.size)
+            if outcome is None:
+                break
             picture = outcome.image
             results.append(self._summary(scale, outcome, time.monotonic() - began))
             if outcome.reason in ("callback", "cancelled"):
@@ -257,7 +268,7 @@ class CoarseToFine:
             *_layer_weights(alpha, o.content_layer_weights, len(content), is_mean=is_mean),
             *_layer_weights(beta, o.style_layer_weights, len(style), is_mean=is_mean),
         )
-        return np.array([*each, o.tv_weight, o.range_weight], np.float32)
+        return np.clip([*each, o.tv_weight, o.range_weight], 0, 1e38).astype(np.float32)
 
     def histories(self) -> dict[str, tuple[float, ...]]:
         """Return each term without its weight, after each iteration over all scales."""

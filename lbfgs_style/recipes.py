@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,9 @@ def document(
 def recipe_text(result: Result, inputs: Inputs, *, quality: int, folder: Path) -> str:
     """Return the recipe of a result that goes into a folder, for `lbfgs_style.images.write`."""
     contents = document(result.settings, inputs, quality=quality, folder=folder)
-    return json.dumps(contents, ensure_ascii=False)
+    text = json.dumps(contents, ensure_ascii=False)
+    # Bytes of a file's name that are no text: UTF-8 has no place for them, JSON's escapes do.
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def save(path: Path | str, result: Result, inputs: Inputs, *, quality: int = 95) -> None:

@@ -17,11 +17,12 @@ _CGROUPS = (
 def available_memory() -> int | None:
     """Return the bytes that this process may still take without others having to give way.
 
-    On Linux what is available, in a container no more than its limit leaves; on Windows what is free; on
-    other systems half of what is built in. None where that cannot be found out.
+    On Linux what is available, no more than the limit of a container or of the process (``ulimit -v``)
+    leaves; on Windows what is free; on other systems half of what is built in. None where that cannot be
+    found out.
     """
     if sys.platform == "linux":
-        found = [value for value in (_from_meminfo(), _from_cgroup()) if value is not None]
+        found = [v for v in (_from_meminfo(), _from_cgroup(), _from_limit()) if v is not None]
         return min(found, default=None)
     if sys.platform == "win32":
         return _from_windows()
@@ -48,6 +49,21 @@ def _from_cgroup() -> int | None:
             continue
         return max(0, int(most) - int(now)) if most.isdigit() and now.isdigit() else None
     return None
+
+
+def _from_limit() -> int | None:
+    if sys.platform != "linux":
+        return None
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY:
+        return None
+    try:
+        used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    except OSError:
+        return None
+    return max(0, most - used)
 
 
 def _from_windows() -> int | None:

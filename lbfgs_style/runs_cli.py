@@ -18,6 +18,7 @@ from .files import replacing
 from .given import Given
 from .html_report import page_of_files
 from .interrupts import INTERRUPTED
+from .optimizer import STOP_REASONS
 from .recipes import document, recipe_text
 from .records import Result
 from .sources import inputs_of
@@ -122,7 +123,8 @@ def finish(
             contents["files"]["output"] = str(target.path)
             page = json.dumps(contents, indent=2)
         with replacing(report) as temporary:
-            temporary.write_text(page + "\n", encoding="utf-8")
+            # Names of files may be no text.
+            temporary.write_text(page + "\n", encoding="utf-8", errors="backslashreplace")
     if interrupted:
         say(f"stopped: the best picture so far is in {target.name}")
         raise typer.Exit(INTERRUPTED)
@@ -131,7 +133,8 @@ def finish(
         provider = str(result.settings["provider"]).removesuffix("ExecutionProvider")
         say(
             f"{target.name}: {width}×{height}, "
-            f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}"
+            f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}: "
+            f"{STOP_REASONS[result.stop_reason]}"
         )
 
 

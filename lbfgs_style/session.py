@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .builder import GraphBuilder
-from .errors import SessionError
+from .errors import MemoryShortage, SessionError
 from .options import Device
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ _CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",
 }
 
+
+# What onnxruntime says when the system gives it no memory.
+_WANT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "bad array new length")
 
 _sharing = threading.Lock()
 _is_shared = False
@@ -178,7 +181,13 @@ def _run_interruptibly(work: Callable[[], object], options: Any, cancel: threadi
             failures.append(error)
 
     worker = threading.Thread(target=target, name="onnxruntime", daemon=True)
-    worker.start()
+    try:
+        worker.start()
+    except RuntimeError as error:  # a limit of threads or of memory
+        raise SessionError(
+            "The system starts no more threads: end other programs, or raise the limit of processes or of "
+            "memory."
+        ) from error
     try:
         while worker.is_alive():
             worker.join(0.05)
@@ -191,7 +200,7 @@ def _run_interruptibly(work: Callable[[], object], options: Any, cancel: threadi
     if cancel is not None and cancel.is_set():
         raise Cancelled
     if failures:
-        raise SessionError(f"onnxruntime failed to run the graph: {_one_line(failures[0])}") from failures[0]
+        raise _failure("onnxruntime failed to run the graph", failures[0]) from failures[0]
 
 
 def _open(graph: bytes, device: Device, threads: int) -> onnxruntime.InferenceSession:
@@ -294,7 +303,15 @@ def _create(graph: bytes, options: Any, providers: list[Any]) -> onnxruntime.Inf
         # Its fall-back prints, tries again and runs elsewhere than asked.
         return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no narrower type
-        raise SessionError(f"onnxruntime refuses the graph: {_one_line(error)}") from error
+        raise _failure("onnxruntime refuses the graph", error) from error
+
+
+def _failure(what: str, error: Exception) -> SessionError:
+    """Return the error of ours for one of onnxruntime's, which has no type for a want of memory."""
+    text = _one_line(error)
+    if isinstance(error, MemoryError) or any(word in text for word in _WANT_OF_MEMORY):
+        return MemoryShortage("Not enough memory: choose a smaller size, or give a budget with --memory.")
+    return SessionError(f"{what}: {text}")
 
 
 def _one_line(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 The format: four pickles (magic number, protocol, system information, the object), a pickled list of storage
 keys, then for each key an int64 count and that many raw values. The pickles are read with an unpickler that
-knows four names and refuses every other.
+knows four names and refuses every other, changes no object once it is made, and gets no more bytes than the
+pickles of a network have: the lengths in a pickle may be anything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ Array = NDArray[np.float32]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+_MAX_PICKLE = 1_000_000
+_MAX_DIMS = 8
+_MAX_NUMBER = 1 << 48
 # Everything that a pickle of arbitrary bytes makes the unpickler raise.
 _GARBLED = (
     pickle.UnpicklingError,
@@ -61,7 +65,8 @@ class _Tensor:
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_ignored: Any) -> _Tensor:
     """Stand for ``torch._utils._rebuild_tensor(_v2)``: note what to cut from which storage."""
     numbers = (offset, *shape, *stride)
-    if not isinstance(storage, _Storage) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+    plain = len(shape) <= _MAX_DIMS and all(isinstance(n, int) and 0 <= n < _MAX_NUMBER for n in numbers)
+    if not isinstance(storage, _Storage) or not plain:
         raise pickle.UnpicklingError("a tensor without a storage or with a wrong shape")
     dense = 1
     for size, step in zip(reversed(shape), reversed(stride), strict=True):
@@ -81,24 +86,72 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that resolves four names to inert stand-ins and never imports anything."""
+class _Bounded:
+    """A file that gives a pickle so many bytes and no more.
+
+    Parameters
+    ----------
+    file : binary file
+        Read from where it stands.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = _MAX_PICKLE
+
+    def read(self, size: int) -> bytes:
+        """Read `size` bytes; more than are left are refused before memory is asked for."""
+        if not 0 <= size <= self._left:
+            raise pickle.UnpicklingError("a pickle that is too long")
+        self._left -= size
+        return self._file.read(size)
+
+    def readline(self) -> bytes:
+        """Read a line, or as much of it as is left."""
+        line = self._file.readline(self._left)
+        self._left -= len(line)
+        return line
+
+
+# The one in Python: its memory grows with what is remembered, where the one in C makes room for the largest
+# number that a pickle mentions, 34 GB for five bytes. And what it does for each instruction can be changed.
+class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, reportUntypedBaseClass]
+    """An unpickler that resolves four names to inert stand-ins and never imports or changes anything."""
 
     def __init__(self, file: BinaryIO, label: str) -> None:
         # Files written by Python 2 hold byte strings where text is meant.
-        super().__init__(file, encoding="utf-8")
+        super().__init__(_Bounded(file), encoding="utf-8")
         self._label = label
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
+    def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ALLOWED[module_name, global_name]
+            return _ALLOWED[module, name]
         except KeyError:
+            asked = f"{module}.{name}"
             raise NetworkError(
-                f"Refused to read {self._label!r}: it asks for {module_name}.{global_name}, expected float32 "
-                "tensors only; the file is not published weights, or it is harmful."
+                f"Refused to read {self._label!r}: it asks for {_printable(asked)}, expected float32 tensors "
+                "only; the file is not published weights, or it is harmful."
             ) from None
 
-    def persistent_load(self, pid: Any, /) -> _Storage:
+    def get_extension(self, code: int) -> None:
+        raise NetworkError(
+            f"Refused to read {self._label!r}: it asks for the extension {code} of another program, expected "
+            "float32 tensors only; the file is not published weights, or it is harmful."
+        )
+
+    def load_build(self) -> None:
+        """Leave the state of an object away: that of the mapping of tensors only says who wrote it."""
+        stack: list[Any] = self.stack  # pyright: ignore[reportAttributeAccessIssue]  # set by `load`
+        stack.pop()
+        if not isinstance(stack[-1], OrderedDict):
+            raise pickle.UnpicklingError("the state of what is no mapping")
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,  # pyright: ignore[reportPrivateUsage]
+        pickle.BUILD[0]: load_build,
+    }
+
+    def persistent_load(self, pid: Any) -> _Storage:
         kind, storage_type, key, _device, count, *view = pid
         if kind != "storage" or storage_type is not _FloatStorage or any(item is not None for item in view):
             raise pickle.UnpicklingError("an unknown kind of storage")
@@ -138,10 +191,17 @@ def read_pth(path: Path, *, prefix: str = "") -> dict[str, Array]:
     except OSError as error:
         raise NetworkFileError(f"Cannot read the weights {label!r}: {error.strerror or error}.") from error
     except _GARBLED as error:
+        why = "cut short" if isinstance(error, EOFError) else _printable(str(error) or type(error).__name__)
         raise NetworkError(
-            f"{label!r} is not PyTorch weights in the legacy format, or is damaged ({error}): "
-            "delete it and download it again."
+            f"{label!r} is not PyTorch weights in the legacy format, or is damaged ({why}): delete it and "
+            "download it again."
         ) from error
+
+
+def _printable(text: str) -> str:
+    """Return what a file says on one line, without what a terminal would obey, not too long."""
+    cut = text[:100]
+    return cut if cut.isprintable() else ascii(cut)[1:-1]
 
 
 def _read_pth(file: BinaryIO, file_size: int, label: str, prefix: str) -> dict[str, Array]:

@@ -21,6 +21,8 @@ __all__ = ["read_keras_h5", "read_pth", "require_h5py", "vgg_weights"]
 Array = NDArray[np.float32]
 
 _MAX_BYTES = 2_000_000_000
+_MAX_RATIO = 16
+"""Weights are noise to a compressor; what unpacks to much more than its file is none."""
 
 
 def require_h5py() -> Any:
@@ -66,11 +68,11 @@ def read_keras_h5(path: Path) -> dict[str, Array]:
     try:
         # Opened here first: h5py gives one error for a missing file and for a damaged one.
         with path.open("rb"):
-            pass
+            size = path.stat().st_size
     except OSError as error:
         raise NetworkFileError(f"Cannot read the weights {label!r}: {error.strerror or error}.") from error
     arrays: dict[str, Array] = {}
-    room = _MAX_BYTES
+    room = min(_MAX_BYTES, _MAX_RATIO * size)
 
     def collect(name: str, item: Any) -> None:
         nonlocal room
@@ -80,7 +82,10 @@ def read_keras_h5(path: Path) -> dict[str, Array]:
             raise NetworkError(f"The weights {label!r} keep {name!r} in another file: expected one file.")
         room -= item.nbytes
         if room < 0:
-            raise NetworkError(f"The weights {label!r} need more than {_MAX_BYTES:,} bytes: not a VGG.")
+            raise NetworkError(
+                f"The weights {label!r} unpack to more than {_MAX_BYTES:,} bytes, or {_MAX_RATIO} times "
+                "their file: not a VGG."
+            )
         arrays[name] = np.asarray(item, dtype=np.float32)
 
     try:

@@ -185,7 +185,9 @@ def test_the_bundled_network_paints_from_a_shell(folder):
     assert out == ""
     assert images.read("out.png").rgb.shape == (27, 32, 3)
     assert re.search(
-        r"^lbfgs-style: out\.png: 32×27, \d+ evaluations in \d+\.\d s on \w+$", err, re.MULTILINE
+        r"^lbfgs-style: out\.png: 32×27, \d+ evaluations in \d+\.\d s on \w+: all iterations are done$",
+        err,
+        re.MULTILINE,
     )
 
 
@@ -263,7 +265,9 @@ def test_lines_for_a_log(folder, network, capfd):
         assert re.fullmatch(
             rf"scale 1/1 32×27  iteration {n}/5  loss \d+(\.\d+)?(e[+-]\d+)?  \d+:\d\d left", line
         )
-    assert re.fullmatch(r"lbfgs-style: out\.png: 32×27, \d+ evaluations in \d+\.\d s on CPU", last)
+    assert re.fullmatch(
+        r"lbfgs-style: out\.png: 32×27, \d+ evaluations in \d+\.\d s on CPU: all .* done", last
+    )
 
 
 def test_verbose_names_every_term(folder, network, capfd):

@@ -28,6 +28,8 @@ FLOORS = {
     "options": 1.1,
     "onnx_format": 1,
     "onnx_checks": 1,
+    "onnx_wire": 1,
+    "onnx_shapes": 1.1,
     "known_networks": 1,
     "srgb": 0,
     "strips": 0,
@@ -84,6 +86,7 @@ FLOORS = {
     "starts": 7.1,
     "records": 7.3,
     "sweeps": 7.3,
+    "trouble": 7.4,
     "workplan": 7.4,
     "inputs": 7.4,
     "recipes": 7.4,
@@ -95,6 +98,7 @@ FLOORS = {
     "given": 9.1,
     "rerun": 9.2,
     "__init__": 9.3,
+    "streams": 9.9,
     "progress": 10,
     "interrupts": 10,
     "cli_options": 10,
@@ -143,6 +147,7 @@ PRINTERS = {
     "progress",
     "rerun_cli",
     "runs_cli",
+    "streams",
     "transfer_cli",
 }
 

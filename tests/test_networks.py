@@ -203,7 +203,7 @@ def lacking(model):
         (foreign, "com.example.Mul"),
         (unmade, "'relu7_1'"),
         (passed_through, "made by a node"),
-        (broken, "not valid ONNX"),
+        (broken, "'Mull'"),
         (newer, "format '2'"),
         (lacking, "lbfgs_style.name"),
     ],

@@ -34,6 +34,12 @@ def iterate(scale, iteration, *, seconds=10.0, plan=PLAN):
     )
 
 
+@pytest.fixture(autouse=True)
+def term(monkeypatch):
+    """Whatever the terminal of the tests, those here can draw."""
+    monkeypatch.setenv("TERM", "xterm")
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

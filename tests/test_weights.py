@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import struct
+import subprocess
 import sys
 import types
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
 from test_vgg import small_weights
 
-from lbfgs_style import vgg
+from lbfgs_style import torch_files, vgg
 from lbfgs_style.errors import NetworkError, NetworkFileError
 from lbfgs_style.weights import read_keras_h5, read_pth, vgg_weights
 
@@ -285,6 +288,17 @@ def test_data_outside_the_h5_file_is_refused(tmp_path):
         read_keras_h5(path)
 
 
+def test_an_h5_file_of_declared_zeros_is_refused_before_they_are_made(tmp_path):
+    """A few hundred bytes that say they are 1.6 GB: HDF5 fills what was never written."""
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "weights.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("block1_conv1/kernel", (400, 1000, 1000), "f4", chunks=(1, 100, 100))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(NetworkError, match="16 times their file"):
+        read_keras_h5(path)
+
+
 def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(NetworkError, match=r"pip install 'lbfgs-style\[caffe\]'"):
@@ -298,3 +312,113 @@ def test_weights_of_another_network_are_refused():
     with pytest.raises(NetworkError, match="'conv1_1'"):
         vgg_weights("vgg16", weights, "h5")
     assert set(vgg_weights("vgg16", weights, "pth")) == set(vgg.convolution_names("vgg16"))
+
+
+def instructions(*parts: bytes) -> bytes:
+    """Return a .pth whose object is a pickle of raw instructions."""
+    file = io.BytesIO()
+    for item in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
+        pickle.dump(item, file, 2)
+    file.write(b"".join(parts) + pickle.STOP)
+    return file.getvalue()
+
+
+def text(word: str) -> bytes:
+    return pickle.BINUNICODE + struct.pack("<I", len(word)) + word.encode()
+
+
+STORAGE_CLASS = b"ctorch\nFloatStorage\n"
+
+TRICKS = {
+    "STACK_GLOBAL": (text("os") + text("system") + pickle.STACK_GLOBAL, r"Refused .*os\.system"),
+    "STACK_GLOBAL of a path": (text("os") + text("path.join") + pickle.STACK_GLOBAL, r"os\.path\.join"),
+    "STACK_GLOBAL of two lines": (text("o\ns") + text("x\x1b[2J") + pickle.STACK_GLOBAL, r"o\\ns"),
+    "INST": (pickle.MARK + text("echo") + b"ios\nsystem\n", r"Refused .*os\.system"),
+    "OBJ": (pickle.MARK + b"csubprocess\nPopen\n" + text("echo") + pickle.OBJ, r"subprocess\.Popen"),
+    "NEWOBJ": (b"cbuiltins\neval\n" + pickle.EMPTY_TUPLE + pickle.NEWOBJ, r"builtins\.eval"),
+    "a REDUCE within a REDUCE": (
+        b"ccollections\nOrderedDict\n(" + b"cbuiltins\nexec\n(" + text("1") + b"tRtR",
+        r"builtins\.exec",
+    ),
+    "getattr of what is allowed": (b"cbuiltins\ngetattr\n(" + STORAGE_CLASS + text("mro") + b"tR", "getattr"),
+    "an attribute of what is allowed": (
+        text("collections") + text("OrderedDict.fromkeys") + pickle.STACK_GLOBAL,
+        r"collections\.OrderedDict\.fromkeys",
+    ),
+    "EXT1": (pickle.EXT1 + b"\x07", "extension 7"),
+    "EXT4": (pickle.EXT4 + struct.pack("<i", 240), "extension 240"),
+    "BUILD of a class": (
+        STORAGE_CLASS + pickle.NONE + b"}" + text("key") + text("x") + b"s" + pickle.TUPLE2 + pickle.BUILD,
+        "state of what is no mapping",
+    ),
+    "BUILD of a function": (
+        b"ctorch._utils\n_rebuild_tensor\n" + b"}" + text("__wrapped__") + text("x") + b"s" + pickle.BUILD,
+        "state of what is no mapping",
+    ),
+    "a memo of 2³² places": (
+        b"}" + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1),
+        "not a state dict|damaged",
+    ),
+    "a text of 2⁴⁰ bytes": (pickle.BINUNICODE8 + struct.pack("<Q", 2**40), "too long"),
+    "bytes of 2⁶³ bytes": (pickle.BINBYTES8 + struct.pack("<Q", 2**63), "damaged"),
+    "an array of 2⁴⁰ bytes": (pickle.BYTEARRAY8 + struct.pack("<Q", 2**40), "too long|damaged"),
+    "a number of 2³¹ bytes": (pickle.LONG4 + struct.pack("<i", 2**31 - 1), "too long"),
+    "a frame of 2⁴⁰ bytes": (pickle.FRAME + struct.pack("<Q", 2**40), "too long"),
+    "a line without an end": (pickle.UNICODE + b"x" * 2_000_000, "damaged"),
+    "a hundred thousand lists in each other": (b"]" * 100_000 + b"a" * 99_999, "not a state dict|damaged"),
+    "a buffer from elsewhere": (pickle.NEXT_BUFFER, "damaged"),
+    "a pickle of 2 MB": ((text("x") + pickle.POP) * 300_000 + b"}", "too long"),
+}
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_a_trick_of_pickles_is_refused(name, tmp_path, monkeypatch):
+    """None runs or changes anything; what asks for a global is refused by its name."""
+    parts, says = TRICKS[name]
+    monkeypatch.setattr("os.system", pytest.fail)
+    path = write(tmp_path, instructions(parts))
+    before = vars(torch_files._FloatStorage).copy(), vars(torch_files._rebuild_tensor).copy()
+    with pytest.raises(NetworkError, match=says) as caught:
+        read_pth(path)
+    assert str(caught.value).isprintable()
+    assert (vars(torch_files._FloatStorage), vars(torch_files._rebuild_tensor)) == before
+
+
+def test_a_registered_extension_is_not_run(tmp_path):
+    copyreg.add_extension("os", "system", 7)
+    try:
+        with pytest.raises(NetworkError, match="extension 7"):
+            read_pth(write(tmp_path, instructions(pickle.EXT1 + b"\x07")))
+    finally:
+        copyreg.remove_extension("os", "system", 7)
+
+
+@pytest.mark.parametrize("shape", [(2,) * 9, (2**62,), (1 << 2000,) * 8])
+def test_a_shape_that_is_no_shape_is_refused(shape, tmp_path):
+    data = legacy_pth({"a": np.zeros(2, np.float32)}, shape=shape, stride=(1,) * len(shape))
+    with pytest.raises(NetworkError, match="wrong shape"):
+        read_pth(write(tmp_path, data))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
+def test_a_pickle_that_mentions_a_large_number_takes_no_memory(tmp_path):
+    """The unpickler in C makes room for 2·(2³² − 1) places here, 68 GB; ours lives with 200 MB more."""
+    path = write(tmp_path, instructions(b"}" + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1)))
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from lbfgs_style.errors import NetworkError; from lbfgs_style.weights import read_pth\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 2 * 10**8,) * 2)\n"
+        "try: read_pth(Path(sys.argv[1]))\n"
+        "except NetworkError as error: print(error)\n"
+    )
+    here = str(Path(torch_files.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code, path],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cut short" in done.stdout

@@ -1,0 +1,49 @@
+"""What a run says when memory or numbers fail it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from .budget import spelled
+from .errors import MemoryShortage
+from .optimizer import STOP_REASONS
+
+log = logging.getLogger(__name__)
+
+_LESS = 0.6
+"""Share of what was too much that is recommended."""
+
+
+@contextmanager
+def enough_memory(size: tuple[int, int], expected: int) -> Generator[None]:
+    """Say what to do where the system gives less memory than was planned for.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width in work.
+    expected : int
+        Bytes that the process was expected to take.
+
+    Raises
+    ------
+    MemoryShortage
+        In place of MemoryError.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        less = spelled(_LESS * expected).replace(" ", "")
+        raise MemoryShortage(
+            f"Not enough memory for {size[1]}×{size[0]} pixels, which were to take {spelled(expected)}: ask "
+            f"for less with --memory {less} (memory={int(_LESS * expected)} in Python), or choose a "
+            "smaller size."
+        ) from error
+
+
+def tell_of_lost_numbers(number: int, count: int, size: tuple[int, int]) -> None:
+    """Log that a scale, `number` of `count`, ended because of a number that is none."""
+    where = f"scale {number} of {count} ({size[1]}×{size[0]})"
+    log.warning("%s ended early, with the best picture so far: %s", where, STOP_REASONS["non-finite"])

@@ -1,0 +1,89 @@
+"""What a stranger's network may try: each is refused in one line before onnxruntime sees anything of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hostile_networks import ODD, corpus, links, plain
+from onnx.reference import ReferenceEvaluator
+
+from lbfgs_style import Options, StyleTransfer, autodiff, networks, onnx_checks, onnx_wire
+from lbfgs_style.errors import NetworkError, StyleError
+
+CORPUS = corpus()
+
+
+@pytest.fixture
+def no_onnxruntime(monkeypatch):
+    """Whoever opens a session fails the test."""
+
+    class Poison:
+        def __init__(self, *args, **kwargs):
+            raise AssertionError("onnxruntime was reached")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Poison)
+
+
+def test_the_corpus_is_as_large_as_the_readme_says():
+    assert len(CORPUS) >= 60
+    assert f"| {len(CORPUS)} |" in (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_a_hostile_network_is_refused_in_one_line(name, tmp_path, no_onnxruntime):
+    data, says = CORPUS[name]
+    links(tmp_path)
+    path = tmp_path / "network.onnx"
+    path.write_bytes(data)
+    with pytest.raises(NetworkError, match=says) as caught:
+        StyleTransfer(path)
+    message = str(caught.value)
+    assert message.isprintable(), message
+    assert len(message) < 1000
+
+
+def test_the_poison_works(tmp_path, no_onnxruntime):
+    """A network that passes does reach onnxruntime: the refusals are what kept the others from it."""
+    onnx.save(plain(), tmp_path / "network.onnx")
+    job = StyleTransfer(tmp_path / "network.onnx", options=Options(size=32, iterations=1, device="cpu"))
+    picture = np.zeros((32, 32, 3), np.uint8)
+    with pytest.raises(StyleError, match="onnxruntime was reached"):
+        job.run(picture, picture)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_network_is_taken_and_means_the_same(name, tmp_path):
+    """Its features are those that ONNX's own evaluator gives for the file as it is."""
+    model = plain()
+    ODD[name](model)
+    path = tmp_path / "odd.onnx"
+    path.write_bytes(model.SerializeToString())
+    network = networks.load(path)
+    image = np.random.default_rng(1).random((1, 3, 14, 14)).astype(np.float32)
+    layers = list(network.layers)
+    expected = ReferenceEvaluator(model).run(layers, {"image": image})
+    found = ReferenceEvaluator(network.model).run(layers, {"image": image})
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    job = StyleTransfer(network, options=Options(size=32, iterations=2, device="cpu", threads=1))
+    rng = np.random.default_rng(2)
+    photo, painting = (rng.integers(0, 256, (32, 32, 3)).astype(np.uint8) for _ in range(2))
+    result = job.run(photo, painting)
+    assert math.isfinite(result.history[-1])
+
+
+def test_operators_in_use_are_those_that_can_be_differentiated():
+    assert set(autodiff.RULES) == onnx_checks.DIFFERENTIABLE
+
+
+def test_a_plain_file_is_walked_through_to_its_end():
+    data = plain().SerializeToString()
+    assert onnx_wire.parse(data, "plain") == plain()
+    for length in range(1, len(data), 7):
+        with pytest.raises(NetworkError, match="cut short"):
+            onnx_wire.parse(data[:length], "plain")
