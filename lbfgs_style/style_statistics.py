@@ -11,6 +11,7 @@ logarithmic ladder. A size of the ladder itself gives exactly what the painting 
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 import zlib
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from .engine import Engine
 from .errors import ImageError, ImageFileError, OptionError
-from .files import obstacle, replacing
+from .files import contents, obstacle, replacing
 from .images import FloatImage, Picture, fit, read, resize, to_chw
 from .term_names import TermNames
 
@@ -141,7 +142,7 @@ class StyleStatistics:
             If the file is missing, damaged, or of another kind.
         """
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(contents(path)), allow_pickle=False) as arrays:
                 return cls._of(dict(arrays), str(path))
         except FileNotFoundError as error:
             raise ImageFileError(f"{path}: no such file.") from error

@@ -35,6 +35,7 @@ FLOORS = {
     "embedding": 0,
     "icc": 1,
     "image_formats": 1,
+    "image_headers": 1,
     "metadata": 1,
     "image_files": 1.1,
     "pictures": 1.1,

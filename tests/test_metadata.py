@@ -204,12 +204,24 @@ def test_exif_of_a_result_is_true(order):
     assert after[8 + 2 + 36 : 8 + 2 + 40] == bytes(4)  # no second directory
 
 
-@pytest.mark.parametrize(
-    "block", [b"", b"junk", b"II*\0", camera()[:30], camera()[:90], b"II*\0\xff\xff\xff\xff"]
-)
-def test_damaged_exif_is_left_alone(block):
-    assert tiff_tags.for_result(block, (10, 20))[:8] == block[:8]
-    assert len(tiff_tags.for_result(block, (10, 20))) == len(block)
+@pytest.mark.parametrize("block", [b"junk", b"II*\0", camera()[:30], b"II*\0\xff\xff\xff\xff", b"II+\0"])
+def test_damaged_exif_is_left_out(block, caplog):
+    """Another program might find an orientation in it, and turn a result that is upright."""
+    with caplog.at_level(logging.WARNING, "lbfgs_style"):
+        assert metadata.for_result(Metadata(exif=block), (10, 20)) == Metadata()
+    assert [r.message for r in caplog.records] == ["the EXIF of the photo is damaged, and is left out"]
+    assert metadata.for_result(Metadata(), (10, 20)) == Metadata()
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_is_sound_in_damaged_exif_is_true(order):
+    """The directory of the camera is cut off; the orientation stands before it."""
+    cut = camera(6, order)[:60]
+    after = tiff_tags.for_result(cut, (300, 400))
+    assert len(after) == len(cut)
+    found = tiff_tags.entry(cut, 274), tiff_tags.entry(after, 274)
+    assert [entry.number() for entry in found] == [6, 1]
 
 
 def test_a_directory_that_points_to_itself_ends():
