@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from .budget import parsed
 from .errors import OptionError
 
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Largest height × width of a picture that is read; others are refused unpacked.",
+        metavar="N",
+    ),
+]
+
 
 def say(text: str) -> None:
-    """Write one line on stderr, under the program's name."""
-    typer.echo(f"lbfgs-style: {text}", err=True)
+    """Write one line on stderr, under the program's name.
+
+    Names of files may hold anything: line breaks, and codes that a terminal obeys.
+    """
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    typer.echo(f"lbfgs-style: {plain}", err=True)
 
 
 def chosen(context: typer.Context) -> set[str]:

@@ -11,8 +11,9 @@ import typer
 
 from . import cli_files, images, inspection, networks
 from .api import DEFAULT_NETWORK
-from .cli_values import counts, names, say, whole
+from .cli_values import MaxPixels, counts, names, say, whole
 from .errors import OptionError
+from .images import MAX_PIXELS
 from .inspection import GRID, RECONSTRUCTION, Panel
 from .interrupts import INTERRUPTED, cancelled_by_signals
 from .options import Options
@@ -49,11 +50,12 @@ def reconstruct_content(
     columns: Columns = 3,
     device: Device = RECONSTRUCTION.device,
     threads: Threads = RECONSTRUCTION.threads,
+    max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
     """Make a picture again from noise and the features of one layer at a time."""
     options = _options(RECONSTRUCTION, size, iterations, seed, device, threads)
-    _reconstruct("Content", image, output, names(layers), network, options, columns, quiet=quiet)
+    _reconstruct("Content", image, output, names(layers), network, options, columns, max_pixels, quiet=quiet)
 
 
 @app.command("style")
@@ -71,11 +73,12 @@ def reconstruct_style(
     columns: Columns = 3,
     device: Device = RECONSTRUCTION.device,
     threads: Threads = RECONSTRUCTION.threads,
+    max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
     """Paint noise in a picture's style: with the first layer, the first two, the first three, …."""
     options = _options(RECONSTRUCTION, size, iterations, seed, device, threads)
-    _reconstruct("Style", image, output, names(layers), network, options, columns, quiet=quiet)
+    _reconstruct("Style", image, output, names(layers), network, options, columns, max_pixels, quiet=quiet)
 
 
 def grid(
@@ -100,6 +103,7 @@ def grid(
     iterations: Iterations = None,
     device: Device = GRID.device,
     threads: Threads = GRID.threads,
+    max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
     """Paint one pair with every combination of layers and weights, on one labelled sheet."""
@@ -109,7 +113,7 @@ def grid(
     contents = _sets(content_layers, comma_separates=True) or [loaded.content_layers]
     styles = _sets(style_layers, comma_separates=False) or [loaded.style_layers]
     weights = _weights(content_weights) or [options.content_weight]
-    photo, painting = cli_files.read_picture(content), cli_files.read_picture(style)
+    photo, painting = (cli_files.read_picture(path, max_pixels) for path in (content, style))
     with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
         panels = inspection.grid(
             photo,
@@ -156,11 +160,12 @@ def _reconstruct(
     network: str,
     options: Options,
     columns: int,
+    max_pixels: int,
     *,
     quiet: bool,
 ) -> None:
     target = _target(output, image, network=network)
-    loaded, picture = networks.load(network), cli_files.read_picture(image)
+    loaded, picture = networks.load(network), cli_files.read_picture(image, max_pixels)
     reconstruct = inspection.reconstruct_content if what == "Content" else inspection.reconstruct_style
     chosen = layers or (inspection.content_layers(loaded) if what == "Content" else loaded.style_layers)
     with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:

@@ -98,7 +98,9 @@ def document(
 def recipe_text(result: Result, inputs: Inputs, *, quality: int, folder: Path) -> str:
     """Return the recipe of a result that goes into a folder, for `lbfgs_style.images.write`."""
     contents = document(result.settings, inputs, quality=quality, folder=folder)
-    return json.dumps(contents, ensure_ascii=False)
+    text = json.dumps(contents, ensure_ascii=False)
+    # The bytes of a name that is no UTF-8 stand in it as what no UTF-8 can hold.
+    return json.dumps(contents) if any("\ud800" <= c <= "\udfff" for c in text) else text
 
 
 def save(path: Path | str, result: Result, inputs: Inputs, *, quality: int = 95) -> None:

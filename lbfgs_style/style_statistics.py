@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from .engine import Engine
 from .errors import ImageError, ImageFileError, OptionError
 from .files import contents, obstacle, replacing
-from .images import FloatImage, Picture, fit, read, resize, to_chw
+from .images import MAX_PIXELS, FloatImage, Picture, fit, read, resize, to_chw
 from .term_names import TermNames
 
 SUFFIX = ".npz"
@@ -267,12 +267,21 @@ def measure(
     )
 
 
-def read_style(path: Path | str) -> Picture | StyleStatistics:
+def read_style(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture | StyleStatistics:
     """Read a painting, or the statistics of one where the name ends in ``.npz``.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    max_pixels : int
+        See `lbfgs_style.images.read`.
 
     Raises
     ------
     ImageFileError
         As `StyleStatistics.load` and `lbfgs_style.images.read`.
     """
-    return StyleStatistics.load(path) if Path(path).suffix.lower() == SUFFIX else read(path)
+    if Path(path).suffix.lower() == SUFFIX:
+        return StyleStatistics.load(path)
+    return read(path, max_pixels=max_pixels)

@@ -34,24 +34,7 @@ _MAKER_NOTE = 0x927C
 _DESCRIBING = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, _EXIF, _GPS)
 
 # Bytes of one value by its type, and of the parts that the byte order turns round. 16 to 18 are BigTIFF's.
-_SIZES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
+_SIZES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | dict.fromkeys((16, 17, 18), 8)
 _PARTS = _SIZES | {5: 4, 10: 4}
 _BYTE, _SHORT, _LONG, _UNDEFINED, _LONG8 = 1, 3, 4, 7, 16
 _WHOLE = (_BYTE, _SHORT, _LONG, 13, _LONG8, 18)

@@ -11,8 +11,9 @@ import typer
 
 from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .cli_values import chosen, counts, layers, say, size_in_bytes, whole, wholes
+from .cli_values import MaxPixels, chosen, counts, layers, say, size_in_bytes, whole, wholes
 from .errors import OptionError
+from .images import MAX_PIXELS
 from .interrupts import cancelled_by_signals
 from .options import Init, Options
 from .presets import preset as preset_row
@@ -188,6 +189,7 @@ def transfer(
             "block. Without it, most of what the machine has left."
         ),
     ] = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print scales, tiles, memory and time to expect; paint nothing.")
     ] = False,
@@ -247,7 +249,7 @@ def transfer(
     cli_files.check_outputs(target, report, video, inputs=inputs, overwrite=overwrite)
     check_recording(frames, save_every, video)
     with show_log(quiet=quiet, verbose=verbose):
-        given = files.read(network, style_blend, style_scale)
+        given = files.read(network, style_blend, style_scale, max_pixels)
         target.check(result_size(given.content, options))
         job = StyleTransfer(network, options=options, keep_sessions=False)
         if dry_run:

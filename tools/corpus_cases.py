@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -81,6 +82,7 @@ def indexed_gif() -> tuple[bytes, np.ndarray]:
     return gif(palette, [gif_frame(indices)], 48, 40), palette[indices]
 
 
+@cache
 def plain() -> dict[str, tuple[bytes, np.ndarray, float]]:
     """Return a sound file of each format: its bytes, its picture, and how far lossy ones are from it.
 

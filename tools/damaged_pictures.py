@@ -2,7 +2,7 @@
 
 ``python tools/damaged_pictures.py`` prints a table and ends with 1 where a file was lost: not read right, not
 refused in one line that names it, a traceback, a hang or a crash. The files are read by a process of their
-own, so that a crash of a decoder is seen; it is given up where a file takes longer than two minutes. Warnings
+own, so that a crash of a decoder is seen; it is given up where a file takes longer than a minute. Warnings
 count as errors.
 
 Root may read what nobody else may: as root, the files without permission are read as the user ``nobody``.
@@ -29,11 +29,12 @@ import corpus_sound
 import numpy as np
 from corpus_cases import Case
 
+import lbfgs_style
 from lbfgs_style import images
 from lbfgs_style.errors import ImageError
 
 NOBODY = 65534
-HANGS = 120
+HANGS = 60
 """Seconds without a word from the reader after which a file counts as one that hangs."""
 OUTCOMES = ("read", "refused", "lost")
 FORMATS = ("png", "jpg", "webp", "avif", "tiff")
@@ -141,7 +142,10 @@ def verdicts(cases: list[Case], folder: Path) -> Generator[Verdict]:
     everything, number = corpus(), 0
     while number < len(everything):
         command = [sys.executable, "-W", "error", __file__, "--read", str(folder), "--first", str(number)]
-        silent = os.environ | {"OPENCV_LOG_LEVEL": "SILENT"}
+        search = os.pathsep.join(
+            [str(Path(lbfgs_style.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        )
+        silent = os.environ | {"OPENCV_LOG_LEVEL": "SILENT", "PYTHONPATH": search}
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=silent
         ) as reader:

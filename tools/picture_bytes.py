@@ -57,19 +57,19 @@ def png(
     return head + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def directory(order: str, entries: Sequence[tuple[int, int, int, int | bytes]], place: int = 8) -> bytes:
-    """Return a directory of tags: tag, type, count, and value, offset, or bytes that stand as they are."""
-    body = struct.pack(order + "H", len(entries))
+def directory(order: str, entries: Sequence[tuple[int, int, int, int | bytes]]) -> bytes:
+    """Return the head of a TIFF and its tags: tag, type, count, and value, offset, or bytes as they stand."""
+    parts = [struct.pack(order + "H", len(entries))]
     for tag, kind, count, value in entries:
-        body += struct.pack(order + "HHI", tag, kind, count)
+        parts.append(struct.pack(order + "HHI", tag, kind, count))
         if isinstance(value, bytes):
-            body += value.ljust(4, b"\0")[:4]
+            parts.append(value.ljust(4, b"\0")[:4])
         elif kind == 3 and count == 1:
-            body += struct.pack(order + "HH", value, 0)
+            parts.append(struct.pack(order + "HH", value, 0))
         else:
-            body += struct.pack(order + "I", value)
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", place) if place == 8 else b""
-    return head + body + bytes(4)
+            parts.append(struct.pack(order + "I", value))
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    return head + b"".join(parts) + bytes(4)
 
 
 def exif(orientation: int, order: str = "<") -> bytes:
