@@ -31,8 +31,14 @@ def heard(name: str) -> Generator[None]:
         What the warning calls the picture.
     """
     try:
-        caught, stderr = tempfile.TemporaryFile(), os.dup(_STDERR)  # noqa: SIM115  # closed below
-    except OSError:  # there is no stderr, or no place to keep what comes there
+        stderr = os.dup(_STDERR)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        caught = tempfile.TemporaryFile()  # noqa: SIM115  # closed below
+    except OSError:  # there is no place to keep what comes
+        os.close(stderr)
         yield
         return
     well = False

@@ -1,7 +1,7 @@
 """Random damage at the boundary where picture files come in: nothing but a picture or a refusal comes out.
 
 The quick tests are the same at each run. ``pytest -m slow tests/test_fuzz_pictures.py`` tries new inputs each
-time, as many for each target as ``FUZZ`` says (20,000 without it), and prints how many there were.
+time, as many for each target as ``FUZZ`` says (10,000 without it), and prints how many there were.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUICK = hypothesis.settings(
     database=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
-MANY = int(os.environ.get("FUZZ", "20000"))
+MANY = int(os.environ.get("FUZZ", "10000"))
 SLOW = hypothesis.settings(QUICK, max_examples=MANY, derandomize=False)
 CAP = 1 << 16
 SIZE = (9, 11)

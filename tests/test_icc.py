@@ -176,7 +176,7 @@ def test_what_cannot_be_undone_is_not_begun(data):
 
 
 def test_tags_that_all_claim_the_whole_profile_take_no_memory():
-    entries = b"".join(struct.pack(">4sII", b"%04d" % number, 0, 1 << 20) for number in range(2000))
+    entries = b"".join(struct.pack(">4sII", b"%04d" % number, 1, 1 << 20) for number in range(2000))
     data = bytes(16) + b"RGB " + bytes(16) + b"acsp" + bytes(88) + struct.pack(">I", 2000) + entries
     data = data.ljust(1 << 20, b"\0")
     tracemalloc.start()
