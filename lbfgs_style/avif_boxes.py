@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +25,8 @@ class AvifProperties:
         The colour profile; empty if there is none.
     primaries : int
         The code of the primaries where they are given by a code (ITU-T H.273): 1 are sRGB's, 2 unspecified.
+    size : (int, int) or None
+        Height and width before turning: of several pictures those of the largest.
     """
 
     bits: int = 8
@@ -31,6 +34,7 @@ class AvifProperties:
     mirror: int | None = None
     icc: bytes = b""
     primaries: int = 2
+    size: tuple[int, int] | None = None
 
 
 def is_avif(data: bytes) -> bool:
@@ -44,6 +48,7 @@ def properties(data: bytes) -> AvifProperties:
     Of several pictures in the file (its alpha, a thumbnail) the first with a property speaks for all.
     """
     found: dict[bytes, bytes] = {}
+    sizes: list[tuple[int, int]] = []
     with suppress(struct.error):
         meta = next((body for kind, body in _boxes(data) if kind == b"meta"), b"")[4:]
         for kind, body in _boxes(meta):
@@ -52,6 +57,9 @@ def properties(data: bytes) -> AvifProperties:
                     for name, value in _boxes(container) if inner == b"ipco" else ():
                         key = name + value[:4] if name == b"colr" else name
                         found.setdefault(key, value)
+                        if name == b"ispe":
+                            width, height = struct.unpack_from(">II", value, 4)
+                            sizes.append((height, width))
     coding, turn, mirror = (found.get(key, b"") for key in (b"av1C", b"irot", b"imir"))
     deep, deeper = (coding[2] >> 6 & 1, coding[2] >> 5 & 1) if len(coding) > 2 else (0, 0)
     codes = found.get(b"colrnclx", b"")
@@ -61,6 +69,7 @@ def properties(data: bytes) -> AvifProperties:
         mirror=mirror[0] & 1 if mirror else None,
         icc=found.get(b"colrprof", found.get(b"colrrICC", b""))[4:],
         primaries=struct.unpack_from(">H", codes, 4)[0] if len(codes) >= 6 else 2,
+        size=max(sizes, key=math.prod, default=None),
     )
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import images
+from .decoder_words import heard
 from .errors import ImageFileError, OptionError
 from .files import obstacle
 from .image_files import read_bytes
 from .image_formats import OUTPUT_FORMATS
-from .images import Picture
+from .images import MAX_PIXELS, Picture
 from .sources import STANDARD_INPUT, Source, fingerprint
 from .streams import output_is_closed
 from .style_statistics import SUFFIX, StyleStatistics
@@ -86,29 +87,31 @@ def output(path: Path, file_format: str | None = None, quality: int = 95) -> Out
     return Output(path, file_format or "png", quality)
 
 
-def read(path: Path) -> tuple[Picture, Source]:
+def read(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture, Source]:
     """Read a picture file, or the one that comes on standard input, and take its fingerprint."""
     name = "standard input" if path == STANDARD else str(path)
     data = sys.stdin.buffer.read() if path == STANDARD else read_bytes(path)
     if path == STANDARD and not data:
         raise ImageFileError("standard input is empty; expected a picture: cat photo.jpg | lbfgs-style …")
-    return images.decode(data, name=name), Source(str(path), fingerprint(data))
+    with heard(name):
+        picture = images.decode(data, name=name, max_pixels=max_pixels)
+    return picture, Source(str(path), fingerprint(data))
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a picture file, or the one that comes on standard input."""
-    return read(path)[0]
+    return read(path, max_pixels)[0]
 
 
-def read_if(path: Path | None) -> tuple[Picture, Source] | tuple[None, None]:
+def read_if(path: Path | None, max_pixels: int = MAX_PIXELS) -> tuple[Picture, Source] | tuple[None, None]:
     """Read a picture that need not be there."""
-    return (None, None) if path is None else read(path)
+    return (None, None) if path is None else read(path, max_pixels)
 
 
-def read_style(path: Path) -> tuple[Picture | StyleStatistics, Source]:
+def read_style(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture | StyleStatistics, Source]:
     """Read a painting, or the statistics of one where the name ends in ``.npz``."""
     if path.suffix.lower() != SUFFIX:
-        return read(path)
+        return read(path, max_pixels)
     statistics = StyleStatistics.load(path)
     return statistics, Source(str(path), fingerprint(path.read_bytes()))
 

@@ -16,3 +16,11 @@ Overwrite = Annotated[
     typer.Option("--overwrite/--no-overwrite", help="Replace an output that is there, or refuse to."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Largest height × width of a picture that is read; others are refused unpacked.",
+        metavar="N",
+    ),
+]

@@ -14,9 +14,13 @@ from .errors import OptionError
 
 
 def say(text: str) -> None:
-    """Write one line on stderr, under the program's name; nobody need be there to read it."""
+    """Write one line on stderr, under the program's name; nobody need be there to read it.
+
+    Names of files may hold anything: line breaks, and codes that a terminal obeys.
+    """
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     with suppress(OSError):
-        typer.echo(f"lbfgs-style: {text}", err=True)
+        typer.echo(f"lbfgs-style: {plain}", err=True)
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -1,15 +1,57 @@
-"""Files that are written completely or not at all, and what stands in the way of writing one."""
+"""Files: read where they end, written completely or not at all, and what stands in the way of writing one."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+MOST_BYTES = 2**31 - 1
+"""The largest file that is read: OpenCV takes no more in one piece."""
+
+
+def contents(path: Path | str) -> bytes:
+    """Return the bytes of a file.
+
+    A named pipe may never have a writer and a device no end, so that reading one could take for ever. Pipes
+    that the program was started with (``/dev/stdin``, or ``/dev/fd/63`` of a shell's ``<(…)``) are read.
+
+    Raises
+    ------
+    OSError
+        The file is missing or unreadable, is a pipe, a socket or a device, or has more than `MOST_BYTES`.
+    """
+    path = Path(path)
+    try:
+        about = path.stat()
+    except ValueError:  # a zero byte
+        raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
+    ours = stat.S_ISFIFO(about.st_mode) and path.is_absolute() and path.parts[1] in ("dev", "proc")
+    if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode) or ours):
+        what = "a named pipe, a socket or a device; expected a file, or - for standard input"
+        raise OSError(errno.EINVAL, f"it is {what}", str(path))
+    if about.st_size <= MOST_BYTES:
+        with path.open("rb") as file:
+            data = first_bytes(file, MOST_BYTES + 1)
+        if len(data) <= MOST_BYTES:
+            return data
+    raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES} bytes: make it smaller first", str(path))
+
+
+def first_bytes(file: BinaryIO, most: int) -> bytes:
+    """Return what is in an open file, but no more than `most` bytes."""
+    parts, length = list[bytes](), 0
+    while length < most and (part := file.read(min(1 << 24, most - length))):
+        parts.append(part)
+        length += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from . import srgb, strips
 _NEAR = 1 / 255
 """A profile that is nowhere further from sRGB than one step of 8 bits is sRGB, rounded in its own way."""
 
+_LONGEST_NAME = 80
+
 _PARAMETERS = (1, 3, 4, 5, 7)
 """How many numbers each of the five parametric functions has."""
 
@@ -130,15 +132,17 @@ def parse(data: bytes) -> Profile | None:
         None where it is damaged, or neither of three primaries and curves nor of one grey curve.
     """
     try:
-        return _parse(data)
-    except (struct.error, ValueError, ZeroDivisionError, np.linalg.LinAlgError):
+        # Numbers that overflow on the way are found at the end.
+        with np.errstate(all="ignore"):
+            return _parse(data)
+    except (struct.error, ValueError, ZeroDivisionError, OverflowError, np.linalg.LinAlgError):
         return None
 
 
 def name(data: bytes) -> str:
     """Return what a profile calls itself, for messages."""
     try:
-        text = _tags(data)[b"desc"]
+        text = bytes(_tags(data)[b"desc"])
     except (struct.error, KeyError):
         return "without a name"
     if text[:4] == b"mluc" and len(text) >= 28:  # one text for each language, in UTF-16; the first will do
@@ -146,7 +150,7 @@ def name(data: bytes) -> str:
         found = text[offset : offset + length].decode("utf-16-be", "replace")
     else:
         found = text[12:].split(b"\0")[0].decode("latin-1")
-    return "".join(c for c in found if c.isprintable()).strip() or "without a name"
+    return "".join(c for c in found[:_LONGEST_NAME] if c.isprintable()).strip() or "without a name"
 
 
 def _parse(data: bytes) -> Profile | None:
@@ -164,23 +168,30 @@ def _parse(data: bytes) -> Profile | None:
 
 def _checked(profile: Profile) -> Profile:
     """Refuse what leads nowhere or cannot be undone: numbers without end, curves that fall."""
-    np.linalg.inv(profile.matrix)
+    if not np.isfinite(np.linalg.inv(profile.matrix)).all():
+        raise ValueError("a matrix that cannot be undone")
     steps = np.linspace(0, 1, 256)
     for curve in profile.curves:
         light = curve.forward(steps)
         if not np.isfinite(light).all() or (np.diff(light) < 0).any() or light[-1] <= light[0]:
             raise ValueError("not a rising curve")
+        # A result may have any light, also what no number of the curve stands for.
+        again = curve.forward(curve.inverse(light))
+        if not np.isfinite(curve.inverse(steps)).all() or not np.allclose(again, light, rtol=0, atol=_NEAR):
+            raise ValueError("a curve that cannot be undone")
     return profile
 
 
-def _tags(data: bytes) -> dict[bytes, bytes]:
+def _tags(data: bytes) -> dict[bytes, memoryview]:
     (count,) = struct.unpack_from(">I", data, 128)
     entries = [struct.unpack_from(">4sII", data, 132 + 12 * i) for i in range(count)]
-    return {tag: data[offset : offset + length] for tag, offset, length in entries}
+    view = memoryview(data)  # not copies: thousands of tags may all claim the whole of a profile
+    return {tag: view[offset : offset + length] for tag, offset, length in entries}
 
 
-def _curve(data: bytes) -> Formula | Table:
-    if data[:4] == b"curv":
+def _curve(data: memoryview) -> Formula | Table:
+    kind = bytes(data[:4])
+    if kind == b"curv":
         (count,) = struct.unpack_from(">I", data, 8)
         if count == 0:
             return Formula(1.0)
@@ -188,16 +199,16 @@ def _curve(data: bytes) -> Formula | Table:
             return Formula(struct.unpack_from(">H", data, 12)[0] / 256)
         values = np.frombuffer(data, ">u2", count, 12) / 65535.0
         return Table(values)
-    if data[:4] != b"para":
+    if kind != b"para":
         raise ValueError("neither curv nor para")
-    (kind,) = struct.unpack_from(">H", data, 8)
-    if kind >= len(_PARAMETERS):
+    (number,) = struct.unpack_from(">H", data, 8)
+    if number >= len(_PARAMETERS):
         raise ValueError("unknown function")
-    p = [n / 65536 for n in struct.unpack_from(f">{_PARAMETERS[kind]}i", data, 12)]
-    if kind == 0:
+    p = [n / 65536 for n in struct.unpack_from(f">{_PARAMETERS[number]}i", data, 12)]
+    if number == 0:
         return Formula(p[0])
     g, a, b = p[:3]
-    if kind in (1, 2):
-        level = p[3] if kind == 2 else 0.0
+    if number in (1, 2):
+        level = p[3] if number == 2 else 0.0
         return Formula(g, a, b, 0.0, -b / a, level, level)
     return Formula(*p)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import avif_boxes, metadata, tiff_tags
+from . import avif_boxes, image_headers, metadata, tiff_tags
 from .errors import ImageFileError, OptionError, did_you_mean
-from .files import replacing
+from .files import contents, replacing
 from .metadata import Metadata
 
 log = logging.getLogger(__name__)
+
+MAX_PIXELS = 2**28
+"""The largest height × width that is read, unless more is asked for: 16,384 × 16,384."""
+
+_LONGEST = 2**20
+"""The longest side that OpenCV reads."""
+_MOST_SCANS = 500
+"""A JPEG in progressive form has about ten; each is a pass over the whole picture."""
 
 _SAMPLE_TYPES = ("uint8", "uint16", "float32", "float64")
 
@@ -52,7 +59,7 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     Parameters
     ----------
     data : bytes
-        A file of any format that OpenCV reads. Floating point is clipped to [0, 1].
+        A file of a format in `lbfgs_style.image_headers`. Floating point is clipped to [0, 1].
     name : str
         What error messages call it.
     max_pixels : int
@@ -65,13 +72,11 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     """
     if not data:
         raise ImageFileError(f"{name}: the file is empty; expected a picture")
-    gray_alpha = False
-    if data.startswith(metadata.PNG_SIGNATURE) and len(data) >= 26:
-        # The declared size is looked at first because a few kilobytes can unpack to gigabytes.
-        width, height = struct.unpack_from(">II", data, 16)
-        _check_size(name, height, width, max_pixels)
-        gray_alpha = data[25] == 4
-    pixels, exif = _unpack(name, data)
+    file_format, size = _header(name, data)
+    # The declared size is looked at first because a few bytes can unpack to gigabytes.
+    _check_size(name, *size, max_pixels)
+    gray_alpha = file_format == "PNG" and data[25:26] in (b"\0", b"\4")
+    pixels, exif = _unpack(name, data, file_format)
     _check_size(name, pixels.shape[0], pixels.shape[1], max_pixels)
     if pixels.dtype.name not in _SAMPLE_TYPES:
         raise ImageFileError(
@@ -141,7 +146,7 @@ def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, n
         else:
             done, encoded = cv2.imencode(suffix, bgr, flags)
     except cv2.error as error:
-        raise ImageFileError(f"{name}: OpenCV cannot encode the picture: {_first_line(error)}") from error
+        raise ImageFileError(f"{name}: OpenCV cannot encode the picture: {_words(error)}") from error
     if not done:
         raise ImageFileError(f"{name}: OpenCV cannot encode the picture: write a .png, or a smaller picture")
     alpha = array.ndim == 3 and array.shape[2] == 4
@@ -159,16 +164,18 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of a picture file, or raise ImageFileError."""
-    if path.is_dir():
-        raise ImageFileError(f"{path}: is a folder; expected a picture file")
     try:
-        return path.read_bytes()
+        if path.is_dir():
+            raise ImageFileError(f"{path}: is a folder; expected a picture file")
+        return contents(path)
     except FileNotFoundError as error:
         if not path.parent.is_dir():
             raise ImageFileError(f"{path}: not found: the folder {path.parent} does not exist") from error
         listable = os.access(path.parent, os.R_OK)
         hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()] if listable else [])
         raise ImageFileError(f"{path}: no such file.{hint}") from error
+    except ImageFileError:
+        raise
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -189,7 +196,7 @@ def upright(pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
     return pixels
 
 
-def _unpack(name: str, data: bytes) -> tuple[NDArray[Any], bytes]:
+def _unpack(name: str, data: bytes, file_format: str) -> tuple[NDArray[Any], bytes]:
     import cv2
 
     # UNCHANGED alone keeps alpha and 16 bits, but leaves the orientation to us, TIFF's excepted.
@@ -197,20 +204,22 @@ def _unpack(name: str, data: bytes) -> tuple[NDArray[Any], bytes]:
     try:
         pixels, kinds, blobs = cv2.imdecodeWithMetadata(buffer, flags=cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise ImageFileError(f"{name}: OpenCV cannot decode the picture: {_first_line(error)}") from error
+        raise ImageFileError(f"{name}: OpenCV cannot decode the picture: {_words(error)}") from error
     # OpenCV's type stubs forget that this is how a failure looks.
     if pixels is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise ImageFileError(
-            f"{name}: damaged, cut short, or of a format that OpenCV does not read: try PNG or JPEG"
+            f"{name}: damaged or cut short; expected a whole {file_format} file: get another copy of it"
         )
     pairs = zip(kinds, blobs, strict=True)
     return pixels, next((blob.tobytes() for kind, blob in pairs if kind == cv2.IMAGE_METADATA_EXIF), b"")
 
 
 def _finished(name: str, data: bytes, pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
-    """Do what OpenCV leaves undone: turn pictures, scale deep AVIF, mend the alpha of TIFF."""
-    if data[:4] in (b"II*\0", b"MM\0*"):
+    """Do what OpenCV leaves undone: turn pictures, scale deep AVIF, mend alpha."""
+    if tiff_tags.is_tiff(data):
         return _mend_tiff(data, pixels)
+    if pixels.ndim == 2:
+        pixels = _with_clear_gray(data, pixels)
     if not avif_boxes.is_avif(data):
         return upright(pixels, exif)
     found = avif_boxes.properties(data)
@@ -218,11 +227,21 @@ def _finished(name: str, data: bytes, pixels: NDArray[Any], exif: bytes) -> NDAr
         log.warning("%s: colours of primaries no. %d are taken as sRGB", name, found.primaries)
     if pixels.dtype == np.uint16:
         # Its 10 or 12 bits come as they are.
-        top = (1 << found.bits) - 1
-        pixels = np.rint(pixels * (65535 / top)).astype(np.uint16)
+        top = (1 << found.bits) - 1 if found.bits > 8 else 65535
+        pixels = np.rint(np.minimum(pixels, top) * (65535 / top)).astype(np.uint16)
     # An EXIF orientation means nothing here (ISO/IEC 23000-22): the file has properties for it.
     pixels = np.rot90(pixels, found.turns)
     return pixels if found.mirror is None else np.flip(pixels, found.mirror)
+
+
+def _with_clear_gray(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Add the alpha of a grey PNG in which one grey stands for transparent; OpenCV does it for colours."""
+    key = metadata.png_transparency(data)
+    if len(key) != 2:
+        return pixels
+    top = np.iinfo(pixels.dtype).max
+    clear = pixels == int.from_bytes(key, "big") * top // ((1 << data[24]) - 1)
+    return np.stack([pixels] * 3 + [np.where(clear, 0, top).astype(pixels.dtype)], axis=2)
 
 
 def _mend_tiff(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:
@@ -245,12 +264,43 @@ def _unmultiply(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([np.rint(colour) if whole else colour, alpha], axis=2).astype(pixels.dtype)
 
 
+def _header(name: str, data: bytes) -> tuple[str, tuple[int, int]]:
+    """Return the format of a file, and the height and width that it declares."""
+    header = image_headers.read(data)
+    if header is None:
+        foreign = image_headers.foreign(data)
+        if foreign is not None:
+            raise ImageFileError(f"{name}: {foreign}, which cannot be read: convert it to PNG or JPEG")
+        raise ImageFileError(
+            f"{name}: damaged, cut short, or of a format that cannot be read; expected one of "
+            f"{image_headers.READABLE}: convert it to PNG or JPEG"
+        )
+    if header.size is None:
+        raise ImageFileError(
+            f"{name}: the header is damaged or cut short; expected a whole {header.name} file: get another "
+            "copy of it"
+        )
+    scans = data.count(b"\xff\xda") if header.name == "JPEG" else 0
+    if scans > _MOST_SCANS:
+        raise ImageFileError(
+            f"{name}: a JPEG of {scans} scans, which takes very long to unpack; expected at most "
+            f"{_MOST_SCANS}: convert it to PNG"
+        )
+    return header.name, header.size
+
+
 def _check_size(name: str, height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise ImageFileError(
-            f"{name}: {height}×{width} pixels; expected at most {max_pixels} in all: make it smaller first"
+            f"{name}: {height}×{width} pixels; expected at most {max_pixels} in all: make it smaller first, "
+            "or raise the limit (--max-pixels, or max_pixels in Python)"
+        )
+    if max(height, width) > _LONGEST:
+        raise ImageFileError(
+            f"{name}: {height}×{width} pixels; expected sides of at most {_LONGEST}: make it smaller first"
         )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _words(error: Exception) -> str:
+    """Return what OpenCV says in one line, without the place in its source."""
+    return " ".join(str(getattr(error, "err", "") or error).split())

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import icc, image_files
 from .embedding import embed
+from .image_files import MAX_PIXELS
 from .image_formats import check_output, check_size, output_format
 from .metadata import Metadata, for_result
 from .pictures import Picture, from_array, luma, to_array, with_rgb
@@ -22,6 +23,7 @@ from .resizing import FloatImage, fit, resize, to_chw, to_hwc
 log = logging.getLogger(__name__)
 
 __all__ = [
+    "MAX_PIXELS",
     "FloatImage",
     "Metadata",
     "Picture",
@@ -41,21 +43,23 @@ __all__ = [
 ]
 
 
-def read(path: Path | str, *, max_pixels: int = 2**28) -> Picture:
-    """Read a picture file of any format that OpenCV reads.
+def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read a picture file: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PNM, PAM, PFM, HDR, JPEG 2000, Sun raster.
 
     16 bits, alpha and grey are kept; palettes and CMYK become RGB; of an animation the first frame is taken.
     The orientation is applied. Colours of a profile with three primaries (Adobe RGB, Display P3, ProPhoto …)
     become sRGB, those outside it clipped; a warning is logged where a profile is not applied. Floating point
-    (TIFF, HDR, PFM) is clipped to [0, 1]. A file that is cut short is refused, but a JPEG damaged in its
-    middle is read as it is.
+    (TIFF, HDR, PFM) is clipped to [0, 1]. A file that is cut short is refused, and so is a damaged PNG, which
+    has checksums. A JPEG damaged in its middle is read as far as it goes: libjpeg may say so on stderr, which
+    the command turns into a warning.
 
     Parameters
     ----------
     path : path
         The file.
     max_pixels : int
-        The largest height × width accepted; OpenCV has a limit of its own at 2**30.
+        The largest height × width accepted, as the file declares it and as it is; OpenCV has a limit of its
+        own at 2**30.
 
     Raises
     ------
@@ -65,7 +69,7 @@ def read(path: Path | str, *, max_pixels: int = 2**28) -> Picture:
     return decode(image_files.read_bytes(Path(path)), name=str(path), max_pixels=max_pixels)
 
 
-def decode(data: bytes, *, name: str = "image", max_pixels: int = 2**28) -> Picture:
+def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Picture:
     """Read the bytes of a picture file: `read` for what is no file, such as an upload.
 
     Parameters

@@ -11,10 +11,10 @@ import typer
 
 from . import cli_files, images, inspection, networks
 from .api import DEFAULT_NETWORK
-from .cli_options import Device, Network, Overwrite, Quiet, Threads
+from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
 from .cli_values import counts, longer_side, names, numbers, say
 from .errors import OptionError, did_you_mean
-from .images import Picture
+from .images import MAX_PIXELS, Picture
 from .inspection import GRID, RECONSTRUCTION, Panel
 from .interrupts import INTERRUPTED, cancelled_by_signals
 from .options import Options
@@ -53,6 +53,7 @@ def reconstruct(
     device: Device = RECONSTRUCTION.device,
     threads: Threads = RECONSTRUCTION.threads,
     overwrite: Overwrite = True,
+    max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
     """Make a picture again from noise: its content from single layers, or its style from more and more."""
@@ -60,7 +61,7 @@ def reconstruct(
         raise OptionError(f"reconstruct content or style, got {what!r}.{did_you_mean(what, _WHAT)}")
     options = _options(RECONSTRUCTION, size, iterations, seed, device, threads)
     target = _target(output, image, network=network, overwrite=overwrite)
-    loaded, picture = networks.load(network), cli_files.read_picture(image)
+    loaded, picture = networks.load(network), cli_files.read_picture(image, max_pixels)
     remake, choose_layers, told = _WHAT[what]
     chosen = names(layers) or choose_layers(loaded)
     with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
@@ -103,6 +104,7 @@ def grid(
     device: Device = GRID.device,
     threads: Threads = GRID.threads,
     overwrite: Overwrite = True,
+    max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
     """Paint one pair with every combination of layers and weights, on one labelled sheet."""
@@ -113,7 +115,8 @@ def grid(
     styles = _sets(style_layers, comma_separates=False) or [loaded.style_layers]
     given = None if content_weights is None else numbers("--content-weights", content_weights, "0.01,0.1,1")
     weights = given or (options.content_weight,)
-    photo, (painting, _) = cli_files.read_picture(content), cli_files.read_style(style)
+    photo = cli_files.read_picture(content, max_pixels)
+    painting, _ = cli_files.read_style(style, max_pixels)
     with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
         panels = inspection.grid(
             photo,

@@ -76,7 +76,10 @@ def read(data: bytes, exif: bytes = b"") -> Metadata:
 def for_result(metadata: Metadata, size: tuple[int, int]) -> Metadata:
     """Return metadata as they are true for a result: upright, of its (height, width), no old thumbnail."""
     upright = re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8](?=[\"'<])", rb"\g<1>1", metadata.xmp)
-    return replace(metadata, exif=tiff_tags.for_result(metadata.exif, size), xmp=upright)
+    exif = tiff_tags.for_result(metadata.exif, size)
+    if metadata.exif and not exif:
+        log.warning("the EXIF of the photo is damaged, and is left out")
+    return replace(metadata, exif=exif, xmp=upright)
 
 
 def embed(encoded: bytes, metadata: Metadata, size: tuple[int, int], *, alpha: bool) -> bytes:
@@ -116,7 +119,7 @@ def _read_png(data: bytes) -> Metadata:
     for kind, body in _png_parts(data):
         if kind == b"eXIf":
             found = replace(found, exif=body.removeprefix(_EXIF_HEAD))
-        elif kind == b"iCCP":
+        elif kind == b"iCCP" and not found.icc:  # one alone is allowed, and many would take long to unpack
             with suppress(zlib.error):
                 packed = body.partition(b"\0")[2][1:]  # behind the name and the method
                 profile = zlib.decompressobj().decompress(packed, _PROFILE_LIMIT)
@@ -124,6 +127,13 @@ def _read_png(data: bytes) -> Metadata:
         elif kind == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\0\0"):  # the second: not compressed
             found = replace(found, xmp=body[len(_XMP_KEYWORD) + 3 :].split(b"\0", 2)[-1])
     return found
+
+
+def png_transparency(data: bytes) -> bytes:
+    """Return what a PNG says of transparency without an alpha (chunk ``tRNS``); empty of any other file."""
+    if not data.startswith(PNG_SIGNATURE):
+        return b""
+    return next((body for kind, body in _png_parts(data) if kind == b"tRNS"), b"")
 
 
 def _png_parts(data: bytes) -> Iterator[tuple[bytes, bytes]]:

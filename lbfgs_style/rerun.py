@@ -11,7 +11,7 @@ from . import images, networks
 from .api import StyleTransfer
 from .errors import NetworkError, OptionError
 from .given import Given
-from .images import Picture
+from .images import MAX_PIXELS, Picture
 from .recipes import Recipe, read_recipe
 from .records import IterateCallback, Result
 from .sources import Source, found, inputs_of
@@ -55,6 +55,7 @@ def prepare(
     keep_mask: Path | str | None = None,
     init: Path | str | None = None,
     network: Path | str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Rerun:
     """Read the recipe of a picture, find its inputs and check that they are the same.
 
@@ -64,6 +65,8 @@ def prepare(
         A PNG or JPEG that was written with its recipe, or the JSON report of a run.
     content, styles, style_masks, keep_mask, init, network
         Where the inputs lie now, if they were moved; masks of those styles that have one.
+    max_pixels : int
+        See `lbfgs_style.images.read`.
 
     Raises
     ------
@@ -118,19 +121,19 @@ def prepare(
             keep_mask="alpha" if is_alpha else keep,
             init=first,
         ),
-        content=images.read(photo),
-        styles=tuple(map(read_style, paintings)),
+        content=images.read(photo, max_pixels=max_pixels),
+        styles=tuple(read_style(path, max_pixels=max_pixels) for path in paintings),
         style_weights=recipe.style_weights,
         style_scales=recipe.style_scales,
-        style_masks=tuple(map(_read, masks)),
-        keep="alpha" if is_alpha else _read(keep),
-        init=_read(first),
+        style_masks=tuple(_read(path, max_pixels) for path in masks),
+        keep="alpha" if is_alpha else _read(keep, max_pixels),
+        init=_read(first, max_pixels),
     )
     return Rerun(recipe=recipe, given=given, _job=job)
 
 
-def _read(path: Path | None) -> Picture | None:
-    return None if path is None else images.read(path)
+def _read(path: Path | None, max_pixels: int) -> Picture | None:
+    return None if path is None else images.read(path, max_pixels=max_pixels)
 
 
 def _network(recipe: Recipe) -> Path | str:

@@ -9,9 +9,10 @@ import typer
 
 from . import cli_files, images, networks, style_statistics
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .cli_options import Device, Overwrite, Quiet, Threads
+from .cli_options import Device, MaxPixels, Overwrite, Quiet, Threads
 from .cli_values import names, say, wholes
-from .images import Picture
+from .decoder_words import heard
+from .images import MAX_PIXELS, Picture
 from .interrupts import cancelled_by_signals
 from .options import Options
 from .progress import show_log, show_progress
@@ -47,19 +48,22 @@ def rerun(
     network: Annotated[str | None, typer.Option(help="Where the network lies now.")] = None,
     report: Annotated[Path | None, typer.Option(help="As for transfer.")] = None,
     overwrite: Overwrite = True,
+    max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
     """Make a picture again from the recipe in its file, with the same inputs, network and settings."""
     with show_log(quiet=quiet, verbose=False):
-        again = prepare(
-            picture,
-            content=content,
-            styles=style or (),
-            style_masks=style_mask or (),
-            keep_mask=keep_mask,
-            init=init,
-            network=network,
-        )
+        with heard(f"an input of {picture}"):
+            again = prepare(
+                picture,
+                content=content,
+                styles=style or (),
+                style_masks=style_mask or (),
+                keep_mask=keep_mask,
+                init=init,
+                network=network,
+                max_pixels=max_pixels,
+            )
         suffix = picture.suffix if picture.suffix != ".json" else ".png"
         path = output or picture.with_name(f"{picture.stem}-rerun{suffix}")
         target = cli_files.output(path, quality=again.recipe.quality)
@@ -73,7 +77,8 @@ def rerun(
             result = again.run(on_iterate=on_iterate, cancel=cancel)
         finish(result, target, report, again.given, recipe=True, quiet=quiet)
         if not quiet and target.path.suffix == picture.suffix:
-            say(_comparison(images.read(picture), images.read(target.path), picture))
+            before, now = (images.read(path, max_pixels=max_pixels) for path in (picture, target.path))
+            say(_comparison(before, now, picture))
 
 
 def style(
@@ -98,6 +103,7 @@ def style(
     device: Device = _DEFAULTS.device,
     threads: Threads = _DEFAULTS.threads,
     overwrite: Overwrite = True,
+    max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
     """Measure a painting's style once; the file then stands for the painting in `transfer`."""
@@ -112,7 +118,8 @@ def style(
     wanted = None if sizes is None else wholes("--sizes", sizes, "whole numbers as in 128,256,512")
     job = StyleTransfer(network, options=options, keep_sessions=False)
     with show_log(quiet=quiet, verbose=False):
-        measured = job.measure_style(cli_files.read_picture(painting), sizes=wanted, name=str(output))
+        picture = cli_files.read_picture(painting, max_pixels)
+        measured = job.measure_style(picture, sizes=wanted, name=str(output))
     measured.save(output)
     if not quiet:
         sides = ", ".join(map(str, sorted(measured.sides)))

@@ -68,7 +68,7 @@ class Files:
         more = [path for path in (*self.masks, self.keep, self.init) if path is not None]
         return (self.content, *self.styles, *more)
 
-    def read(self, network: str, blend: str | None, scale: str) -> Given:
+    def read(self, network: str, blend: str | None, scale: str, max_pixels: int) -> Given:
         """Read them all; `blend` and `scale` are the texts of their options."""
         count, masks = len(self.styles), self.masks
         weights = (1.0,) * count if blend is None else numbers("--style-blend", blend)
@@ -79,11 +79,11 @@ class Files:
                 raise OptionError(
                     f"{option} must be given for each painting: expected {count}, got {len(each)}."
                 )
-        photo, photo_file = cli_files.read(self.content)
-        styles = [cli_files.read_style(path) for path in self.styles]
-        places = [cli_files.read_if(path) for path in masks]
-        keep, keep_file = cli_files.read_if(self.keep)
-        start, start_file = cli_files.read_if(self.init)
+        photo, photo_file = cli_files.read(self.content, max_pixels)
+        styles = [cli_files.read_style(path, max_pixels) for path in self.styles]
+        places = [cli_files.read_if(path, max_pixels) for path in masks]
+        keep, keep_file = cli_files.read_if(self.keep, max_pixels)
+        start, start_file = cli_files.read_if(self.init, max_pixels)
         is_alpha = self.keep_mask == "alpha"
         return Given(
             inputs=inputs_of(
@@ -123,7 +123,7 @@ def finish(
             contents["files"]["output"] = str(target.path)
             page = json.dumps(contents, indent=2)
         with replacing(report) as temporary:
-            # Names of files may be no text.
+            # The bytes of a name that is no UTF-8 are spelled out.
             temporary.write_text(page + "\n", encoding="utf-8", errors="backslashreplace")
     if interrupted:
         say(f"stopped: the best picture so far is in {target.name}")

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from .budget import parsed
 from .errors import OptionError, did_you_mean
+from .files import contents
 from .options import Options
 
 WEIGHTS = {"content_weight", "style_weight"}
@@ -66,8 +67,7 @@ def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[st
 
 def _read(path: Path | str) -> dict[str, Any]:
     try:
-        with Path(path).open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(contents(path).decode())
     except OSError as error:
         raise OptionError(f"{path}: cannot be read as options: {error.strerror or error}.") from error
     except ValueError as error:  # TOMLDecodeError, and UnicodeDecodeError

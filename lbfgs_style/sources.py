@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import ImageError, ImageFileError
+from .files import contents
 
 STANDARD_INPUT = "-"
 """What stands for an input that was no file."""
@@ -163,7 +164,7 @@ def fingerprint(data: bytes) -> str:
 def file_bytes(path: Path) -> bytes:
     """Return the bytes of a file, or raise ImageFileError."""
     try:
-        return path.read_bytes()
+        return contents(path)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
 

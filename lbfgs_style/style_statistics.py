@@ -11,6 +11,7 @@ logarithmic ladder. A size of the ladder itself gives exactly what the painting 
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 import zlib
@@ -24,8 +25,8 @@ from numpy.typing import NDArray
 
 from .engine import Engine
 from .errors import ImageError, ImageFileError, OptionError
-from .files import obstacle, replacing
-from .images import FloatImage, Picture, fit, read, resize, to_chw
+from .files import contents, obstacle, replacing
+from .images import MAX_PIXELS, FloatImage, Picture, fit, read, resize, to_chw
 from .term_names import TermNames
 
 SUFFIX = ".npz"
@@ -141,7 +142,7 @@ class StyleStatistics:
             If the file is missing, damaged, or of another kind.
         """
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(contents(path)), allow_pickle=False) as arrays:
                 return cls._of(dict(arrays), str(path))
         except FileNotFoundError as error:
             raise ImageFileError(f"{path}: no such file.") from error
@@ -266,12 +267,21 @@ def measure(
     )
 
 
-def read_style(path: Path | str) -> Picture | StyleStatistics:
+def read_style(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture | StyleStatistics:
     """Read a painting, or the statistics of one where the name ends in ``.npz``.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    max_pixels : int
+        See `lbfgs_style.images.read`.
 
     Raises
     ------
     ImageFileError
         As `StyleStatistics.load` and `lbfgs_style.images.read`.
     """
-    return StyleStatistics.load(path) if Path(path).suffix.lower() == SUFFIX else read(path)
+    if Path(path).suffix.lower() == SUFFIX:
+        return StyleStatistics.load(path)
+    return read(path, max_pixels=max_pixels)

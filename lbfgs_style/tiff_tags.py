@@ -1,7 +1,7 @@
 """Directories of tags, as TIFF files and EXIF blocks hold them: read, changed in place, copied.
 
 An EXIF block is a TIFF file without a picture (TIFF 6.0; CIPA DC-008). Offsets count from its first byte.
-What is damaged reads as not there.
+BigTIFF, whose counts and offsets have 64 bits, is read but not written. What is damaged reads as not there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+WIDTH, HEIGHT = 256, 257
+TILE_WIDTH, TILE_HEIGHT = 322, 323
 ORIENTATION = 0x0112
 EXTRA_SAMPLES = 338
 PHOTOMETRIC = 262
@@ -31,10 +33,46 @@ _MAKER_NOTE = 0x927C
 # date, artist, host, rights, and the directories of the camera and of the place.
 _DESCRIBING = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, _EXIF, _GPS)
 
-# Bytes of one value by its type, and of the parts that the byte order turns round.
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+# Bytes of one value by its type, and of the parts that the byte order turns round. 16 to 18 are BigTIFF's.
+_SIZES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | dict.fromkeys((16, 17, 18), 8)
 _PARTS = _SIZES | {5: 4, 10: 4}
-_BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7
+_BYTE, _SHORT, _LONG, _UNDEFINED, _LONG8 = 1, 3, 4, 7, 16
+_WHOLE = (_BYTE, _SHORT, _LONG, 13, _LONG8, 18)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the numbers of a block are written."""
+
+    order: str
+    big: bool = False
+
+    def at(self, block: bytes, fields: str, place: int) -> tuple[int, ...]:
+        """Unpack numbers; O stands for an offset or a count of values, C for a count of tags."""
+        exact = fields.replace("O", "Q" if self.big else "I").replace("C", "Q" if self.big else "H")
+        if not 0 <= place <= len(block):  # beyond 64 bits struct would say so in another way
+            raise struct.error("outside the block")
+        return struct.unpack_from(self.order + exact, block, place)
+
+    @property
+    def first(self) -> int:
+        """Where the offset of the first directory stands."""
+        return 8 if self.big else 4
+
+    @property
+    def count_length(self) -> int:
+        """Bytes of the count of tags."""
+        return 8 if self.big else 2
+
+    @property
+    def entry_length(self) -> int:
+        """Bytes of a tag and its value, or the offset of it."""
+        return 20 if self.big else 12
+
+    @property
+    def value_length(self) -> int:
+        """Bytes of a value that stands in the directory itself."""
+        return 8 if self.big else 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +82,7 @@ class Entry:
     Attributes
     ----------
     kind : int
-        The type of its numbers, 1 to 13.
+        The type of its numbers, 1 to 13, and 16 to 18 in BigTIFF.
     data : bytes
         The numbers, little-endian.
     place : int
@@ -66,12 +104,23 @@ Directory = dict[int, "Entry | Directory"]
 
 def entry(block: bytes, tag: int) -> Entry | None:
     """Return the value of a tag in the first directory of a TIFF file or EXIF block, if it is there."""
-    order = _order(block)
-    if order is None:
+    layout = _layout(block)
+    if layout is None:
         return None
     with suppress(struct.error):
-        return _entries(block, order, _first(block, order)).get(tag)
+        return _entries(block, layout, _first(block, layout)).get(tag)
     return None
+
+
+def number(block: bytes, tag: int) -> int | None:
+    """Return the first number of a tag of the first directory; None where it is not there or not whole."""
+    found = entry(block, tag)
+    return found.number() if found is not None and found.kind in _WHOLE else None
+
+
+def is_tiff(data: bytes) -> bool:
+    """Tell whether bytes begin as a TIFF file or EXIF block does."""
+    return _layout(data) is not None
 
 
 def exif_of(tiff: bytes) -> bytes:
@@ -79,11 +128,11 @@ def exif_of(tiff: bytes) -> bytes:
 
     Without the maker's note, which holds places in the file that it was written to.
     """
-    order = _order(tiff)
-    if order is None:
+    layout = _layout(tiff)
+    if layout is None:
         return b""
     try:
-        found = _nested(tiff, order, _first(tiff, order), 0)
+        found = _nested(tiff, layout, _first(tiff, layout), 0)
     except struct.error:
         return b""
     kept = {tag: value for tag, value in found.items() if tag in _DESCRIBING}
@@ -92,11 +141,12 @@ def exif_of(tiff: bytes) -> bytes:
 
 def add(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
     """Return a little-endian TIFF file with the tags of an EXIF block, and others as bytes, added."""
-    first = _first(tiff, "<")
-    tags: Directory = dict(_entries(tiff, "<", first))
+    layout = _Layout("<")
+    first = _first(tiff, layout)
+    tags: Directory = dict(_entries(tiff, layout, first))
     block = exif_of(exif)
     if block:
-        described = _nested(block, "<", 8, 0)
+        described = _nested(block, layout, 8, 0)
         tags |= {tag: value for tag, value in described.items() if tag not in tags}
     tags |= {tag: Entry(_UNDEFINED if tag == ICC else _BYTE, data) for tag, data in extra.items()}
     place = len(tiff) + len(tiff) % 2
@@ -106,7 +156,8 @@ def add(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
 def for_result(exif: bytes, size: tuple[int, int]) -> bytes:
     """Return an EXIF block as it is true for a result: upright, of its size, without the old thumbnail.
 
-    It is changed in place, so that a maker's note stays where it can be read.
+    It is changed in place, so that a maker's note stays where it can be read. A block whose first directory
+    is damaged comes back empty: another program might find an orientation in it.
 
     Parameters
     ----------
@@ -115,80 +166,98 @@ def for_result(exif: bytes, size: tuple[int, int]) -> bytes:
     size : (int, int)
         Height and width of the result.
     """
-    order = _order(exif)
-    if order is None:
-        return exif
+    layout = _layout(exif)
+    if layout is None or layout.big:
+        return b""
     block = bytearray(exif)
+    try:
+        first = _first(exif, layout)
+        entries = _entries(exif, layout, first)
+    except struct.error:
+        return b""
+    inner = entries.get(_EXIF)
+    if inner is not None:
+        with suppress(struct.error):
+            entries |= _entries(exif, layout, inner.number())
+    for tag, true in ((ORIENTATION, 1), (_HEIGHT, size[0]), (_WIDTH, size[1])):
+        found = entries.get(tag)
+        if found is not None and found.kind in (_SHORT, _LONG):
+            short = found.kind == _SHORT
+            kept = min(true, 65535) if short else true
+            struct.pack_into(layout.order + "HI"[not short], block, found.place, kept)
     with suppress(struct.error):
-        first = _first(exif, order)
-        entries = _entries(exif, order, first)
-        inner = entries.get(_EXIF)
-        if inner is not None:
-            entries |= _entries(exif, order, inner.number())
-        for tag, number in ((ORIENTATION, 1), (_HEIGHT, size[0]), (_WIDTH, size[1])):
-            found = entries.get(tag)
-            if found is not None and found.kind in (_SHORT, _LONG):
-                short = found.kind == _SHORT
-                struct.pack_into(
-                    order + "HI"[not short], block, found.place, min(number, 65535) if short else number
-                )
-        _remove_thumbnail(block, order, first)
+        _remove_thumbnail(block, layout, first)
     return bytes(block)
 
 
-def _remove_thumbnail(block: bytearray, order: str, first: int) -> None:
-    link = first + 2 + 12 * struct.unpack_from(order + "H", block, first)[0]
-    (second,) = struct.unpack_from(order + "I", block, link)
+def _remove_thumbnail(block: bytearray, layout: _Layout, first: int) -> None:
+    exif = bytes(block)
+    link = first + 2 + 12 * layout.at(exif, "C", first)[0]
+    (second,) = layout.at(exif, "O", link)
     if second == 0:
         return
-    tags = _entries(bytes(block), order, second)
-    struct.pack_into(order + "I", block, link, 0)
+    tags = _entries(exif, layout, second)
+    struct.pack_into(layout.order + "I", block, link, 0)
     start, length = tags.get(_THUMBNAIL), tags.get(_THUMBNAIL_LENGTH)
     if start is not None and length is not None:
         place, end = start.number(), min(start.number() + length.number(), len(block))
         block[place:end] = bytes(max(0, end - place))
 
 
-def _order(block: bytes) -> str | None:
-    return {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+def _layout(block: bytes) -> _Layout | None:
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    if order is None:
+        return None
+    if block[2:4] == struct.pack(order + "H", 42):
+        return _Layout(order)
+    # After 43 follow the length of an offset, 8, and nothing.
+    return _Layout(order, big=True) if block[2:8] == struct.pack(order + "HHH", 43, 8, 0) else None
 
 
-def _first(block: bytes, order: str) -> int:
-    return struct.unpack_from(order + "I", block, 4)[0]
+def _first(block: bytes, layout: _Layout) -> int:
+    return layout.at(block, "O", layout.first)[0]
 
 
-def _entries(block: bytes, order: str, place: int) -> dict[int, Entry]:
-    (count,) = struct.unpack_from(order + "H", block, place)
+def _entries(block: bytes, layout: _Layout, place: int) -> dict[int, Entry]:
+    (count,) = layout.at(block, "C", place)
     found: dict[int, Entry] = {}
-    for at in range(place + 2, place + 2 + 12 * count, 12):
-        tag, kind, numbers = struct.unpack_from(order + "HHI", block, at)
+    # Values lie beside each other. Where they sum up to more than the block, as those of thousands of tags
+    # that all claim the whole of it, somebody is after our memory.
+    room = len(block)
+    place += layout.count_length
+    for at in range(place, place + layout.entry_length * count, layout.entry_length):
+        tag, kind, numbers = layout.at(block, "HHO", at)
         size = _SIZES.get(kind, 0) * numbers
-        start = at + 8 if size <= 4 else struct.unpack_from(order + "I", block, at + 8)[0]
-        data = block[start : start + size]
-        if not size or len(data) < size:
+        value = at + layout.entry_length - layout.value_length
+        start = value if size <= layout.value_length else layout.at(block, "O", value)[0]
+        if not size or start + size > len(block):
             continue
+        room -= size
+        if room < 0:
+            raise struct.error("more values than bytes")
+        data = block[start : start + size]
         part = _PARTS[kind]
-        if order == ">" and part > 1:
+        if layout.order == ">" and part > 1:
             data = np.frombuffer(data, f">u{part}").byteswap().tobytes()
         found[tag] = Entry(kind, data, start)
     return found
 
 
-def _nested(block: bytes, order: str, place: int, depth: int) -> Directory:
+def _nested(block: bytes, layout: _Layout, place: int, depth: int) -> Directory:
     tags: Directory = {}
-    for tag, value in _entries(block, order, place).items():
+    for tag, value in _entries(block, layout, place).items():
         if tag == _MAKER_NOTE:
             continue
         if tag not in _DIRECTORIES:
             tags[tag] = value
         elif depth < 2:  # first → Exif → Interoperability; a block that points to itself ends here
-            tags[tag] = _nested(block, order, value.number(), depth + 1)
+            tags[tag] = _nested(block, layout, value.number(), depth + 1)
     return tags
 
 
 def _packed(tags: Directory, place: int) -> bytes:
     """Return a directory for that place in a little-endian block, what it points to behind it."""
-    entries, behind = b"", b""
+    entries, behind = bytearray(), bytearray()
     start = place + 2 + 12 * len(tags) + 4
     for tag, value in sorted(tags.items(), key=lambda item: item[0]):
         if isinstance(value, dict):
@@ -201,4 +270,4 @@ def _packed(tags: Directory, place: int) -> bytes:
         else:
             entries += struct.pack("<I", start + len(behind))
             behind += value.data + bytes(len(value.data) % 2)
-    return struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0) + behind
+    return struct.pack("<H", len(tags)) + entries + bytes(4) + behind

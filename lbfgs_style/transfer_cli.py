@@ -11,9 +11,10 @@ import typer
 
 from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .cli_options import Device, Network, Overwrite, Quiet, Threads
+from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
 from .cli_values import chosen, counts, layers, longer_side, say, size_in_bytes, wholes
 from .errors import OptionError
+from .images import MAX_PIXELS
 from .interrupts import cancelled_by_signals
 from .options import Init, Options
 from .preset_advice import on_compact
@@ -183,6 +184,7 @@ def transfer(
             "block. Without it, most of what the machine has left."
         ),
     ] = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print scales, tiles, memory and time to expect; paint nothing.")
     ] = False,
@@ -240,7 +242,7 @@ def transfer(
     cli_files.check_outputs(target, report, video, inputs=inputs, overwrite=overwrite)
     check_recording(frames, save_every, video)
     with show_log(quiet=quiet, verbose=verbose):
-        given = files.read(network, style_blend, style_scale)
+        given = files.read(network, style_blend, style_scale, max_pixels)
         target.check(result_size(given.content, options))
         job = StyleTransfer(network, options=options, keep_sessions=False)
         if not quiet:

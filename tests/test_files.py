@@ -92,3 +92,44 @@ def test_a_locked_place_is_an_obstacle(
     assert files.obstacle(path) is None
     monkeypatch.setattr(os, "access", lambda place, mode: Path(place).is_dir() != folder)
     assert says in (files.obstacle(path) or "")
+
+
+# Reading
+
+
+def test_contents_are_those_of_the_file(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(range(256)) * 200_000)  # more than one piece
+    assert files.contents(path) == bytes(range(256)) * 200_000
+    path.write_bytes(b"")
+    assert files.contents(path) == b""
+
+
+def test_too_large_a_file_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(9))
+    monkeypatch.setattr(files, "MOST_BYTES", 9)
+    assert files.contents(path) == bytes(9)
+    monkeypatch.setattr(files, "MOST_BYTES", 8)
+    with pytest.raises(OSError, match="more than 8 bytes: make it smaller"):
+        files.contents(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a device that has no end")
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "zero\0byte"])
+def test_what_is_no_file_is_not_read(name):
+    with pytest.raises(OSError, match=r"a named pipe, a socket or a device|no file can have this name"):
+        files.contents(name)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes by their number")
+def test_an_endless_pipe_is_not_read_to_its_end(monkeypatch):
+    monkeypatch.setattr(files, "MOST_BYTES", 4)
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b"five!")
+        with pytest.raises(OSError, match="more than 4 bytes"):  # and the writer is still there
+            files.contents(f"/dev/fd/{reader}")
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
 
 import numpy as np
 import profiles
@@ -159,6 +161,10 @@ DAMAGED = [
     profiles.rgb(curve=profiles.para(1, 2, 0, 0)),
     profiles.rgb(curve=profiles.para(3, 2.2, -1, 0, 0, 0)),
     profiles.rgb(primaries=(profiles.ADOBE[0],) * 3),
+    profiles.rgb(curve=profiles.para(3, 0, 0, 0, 1, 0.5)),  # rises, but by a power of 0
+    profiles.rgb(curve=profiles.para(4, 0, 1, 0, 0.5, 1, 0.5, 0)),  # the same in the longest form
+    profiles.rgb(curve=profiles.para(3, 32767, 32767, 32767, 0, 0)),  # more than any number
+    profiles.rgb(curve=profiles.para(3, 1, 0, 1, 0.5, 0.5)),  # flat above its middle
     profiles.tables_only(),
     profiles.cmyk(),
 ]
@@ -167,6 +173,23 @@ DAMAGED = [
 @pytest.mark.parametrize("data", DAMAGED)
 def test_what_cannot_be_undone_is_not_begun(data):
     assert icc.parse(data) is None
+
+
+def test_tags_that_all_claim_the_whole_profile_take_no_memory():
+    entries = b"".join(struct.pack(">4sII", b"%04d" % number, 1, 1 << 20) for number in range(2000))
+    data = bytes(16) + b"RGB " + bytes(16) + b"acsp" + bytes(88) + struct.pack(">I", 2000) + entries
+    data = data.ljust(1 << 20, b"\0")
+    tracemalloc.start()
+    try:
+        assert icc.parse(data) is None
+        assert icc.name(data) == "without a name"
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_name_is_cut():
+    assert icc.name(profiles.rgb(name="x" * 5000)) == "x" * 80
 
 
 def test_every_cut_of_a_profile_is_survived():

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import tracemalloc
 import zlib
 from dataclasses import replace
 
 import cv2
 import numpy as np
+import picture_bytes
 import profiles
 import pytest
 
-from lbfgs_style import avif_boxes, images, metadata, tiff_tags
+from lbfgs_style import avif_boxes, image_headers, images, metadata, tiff_tags
 from lbfgs_style.images import Metadata
 
 FORMATS = ["png", "jpg", "webp", "avif", "tiff"]
@@ -204,12 +206,78 @@ def test_exif_of_a_result_is_true(order):
     assert after[8 + 2 + 36 : 8 + 2 + 40] == bytes(4)  # no second directory
 
 
+@pytest.mark.parametrize("block", [b"junk", b"II*\0", camera()[:30], b"II*\0\xff\xff\xff\xff", b"II+\0"])
+def test_damaged_exif_is_left_out(block, caplog):
+    """Another program might find an orientation in it, and turn a result that is upright."""
+    with caplog.at_level(logging.WARNING, "lbfgs_style"):
+        assert metadata.for_result(Metadata(exif=block), (10, 20)) == Metadata()
+    assert [r.message for r in caplog.records] == ["the EXIF of the photo is damaged, and is left out"]
+    assert metadata.for_result(Metadata(), (10, 20)) == Metadata()
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_is_sound_in_damaged_exif_is_true(order):
+    """The directory of the camera is cut off; the orientation stands before it."""
+    cut = camera(6, order)[:60]
+    after = tiff_tags.for_result(cut, (300, 400))
+    assert len(after) == len(cut)
+    found = tiff_tags.entry(cut, 274), tiff_tags.entry(after, 274)
+    assert [entry.number() for entry in found] == [6, 1]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize(
-    "block", [b"", b"junk", b"II*\0", camera()[:30], camera()[:90], b"II*\0\xff\xff\xff\xff"]
+    "exif",
+    [
+        b"junk" * 9,
+        camera()[:9],
+        # Its count of tags is beyond its end, and libavif finds the orientation all the same.
+        camera()[:8] + b"\xff\xff" + camera()[10:],
+        camera()[:60],
+        camera().replace(struct.pack(">HHI", 34665, 4, 1), struct.pack(">HHI", 34665, 5, 1)),
+    ],
 )
-def test_damaged_exif_is_left_alone(block):
-    assert tiff_tags.for_result(block, (10, 20))[:8] == block[:8]
-    assert len(tiff_tags.for_result(block, (10, 20))) == len(block)
+def test_a_result_with_damaged_exif_is_written_upright(file_format, exif):
+    data = images.encode(picture(wave(), exif=exif), file_format)
+    assert images.decode(data).rgb.shape == (24, 32, 3)
+    pillow = pytest.importorskip("PIL.Image").open(io.BytesIO(data))
+    assert pillow.size == (32, 24)
+    assert pillow.getexif().get(274, 1) == 1
+
+
+def test_a_pointer_of_64_bits_is_no_pointer():
+    """A directory whose place is given as a fraction, of which the first eight bytes were taken."""
+    head = b"II*\0" + struct.pack("<IH", 8, 1) + struct.pack("<HHII", 34665, 5, 1, 26) + bytes(4)
+    block = head + b"\xff" * 8
+    assert tiff_tags.for_result(block, (1, 1)) == block
+    assert tiff_tags.exif_of(block) == b""
+
+
+def test_tags_that_all_claim_the_whole_block_take_no_memory():
+    size = 1 << 20
+    entries = b"".join(struct.pack("<HHII", 1000 + i, 7, size - 8, 8) for i in range(2000))
+    block = (b"II*\0" + struct.pack("<IH", 8, 2000) + entries).ljust(size, b"\0")
+    tracemalloc.start()
+    try:
+        assert tiff_tags.entry(block, 274) is None
+        assert tiff_tags.exif_of(block) == b""
+        assert tiff_tags.for_result(block, (1, 1)) == b""
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_big_tiff_is_read_like_tiff(order):
+    """64-bit offsets; opacity not multiplied into the colours; orientation; the size in the header."""
+    rgba = np.array([[[50, 100, 25, 128], [200, 0, 30, 255]]], np.uint8)
+    data = picture_bytes.big_tiff(rgba, [(338, 2), (274, 6)], order)
+    np.testing.assert_allclose(
+        images.to_array(images.decode(data)).astype(int), rgba.transpose(1, 0, 2), atol=1
+    )
+    assert tiff_tags.number(data, tiff_tags.ORIENTATION) == 6
+    assert image_headers.read(data) == image_headers.Header("TIFF", (1, 2))
 
 
 def test_a_directory_that_points_to_itself_ends():
@@ -323,6 +391,21 @@ def test_avif_is_put_upright(orientation):
     expected = np.asarray(ops.exif_transpose(image.open(file)))
     got = images.to_array(images.decode(file.getvalue()))
     np.testing.assert_allclose(got.astype(int), expected.astype(int), atol=4)
+
+
+def test_an_avif_that_lies_about_its_bits_does_not_wrap_around(monkeypatch):
+    array = np.full((16, 16, 3), 4095, np.uint16)
+    array[:, :8] = 2047
+    data = cv2.imencode(".avif", array, [cv2.IMWRITE_AVIF_DEPTH, 12, cv2.IMWRITE_AVIF_QUALITY, 100])[1]
+    for bits, dark in ((10, 1), (8, 2047 / 65535)):
+        monkeypatch.setattr(
+            avif_boxes,
+            "properties",
+            lambda data, bits=bits: avif_boxes.AvifProperties(bits=bits, size=(16, 16)),
+        )
+        read = images.decode(data.tobytes())
+        np.testing.assert_allclose(read.rgb[:, 3], dark, atol=0.01)
+        assert (read.rgb[:, 12] >= read.rgb[:, 3]).all()
 
 
 @pytest.mark.parametrize("bits", [10, 12])
