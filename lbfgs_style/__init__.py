@@ -12,7 +12,9 @@ from .version import __version__
 if TYPE_CHECKING:
     from . import images
     from .api import StyleTransfer, transfer
+    from .checkpoints import Checkpoint
     from .errors import (
+        CheckpointError,
         GraphError,
         ImageError,
         ImageFileError,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from .style_statistics import StyleStatistics
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointError",
     "GraphError",
     "ImageError",
     "ImageFileError",
@@ -51,7 +55,7 @@ __all__ = [
     "transfer",
 ]
 
-_MODULES = ("api", "errors", "options", "records", "settings", "style_statistics")
+_MODULES = ("api", "checkpoints", "errors", "options", "records", "settings", "style_statistics")
 """Where the public names are."""
 
 

@@ -75,6 +75,7 @@ FLOORS = {
     "scales": 7,
     "masks": 7,
     "parametrization": 7,
+    "standing": 7.1,
     "first_order": 7.1,
     "optimizer": 7.2,
     # The run and its faces.
@@ -82,6 +83,9 @@ FLOORS = {
     "style_statistics": 7,
     "starts": 7.1,
     "records": 7.3,
+    "snapshots": 7.4,
+    "checkpoints": 7.5,
+    "course": 7.6,
     "sweeps": 7.3,
     "workplan": 7.4,
     "inputs": 7.4,
