@@ -50,7 +50,14 @@ def options_of_all(
 def main() -> None:
     """Run the command; a mistake of the user's becomes one line on stderr and exit code 2."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would stand beside our own messages
-    sys.exit(_exit_code(lambda: app(standalone_mode=False)))
+    code = _exit_code(lambda: app(standalone_mode=False))
+    if code == INTERRUPTED:
+        # Threads may still be at work in C, on what nobody wants any more: Python's end would wait or crash.
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _exit_code(run: Callable[[], object]) -> int:

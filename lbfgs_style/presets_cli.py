@@ -6,7 +6,9 @@ import sys
 
 import typer
 
+from .cli_values import say
 from .presets import PRESETS, Factor, Preset, Variation
+from .presets import preset as preset_row
 
 _HEADS = ("preset", "source", "network", "content", "style", "tv", "weights", "optimizer", "from", "layers")
 
@@ -60,3 +62,13 @@ def _variation(form: Variation, power: float) -> str:
     number = "" if form.number == 1 else f"{form.number:g} "
     white = "" if form.white == 1 else f", pixels of 0–{form.white:g}"
     return number + text + (" / (H W)" if form.per_pixel else "") + white
+
+
+def warn_of_units(preset: str, network: str) -> None:
+    """Say that a preset's weights may not fit, where its losses have the unit of other features."""
+    row = preset_row(preset)
+    if row.form.style is not None and network != row.network:
+        say(
+            f"the weights of the preset {preset} are made for {row.network}; the features of {network} may "
+            "have another unit: change --style-weight if there is too little or too much of the painting"
+        )

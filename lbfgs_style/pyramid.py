@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import Working
+from .cancelling import unless_cancelled
 from .course import Course
 from .engine import Engine
 from .errors import ImageError
@@ -150,7 +151,8 @@ class CoarseToFine:
         scale, way, standing = scales[index], ways[index], self.course.enter(index)
         window = way.window_pixels
         lost = 0 if standing is None else standing.lost(way.history)
-        targets, weights = self._targets(scale, window), term_weights(self.options, self.terms)
+        targets = unless_cancelled(lambda: self._targets(scale, window), self.cancel)
+        weights = term_weights(self.options, self.terms)
         cuts: Cuts = []
         if way.way == "blocks" and window is not None:
             cuts = self.engine.cuts(scale.size, self.terms, window)
@@ -187,7 +189,10 @@ class CoarseToFine:
 
         if window is not None and cuts:
             image = np.ascontiguousarray(picture, np.float32)
-            blocks = self.engine.blocks(image, self.terms, targets, weights, window, self.cancel)
+            blocks = unless_cancelled(
+                lambda: self.engine.blocks(image, self.terms, targets, weights, window, self.cancel),
+                self.cancel,
+            )
             return minimize_blocks(
                 blocks,
                 cuts,
@@ -199,8 +204,11 @@ class CoarseToFine:
                 resume=standing if isinstance(standing, BlocksStanding) else None,
                 keep=keep,
             )
-        objective = self.engine.objective(
-            scale.size, self.terms, targets, weights, self.cancel, window_pixels=window
+        objective = unless_cancelled(
+            lambda: self.engine.objective(
+                scale.size, self.terms, targets, weights, self.cancel, window_pixels=window
+            ),
+            self.cancel,
         )
         return minimize(
             objective,

@@ -70,6 +70,7 @@ FLOORS = {
     "terms": 3.2,
     "graphs": 4,
     "session": 5,
+    "cancelling": 5.1,
     "objective": 6,
     "engine": 6.1,
     "scales": 7,
@@ -102,6 +103,7 @@ FLOORS = {
     "interrupts": 10,
     "cli_values": 10,
     "cli_files": 10,
+    "checkpoints_cli": 10.1,
     "networks_cli": 10.1,
     "presets_cli": 10.1,
     "runs_cli": 10.1,
@@ -136,6 +138,7 @@ ONLY = {
 # The face: what may print and exit.
 PRINTERS = {
     "__main__",
+    "checkpoints_cli",
     "cli",
     "cli_files",
     "cli_values",
