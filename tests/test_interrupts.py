@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command import enter, start
 
-from lbfgs_style import interrupts
+from lbfgs_style import __main__, cli, interrupts
 from lbfgs_style.cancelling import unless_cancelled
 from lbfgs_style.session import Cancelled
 
@@ -47,6 +47,17 @@ def test_a_command_that_reads_ends_at_once(tmp_path, monkeypatch, number):
     assert (process.returncode, out) == (130, "")
     assert err == "lbfgs-style: stopped before the first iteration: nothing is written\n"
     assert not Path("out.png").exists()
+
+
+def test_before_the_command_there_is_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    monkeypatch.setattr(sys, "argv", ["lbfgs-style", "presets"])
+    with pytest.raises(SystemExit) as e:
+        __main__.main()
+    assert e.value.code == 130
 
 
 class Left(Exception):
