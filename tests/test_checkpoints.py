@@ -240,6 +240,20 @@ def test_damage_is_found(path):
             snapshots.read(path)
 
 
+def test_a_save_that_fails_leaves_the_one_before(path, monkeypatch):
+    cut_off(path, 3)
+    before, (snapshot, identity) = contents(path.parent), snapshots.read(path)
+
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(snapshots.np, "savez", fail)
+    with pytest.raises(OSError, match="No space left"):
+        snapshots.write(path, snapshot, identity)
+    assert contents(path.parent) == before
+
+
 def test_a_file_of_another_kind_or_version(path):
     np.savez(path.with_suffix(".npz"), format=np.array(99))
     with pytest.raises(CheckpointError, match=r"another version.*format 99, expected 1"):
