@@ -12,7 +12,9 @@ from .version import __version__
 if TYPE_CHECKING:
     from . import images
     from .api import StyleTransfer, transfer
+    from .checkpoints import Checkpoint
     from .errors import (
+        CheckpointError,
         GraphError,
         ImageError,
         ImageFileError,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from .style_statistics import StyleStatistics
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointError",
     "GraphError",
     "ImageError",
     "ImageFileError",
@@ -53,7 +57,7 @@ __all__ = [
     "transfer",
 ]
 
-_MODULES = ("api", "errors", "options", "records", "settings", "style_statistics")
+_MODULES = ("api", "checkpoints", "errors", "options", "records", "settings", "style_statistics")
 """Where the public names are."""
 
 

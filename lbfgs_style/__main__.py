@@ -10,9 +10,12 @@ def main() -> None:
 
         print(f"lbfgs-style {__version__}")  # noqa: T201  # a command's output
         return
-    from .cli import main as run
+    try:
+        from .cli import main as run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # before the command could take care of it
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from . import images, inputs, networks
+from .checkpoints import Checkpoint, identity_of
 from .engine import Engine
 from .images import Picture
 from .inputs import Keep, OneStyle
@@ -23,14 +24,11 @@ from .pyramid import CoarseToFine
 from .records import IterateCallback, Result
 from .style_statistics import StyleStatistics, measure
 from .term_names import TermNames
-from .version import __version__
+from .version import __version__, versions
 from .workplan import ScalePlan, planned
 
 DEFAULT_NETWORK = "compact"
 """The network that comes with the package."""
-
-_OPENCV = ("opencv-python-headless", "opencv-python")
-_PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxruntime-gpu", *_OPENCV)
 
 
 class StyleTransfer:
@@ -89,6 +87,7 @@ class StyleTransfer:
         keep: Keep | None = None,
         on_iterate: IterateCallback | None = None,
         cancel: threading.Event | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Result:
         """Paint one picture in the style of others.
 
@@ -111,6 +110,9 @@ class StyleTransfer:
             Gets an `Iterate` after each iteration; stops the run by returning True.
         cancel : threading.Event, optional
             Stops the run within a moment once it is set, from any thread.
+        checkpoint : Checkpoint, optional
+            Saves the run from time to time, and when it is stopped, or goes on from where it was saved. Once
+            the result is safe, `Checkpoint.discard` deletes the file.
 
         Returns
         -------
@@ -121,6 +123,8 @@ class StyleTransfer:
         ------
         ImageError
             If a picture is no picture, or too small for the network.
+        CheckpointError
+            If the saved run is damaged, or was made of something else.
         SessionError
             If the device is not available or ran out of memory.
         OptimizationError
@@ -128,18 +132,25 @@ class StyleTransfer:
         """
         photo, loop = self._loop(content, styles, keep, on_iterate, cancel)
         shown = loop.shown
-        rgb, scales = loop.run(None if init is None else inputs.as_picture(init, "init picture").rgb)
+        first = None if init is None else inputs.as_picture(init, "init picture")
+        if checkpoint is not None:
+            paintings, kept = inputs.as_styles(styles), inputs.as_mask(keep, photo)
+            loop.course.go_on(
+                checkpoint,
+                lambda: identity_of(self.options, self.weights_sha256, photo, paintings, kept, first),
+            )
+        rgb, scales = loop.run(None if first is None else first.rgb)
         self._engine.give_back()
         finished = images.with_rgb(photo, rgb if shown is None else shown(rgb))
         return Result(
             image=images.to_array(finished),
             picture=finished,
-            history=tuple(loop.history),
-            term_history=loop.histories(),
+            history=tuple(loop.course.history),
+            term_history=loop.course.histories(loop.terms),
             scales=tuple(scales),
             evaluations=sum(scale.evaluations for scale in scales),
-            stop_reason=loop.stop_reason,
-            seconds=time.monotonic() - loop.started,
+            stop_reason=loop.course.stop_reason,
+            seconds=time.monotonic() - loop.course.started,
             settings=self._settings(loop, (rgb.shape[0], rgb.shape[1]), init is not None),
         )
 
@@ -255,7 +266,8 @@ class StyleTransfer:
                 "style_layers": list(self._terms.style_layers),
             },
             "provider": self._engine.provider,
-            "versions": _versions(),
+            "resumed": loop.course.resumed,
+            "versions": versions(),
         }
 
 
@@ -293,15 +305,3 @@ def transfer(
     """
     job = StyleTransfer(network, options=options, keep_sessions=False)
     return job.run(content, styles, init=init, keep=keep, on_iterate=on_iterate).image
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata  # with half of `email`: a fifth of the time this package takes to import
-
-    versions: dict[str, str] = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # onnxruntime and OpenCV go by either name
-            continue
-    return versions

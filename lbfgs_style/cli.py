@@ -57,6 +57,10 @@ def main() -> None:
     if unwritten is not None and code == 0:
         say(f"standard output: cannot be written: {unwritten.strerror}")
         code = MISUSED
+    if code == INTERRUPTED:
+        # Threads may still be at work in C, on what nobody wants any more: Python's end would wait or crash.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -9,6 +9,7 @@
     ├── NetworkError        (ValueError)  a feature network: unknown, damaged, unfit
     │   └── NetworkFileError (OSError)    its file: missing, unreadable, not downloadable
     ├── GraphError          (ValueError)  an ONNX graph that cannot be differentiated or built
+    ├── CheckpointError     (ValueError)  a saved run that cannot be gone on with
     ├── SessionError        (RuntimeError) a device that is not there, a session that cannot run
     │   └── MemoryShortage  (MemoryError) less memory than the run needs
     └── OptimizationError   (RuntimeError) numbers that cannot be optimised
@@ -48,6 +49,10 @@ class NetworkFileError(NetworkError, OSError):
 
 class GraphError(StyleError, ValueError):
     """An ONNX graph cannot be differentiated or built."""
+
+
+class CheckpointError(StyleError, ValueError):
+    """A saved run cannot be read, written, or gone on with."""
 
 
 class SessionError(StyleError, RuntimeError):

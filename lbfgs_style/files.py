@@ -55,7 +55,7 @@ def first_bytes(file: BinaryIO, most: int) -> bytes:
 
 
 @contextmanager
-def replacing(path: Path | str) -> Generator[Path, None, None]:
+def replacing(path: Path | str, *, temporary_name: str | None = None) -> Generator[Path, None, None]:
     """Write a file under a temporary name and put it in the place of `path` only when it is complete.
 
     Parameters
@@ -63,6 +63,9 @@ def replacing(path: Path | str) -> Generator[Path, None, None]:
     path : path
         The file to create or to replace. A symbolic link stays one: the file that it points to is replaced.
         A file that is replaced hands its permissions on.
+    temporary_name : str, optional
+        A fixed name in place of a random one: processes that were killed then leave one such file behind at
+        the most, and the next one takes it away. Only for a path that one process at a time writes.
 
     Yields
     ------
@@ -77,7 +80,7 @@ def replacing(path: Path | str) -> Generator[Path, None, None]:
     """
     target = _resolved(Path(path))
     # Not tempfile: its files are readable by their owner alone, and the result would stay so.
-    temporary = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
+    temporary = target.with_name(temporary_name or f".{uuid.uuid4().hex}{target.suffix}")
     try:
         yield temporary
         # Nothing to hand on from a new file, and no way to on a disk that knows no permissions.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .api import StyleTransfer
+from .checkpoints import Checkpoint
 from .images import Picture
 from .records import IterateCallback, Result, Style
 from .sources import Inputs
@@ -51,11 +52,22 @@ class Given:
         return (self.content, *self.styles, *masks, *keep, *(() if self.init is None else (self.init,)))
 
     def paint(
-        self, job: StyleTransfer, *, on_iterate: IterateCallback | None, cancel: threading.Event | None
+        self,
+        job: StyleTransfer,
+        *,
+        on_iterate: IterateCallback | None,
+        cancel: threading.Event | None,
+        checkpoint: Checkpoint | None = None,
     ) -> Result:
         """Paint; see `lbfgs_style.StyleTransfer.run`."""
         return job.run(
-            self.content, self._styles, init=self.init, keep=self.keep, on_iterate=on_iterate, cancel=cancel
+            self.content,
+            self._styles,
+            init=self.init,
+            keep=self.keep,
+            on_iterate=on_iterate,
+            cancel=cancel,
+            checkpoint=checkpoint,
         )
 
     def plan(self, job: StyleTransfer) -> tuple[ScalePlan, ...]:

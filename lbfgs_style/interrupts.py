@@ -1,9 +1,14 @@
-"""Ctrl-C and SIGTERM: the first one stops a run in good order, the second one at once."""
+"""Ctrl-C and SIGTERM: the first one stops a run in good order, the second one at once.
+
+A handler in Python waits until the main thread is back from C, which may be at a picture for seconds. So a
+thread watches as well: Python tells it of a signal, through a socket, at the moment that it comes.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Generator
@@ -12,30 +17,87 @@ from types import FrameType
 from typing import Any
 
 INTERRUPTED = 130
-"""The exit code that shells expect after Ctrl-C."""
+"""The exit code that shells expect after Ctrl-C; after SIGTERM it is the same."""
+
+NOTHING = "stopped before the first iteration: nothing is written"
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_GRACE = 0.5
+"""Seconds for a run that has nothing to save yet to end by itself."""
 
 
 @contextmanager
-def cancelled_by_signals() -> Generator[threading.Event]:
-    """Give an event that Ctrl-C or SIGTERM sets; a second one ends the process at once."""
-    cancel = threading.Event()
+def cancelled_by_signals(*, begun: threading.Event | None = None) -> Generator[threading.Event]:
+    """Give an event that Ctrl-C or SIGTERM sets; a second one ends the process at once.
+
+    Parameters
+    ----------
+    begun : threading.Event, optional
+        Set by the caller once there is something to save. Before that the first signal ends the process, too,
+        whatever it is at, if it has not ended by itself within half a second.
+    """
+    watch = _Watch(begun)
+
+    handled: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if cancel.is_set():
-            _show_cursor()
-            os._exit(INTERRUPTED)
-        cancel.set()
+        handled.append(number)  # `cancel` may be set already: the watch is quicker
+        if len(handled) > 1:
+            watch.leave()
+        watch.cancel.set()
 
-    previous: dict[int, Any] = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    previous: dict[int, Any] = {n: signal.signal(n, handle) for n in _SIGNALS}
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch.run, args=(ours,), name="signals", daemon=True)
+    watcher.start()
     try:
-        yield cancel
+        yield watch.cancel
     finally:
+        signal.set_wakeup_fd(before)
         for number, handler in previous.items():
             signal.signal(number, handler)
+        theirs.close()
+        watcher.join()
+        ours.close()
 
 
-def _show_cursor() -> None:
-    """Undo what a bar did to the terminal, past all buffers: the process is about to end."""
-    terminal = sys.__stderr__
-    if terminal is not None and terminal.isatty():
-        os.write(terminal.fileno(), b"\x1b[?25h")
+class _Watch:
+    """Counts signals as they come, beside a main thread that may be busy."""
+
+    def __init__(self, begun: threading.Event | None) -> None:
+        self.cancel = threading.Event()
+        self._begun = begun
+        self._leaving = threading.Lock()
+
+    def run(self, signals: socket.socket) -> None:
+        count = 0
+        while True:
+            try:
+                numbers = signals.recv(64)
+            except TimeoutError:
+                signals.settimeout(None)
+                if self._begun is not None and not self._begun.is_set():
+                    self.leave(NOTHING)
+                continue
+            if not numbers:  # closed: the run is over
+                return
+            count += sum(number in _SIGNALS for number in numbers)
+            if count >= 2:
+                self.leave()
+            if count == 1:
+                self.cancel.set()
+                signals.settimeout(_GRACE)
+
+    def leave(self, message: str = "") -> None:
+        """End the process, past all buffers and whatever the other threads are at."""
+        if not self._leaving.acquire(blocking=False):
+            return
+        terminal = sys.__stderr__
+        if terminal is not None and terminal.isatty():
+            os.write(terminal.fileno(), b"\x1b[?25h")  # the cursor, which a bar hides
+        if message:
+            print(f"lbfgs-style: {message}", file=sys.stderr, flush=True)  # noqa: T201  # the command's
+        os._exit(INTERRUPTED)

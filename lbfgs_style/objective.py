@@ -12,8 +12,8 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """The objective at one picture.
+class Value:
+    """The loss of one picture.
 
     Attributes
     ----------
@@ -21,12 +21,22 @@ class Evaluation:
         The weighted sum of the terms.
     terms : array, float32, [K]
         Each term without its weight, in the order of `TermNames.names`.
-    gradient : array, float32, [3,H,W]
-        dL/d image.
     """
 
     loss: float
     terms: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation(Value):
+    """The objective at one picture: its loss, and the way down.
+
+    Attributes
+    ----------
+    gradient : array, float32, [3,H,W]
+        dL/d image.
+    """
+
     gradient: Array
 
 

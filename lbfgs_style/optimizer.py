@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from .errors import OptimizationError
 from .first_order import Step
-from .objective import Evaluation
+from .objective import Evaluation, Value
 from .parametrization import Flat, Parametrization
 from .session import Cancelled
+from .standing import Standing
 
 STOP_REASONS = {
     "iterations": "all iterations are done",
@@ -54,7 +55,7 @@ class Outcome:
     ----------
     image : array [3,H,W]
         The best picture, not clipped.
-    start, end : Evaluation
+    start, end : Value
         At the first picture and at the best.
     iterations, evaluations : int
         How many were made.
@@ -63,8 +64,8 @@ class Outcome:
     """
 
     image: NDArray[np.floating]
-    start: Evaluation
-    end: Evaluation
+    start: Value
+    end: Value
     iterations: int
     evaluations: int
     reason: str
@@ -116,6 +117,8 @@ def minimize(
     history: int,
     on_iterate: OnIterate | None = None,
     step: Step | None = None,
+    resume: Standing | None = None,
+    keep: Callable[[Standing], None] | None = None,
 ) -> Outcome:
     """Minimise an objective from a picture on, in one call of SciPy or by steps along the gradient.
 
@@ -136,6 +139,10 @@ def minimize(
         returning True or, as in SciPy, by raising StopIteration.
     step : function, optional
         The step of a first-order method, see `lbfgs_style.first_order`, in place of L-BFGS-B.
+    resume : Standing, optional
+        Where to go on from, in place of `image`; its iterations count among `iterations`.
+    keep : callable, optional
+        Called after each iteration, after `on_iterate`, with where the minimisation stands.
 
     Returns
     -------
@@ -147,24 +154,29 @@ def minimize(
     OptimizationError
         If the loss or its gradient is not finite at the first picture.
     """
-    run = _Run(objective, parametrization, on_iterate)
-    z = parametrization.encode(image)
+    run = _Run(objective, parametrization, on_iterate, step, keep)
+    z = parametrization.encode(image) if resume is None else run.restore(resume)
     try:
-        start = run.evaluate(z)
+        first = run.evaluate(z)
+    except Cancelled:
+        if resume is None:
+            raise
+        return run.outcome("cancelled")
     except _Stop as stop:
         raise OptimizationError(
             f"Cannot start: {STOP_REASONS[stop.reason]}; check the weights and the pictures."
         ) from stop
-    run.best, run.best_z = start, z
+    if resume is None:
+        run.start, run.best, run.best_z = first, first, z
+    left = iterations - run.iterations
     try:
         with _one_blas_thread:
-            reason = run.minimize(z, iterations, history) if step is None else run.walk(z, iterations, step)
+            reason = run.minimize(z, left, history) if step is None else run.walk(z, left, step)
     except _Stop as stop:
         reason = stop.reason
     except Cancelled:
         reason = "cancelled"
-    best = parametrization.decode(run.best_z)
-    return Outcome(best, start, run.best, run.iterations, run.evaluations, reason)
+    return run.outcome(reason)
 
 
 class _Run:
@@ -175,14 +187,29 @@ class _Run:
         objective: Callable[..., Evaluation],
         parametrization: Parametrization,
         on_iterate: OnIterate | None,
+        step: Step | None,
+        keep: Callable[[Standing], None] | None,
     ) -> None:
         self.objective, self.parametrization, self.on_iterate = objective, parametrization, on_iterate
+        self.step, self.keep = step, keep
         self.iterations = self.evaluations = 0
-        self.best: Evaluation
+        self.start: Value
+        self.best: Value
         self.best_z: Flat
         self._latest: Evaluation
         self._scale = 1.0
         self._first: tuple[float, Flat] | None = None
+
+    def restore(self, standing: Standing) -> Flat:
+        self.start, self.best, self.best_z = standing.start, standing.best, standing.best_z
+        self.iterations, self.evaluations = standing.iterations, standing.evaluations
+        if self.step is not None:
+            self.step.memory = dict(standing.memory)
+        return standing.z
+
+    def outcome(self, reason: str) -> Outcome:
+        best = self.parametrization.decode(self.best_z)
+        return Outcome(best, self.start, self.best, self.iterations, self.evaluations, reason)
 
     def evaluate(self, z: Flat) -> Evaluation:
         # A step that is far too long leaves the range of float32; what comes of it is looked at below.
@@ -197,8 +224,10 @@ class _Run:
     def minimize(self, z: Flat, iterations: int, history: int) -> str:
         from scipy.optimize import minimize as scipy_minimize
 
-        self._scale = _START / max(self.best.loss, 1e-30)
-        self._first = self._scaled(self.best)
+        if iterations < 1:
+            return "iterations"
+        self._scale = _START / max(self.start.loss, 1e-30)
+        self._first = self._scaled(self._latest)
         result = scipy_minimize(
             self._loss_and_gradient,
             z,
@@ -251,11 +280,19 @@ class _Run:
         # accept a step that does not lower it.
         if accepted.loss <= self.best.loss:
             self.best, self.best_z = accepted, z
+        wants_to_stop = False
         if self.on_iterate is not None:
             picture = self.parametrization.decode(z)
             try:
                 wants_to_stop = self.on_iterate(self.iterations, self.evaluations, accepted, picture)
             except StopIteration:
                 wants_to_stop = True
-            if wants_to_stop:
-                raise _Stop("callback")
+        if self.keep is not None:
+            self.keep(self._standing(z))
+        if wants_to_stop:
+            raise _Stop("callback")
+
+    def _standing(self, z: Flat) -> Standing:
+        memory = {} if self.step is None else self.step.memory
+        start, best = (Value(at.loss, at.terms) for at in (self.start, self.best))  # without the gradients
+        return Standing(z, self.best_z, start, best, self.iterations, self.evaluations, memory)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from .cli_values import show_list
+from .api import DEFAULT_NETWORK
+from .cli_values import say, show_list
 from .preset_advice import on_compact
 from .presets import PRESETS, Factor, Preset, Variation
+from .presets import preset as preset_row
 
 _HEADS = (
     "preset",
@@ -60,3 +62,16 @@ def _variation(form: Variation, power: float) -> str:
     number = "" if form.number == 1 else f"{form.number:g} "
     white = "" if form.white == 1 else f", pixels of 0–{form.white:g}"
     return number + text + (" / (H W)" if form.per_pixel else "") + white
+
+
+def warn_of_units(preset: str, network: str) -> None:
+    """Say that a preset's weights may not fit, where its losses have the unit of other features."""
+    row = preset_row(preset)
+    if row.form.style is None or network == row.network:
+        return
+    remedy = f"give {on_compact(preset)}" if network == DEFAULT_NETWORK else "change --style-weight"
+    say(
+        f"the weights of the preset {preset} are made for {row.network}; where the features of {network} "
+        f"have another unit, expect too little or too much of the painting: {remedy}, or leave out "
+        "--preset, for the default losses have no unit"
+    )

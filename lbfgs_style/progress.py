@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
-from .records import Iterate
+from .records import Iterate, work_done
 from .streams import can_draw
 
 Show = Callable[[Iterate], None]
@@ -54,17 +54,6 @@ def show_log(*, quiet: bool, verbose: bool) -> Generator[None]:
     finally:
         logger.setLevel(before)
         logger.removeHandler(handler)
-
-
-def work_done(iterate: Iterate) -> float:
-    """Return the share of the run's work that is done, 0 to 1.
-
-    An iteration costs in proportion to its pixels; unfinished scales count with all their iterations.
-    """
-    costs = [count * height * width for (height, width), count in iterate.plan]
-    pixels = iterate.size[0] * iterate.size[1]
-    done = sum(costs[: iterate.scale - 1]) + iterate.iteration * pixels
-    return done / sum(costs)
 
 
 def seconds_left(iterate: Iterate) -> float:

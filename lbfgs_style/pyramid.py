@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,23 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import Working
+from .cancelling import unless_cancelled
+from .course import Course
 from .engine import Engine
 from .errors import ImageError, OptimizationError
 from .first_order import Step, make_step
 from .graphs import feature_shapes
-from .images import FloatImage, Picture, fit, resize, to_chw, to_hwc
+from .images import FloatImage, Picture, resize, to_chw, to_hwc
 from .masks import Mask, Regions, at_layer, divide, laid_over
 from .objective import Evaluation, blend_grams
 from .optimizer import Outcome, minimize
 from .options import Options
 from .parametrization import KINDS, Held, Parametrization
-from .records import Iterate, IterateCallback, ScaleResult, StylePicture
-from .scales import Scale, plan, result_size
+from .records import Iterate, IterateCallback, ScaleResult, StylePicture, work_done
+from .scales import Scale, plan, result_size, style_size
 from .session import Cancelled
+from .standing import BlocksStanding, Standing
 from .starts import start
 from .style_statistics import StyleStatistics
 from .sweeps import Cuts, all_iterations, minimize_blocks
-from .term_names import SHARES, TermNames
+from .term_names import SHARES, TermNames, term_weights
 from .tiled import of_picture
 from .tiles import Tile
 from .trouble import enough_memory, tell_of_lost_numbers
@@ -59,6 +61,8 @@ class CoarseToFine:
         H×W in [0,1]: white where the photo is left alone.
     shown : callable or None
         What callbacks are shown of a picture, see `lbfgs_style.inputs.shown`.
+    course : Course
+        How the run goes; a saved one is taken up there.
     """
 
     engine: Engine
@@ -70,10 +74,7 @@ class CoarseToFine:
     cancel: threading.Event | None
     keep: Mask | None = None
     shown: Callable[[FloatImage], FloatImage] | None = None
-    started: float = field(default_factory=time.monotonic)
-    history: list[float] = field(default_factory=list[float])
-    term_history: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
-    stop_reason: str = ""
+    course: Course = field(default_factory=Course)
 
     def prepare(self, *, given: bool) -> tuple[tuple[Scale, ...], list[Working]]:
         """Plan the scales, and how each is worked on.
@@ -104,29 +105,30 @@ class CoarseToFine:
         paintings = [each.painting for each in self.styles]
         pictures = [given for given in paintings if not isinstance(given, StyleStatistics)]
         picture: NDArray[np.floating] = start(self.options, self.content.rgb, pictures, init, scales[0].size)
-        results: list[ScaleResult] = []
-        for index, scale in enumerate(scales):
-            began, outcome = time.monotonic(), None
+        first, ways = self.course.planned(scales, ways)
+        if self.course.saved is not None:
+            picture = self._picture_of(self.course.saved.standing, scales[first].size)
+        for index, scale in enumerate(scales[first:], first):
             try:
                 with enough_memory(scale.size, ways[index].bytes):
-                    outcome = self._optimize(index, scales, ways[index], _resized(picture, scale.size))
+                    outcome = self._optimize(index, scales, ways, _resized(picture, scale.size))
             except Cancelled:  # before the first evaluation was done
-                self.stop_reason = "cancelled"
+                self.course.stop_reason = "cancelled"
                 break
             except OptimizationError:
-                if not results:
+                if not self.course.results:
                     raise
-                self.stop_reason = "non-finite"  # what was painted before is not lost
-            else:
-                self.stop_reason = outcome.reason
-            if self.stop_reason == "non-finite":
+                self.course.stop_reason = "non-finite"  # what was painted before is not lost
                 tell_of_lost_numbers(index + 1, len(scales), scale.size)
-            if outcome is None:
                 break
             picture = outcome.image
-            results.append(self._summary(scale, outcome, time.monotonic() - began))
+            self.course.end_scale(scale, outcome, self.terms)
+            if outcome.reason == "non-finite":
+                tell_of_lost_numbers(index + 1, len(scales), scale.size)
             if outcome.reason in ("callback", "cancelled"):
                 break
+        self.course.end()
+        results = self.course.results
         found = resize(to_hwc(picture), size)
         if self.keep is not None and (not results or results[-1].size != size):  # stopped, then enlarged
             found = laid_over(resize(self.content.rgb, size), self.keep, found)
@@ -147,15 +149,25 @@ class CoarseToFine:
                     "take a larger picture or shallower layers."
                 )
 
+    def _picture_of(self, standing: Standing | BlocksStanding, size: tuple[int, int]) -> NDArray[np.floating]:
+        """Return the best picture [3,H,W] of a saved run."""
+        if isinstance(standing, BlocksStanding):
+            return standing.image
+        return self._variables(size).decode(standing.best_z)
+
     def _optimize(
-        self, index: int, scales: Sequence[Scale], way: Working, picture: NDArray[np.floating]
+        self, index: int, scales: tuple[Scale, ...], ways: Sequence[Working], picture: NDArray[np.floating]
     ) -> Outcome:
-        scale, window = scales[index], way.window_pixels
-        targets, weights = self._targets(scale, window), self._weights()
+        scale, way, standing = scales[index], ways[index], self.course.enter(index)
+        window = way.window_pixels
+        lost = 0 if standing is None else standing.lost(way.history)
+        targets = unless_cancelled(lambda: self._targets(scale, window), self.cancel)
+        weights = term_weights(self.options, self.terms)
         cuts: Cuts = []
         if way.way == "blocks" and window is not None:
             cuts = self.engine.cuts(scale.size, self.terms, window)
-        iterations = all_iterations(cuts, scale.iterations) if cuts else scale.iterations
+        iterations = lost + (all_iterations(cuts, scale.iterations) if cuts else scale.iterations)
+        share = 0.0
 
         def step() -> Step | None:
             return make_step(self.options.optimizer, self.options.learning_rate)
@@ -163,29 +175,34 @@ class CoarseToFine:
         def on_iterate(
             iteration: int, evaluations: int, e: Evaluation, current: NDArray[np.floating]
         ) -> bool:
-            self.history.append(e.loss)
-            self.term_history.append(e.terms)
-            if self.on_iterate is None:
-                return False
+            nonlocal share
+            self.course.took(e)
             iterate = Iterate(
                 scale=index + 1,
                 scales=len(scales),
                 size=scale.size,
                 iteration=iteration,
                 iterations=iterations,
-                plan=tuple((s.size, s.iterations) for s in scales),
+                plan=tuple((s.size, s.iterations + (lost if s is scale and not cuts else 0)) for s in scales),
                 evaluations=evaluations,
                 loss=e.loss,
-                seconds=time.monotonic() - self.started,
-                _terms=tuple(self._named(e).items()),
+                seconds=time.monotonic() - self.course.started,
+                _terms=tuple(self.terms.named(e.terms).items()),
                 _picture=current,
                 _shown=self.shown,
             )
-            return bool(self.on_iterate(iterate))
+            share = work_done(iterate)
+            return self.on_iterate is not None and bool(self.on_iterate(iterate))
+
+        def keep(now: Standing | BlocksStanding) -> None:
+            self.course.keep(index, scales, ways, now, share)
 
         if window is not None and cuts:
             image = np.ascontiguousarray(picture, np.float32)
-            blocks = self.engine.blocks(image, self.terms, targets, weights, window, self.cancel)
+            blocks = unless_cancelled(
+                lambda: self.engine.blocks(image, self.terms, targets, weights, window, self.cancel),
+                self.cancel,
+            )
             return minimize_blocks(
                 blocks,
                 cuts,
@@ -194,18 +211,25 @@ class CoarseToFine:
                 history=way.history,
                 on_iterate=on_iterate,
                 make_step=step,
+                resume=standing if isinstance(standing, BlocksStanding) else None,
+                keep=keep,
             )
-        objective = self.engine.objective(
-            scale.size, self.terms, targets, weights, self.cancel, window_pixels=window
+        objective = unless_cancelled(
+            lambda: self.engine.objective(
+                scale.size, self.terms, targets, weights, self.cancel, window_pixels=window
+            ),
+            self.cancel,
         )
         return minimize(
             objective,
             self._variables(scale.size),
             picture,
-            iterations=scale.iterations,
+            iterations=iterations,
             history=way.history,
             on_iterate=on_iterate,
             step=step(),
+            resume=standing if isinstance(standing, Standing) else None,
+            keep=keep,
         )
 
     def _variables(self, size: tuple[int, int], tile: Tile | None = None) -> Parametrization:
@@ -252,7 +276,7 @@ class CoarseToFine:
         self, style: StylePicture, scale: Scale, least: int, window: int | None
     ) -> dict[str, NDArray[np.float32]]:
         terms = TermNames((), self.terms.style_layers, statistic=self.terms.statistic)
-        size = _style_size(style, scale, least)
+        size = style_size(style.size, style.scale, scale, least)
         if isinstance(style.painting, StyleStatistics):
             moments = style.painting.at(max(size))
             return {name: moments[name] for name in terms.style_names}
@@ -260,55 +284,6 @@ class CoarseToFine:
         return self.engine.statistics(
             picture, terms, what="style picture", window_pixels=window, cancel=self.cancel
         )
-
-    def _weights(self) -> NDArray[np.float32]:
-        o, content, style = self.options, self.terms.content_layers, self.terms.style_layers
-        (alpha, beta), is_mean = o.balance, self.terms.form.mean
-        each = (
-            *_layer_weights(alpha, o.content_layer_weights, len(content), is_mean=is_mean),
-            *_layer_weights(beta, o.style_layer_weights, len(style), is_mean=is_mean),
-        )
-        return np.clip([*each, o.tv_weight, o.range_weight], 0, 1e38).astype(np.float32)
-
-    def histories(self) -> dict[str, tuple[float, ...]]:
-        """Return each term without its weight, after each iteration over all scales."""
-        columns = np.array(self.term_history).reshape(-1, len(self.terms.names)).T
-        return {name: tuple(map(float, c)) for name, c in zip(self.terms.names, columns, strict=True)}
-
-    def _named(self, evaluation: Evaluation) -> dict[str, float]:
-        return dict(zip(self.terms.names, map(float, evaluation.terms), strict=True))
-
-    def _summary(self, scale: Scale, outcome: Outcome, seconds: float) -> ScaleResult:
-        return ScaleResult(
-            size=scale.size,
-            iterations=outcome.iterations,
-            evaluations=outcome.evaluations,
-            seconds=seconds,
-            loss_start=outcome.start.loss,
-            loss_end=outcome.end.loss,
-            terms_start=self._named(outcome.start),
-            terms_end=self._named(outcome.end),
-            stop_reason=outcome.reason,
-        )
-
-
-def _layer_weights(weight: float, each: Sequence[float] | None, count: int, *, is_mean: bool) -> list[float]:
-    """Return the weight of each layer's term: shares of `weight`, or `weight` times each one's own."""
-    if not count:  # terms without a weight are left out
-        return []
-    given = [1.0] * count if each is None else list(each)
-    total = math.fsum(given) if is_mean else 1.0
-    return [weight * own / total for own in given]
-
-
-def _style_size(style: StylePicture, scale: Scale, smallest_side: int) -> tuple[int, int]:
-    """Size of a style picture at a scale: as long as the result, times its own scale, never above its own.
-
-    A narrow one is made longer than that where its shorter side would be too short for the network.
-    """
-    own = style.size
-    least = math.ceil(smallest_side * max(own) / min(own))
-    return fit(own, min(max(round(scale.longest * style.scale), least), max(own)))
 
 
 def _resized(picture: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:

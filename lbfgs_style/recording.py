@@ -53,8 +53,12 @@ VIDEO_FORMATS = {
 _HOLD = 1.5  # seconds that the last frame stays
 
 
-def check_recording(frames: Path | None, save_every: int | None, video: Path | None) -> None:
+def check_recording(
+    frames: Path | None, save_every: int | None, video: Path | None, *, resumed: bool = False
+) -> None:
     """Find out before a long run whether its frames and its video can be written.
+
+    The folder of a run that is `resumed` may have its frames.
 
     Raises
     ------
@@ -70,7 +74,7 @@ def check_recording(frames: Path | None, save_every: int | None, video: Path | N
     if frames is not None:
         if frames.exists() and not frames.is_dir():
             raise ImageFileError(f"--frames {frames}: is a file; expected a folder")
-        if frames.is_dir() and any(frames.glob("frame-*.png")):
+        if not resumed and frames.is_dir() and any(frames.glob("frame-*.png")):
             raise ImageFileError(f"--frames {frames}: holds the frames of another run: choose another folder")
         problem = None if frames.is_dir() else obstacle(frames)
         if problem is not None:
@@ -96,6 +100,7 @@ def recorded(
     frames: Path | None = None,
     save_every: int | None = None,
     video: Path | None = None,
+    resumed: bool = False,
 ) -> Generator[IterateCallback]:
     """Give a callback for `StyleTransfer.run` that keeps pictures on the way.
 
@@ -110,13 +115,15 @@ def recorded(
     video : Path, optional
         An .mp4 or .gif of a few seconds, of the size of the result or smaller; it is complete when the
         block ends, and is not written when the block raises or nothing was painted.
+    resumed : bool
+        The run goes on from a checkpoint: its frames join those that are there, its video shows the rest.
 
     Raises
     ------
     OptionError, ImageFileError
         See `check_recording`.
     """
-    check_recording(frames, save_every, video)
+    check_recording(frames, save_every, video, resumed=resumed)
     with ExitStack() as stack:
         takes: list[Take] = []
         if frames is not None:

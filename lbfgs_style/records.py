@@ -123,6 +123,16 @@ class Iterate:
         return picture if self._shown is None else self._shown(picture)
 
 
+def work_done(iterate: Iterate) -> float:
+    """Return the share of the run's work that is done, 0 to 1.
+
+    An iteration costs in proportion to its pixels; unfinished scales count with all their iterations.
+    """
+    costs = [count * height * width for (height, width), count in iterate.plan]
+    here = costs[iterate.scale - 1] * iterate.iteration / iterate.iterations
+    return (sum(costs[: iterate.scale - 1]) + here) / sum(costs)
+
+
 IterateCallback = Callable[[Iterate], bool | None]
 """What a run calls after each iteration; it stops the run by returning True."""
 

@@ -11,13 +11,14 @@ import typer
 
 from . import cli_files
 from .budget import spelled
+from .checkpoints import Checkpoint
 from .cli_files import Output
 from .cli_values import numbers, say
 from .errors import OptionError
 from .files import replacing
 from .given import Given
 from .html_report import page_of_files
-from .interrupts import INTERRUPTED
+from .interrupts import INTERRUPTED, NOTHING
 from .optimizer import STOP_REASONS
 from .recipes import document, recipe_text
 from .records import Result
@@ -105,12 +106,19 @@ class Files:
 
 
 def finish(
-    result: Result, target: Output, report: Path | None, given: Given, *, recipe: bool, quiet: bool
+    result: Result,
+    target: Output,
+    report: Path | None,
+    given: Given,
+    *,
+    recipe: bool,
+    quiet: bool,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
-    """Write what was asked for and say how it went."""
+    """Write what was asked for and say how it went; then nobody needs the checkpoint of a finished run."""
     interrupted = result.stop_reason == "cancelled"
     if interrupted and not result.history:
-        say("stopped before the first iteration: nothing is written")
+        say(NOTHING)
         raise typer.Exit(INTERRUPTED)
     inputs, quality = given.inputs, target.quality
     text = recipe_text(result, inputs, quality=quality, folder=target.path.parent) if recipe else None
@@ -126,8 +134,13 @@ def finish(
             # The bytes of a name that is no UTF-8 are spelled out.
             temporary.write_text(page + "\n", encoding="utf-8", errors="backslashreplace")
     if interrupted:
-        say(f"stopped: the best picture so far is in {target.name}")
+        further = ""
+        if checkpoint is not None and checkpoint.saved:
+            further = f"; --resume goes on from {checkpoint.path}"
+        say(f"stopped: the best picture so far is in {target.name}{further}")
         raise typer.Exit(INTERRUPTED)
+    if checkpoint is not None:
+        checkpoint.discard()
     if not quiet:
         height, width = result.picture.rgb.shape[:2]
         provider = str(result.settings["provider"]).removesuffix("ExecutionProvider")

@@ -7,6 +7,7 @@ Transfer", CVPR 2017, sec. 6).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -91,6 +92,16 @@ def plan(
     sizes = [fit(size, side) for side in wanted]
     sizes = [*(s for s in sizes if min(s) >= smallest_side), size]
     return tuple(Scale(s, n) for s, n in zip(sizes, _counts(iterations, len(sizes)), strict=True))
+
+
+def style_size(own: tuple[int, int], factor: float, scale: Scale, smallest_side: int) -> tuple[int, int]:
+    """Return the size of a style picture at a scale: as long as the result, times `factor`.
+
+    Never above its `own` (height, width). A narrow one is made longer than that where its shorter side would
+    be shorter than `smallest_side`.
+    """
+    least = math.ceil(smallest_side * max(own) / min(own))
+    return fit(own, min(max(round(scale.longest * factor), least), max(own)))
 
 
 def _counts(iterations: int | Sequence[int] | None, scales: int) -> list[int]:

@@ -5,7 +5,7 @@ The second sweep has its borders where the first one had the middles of its bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from .objective import Evaluation, Objective
 from .optimizer import OnIterate, Outcome, minimize
 from .parametrization import Parametrization
 from .session import Cancelled
+from .standing import BlocksStanding, Done, Standing
 from .tiles import Tile
 
 Cuts = Sequence[Sequence[Tile]]
@@ -41,6 +42,8 @@ def minimize_blocks(
     history: int,
     on_iterate: OnIterate,
     make_step: Callable[[], Step | None],
+    resume: BlocksStanding | None = None,
+    keep: Callable[[BlocksStanding], None] | None = None,
 ) -> Outcome:
     """Minimise the loss of a picture, one block after the other.
 
@@ -58,6 +61,10 @@ def minimize_blocks(
         As in `lbfgs_style.optimizer.minimize`; the callback gets the whole picture, which is in work.
     make_step : function
         Makes the step of a first-order method for a block, or None.
+    resume : BlocksStanding, optional
+        Where to go on from; `blocks` has its picture.
+    keep : callable, optional
+        Called after each iteration with where the optimisation stands.
 
     Returns
     -------
@@ -71,52 +78,70 @@ def minimize_blocks(
     Cancelled
         If the run was cancelled before the first evaluation.
     """
-    outcomes: list[Outcome] = []
+    done = None if resume is None else resume.done
+    reason = "iterations"
     try:
-        for tiles, count in zip(cuts, shares(iterations, len(cuts)), strict=True):
-            for tile in tiles if count else ():
-                block = blocks.free(tile)
-                done = sum(outcome.iterations for outcome in outcomes)
-                evaluated = sum(outcome.evaluations for outcome in outcomes)
+        for number, (tile, count) in enumerate(_work(cuts, iterations)):
+            if number < (0 if done is None else done.blocks):
+                continue
+            block = blocks.free(tile)
+            standing = None if resume is None else resume.block
+            resume = None  # the blocks after that one begin anew
+            before = (0, 0) if done is None else (done.iterations, done.evaluations)
 
-                def watch(
-                    iteration: int,
-                    evaluations: int,
-                    found: Evaluation,
-                    pixels: NDArray[np.floating],
-                    done: int = done,
-                    evaluated: int = evaluated,
-                    inside: NDArray[np.float32] = block.image,
-                ) -> bool:
-                    inside[...] = pixels  # what the callback sees
-                    return on_iterate(done + iteration, evaluated + evaluations, found, blocks.image)
+            def watch(
+                iteration: int,
+                evaluations: int,
+                found: Evaluation,
+                pixels: NDArray[np.floating],
+                before: tuple[int, int] = before,
+                inside: NDArray[np.float32] = block.image,
+            ) -> bool:
+                inside[...] = pixels  # what the callback sees
+                return on_iterate(before[0] + iteration, before[1] + evaluations, found, blocks.image)
 
-                outcome = minimize(
-                    Objective(block.evaluate),
-                    variables(tile),
-                    block.image,
-                    iterations=count,
-                    history=history,
-                    on_iterate=watch,
-                    step=make_step(),
-                )
-                outcomes.append(outcome)
-                block.keep(outcome.image)
-                if outcome.reason in ("callback", "cancelled", "non-finite"):
-                    return _summary(blocks, outcomes, outcome.reason)
+            def keep_block(standing: Standing, done: Done | None = done) -> None:
+                if keep is not None:
+                    keep(BlocksStanding(blocks.image, done, standing))
+
+            outcome = minimize(
+                Objective(block.evaluate),
+                variables(tile),
+                block.image,
+                iterations=count + (0 if standing is None else standing.lost(history)),
+                history=history,
+                on_iterate=watch,
+                step=make_step(),
+                resume=standing,
+                keep=keep_block,
+            )
+            reason = outcome.reason
+            done = _added(done, outcome)
+            block.keep(outcome.image)
+            if reason in ("callback", "cancelled", "non-finite"):
+                break
     except Cancelled:
-        if not outcomes:
+        if done is None:
             raise
-        return _summary(blocks, outcomes, "cancelled")
-    return _summary(blocks, outcomes, outcomes[-1].reason)
+        reason = "cancelled"
+    assert done is not None  # a scale has at least one iteration, and so one block
+    return Outcome(blocks.image, done.start, done.end, done.iterations, done.evaluations, reason)
 
 
-def _summary(blocks: Blocks, outcomes: Sequence[Outcome], reason: str) -> Outcome:
-    return Outcome(
-        image=blocks.image,
-        start=outcomes[0].start,
-        end=outcomes[-1].end,
-        iterations=sum(outcome.iterations for outcome in outcomes),
-        evaluations=sum(outcome.evaluations for outcome in outcomes),
-        reason=reason,
+def _work(cuts: Cuts, iterations: int) -> Iterator[tuple[Tile, int]]:
+    """Yield each block of each sweep with its iterations."""
+    for tiles, count in zip(cuts, shares(iterations, len(cuts)), strict=True):
+        for tile in tiles if count else ():
+            yield tile, count
+
+
+def _added(done: Done | None, outcome: Outcome) -> Done:
+    if done is None:
+        return Done(1, outcome.iterations, outcome.evaluations, outcome.start, outcome.end)
+    return Done(
+        blocks=done.blocks + 1,
+        iterations=done.iterations + outcome.iterations,
+        evaluations=done.evaluations + outcome.evaluations,
+        start=done.start,
+        end=outcome.end,
     )

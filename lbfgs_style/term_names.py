@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .options import StyleStatistic
+import numpy as np
+from numpy.typing import NDArray
+
+from .options import Options, StyleStatistic
 from .presets import RELATIVE, LossForm
 
 IMAGE = "image"
@@ -107,6 +111,10 @@ class TermNames:
         style = (f"style {layer}" for layer in self.style_layers)
         return (*content, *style, *PIXEL_TERMS)
 
+    def named(self, values: NDArray[np.float32]) -> dict[str, float]:
+        """Return values [K] by the names of their terms."""
+        return dict(zip(self.names, map(float, values), strict=True))
+
     @property
     def layers(self) -> tuple[str, ...]:
         """Layers in use, each once."""
@@ -166,3 +174,23 @@ def distance_name(layer: str) -> str:
 def energy_name(layer: str) -> str:
     """Name of ‖P‖² of a content layer."""
     return f"energy_{layer}"
+
+
+def term_weights(options: Options, terms: TermNames) -> NDArray[np.float32]:
+    """Return the factor of each term, in the order of `TermNames.names`."""
+    (alpha, beta), is_mean = options.balance, terms.form.mean
+    content, style = len(terms.content_layers), len(terms.style_layers)
+    each = (
+        *_layer_weights(alpha, options.content_layer_weights, content, is_mean=is_mean),
+        *_layer_weights(beta, options.style_layer_weights, style, is_mean=is_mean),
+    )
+    return np.clip([*each, options.tv_weight, options.range_weight], 0, 1e38).astype(np.float32)
+
+
+def _layer_weights(weight: float, each: Sequence[float] | None, count: int, *, is_mean: bool) -> list[float]:
+    """Return the weight of each layer's term: shares of `weight`, or `weight` times each one's own."""
+    if not count:  # terms without a weight are left out
+        return []
+    given = [1.0] * count if each is None else list(each)
+    total = math.fsum(given) if is_mean else 1.0
+    return [weight * own / total for own in given]

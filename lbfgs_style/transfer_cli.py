@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,17 @@ import typer
 
 from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
+from .checkpoints_cli import checkpoint_of
 from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
-from .cli_values import chosen, counts, layers, longer_side, say, size_in_bytes, wholes
+from .cli_values import chosen, counts, layers, longer_side, size_in_bytes, wholes
 from .errors import OptionError
 from .images import MAX_PIXELS
 from .interrupts import cancelled_by_signals
 from .options import Init, Options
-from .preset_advice import on_compact
-from .presets import preset as preset_row
+from .presets_cli import warn_of_units
 from .progress import show_log, show_progress
 from .recording import check_recording, recorded
+from .records import Iterate
 from .runs_cli import Files, finish, show_plan
 from .scales import result_size
 from .settings import WEIGHTS, of_file
@@ -185,6 +187,23 @@ def transfer(
         ),
     ] = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to save the run to on the way, for --resume; without it, runs of over three minutes "
+            "are saved beside the output. It is deleted at the end.",
+            metavar="FILE",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds from one save to the next; 0 saves after each iteration.", show_default="30"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint, with the same inputs and options.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print scales, tiles, memory and time to expect; paint nothing.")
     ] = False,
@@ -240,23 +259,30 @@ def transfer(
     target = cli_files.output(output, format, quality)
     inputs = (*files.all, networks.find(network))
     cli_files.check_outputs(target, report, video, inputs=inputs, overwrite=overwrite)
-    check_recording(frames, save_every, video)
-    with show_log(quiet=quiet, verbose=verbose):
+    check_recording(frames, save_every, video, resumed=resume)
+    begun = threading.Event()
+    with show_log(quiet=quiet, verbose=verbose), cancelled_by_signals(begun=begun) as cancel:
         given = files.read(network, style_blend, style_scale, max_pixels)
         target.check(result_size(given.content, options))
         job = StyleTransfer(network, options=options, keep_sessions=False)
         if not quiet:
-            _warn_of_units(options.loss, network)
+            warn_of_units(options.loss, network)
         if dry_run:
             show_plan(given.plan(job))
             return
+        others = (*inputs, report, video)
+        saved = checkpoint_of(target, checkpoint, checkpoint_every, resume=resume, others=others, quiet=quiet)
         with (
-            cancelled_by_signals() as cancel,
             show_progress(quiet=quiet, verbose=verbose) as show,
-            recorded(show, frames=frames, save_every=save_every, video=video) as on_iterate,
+            recorded(show, frames=frames, save_every=save_every, video=video, resumed=resume) as on_iterate,
         ):
-            result = given.paint(job, on_iterate=on_iterate, cancel=cancel)
-        finish(result, target, report, given, recipe=recipe, quiet=quiet)
+
+            def note(iterate: Iterate) -> bool | None:
+                begun.set()
+                return on_iterate(iterate)
+
+            result = given.paint(job, on_iterate=note, cancel=cancel, checkpoint=saved)
+        finish(result, target, report, given, recipe=recipe, quiet=quiet, checkpoint=saved)
 
 
 def _options(preset: str | None, file: Path | None, typed: Mapping[str, Any]) -> Options:
@@ -266,19 +292,6 @@ def _options(preset: str | None, file: Path | None, typed: Mapping[str, Any]) ->
     else:
         base = of_file(file, preset=preset, without=typed)
     return replace(base, **typed)
-
-
-def _warn_of_units(preset: str, network: str) -> None:
-    """Say that a preset's weights may not fit, where its losses have the unit of other features."""
-    row = preset_row(preset)
-    if row.form.style is None or network == row.network:
-        return
-    remedy = f"give {on_compact(preset)}" if network == DEFAULT_NETWORK else "change --style-weight"
-    say(
-        f"the weights of the preset {preset} are made for {row.network}; where the features of {network} "
-        f"have another unit, expect too little or too much of the painting: {remedy}, or leave out "
-        "--preset, for the default losses have no unit"
-    )
 
 
 def _scales(text: str) -> Any:

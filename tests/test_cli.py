@@ -139,6 +139,7 @@ def test_the_report_is_complete(folder, network):
         "size",
         "network",
         "provider",
+        "resumed",
         "versions",
         "seconds",
         "evaluations",
@@ -323,7 +324,7 @@ def captured(monkeypatch):
         def __init__(self, network, *, options, keep_sessions):
             seen.update(network=network, options=options)
 
-        def run(self, content, styles, *, init, keep, on_iterate, cancel):
+        def run(self, content, styles, *, init, keep, on_iterate, cancel, checkpoint):
             seen.update(content=content, styles=styles, init=init, keep=keep)
             raise OptionError("enough")
 

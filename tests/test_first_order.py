@@ -7,7 +7,7 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import Options, StyleTransfer
-from lbfgs_style.first_order import adam, make_step, sgd
+from lbfgs_style.first_order import Adam, Sgd, make_step
 from lbfgs_style.objective import Evaluation
 from lbfgs_style.optimizer import minimize
 from lbfgs_style.parametrization import Pixels
@@ -22,7 +22,7 @@ def bowl(image: np.ndarray) -> Evaluation:
 
 def test_steps_of_sgd_by_hand() -> None:
     """Rate 0.5, times 0.96^(1/100) at the second step."""
-    step = sgd(0.5)
+    step = Sgd(0.5)
     x, gradient = np.array([1.0, 2.0]), np.array([2.0, -4.0])
     x = step(x, gradient)
     np.testing.assert_allclose(x, [0, 4])
@@ -31,7 +31,7 @@ def test_steps_of_sgd_by_hand() -> None:
 
 def test_steps_of_adam_by_hand() -> None:
     """Written out from TensorFlow's update: alpha_t m / (√v + ε), then tf.clip_by_value."""
-    step = adam(0.02)
+    step = Adam(0.02)
     x, gradients = np.array([0.5, 0.999, 0.3]), ([3.0, -2.0, 0.0], [1.0, -2.0, 0.5])
     m = v = np.zeros(3)
     expected = x

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from lbfgs_style.progress import seconds_left, show_progress, work_done
-from lbfgs_style.records import Iterate
+from lbfgs_style.progress import seconds_left, show_progress
+from lbfgs_style.records import Iterate, work_done
 
 # 4 iterations of 100 pixels, then 2 of 400: 400 + 800 = 1200 units of work.
 PLAN = (((10, 10), 4), ((20, 20), 2))

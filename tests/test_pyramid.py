@@ -65,9 +65,9 @@ def test_each_scale_lowers_its_loss(variables: str) -> None:
     assert picture.max() <= 1
     assert [s.size for s in scales] == [(18, 24), (36, 48)]
     assert [s.iterations for s in scales] == [8, 5]
-    assert len(loop.history) == 13
-    assert loop.stop_reason == "iterations"
-    for scale, history in zip(scales, (loop.history[:8], loop.history[8:]), strict=True):
+    assert len(loop.course.history) == 13
+    assert loop.course.stop_reason == "iterations"
+    for scale, history in zip(scales, (loop.course.history[:8], loop.course.history[8:]), strict=True):
         assert scale.loss_end < 0.9 * scale.loss_start
         assert history == sorted(history, reverse=True)
         assert scale.loss_end == history[-1]
@@ -217,7 +217,7 @@ def test_images_of_iterates_are_clipped() -> None:
 def test_callback_stops_all_scales() -> None:
     loop = job(on_iterate=lambda i: i.iteration == 3)
     picture, scales = loop.run(None)
-    assert loop.stop_reason == "callback"
+    assert loop.course.stop_reason == "callback"
     assert [s.iterations for s in scales] == [3]
     assert picture.shape == (36, 48, 3)
 
@@ -233,7 +233,7 @@ def test_cancel_keeps_the_best_so_far() -> None:
 
     loop = job(on_iterate=on_iterate, cancel=cancel)
     picture, scales = loop.run(None)
-    assert loop.stop_reason == scales[-1].stop_reason == "cancelled"
+    assert loop.course.stop_reason == scales[-1].stop_reason == "cancelled"
     assert [s.iterations for s in scales] == [8, 2]
     np.testing.assert_array_equal(picture, seen[-1])
 
@@ -243,7 +243,7 @@ def test_cancelled_before_it_began() -> None:
     cancel.set()
     loop = job(cancel=cancel)
     picture, scales = loop.run(None)
-    assert (loop.stop_reason, scales, loop.history) == ("cancelled", [], [])
+    assert (loop.course.stop_reason, scales, loop.course.history) == ("cancelled", [], [])
     expected = images.resize(images.resize(photo(36, 48), (18, 24)), (36, 48))
     np.testing.assert_allclose(picture, expected, atol=1e-6)
 

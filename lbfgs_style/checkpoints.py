@@ -1,0 +1,256 @@
+"""Saving a run from time to time, and going on from where one was cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from numbers import Real  # NumPy's numbers are registered as such
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import CheckpointError, OptionError
+from .files import obstacle
+from .images import Picture
+from .options import Options
+from .records import StylePicture
+from .snapshots import Snapshot, read, temporary_of, write
+from .style_statistics import StyleStatistics
+
+log = logging.getLogger(__name__)
+
+SELDOM = 30.0
+"""Seconds from one save to the next, when nobody says more."""
+
+_SHARE = 0.02
+"""The part of the run's time that saving may take, when nobody says how often."""
+
+_SETTLED = 10.0
+"""Seconds before the first of which nothing is foretold: it has gone into preparing."""
+
+_ANYWHERE = ("device", "threads")
+"""Options that may change on the way: they say where the work is done, not what it is."""
+
+
+class Checkpoint:
+    """A file that a run is saved to from time to time, for `lbfgs_style.StyleTransfer.run`; serves one run.
+
+    Parameters
+    ----------
+    path : path
+        The file. It is always complete: each save is written beside it and then takes its place.
+    every : float, optional
+        Seconds from one save to the next; 0 saves after each iteration. Without it 30, or more where saving
+        would take over 2 % of the time.
+    resume : bool
+        Go on from the file, if it is there. Otherwise a file that is there is never replaced.
+    after : float, optional
+        Save only a run that is going to take more than so many seconds.
+    announce : callable, optional
+        Called when the run is found to take longer than `after`.
+
+    Attributes
+    ----------
+    saved : bool
+        Whether the file has this run.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be written, or is there and `resume` is not asked for.
+    OptionError
+        If a number of seconds is none.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        every: float | None = None,
+        resume: bool = False,
+        after: float | None = None,
+        announce: Callable[[], None] | None = None,
+    ) -> None:
+        self.path, self.saved = Path(path), False
+        self._every, self._after = _seconds("every", every), _seconds("after", after)
+        self._resume, self._announce = resume, announce
+        self._is_on = self._after is None
+        self._identity: Callable[[], Mapping[str, Any]] | None = None
+        self._latest: Snapshot | None = None
+        self._before, self._cost = time.monotonic(), 0.0
+        problem = obstacle(self.path)
+        if problem is not None:
+            raise CheckpointError(f"The checkpoint {self.path}: {problem}.")
+        if self._is_on and not resume and self.path.exists():
+            raise CheckpointError(
+                f"The checkpoint {self.path} is there already: resume it (--resume), or delete it to begin "
+                "anew."
+            )
+
+    def begin(self, identity: Callable[[], Mapping[str, Any]]) -> Snapshot | None:
+        """Return where to go on from, or None to begin anew.
+
+        Parameters
+        ----------
+        identity : function
+            Gives what the run is made of, see `identity_of`. It takes time, and is called when it is needed.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, or the saved run is made of something else.
+        """
+        known: list[Mapping[str, Any]] = []
+
+        def once() -> Mapping[str, Any]:
+            if not known:
+                known.append(json.loads(json.dumps(identity())))
+            return known[0]
+
+        self._identity = once
+        if not self._resume or not self.path.exists():
+            return None
+        snapshot, saved = read(self.path)
+        changes = differences(saved, once())
+        if changes:
+            raise CheckpointError(
+                f"{self.path} was saved by another run: {'; '.join(changes)}. Give the same, or begin anew."
+            )
+        self._is_on = self.saved = True
+        return snapshot
+
+    def offer(self, snapshot: Snapshot, share: float) -> None:
+        """Save the run if it is time to.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            The run as it is now.
+        share : float
+            The part of its work that is done.
+        """
+        self._latest = snapshot
+        if self._after is not None and not self._is_on:
+            is_told = snapshot.seconds >= min(_SETTLED, self._after)
+            if is_told and snapshot.seconds / share >= self._after:
+                self._switch_on()
+        pause = max(SELDOM, self._cost / _SHARE) if self._every is None else self._every
+        if self._is_on and time.monotonic() - self._before >= pause:
+            self.save_latest()
+
+    def _switch_on(self) -> None:
+        self._after = None
+        if self.path.exists():
+            log.warning("%s: has another unfinished run, so this one is not saved", self.path)
+            return
+        self._is_on = True
+        if self._announce is not None:
+            self._announce()
+
+    def save_latest(self) -> None:
+        """Save the run as it was offered last, if it is to be saved at all.
+
+        A disk that is full ends no run: what cannot be saved is logged and tried again.
+        """
+        if not self._is_on or self._latest is None or self._identity is None:
+            return
+        begin = time.monotonic()
+        try:
+            write(self.path, self._latest, self._identity())
+            self._latest, self.saved = None, True
+        except OSError as error:
+            log.warning("%s: cannot be saved: %s", self.path, error.strerror or error)
+        self._before = time.monotonic()
+        self._cost = self._before - begin
+
+    def discard(self) -> None:
+        """Delete the file, once the result of the run is safe; that of another run stays."""
+        if self.saved:
+            self.path.resolve().unlink(missing_ok=True)
+            temporary_of(self.path).unlink(missing_ok=True)  # left by a process that was killed
+            self.saved = False
+
+
+def identity_of(
+    options: Options,
+    network_sha256: str,
+    content: Picture,
+    styles: Sequence[StylePicture],
+    keep: NDArray[np.float32] | None,
+    init: Picture | None,
+) -> dict[str, Any]:
+    """Return what a run is made of, ready for JSON: its options, and fingerprints of all else."""
+    found: dict[str, Any] = {
+        "options": {k: v for k, v in asdict(options).items() if k not in _ANYWHERE},
+        "network": network_sha256,
+        "content picture": _fingerprint(content.rgb, content.alpha),
+        "keep mask": _fingerprint(keep),
+        "init picture": None if init is None else _fingerprint(init.rgb),
+    }
+    for number, style in enumerate(styles, 1):
+        painting = style.painting
+        if isinstance(painting, StyleStatistics):
+            ordered = sorted(painting.sides.items())
+            print_ = _fingerprint(*(m[name] for _, m in ordered for name in sorted(m)))
+        else:
+            print_ = _fingerprint(painting)
+        found |= {
+            f"style picture {number}": print_,
+            f"weight of style {number}": style.weight,
+            f"scale of style {number}": style.scale,
+            f"mask of style {number}": _fingerprint(style.mask),
+        }
+    return found
+
+
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in what two runs differ, as `identity_of` tells them."""
+    before, after = dict(saved["options"]), dict(now["options"])
+    told = [
+        f"{name} was {_spelled(before.get(name))}, now {_spelled(after.get(name))}"
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name) != after.get(name)
+    ]
+    for name in dict.fromkeys((*saved, *now)):
+        was, is_now = saved.get(name), now.get(name)
+        if name == "options" or was == is_now:
+            continue
+        if isinstance(was, float) and isinstance(is_now, float):
+            told.append(f"{name} was {was:g}, now {is_now:g}")
+        else:
+            told.append(
+                f"the {name} {'is new' if was is None else 'is gone' if is_now is None else 'changed'}"
+            )
+    return told
+
+
+def _spelled(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _fingerprint(*arrays: NDArray[Any] | None) -> str | None:
+    """Return the sha256 of arrays, of their shapes too; None if there is none of them."""
+    there = [np.ascontiguousarray(array) for array in arrays if array is not None]
+    if not there:
+        return None
+    digest = hashlib.sha256()
+    for array in there:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        pixels: Any = array.reshape(-1).view(np.uint8)  # a buffer, which NumPy's annotations do not tell
+        digest.update(pixels)
+    return digest.hexdigest()
+
+
+def _seconds(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+        raise OptionError(f"{name} must be a number of seconds, 0 or more, got {value!r}.")
+    return float(value)

@@ -1,0 +1,68 @@
+"""How the command saves a run on the way, and what it says of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .checkpoints import Checkpoint
+from .cli_files import STANDARD, Output
+from .cli_values import say
+from .errors import OptionError
+
+LONG = 180.0
+"""Seconds from which on a run is saved without being asked to."""
+
+SUFFIX = ".checkpoint"
+
+
+def checkpoint_of(
+    target: Output,
+    file: Path | None,
+    every: float | None,
+    *,
+    resume: bool,
+    others: Sequence[Path | None],
+    quiet: bool,
+) -> Checkpoint | None:
+    """Return where the run is saved, or None where it cannot be and nobody asked.
+
+    Parameters
+    ----------
+    target : Output
+        The picture; without `file` the checkpoint lies beside it.
+    file, every
+        As in `Checkpoint`, if they were given.
+    resume : bool
+        Whether to go on from it.
+    others : sequence of Path or None
+        Files that it must not be.
+    quiet : bool
+        Say nothing.
+
+    Raises
+    ------
+    CheckpointError, OptionError
+        It cannot be written, or not there.
+    """
+    is_asked = file is not None or every is not None
+    if file is None:
+        if target.path == STANDARD:
+            if is_asked or resume:
+                raise OptionError("With the output '-' there is no place beside it: add --checkpoint FILE.")
+            return None
+        file = target.path.with_name(target.path.name + SUFFIX)
+    for other in (target.path, *others):
+        if other is not None and other != STANDARD and other.resolve() == file.resolve():
+            raise OptionError(f"The checkpoint and {other} are one file: choose another name for one.")
+
+    def announce() -> None:
+        if not quiet:
+            say(f"a long run: saved to {file} from time to time; if it is cut off, --resume goes on with it")
+
+    is_there = file.exists()
+    if not quiet and resume:
+        say(f"going on from {file}" if is_there else f"{file}: no checkpoint, so this is a new run")
+    if not quiet and not resume and not is_asked and is_there:
+        say(f"{file} has an unfinished run, which --resume goes on with: this one is not saved there")
+    return Checkpoint(file, every=every, resume=resume, after=None if is_asked else LONG, announce=announce)

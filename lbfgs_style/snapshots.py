@@ -1,0 +1,201 @@
+"""A run in the middle, as a file: all that another process needs to go on with it.
+
+One NumPy archive, without pickles: the variables at full precision, the losses so far, and a text of JSON for
+the rest. The archive's own checksums tell a damaged file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .budget import Working
+from .errors import CheckpointError
+from .files import replacing
+from .objective import Value
+from .records import ScaleResult
+from .scales import Scale
+from .standing import BlocksStanding, Done, Standing
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A run after one of its iterations.
+
+    Attributes
+    ----------
+    scale : int
+        The scale in work, from 0.
+    scales, ways : tuple
+        Every scale of the run, and how each is worked on.
+    seconds, scale_seconds : float
+        Spent on the run, and on the scale in work.
+    history : sequence of float
+        The loss after each iteration, over all scales.
+    term_history : sequence of array
+        The terms, likewise.
+    results : tuple of ScaleResult
+        The scales that are done.
+    resumed : int
+        How often the run was gone on with.
+    standing : Standing or BlocksStanding
+        Where the optimiser stands.
+    """
+
+    scale: int
+    scales: tuple[Scale, ...]
+    ways: tuple[Working, ...]
+    seconds: float
+    scale_seconds: float
+    history: Sequence[float]
+    term_history: Sequence[NDArray[np.float32]]
+    results: tuple[ScaleResult, ...]
+    resumed: int
+    standing: Standing | BlocksStanding
+
+
+def temporary_of(path: Path) -> Path:
+    """Return where a snapshot is written before it takes the place of the one at `path`."""
+    target = path.resolve()
+    return target.with_name(f".{uuid.uuid5(uuid.NAMESPACE_URL, target.name).hex}.checkpoint")
+
+
+def write(path: Path, snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
+    """Write a snapshot, completely or not at all, with what the run is made of.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    standing, blocks = snapshot.standing, None
+    arrays: dict[str, Any] = {}
+    if isinstance(standing, BlocksStanding):
+        done = standing.done
+        blocks = {"done": None if done is None else asdict(done) | _values(done)}
+        arrays["image"] = standing.image
+        standing = standing.block
+    arrays["z"] = standing.z
+    if standing.best_z is not standing.z:
+        arrays["best_z"] = standing.best_z
+    arrays |= {f"memory_{name}": array for name, array in standing.memory.items()}
+    about = {
+        "identity": identity,
+        "scale": snapshot.scale,
+        "scales": [[*scale.size, scale.iterations] for scale in snapshot.scales],
+        "ways": [asdict(way) for way in snapshot.ways],
+        "seconds": snapshot.seconds,
+        "scale_seconds": snapshot.scale_seconds,
+        "results": [asdict(result) for result in snapshot.results],
+        "resumed": snapshot.resumed,
+        "start": _value(standing.start),
+        "best": _value(standing.best),
+        "iterations": standing.iterations,
+        "evaluations": standing.evaluations,
+        "blocks": blocks,
+    }
+    arrays |= {
+        "format": np.array(_FORMAT),
+        "about": np.array(json.dumps(about)),
+        "history": np.array(snapshot.history, np.float64),
+        "term_history": np.array(snapshot.term_history, np.float32),
+    }
+    name = temporary_of(path).name
+    with replacing(path, temporary_name=name) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())  # the name must not reach the disk before the contents
+
+
+def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
+    """Read what `write` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is damaged, or of another kind or version.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if int(arrays["format"]) != _FORMAT:
+            raise CheckpointError(
+                f"{path}: saved by another version of lbfgs-style (format {arrays['format']}, expected "
+                f"{_FORMAT}): go on with that version, or begin anew."
+            )
+        about: dict[str, Any] = json.loads(str(arrays["about"]))
+        return _snapshot(about, arrays), dict(about["identity"])
+    except (
+        AttributeError,
+        EOFError,
+        KeyError,
+        NotImplementedError,  # of zipfile: a way of packing that it does not know
+        RuntimeError,  # of zipfile: a file with a password
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{path}: damaged, or no checkpoint; expected a file that a run saved: begin anew without it."
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
+    z = arrays["z"]
+    begin = "memory_"
+    standing: Standing | BlocksStanding = Standing(
+        z=z,
+        best_z=arrays.get("best_z", z),
+        start=_restored(about["start"]),
+        best=_restored(about["best"]),
+        iterations=int(about["iterations"]),
+        evaluations=int(about["evaluations"]),
+        memory={n.removeprefix(begin): array for n, array in arrays.items() if n.startswith(begin)},
+    )
+    if about["blocks"] is not None:
+        done: dict[str, Any] | None = about["blocks"]["done"]
+        if done is not None:
+            done |= {name: _restored(done[name]) for name in ("start", "end")}
+        standing = BlocksStanding(arrays["image"], None if done is None else Done(**done), standing)
+    return Snapshot(
+        scale=int(about["scale"]),
+        scales=tuple(Scale((height, width), count) for height, width, count in about["scales"]),
+        ways=tuple(Working(**way) for way in about["ways"]),
+        seconds=float(about["seconds"]),
+        scale_seconds=float(about["scale_seconds"]),
+        history=arrays["history"].tolist(),
+        term_history=list(arrays["term_history"]),
+        results=tuple(ScaleResult(**r | {"size": tuple(r["size"])}) for r in about["results"]),
+        resumed=int(about["resumed"]),
+        standing=standing,
+    )
+
+
+def _values(done: Done) -> dict[str, Any]:
+    return {"start": _value(done.start), "end": _value(done.end)}
+
+
+def _value(value: Value) -> dict[str, Any]:
+    # Python writes numbers so that they come back the same, bit for bit.
+    return {"loss": value.loss, "terms": [float(term) for term in value.terms]}
+
+
+def _restored(value: dict[str, Any]) -> Value:
+    return Value(float(value["loss"]), np.array(value["terms"], np.float32))

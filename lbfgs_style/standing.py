@@ -1,0 +1,86 @@
+"""Where the optimiser stands in the middle of a scale: what it needs to go on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .objective import Value
+from .parametrization import Flat
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """Where a minimisation stands after an iteration.
+
+    Attributes
+    ----------
+    z, best_z : array [n]
+        The variables, and the best so far.
+    start, best : Value
+        At the first picture and at the best.
+    iterations, evaluations : int
+        How many were made.
+    memory : mapping of str to array
+        What a first-order step remembers; empty for L-BFGS-B.
+    """
+
+    z: Flat
+    best_z: Flat
+    start: Value
+    best: Value
+    iterations: int
+    evaluations: int
+    memory: Mapping[str, NDArray[np.float64]]
+
+    def lost(self, history: int) -> int:
+        """Return the iterations that going on from here needs beside those that were left.
+
+        SciPy neither gives its corrections out nor takes any in: L-BFGS-B has to collect them again.
+        """
+        return 0 if self.memory else min(self.iterations, history)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Done:
+    """What the finished blocks of a picture add up to.
+
+    Attributes
+    ----------
+    blocks, iterations, evaluations : int
+        How many, over all sweeps.
+    start, end : Value
+        Before the first block and after the last.
+    """
+
+    blocks: int
+    iterations: int
+    evaluations: int
+    start: Value
+    end: Value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlocksStanding:
+    """Where the optimisation of a picture block by block stands.
+
+    Attributes
+    ----------
+    image : array, float32, [3,H,W]
+        The picture, which is in work.
+    done : Done or None
+        The blocks before this one.
+    block : Standing
+        Of the block in work.
+    """
+
+    image: NDArray[np.float32]
+    done: Done | None
+    block: Standing
+
+    def lost(self, history: int) -> int:
+        """Return the iterations that going on from here needs, see `Standing.lost`."""
+        return self.block.lost(history)

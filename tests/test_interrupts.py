@@ -1,0 +1,143 @@
+"""Signals that come while the main thread is busy, and work that is not waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from command import enter, start
+
+from lbfgs_style import __main__, cli, interrupts
+from lbfgs_style.cancelling import unless_cancelled
+from lbfgs_style.session import Cancelled
+
+
+def handles(process, number):
+    """Whether a process has a handler of its own for a signal."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc whether the command is ready")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_command_that_reads_ends_at_once(tmp_path, monkeypatch, number):
+    """It waits in C for the photo, which never comes."""
+    enter(tmp_path, monkeypatch)
+    reading, writing = os.pipe()
+    process = start("transfer", "-", "painting.png", "-o", "out.png", stdin=reading)
+    try:
+        until = time.monotonic() + 60
+        while not handles(process, signal.SIGTERM) and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)
+    assert (process.returncode, out) == (130, "")
+    assert err == "lbfgs-style: stopped before the first iteration: nothing is written\n"
+    assert not Path("out.png").exists()
+
+
+def test_before_the_command_there_is_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    monkeypatch.setattr(sys, "argv", ["lbfgs-style", "presets"])
+    with pytest.raises(SystemExit) as e:
+        __main__.main()
+    assert e.value.code == 130
+
+
+class Left(Exception):
+    """The process would have ended."""
+
+
+@pytest.fixture
+def codes(monkeypatch):
+    """Note the exit codes of a process that does not end."""
+    noted = []
+
+    def leave(code):
+        noted.append(code)
+        raise Left
+
+    monkeypatch.setattr(interrupts.os, "_exit", leave)
+    return noted
+
+
+def watched(begun, *sent):
+    """Let the watch see signals, as Python tells of them, and return its event."""
+    watch = interrupts._Watch(begun)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for number in sent:
+            theirs.send(bytes([number]))
+        theirs.shutdown(socket.SHUT_WR)
+        watch.run(ours)
+    return watch.cancel
+
+
+def test_the_watch_sees_the_first_signal(codes):
+    assert watched(threading.Event(), signal.SIGTERM).is_set()
+    assert codes == []
+
+
+def test_the_watch_leaves_at_the_second(codes):
+    with pytest.raises(Left):
+        watched(None, signal.SIGINT, signal.SIGTERM)
+    assert codes == [130]
+
+
+def test_other_signals_do_not_count(codes):
+    assert not watched(None, 28, 28, 28).is_set()  # SIGWINCH
+    assert codes == []
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_who_has_nothing_to_save_is_not_waited_for(codes, capfd, monkeypatch, has_begun):
+    monkeypatch.setattr(interrupts, "_GRACE", 0.01)
+    begun, watch = threading.Event(), None
+    if has_begun:
+        begun.set()
+    watch = interrupts._Watch(begun)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(bytes([signal.SIGINT]))
+        if has_begun:
+            threading.Timer(0.2, theirs.close).start()
+            watch.run(ours)
+        else:
+            with pytest.raises(Left):
+                watch.run(ours)
+    assert codes == ([] if has_begun else [130])
+    assert capfd.readouterr().err == ("" if has_begun else f"lbfgs-style: {interrupts.NOTHING}\n")
+
+
+# Work that is not waited for
+
+
+@pytest.mark.parametrize("cancel", [None, threading.Event()])
+def test_work_gives_what_it_gives(cancel):
+    assert unless_cancelled(lambda: 7, cancel) == 7
+    with pytest.raises(KeyError, match="missing"):
+        unless_cancelled(lambda: {}["missing"], cancel)
+
+
+def test_work_is_left_alone_once_it_is_cancelled():
+    cancel, end = threading.Event(), threading.Event()
+    threading.Timer(0.05, cancel.set).start()
+    with pytest.raises(Cancelled):
+        unless_cancelled(lambda: end.wait(60), cancel)
+    end.set()

@@ -1,0 +1,151 @@
+"""Runs of the command that are killed at random moments: what is left is whole, and they are gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command import start
+
+from lbfgs_style import images, snapshots
+
+DATA = Path(__file__).parent / "data"
+
+# Enough iterations for the end to depend little on the way: after 20 at the last scale, runs differ by 3 %.
+SIZE = ("--size", 96, "--scales", 64, "--iterations", "60,40", "--threads", 1, "--device", "cpu")
+
+
+@dataclass
+class Tally:
+    """What became of the kills.
+
+    `saving` and `writing` count those that came while a checkpoint or the output was being written: they left
+    a temporary file.
+    """
+
+    kills: int = 0
+    before_the_first: int = 0
+    saving: int = 0
+    writing: int = 0
+    worst: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kills} kills, {self.saving} of them while a checkpoint was written, {self.writing} while "
+            f"the output was, {self.before_the_first} before the first checkpoint: every output and "
+            "checkpoint whole, every run gone on with, its loss at most "
+            f"{100 * (self.worst - 1):+.2f} % beside the uninterrupted one's"
+        )
+
+
+def arguments(output: Path, *more: object) -> list[object]:
+    given = ["transfer", DATA / "coast.jpg", DATA / "painting.jpg", "-o", output, *SIZE]
+    return [*given, "--report", output.with_suffix(".json"), "--checkpoint-every", 0, *more]
+
+
+def finish(output: Path, *more: object) -> float:
+    """Run the command to its end; return the loss at the end and forget its files but the output."""
+    process = start(*arguments(output, *more))
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, out) == (0, ""), err
+    report = json.loads(output.with_suffix(".json").read_text("utf-8"))
+    assert len(report["history"]) == sum(scale["iterations"] for scale in report["scales"])
+    return float(report["scales"][-1]["loss_end"])
+
+
+def wait_for(process: subprocess.Popen[str], path: Path) -> None:
+    """Return once a file is there, or the process has ended."""
+    while process.poll() is None and not path.exists():
+        pass  # a save takes milliseconds: a pause would miss it
+
+
+def kill_one(folder: Path, seconds: float, *, saving: bool, tally: Tally, expected: float) -> None:
+    """Kill a run and check what is left; then go on with it.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty.
+    seconds : float
+        When to kill it, after its start.
+    saving : bool
+        Kill it at the first save that comes so many seconds after the first of all.
+    tally : Tally
+        Counts what happened.
+    expected : float
+        The loss of an uninterrupted run.
+    """
+    output = folder / "out.png"
+    shutil.copy(folder.parent / "old.png", output)
+    old = output.read_bytes()
+    checkpoint = folder / "out.png.checkpoint"
+    temporary = snapshots.temporary_of(checkpoint)
+    process = start(*arguments(output))
+    try:
+        if saving:
+            wait_for(process, checkpoint)
+        time.sleep(seconds)
+        if saving:
+            wait_for(process, temporary)
+    finally:
+        process.kill()
+        process.communicate()
+    tally.kills += 1
+    tally.saving += temporary.exists()
+    tally.writing += any(path.suffix == ".png" for path in folder.glob(".*"))
+    # What was there is there, or what was to be there is, and nothing between.
+    if output.read_bytes() != old:
+        assert images.read(output).rgb.shape == (72, 96, 3)
+    if checkpoint.exists():
+        snapshots.read(checkpoint)
+    else:
+        tally.before_the_first += 1
+    loss = finish(output, "--resume")
+    assert loss <= 1.01 * expected
+    tally.worst = max(tally.worst, loss / expected)
+    assert images.read(output).rgb.shape == (72, 96, 3)
+    assert not checkpoint.exists()
+    assert not temporary.exists()
+
+
+def kill(folder: Path, count: int, seed: int = 0) -> Tally:
+    """Kill runs at `count` random moments, every second one while it saves."""
+    tally, moments = Tally(), random.Random(seed)
+    images.write(folder / "old.png", images.read(DATA / "coast.jpg"))
+    whole = folder / "whole.png"
+    begin = time.monotonic()
+    expected = finish(whole)
+    length = time.monotonic() - begin
+    for number in range(count):
+        each = folder / str(number)
+        each.mkdir()
+        saving = number % 2 == 0
+        seconds = moments.uniform(0, 0.3 if saving else 1.0) * length
+        kill_one(each, seconds, saving=saving, tally=tally, expected=expected)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(each)
+    return tally
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_what_a_kill_leaves(tmp_path):
+    """Two of the thirty."""
+    kill(tmp_path, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_thirty_kills(tmp_path):
+    """The figures of the README: ``python -m pytest -m slow tests/test_kills.py -s``."""
+    tally = kill(tmp_path, 30)
+    print(f"\n{tally}")  # noqa: T201  # what it was run for
+    assert tally.kills == 30
+    assert tally.saving >= 5
