@@ -6,6 +6,8 @@ which a shorter history or blocks bound; and the picture and its targets themsel
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,18 +25,28 @@ ARENA = 1.3
 SHORTEST_HISTORY = 5
 """L-BFGS with fewer corrections takes more iterations; below that, blocks are the better way."""
 
-_TILES_ARENA = 1.7
-"""The same where two sessions take turns at each evaluation: what one leaves may not fit the other."""
+TILES_ARENA = 1.7
+"""The same for tiles, whose sessions take turns at each evaluation: what one leaves may not fit the other."""
 
 _PICTURE = 36
 """Bytes for each pixel of a scale beside the optimiser's: the picture, the photo, the gradient."""
+
+_BLOCKS_ARENA = 1.1
+"""The same for blocks, whose windows are rounded up to a power of two: the allocator's pieces are powers of
+two, and so are channels, so that only such windows leave no gaps in them."""
+
+_PICTURE_IN_BLOCKS = 24
+"""Bytes for each pixel of a scale that is worked on block by block: the picture, and where it started."""
 
 _TILES_WINDOW = 4.5
 """Times the smallest window: below that, halos take more than half of it, and blocks are the better way,
 since they compute features once in each evaluation and not twice."""
 
-_LARGEST_BLOCK = 4 * 10**6
+_LARGEST_BLOCK = 2**22
 """Pixels of a block's window; larger ones bring little."""
+
+SWEEPS = 2
+"""Over all blocks; they share the iterations."""
 
 Way = Literal["whole", "tiles", "blocks"]
 
@@ -53,15 +65,20 @@ class Costs:
         Bytes of the content's targets, for each pixel of the picture.
     sources : int
         Bytes of the pictures that were read.
-    smallest_window : int
-        Pixels of the smallest window that tiles can have.
+    halo : int
+        Pixels that a window reaches beyond its tile or block, on each side.
     """
 
     weights: int
     per_pixel: float
     features: float
     sources: int
-    smallest_window: int
+    halo: int
+
+    @property
+    def smallest_window(self) -> int:
+        """Pixels of the smallest window: a tile as long as its halo."""
+        return (3 * self.halo) ** 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +137,42 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
     short = min(history, SHORTEST_HISTORY)
     held = PROCESS + WEIGHT_COPIES * costs.weights + costs.sources
     held += int((_PICTURE + costs.features) * pixels)
-    window = ARENA * costs.per_pixel
 
     def whole(m: int) -> int:
-        return held + int(window * pixels) + optimizer_bytes(pixels, min(m, iterations))
+        return held + int(ARENA * costs.per_pixel * pixels) + optimizer_bytes(pixels, min(m, iterations))
 
     for m in range(history, short - 1, -1):
         if whole(m) <= budget:
             return Working("whole", None, m, whole(m))
     least = min(pixels, costs.smallest_window)
-    fixed, window_of_tiles = held + optimizer_bytes(pixels, short), _TILES_ARENA * costs.per_pixel
-    most = int((budget - fixed) / window_of_tiles)
+    fixed, window = held + optimizer_bytes(pixels, short), TILES_ARENA * costs.per_pixel
+    most = int((budget - fixed) / window)
     if most >= _TILES_WINDOW * costs.smallest_window:
-        return Working("tiles", most, short, fixed + int(window_of_tiles * most))
-    per_pixel = window + optimizer_bytes(1, short)
-    most = min(int((budget - held) / per_pixel), _LARGEST_BLOCK, pixels)
+        return Working("tiles", most, short, fixed + int(window * most))
+
+    def blocks(most: int) -> int:
+        corrections = min(short, -(-iterations // SWEEPS))
+        window = _BLOCKS_ARENA * costs.per_pixel * 2 ** math.ceil(math.log2(max(1, most)))
+        beside = held - (_PICTURE - _PICTURE_IN_BLOCKS) * pixels
+        return beside + int(window) + optimizer_bytes(_inner(most, size, costs.halo), corrections)
+
+    most = bisect_right(range(min(pixels, _LARGEST_BLOCK) + 1), budget, key=blocks) - 1
     if most >= least:
-        return Working("blocks", most, short, held + int(per_pixel * most))
+        return Working("blocks", most, short, blocks(most))
     raise OptionError(
         f"A picture of {size[1]}×{size[0]} pixels does not fit into {spelled(budget)} of memory: expected at "
-        f"least {spelled(held + int(per_pixel * least))}; allow more with --memory, or choose a smaller size."
+        f"least {spelled(blocks(least))}; allow more with --memory, or choose a smaller size."
     )
+
+
+def _inner(window: int, size: tuple[int, int], halo: int) -> int:
+    """Return the pixels of a block in a window of so many: without the halo where the picture goes on."""
+    short = min(*size, math.sqrt(window))
+    long = min(max(size), window / max(1, short))
+    inner = [
+        s if s >= whole else max(0, s - 2 * halo) for s, whole in ((short, min(size)), (long, max(size)))
+    ]
+    return int(inner[0] * inner[1])
 
 
 def spelled(count: float) -> str:

@@ -241,6 +241,7 @@ class Engine:
         targets = _with_roots(targets, terms)
         # The sessions of the sums go with their runner.
         totals = self._tiles(size, terms, window_pixels, cancel).totals(image, terms, targets)
+        self.give_back()  # pieces of memory that suit other graphs
         shapes = feature_shapes(model, size, terms.layers)
 
         @lru_cache(maxsize=1)  # windows of another size are few, and a session holds the memory of its runs
@@ -258,9 +259,9 @@ class Engine:
         fields = list(receptive_fields(self.network.model, terms.layers).values())
         return [plan(size, fields, window_pixels, shifted=shifted) for shifted in (False, True)]
 
-    def smallest_window(self, terms: TermNames) -> int:
-        """Return the pixels of the smallest window of tiles: a tile as long as its halo."""
-        return (3 * halo(list(receptive_fields(self.network.model, terms.layers).values()))) ** 2
+    def halo(self, terms: TermNames) -> int:
+        """Return how far a window reaches beyond its tile, in pixels, see `tiles.halo`."""
+        return halo(list(receptive_fields(self.network.model, terms.layers).values()))
 
     def weight_bytes(self, terms: TermNames) -> int:
         """Return the bytes of the weights that the terms need."""

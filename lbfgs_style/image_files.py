@@ -20,6 +20,7 @@ from . import avif_boxes, image_headers, metadata, tiff_tags
 from .errors import ImageFileError, OptionError, did_you_mean
 from .files import contents, replacing
 from .metadata import Metadata
+from .resizing import memory_errors
 
 log = logging.getLogger(__name__)
 
@@ -140,11 +141,12 @@ def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, n
     blobs = (about.exif, about.icc, about.xmp) if suffix == ".avif" else ()
     given = [(kind, np.frombuffer(blob, np.uint8)) for kind, blob in zip(kinds, blobs, strict=False) if blob]
     try:
-        if given:
-            pairs = [kind for kind, _ in given], [blob for _, blob in given]
-            done, encoded = cv2.imencodeWithMetadata(suffix, bgr, *pairs, flags)
-        else:
-            done, encoded = cv2.imencode(suffix, bgr, flags)
+        with memory_errors():
+            if given:
+                pairs = [kind for kind, _ in given], [blob for _, blob in given]
+                done, encoded = cv2.imencodeWithMetadata(suffix, bgr, *pairs, flags)
+            else:
+                done, encoded = cv2.imencode(suffix, bgr, flags)
     except cv2.error as error:
         raise ImageFileError(f"{name}: OpenCV cannot encode the picture: {_words(error)}") from error
     if not done:
@@ -202,7 +204,8 @@ def _unpack(name: str, data: bytes, file_format: str) -> tuple[NDArray[Any], byt
     # UNCHANGED alone keeps alpha and 16 bits, but leaves the orientation to us, TIFF's excepted.
     buffer = np.frombuffer(data, np.uint8)
     try:
-        pixels, kinds, blobs = cv2.imdecodeWithMetadata(buffer, flags=cv2.IMREAD_UNCHANGED)
+        with memory_errors():
+            pixels, kinds, blobs = cv2.imdecodeWithMetadata(buffer, flags=cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ImageFileError(f"{name}: OpenCV cannot decode the picture: {_words(error)}") from error
     # OpenCV's type stubs forget that this is how a failure looks.

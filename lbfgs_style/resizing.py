@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +12,21 @@ from .errors import ImageError
 
 FloatImage = NDArray[np.float32]
 """H×W×3 float32, RGB, in [0, 1]."""
+
+_NO_MEMORY = -4  # cv::Error::StsNoMem
+
+
+@contextmanager
+def memory_errors() -> Generator[None]:
+    """Raise MemoryError where OpenCV has an error of its own for want of memory."""
+    import cv2
+
+    try:
+        yield
+    except cv2.error as error:
+        if error.code == _NO_MEMORY:
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def resize(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -41,10 +59,11 @@ def resize(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.floa
     result = image
     smaller = (min(size[0], current[0]), min(size[1], current[1]))
     # Two steps, because OpenCV's area filter turns into a bilinear one as soon as either side grows.
-    if smaller != current:
-        result = cv2.resize(result, smaller[::-1], interpolation=cv2.INTER_AREA)
-    if smaller != size:
-        result = cv2.resize(result, size[::-1], interpolation=cv2.INTER_CUBIC)
+    with memory_errors():
+        if smaller != current:
+            result = cv2.resize(result, smaller[::-1], interpolation=cv2.INTER_AREA)
+        if smaller != size:
+            result = cv2.resize(result, size[::-1], interpolation=cv2.INTER_CUBIC)
     return np.clip(result, 0, 1).astype(np.float32, copy=False).reshape(*size, *image.shape[2:])
 
 

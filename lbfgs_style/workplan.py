@@ -88,7 +88,7 @@ def workings(
         per_pixel=engine.bytes_per_pixel(terms),
         features=engine.feature_bytes(terms),
         sources=sources,
-        smallest_window=engine.smallest_window(terms),
+        halo=engine.halo(terms),
     )
     budget = memory_budget(options)
     return [arrange(s.size, s.iterations, options.history, costs, budget) for s in scales]

@@ -7,7 +7,7 @@ import pytest
 from lbfgs_style import OptionError, budget, resources
 from lbfgs_style.budget import Costs, arrange, optimizer_bytes, parsed, spelled
 
-COSTS = Costs(weights=10**7, per_pixel=500.0, features=8.0, sources=10**7, smallest_window=480**2)
+COSTS = Costs(weights=10**7, per_pixel=500.0, features=8.0, sources=10**7, halo=160)
 HELD = budget.PROCESS + 5 * 10**7 + 10**7
 
 
@@ -49,6 +49,33 @@ def test_then_the_optimizer_works_on_blocks():
     assert working.bytes <= 3 * 10**9
     smaller = arrange((4096, 4096), 40, 10, COSTS, 2 * 10**9)
     assert (smaller.window_pixels or 0) < (working.window_pixels or 0)
+
+
+def of_blocks(window: int, inner: float, each: int) -> float:
+    """550 bytes a pixel of the next power of two; 24 + 8 bytes a pixel of the picture of 4096²."""
+    return HELD + 32 * 4096**2 + 550 * 2 ** (window - 1).bit_length() + each * inner
+
+
+def test_the_optimizer_of_blocks_sees_what_is_inside_the_halos():
+    """History 5: 24 · (10 + 12) bytes a pixel of the block."""
+    square = arrange((4096, 4096), 40, 10, COSTS, 3 * 10**9)
+    window = square.window_pixels or 0
+    assert square.bytes == pytest.approx(of_blocks(window, (window**0.5 - 320) ** 2, 528), rel=1e-6)
+    wide = arrange((1024, 16384), 40, 10, COSTS, 3 * 10**9)  # as high as the picture: no halo above and below
+    window = wide.window_pixels or 0
+    assert wide.bytes == pytest.approx(of_blocks(window, 1024 * (window / 1024 - 320), 528), rel=1e-6)
+
+
+def test_few_iterations_fill_a_short_history():
+    """Two sweeps of one iteration each: one correction, 24 · (2 + 12) bytes a pixel."""
+    working = arrange((4096, 4096), 2, 10, COSTS, 3 * 10**9)
+    window = working.window_pixels or 0
+    assert working.bytes == pytest.approx(of_blocks(window, (window**0.5 - 320) ** 2, 336), rel=1e-6)
+
+
+def test_windows_of_blocks_fill_the_allocators_pieces():
+    """2²¹ pixels fit with room to spare, 2²² do not: nothing between would take less than those."""
+    assert arrange((4096, 4096), 2, 10, COSTS, 3 * 10**9).window_pixels == 2**21
 
 
 def test_what_cannot_fit_is_refused_with_what_it_takes():

@@ -102,7 +102,6 @@ def main() -> None:
     one = measurement(keras, size=256, ours=200)
     one.add_argument("--photo", required=True)
     one.add_argument("--painting", required=True)
-    one.add_argument("--network", default="compact")
     one = measurement(memory)
     one.add_argument("--sizes", type=int, nargs="+", default=[512])
     one.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
