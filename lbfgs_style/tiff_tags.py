@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -172,14 +173,16 @@ def for_result(exif: bytes, size: tuple[int, int]) -> bytes:
     block = bytearray(exif)
     try:
         first = _first(exif, layout)
-        entries = _entries(exif, layout, first)
+        directories = [_entries(exif, layout, first)]
     except struct.error:
         return b""
-    inner = entries.get(_EXIF)
+    inner = directories[0].get(_EXIF)
     if inner is not None:
         with suppress(struct.error):
-            entries |= _entries(exif, layout, inner.number())
-    for tag, true in ((ORIENTATION, 1), (_HEIGHT, size[0]), (_WIDTH, size[1])):
+            directories.append(_entries(exif, layout, inner.number()))
+    # A tag may stand in both, where it belongs and where it does not.
+    truths = ((ORIENTATION, 1), (_HEIGHT, size[0]), (_WIDTH, size[1]))
+    for entries, (tag, true) in product(directories, truths):
         found = entries.get(tag)
         if found is not None and found.kind in (_SHORT, _LONG):
             short = found.kind == _SHORT

@@ -280,6 +280,15 @@ def test_big_tiff_is_read_like_tiff(order):
     assert image_headers.read(data) == image_headers.Header("TIFF", (1, 2))
 
 
+def test_an_orientation_in_both_directories_is_mended_in_both():
+    """An Exif directory has no business with an orientation, but damage may put one there."""
+    short = struct.Struct("<HHII")
+    first = struct.pack("<H", 2) + short.pack(274, 3, 1, 6) + short.pack(0x8769, 4, 1, 38) + bytes(4)
+    inner = struct.pack("<H", 1) + short.pack(274, 3, 1, 8) + bytes(4)
+    after = tiff_tags.for_result(b"II*\0\x08\0\0\0" + first + inner, (300, 400))
+    assert (after[18], after[48]) == (1, 1)
+
+
 def test_a_directory_that_points_to_itself_ends():
     loop = b"II*\0" + struct.pack("<IH", 8, 1) + entry(34665, 4, 1, 8, "<") + bytes(4)
     assert tiff_tags.exif_of(loop).startswith(b"II*\0")
