@@ -22,8 +22,8 @@ def keras(arguments: argparse.Namespace) -> dict[str, object]:
     """Minimise the losses of the preset ``keras`` by its gradient descent and by L-BFGS on our variables.
 
     The network is `compact`, with the weights that stand for the example's on it. There the example's step
-    size would mean nothing: gradient descent gets, of 13 from a hundredth of it to ten thousand times, the
-    one with the lowest loss after 200 steps, and the example's decay.
+    size would mean nothing: gradient descent gets, of 13 from 10⁴ to 10¹⁰ times that, the one with the lowest
+    loss after 200 steps, and the example's decay.
     """
     photo, painting = (reduced(Path(p), arguments.size) for p in (arguments.photo, arguments.painting))
     preset, balance = Options.preset("keras"), ON_COMPACT["keras"]
@@ -54,7 +54,7 @@ def keras(arguments: argparse.Namespace) -> dict[str, object]:
 
     published = preset.learning_rate
     assert published is not None
-    rates = [published * 10 ** (power / 2) for power in range(-4, 9)]
+    rates = [published * 10 ** (power / 2) for power in range(8, 21)]
     rate = min(rates, key=lambda rate: _last(descent(rate, _TRIAL)))
     theirs = descent(rate, max(MARKS))
     ours = losses(
