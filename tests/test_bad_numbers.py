@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import enter, paint, run, save, save_network
+from command import paint, run, save, save_network
 from small_networks import small_vgg
 from test_optimizer import infinite_gradient, not_a_number, spoil
 from test_optimizer import run as minimize
@@ -204,11 +204,6 @@ def test_shallow_layers_take_pictures_of_a_line_or_a_dot(network, shape, way):
 
 
 # The command
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    return enter(tmp_path, monkeypatch)
 
 
 def test_the_last_line_tells_why_it_ended(folder, capfd):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import contents, enter, one_error, paint, run, save, save_network
+from command import contents, one_error, paint, run, save, save_network
 from small_networks import small_vgg
 
 from lbfgs_style import (
@@ -366,11 +366,6 @@ def test_a_full_disk_ends_no_run(path, monkeypatch, caplog):
 
 
 # The command
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    return enter(tmp_path, monkeypatch)
 
 
 @pytest.fixture

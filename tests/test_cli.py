@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import pytest
 import typer
-from command import contents, enter, one_error, paint, photo, run, save, save_network, start
+from command import contents, one_error, paint, photo, run, save, start
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
@@ -26,17 +26,6 @@ from lbfgs_style import OptionError, Options, StyleTransfer, cli, images, transf
 # The names of layers bring their weights along, and a preset its losses.
 NOT_OFFERED = {"variables", "history", "range_weight", "content_layer_weights", "style_layer_weights", "loss"}
 PARAMETERS = inspect.signature(transfer_cli.transfer).parameters
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a photo and a painting in it."""
-    return enter(tmp_path, monkeypatch)
 
 
 # What it writes

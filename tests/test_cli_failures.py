@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from command import contents, enter, one_error, paint, run, save, save_network, start
+from command import contents, one_error, paint, run, save, start
 
 from lbfgs_style import OptionError, StyleTransfer, images, interrupts, transfer_cli
 
@@ -26,17 +26,6 @@ def silent_opencv():
     level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     yield
     logging.setLogLevel(level)
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a photo and a painting in it."""
-    return enter(tmp_path, monkeypatch)
 
 
 # What it refuses

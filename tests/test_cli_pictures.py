@@ -15,22 +15,11 @@ import cv2
 import numpy as np
 import profiles
 import pytest
-from command import contents, enter, one_error, paint, photo, save, save_network
+from command import contents, one_error, paint, photo, save
 from test_metadata import XMP, camera
 
 import lbfgs_style
 from lbfgs_style import images, metadata, tiff_tags
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a photo and a painting in it."""
-    return enter(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -16,22 +16,12 @@ import damaged_pictures
 import numpy as np
 import profiles
 import pytest
-from command import enter, one_error, paint, photo, run, save, save_network, start
+from command import one_error, paint, photo, run, save, start
 
 from lbfgs_style import decoder_words, image_headers, images, rerun
 from lbfgs_style.errors import ImageFileError
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes, sockets and permissions as POSIX has them")
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    return enter(tmp_path, monkeypatch)
 
 
 CASES = {case.name: case for case in damaged_pictures.corpus()}

@@ -12,23 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from command import enter, paint, photo, save_network
+from command import paint, photo
 from small_networks import small_vgg
 
 from lbfgs_style import Options, StyleTransfer, html_report, images
 
 VOID = {"meta", "img", "line", "path"}
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a photo and a painting in it."""
-    return enter(tmp_path, monkeypatch)
 
 
 class Checked(HTMLParser):

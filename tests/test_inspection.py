@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from command import contents, enter, one_error, photo, run, save_network
+from command import contents, one_error, photo, run
 from small_networks import small_vgg
 
 from lbfgs_style import NetworkError, Options, images, inspection, networks
@@ -23,17 +23,6 @@ QUICK = Options(size=32, iterations=30, init="noise", device="cpu", threads=1)
 @pytest.fixture(scope="module")
 def small():
     return small_vgg()
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a photo and a painting in it."""
-    return enter(tmp_path, monkeypatch)
 
 
 def layers(panel):

@@ -13,22 +13,11 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from command import contents, enter, one_error, paint, photo, run, save, save_network
+from command import contents, one_error, paint, photo, run, save
 from onnx import numpy_helper
 
 from lbfgs_style import Options, StyleTransfer, images, read_options, recipes, rerun
 from lbfgs_style.embedding import embed, extract
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a photo and a painting in it."""
-    return enter(tmp_path, monkeypatch)
 
 
 def encoded(suffix):

@@ -7,24 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from command import contents, enter, one_error, paint, photo, save_network
+from command import contents, one_error, paint, photo
 from small_networks import small_vgg
 
 from lbfgs_style import ImageFileError, OptionError, Options, StyleTransfer, images
 from lbfgs_style.recording import VIDEO_FORMATS, recorded
 
 OPTIONS = Options(size=48, scales=(24,), iterations=(7, 5), device="cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a photo and a painting in it."""
-    return enter(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -7,23 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import enter, one_error, paint, photo, save_network
+from command import one_error, paint, photo
 from small_networks import small_vgg
 
 from lbfgs_style import Options, StyleTransfer, images
 
 DATA = Path(__file__).parent / "data"
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a photo and a painting in it."""
-    return enter(tmp_path, monkeypatch)
 
 
 def end(result, kind):

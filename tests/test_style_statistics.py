@@ -6,24 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import contents, enter, one_error, paint, run, save, save_network
+from command import contents, one_error, paint, run, save
 from small_networks import small_vgg
 
 from lbfgs_style import ImageError, OptionError, Options, Style, StyleStatistics, StyleTransfer, images
 from lbfgs_style.style_statistics import ladder
 
 QUICK = Options(size=48, scales=(32,), iterations=3, device="cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a photo and a painting in it."""
-    return enter(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import contents, enter, one_error, paint, photo, run, save, save_network
+from command import contents, one_error, paint, photo, run, save
 from test_pull import published, site  # noqa: F401  # fixtures
 
 import lbfgs_style
@@ -22,16 +22,6 @@ from lbfgs_style.session import Session, _failure
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="shells, limits and file descriptors of POSIX")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the files of Linux")
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    return enter(tmp_path, monkeypatch)
 
 
 def shell(line: str, network: str, **environment: str) -> subprocess.CompletedProcess[bytes]:

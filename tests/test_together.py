@@ -12,18 +12,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from command import contents, enter, one_error, paint, photo, run, save, save_network
+from command import contents, enter, one_error, paint, photo, run, save
 from small_networks import small_vgg
 
 from lbfgs_style import ImageError, OptionError, Options, Style, StyleTransfer, images, read_options, recipes
 
 QUICK = Options(size=48, scales=(32,), iterations=3, device="cpu", threads=1)
 HALF = np.tile((np.arange(32) < 16).astype(np.float32), (27, 1))
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture
