@@ -92,19 +92,20 @@ class Blocks:
         placed = session.place(feeds)
         own: list[Array] = []
 
-        def run(sums: Mapping[str, NDArray[Any]], own_share: float) -> tuple[float, Array, Array]:
+        def run(rest: dict[str, Any]) -> tuple[float, Array, Array]:
             nonlocal own
             loss, values, gradient, *own = session.run(
                 ["loss", "terms", "d_image", *(f"own_{name}" for name in self._names)],
                 {IMAGE: window},
-                placed=placed | session.place(_rest(sums) | {OWN_SHARE: np.array(own_share)}),
+                placed=placed | rest,
                 cancel=self._tiles.cancel,
             )
             return float(loss), values, np.ascontiguousarray(gradient[0][inside_window(tile)])
 
         # What the window has of the sums, and with it the rest, comes with the loss of the picture as it is.
-        first: tuple[float, Array, Array] | None = run(self._totals, 0)
+        first: tuple[float, Array, Array] | None = run(_placed(session, self._totals, 0))
         rest = {name: self._totals[name] - part for name, part in zip(self._names, own, strict=True)}
+        held = _placed(session, rest, 1)
 
         def evaluate(block: Array) -> tuple[float, Array, Array]:
             nonlocal first
@@ -112,18 +113,20 @@ class Blocks:
             if known is not None and np.allclose(block, self.image[of_picture(tile)], rtol=0, atol=_ROUNDING):
                 return known
             window[0][inside_window(tile)] = block
-            return run(rest, 1)
+            return run(held)
 
         def keep(block: NDArray[Any]) -> None:
             self.image[of_picture(tile)] = block
             if not np.array_equal(window[0][inside_window(tile)], block):  # not what was evaluated last
                 window[0][inside_window(tile)] = block
-                run(rest, 1)
+                run(held)
             for name, part in zip(self._names, own, strict=True):
                 self._totals[name] = rest[name] + part
 
         return Block(self.image[of_picture(tile)], evaluate, keep)
 
 
-def _rest(sums: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {f"rest_{name}": value for name, value in sums.items()}
+def _placed(session: Session, rest: Mapping[str, NDArray[Any]], own_share: float) -> dict[str, Any]:
+    """Bring the rest of the sums to the device, for `Session.run`."""
+    named = {f"rest_{name}": value for name, value in rest.items()}
+    return session.place(named | {OWN_SHARE: np.array(own_share)})
