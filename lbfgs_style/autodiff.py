@@ -17,6 +17,10 @@ from .errors import GraphError
 
 Rule = Callable[[Backward], Sequence[str | None]]
 
+Seed = str | Callable[[str | None], str]
+"""A cotangent, or a function that makes it once the walk is there. Its argument is the cotangent that the
+walk used last, where another one has arrived from deeper: the new one need not be there before; else None."""
+
 RULES: dict[str, Rule] = {
     "Abs": algebra.d_abs,
     "Add": algebra.d_add,
@@ -46,14 +50,14 @@ RULES: dict[str, Rule] = {
 """The operators that can be differentiated, each with its rule."""
 
 
-def gradients(b: GraphBuilder, seeds: Mapping[str, str], wrt: Sequence[str]) -> dict[str, str]:
+def gradients(b: GraphBuilder, seeds: Mapping[str, Seed], wrt: Sequence[str]) -> dict[str, str]:
     """Append the nodes that compute dL/d`wrt` and return the names of these cotangents.
 
     Parameters
     ----------
     b : GraphBuilder
         Holds the forward graph; gets the nodes of the gradient.
-    seeds : mapping of str to str
+    seeds : mapping of str to Seed
         Tensor of the forward graph → its cotangent, of the same shape. Contributions add up.
     wrt : sequence of str
         Tensors to differentiate for. The walk stops there: what lies before them is not visited.
@@ -74,9 +78,19 @@ def gradients(b: GraphBuilder, seeds: Mapping[str, str], wrt: Sequence[str]) -> 
     for node in forward:
         if any(name in active for name in node.input):
             active.update(node.output)
-    pending: dict[str, list[str]] = {tensor: [cotangent] for tensor, cotangent in seeds.items()}
+    pending: dict[str, list[Seed]] = {tensor: [seed] for tensor, seed in seeds.items()}
+    last: str | None = None
+
+    def arrivals(tensor: str) -> list[str]:
+        parts = pending.pop(tensor, [])
+        given = [part for part in parts if isinstance(part, str)]
+        made = [part for part in parts if not isinstance(part, str)]
+        if given and made and last is not None:
+            b.later[tensor] = last
+        return given + [part(b.later.get(tensor)) for part in made]
+
     for node in reversed(forward):
-        arrived = [c for name in node.output if name not in targets for c in pending.pop(name, [])]
+        arrived = [c for name in node.output if name not in targets for c in arrivals(name)]
         wanted = tuple(name in active for name in node.input)
         if not arrived or not any(wanted):
             continue
@@ -91,8 +105,9 @@ def gradients(b: GraphBuilder, seeds: Mapping[str, str], wrt: Sequence[str]) -> 
                 f"Cannot differentiate the {node.op_type} node {node.name!r}: expected one output, "
                 f"got {len(node.output)}."
             )
-        cotangents = rule(Backward(b, node, b.total(arrived), wanted))
+        last = b.total(arrived)
+        cotangents = rule(Backward(b, node, last, wanted))
         for name, cotangent, is_wanted in zip(node.input, cotangents, wanted, strict=False):
             if is_wanted and cotangent is not None:
                 pending.setdefault(name, []).append(cotangent)
-    return {tensor: b.total(pending[tensor]) for tensor in wrt if tensor in pending}
+    return {tensor: b.total(arrivals(tensor)) for tensor in wrt if tensor in pending}

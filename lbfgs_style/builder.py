@@ -42,6 +42,8 @@ class GraphBuilder:
         Known shapes, with None for a free length.
     turned : dict of str to str
         Constant that is another one's kernel turned around with its channels swapped → that other one.
+    later : dict of str to str
+        Tensor → another one that its readers had better wait for, but those that lead to it; see `layout`.
     """
 
     def __init__(self, dtype: type[np.floating] = np.float32) -> None:
@@ -50,12 +52,14 @@ class GraphBuilder:
         self.constants: dict[str, NDArray[np.generic]] = {}
         self.shapes: dict[str, Shape] = {}
         self.turned: dict[str, str] = {}
+        self.later: dict[str, str] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[str] = []
         self._counter = 0
         self._taken: set[str] = set()  # names of a graph taken over, which may be of our own making
 
-    def _fresh(self, stem: str) -> str:
+    def fresh(self, stem: str) -> str:
+        """Return a name that no tensor has."""
         while True:
             self._counter += 1
             name = f"{stem}_{self._counter}"
@@ -79,7 +83,7 @@ class GraphBuilder:
         """Add an initialiser; integers (shapes, axes) become int64, everything else the builder's dtype."""
         array = np.asarray(value, dtype=np.int64 if integer else self.dtype)
         if name is None:
-            name = self._fresh("constant")
+            name = self.fresh("constant")
         self.constants[name] = array
         self.shapes[name] = array.shape
         return name
@@ -90,7 +94,7 @@ class GraphBuilder:
         """Add a node with one output and return the output's name."""
         from onnx import helper
 
-        output = name or self._fresh(op_type.lower())
+        output = name or self.fresh(op_type.lower())
         self.nodes.append(
             helper.make_node(op_type, list(inputs), [output], name=output, **(attributes or {}))
         )

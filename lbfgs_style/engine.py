@@ -26,8 +26,8 @@ from .graphs import (
 from .networks import FeatureNetwork
 from .objective import Objective
 from .options import Convolution, Device
-from .session import Session, give_back, resolved
-from .style_losses import root_of
+from .session import Session, give_back, resolved, trim
+from .style_losses import with_roots
 from .term_names import IMAGE, TermNames, features_name
 from .tiled import TileRunner
 from .tiled_graphs import assessment_graph, block_graph, tile_gradient_graph, tile_statistics_graph
@@ -93,6 +93,8 @@ class Engine:
                     threads=self._threads,
                     fixed=self._transformed_weights(model),
                 )
+                del model
+                trim()
                 if self._sessions is not None:
                     self._sessions[key] = session
             self.provider = session.provider
@@ -201,10 +203,11 @@ class Engine:
         window_pixels : int, optional
             As in `statistics`.
         """
-        targets = _with_roots(targets, terms)
+        targets = with_roots(targets, terms)
         if window_pixels is not None and size[0] * size[1] > window_pixels:
             runner = self._tiles(size, terms, window_pixels, cancel)
             return Objective(lambda image: runner.evaluate(image, terms, targets, weights))
+        self.give_back()  # pieces of memory that suit other graphs
         model = self.network.model
         session = self._session(
             ("objective", size, terms),
@@ -238,7 +241,7 @@ class Engine:
             As in `objective`.
         """
         size, model = (image.shape[1], image.shape[2]), self.network.model
-        targets = _with_roots(targets, terms)
+        targets = with_roots(targets, terms)
         # The sessions of the sums go with their runner.
         totals = self._tiles(size, terms, window_pixels, cancel).totals(image, terms, targets)
         self.give_back()  # pieces of memory that suit other graphs
@@ -310,11 +313,3 @@ class Engine:
         tiles = plan(size, list(fields.values()), window_pixels)
         shapes = feature_shapes(model, size, terms.layers)
         return TileRunner(tiles, fields, shapes, statistics, gradient, assessment, cancel)
-
-
-def _with_roots(targets: Mapping[str, Array], terms: TermNames) -> dict[str, Array]:
-    """Add what the Wasserstein distance needs of the targets."""
-    if terms.statistic != "wasserstein":
-        return dict(targets)
-    roots = {part.root: root_of(targets[part.gram], targets[part.mean]) for part in terms.parts}
-    return {**targets, **roots}

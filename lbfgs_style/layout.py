@@ -6,12 +6,16 @@ matrices and content enter by a pooling over 1×1 windows instead, an operator t
 
 onnxruntime works backwards from the last output and computes, of the inputs of a node, the one made by the
 last node first. In the order of the graph as it was written that is the mask of a ReLU, long before its
-gradient is there, and every mask is kept. With the nodes sorted by their depth it is the gradient.
+gradient is there, and every mask is kept. With the nodes sorted by their depth it is the gradient. Nodes that
+it makes itself, those in blocks, count as last of all: so that the cotangents of Gram matrices do not come
+first, and wait at the full size of their layers, their small factors wait instead (`GraphBuilder.later`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 from . import winograd
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 16
 """Channels of a block with AVX-512; other processors have blocks of 8 or 4."""
+_FEW = 4
+"""Channels that a picture has at most."""
 
 
 def arrange(b: GraphBuilder, choose: winograd.Choose) -> None:
@@ -36,7 +42,80 @@ def arrange(b: GraphBuilder, choose: winograd.Choose) -> None:
     """
     winograd.rewrite(b, choose)
     _keep_blocked(b)
+    _delay(b)
     b.nodes = _by_depth(b.nodes)
+
+
+def _delay(b: GraphBuilder) -> None:
+    """Let what is large on the way back be made late: it waits for what the way back has come to."""
+    b.infer_shapes()
+    blocked = blocked_tensors(b)
+    cheap = _first_features(b)
+    for tensor, awaited in b.later.items():
+        way = cheap.get(tensor)
+        if way is None and len(b.shape(tensor)) != 2:  # features that cost too much to be made again
+            continue
+        before = _ancestors(b.nodes, awaited)
+        readers = [node for node in b.nodes if tensor in node.input and node.output[0] not in before]
+        late = _behind(b, tensor if way is None else way[0].input[0], awaited, awaited in blocked)
+        late = late if way is None else _repeated(b, way, late)
+        for node in readers:
+            names = [late if name == tensor else name for name in node.input]
+            node.input[:] = names
+
+
+def _ancestors(nodes: Sequence[onnx.NodeProto], tensor: str) -> set[str]:
+    """Return the tensors that a tensor is made of, and itself; `nodes` in topological order."""
+    found = {tensor}
+    for node in reversed(nodes):
+        if found.intersection(node.output):
+            found.update(node.input)
+    return found
+
+
+def _first_features(b: GraphBuilder) -> dict[str, list[onnx.NodeProto]]:
+    """Return what convolutions of a picture's few channels and a ReLU make, with the nodes on the way to it.
+
+    It is larger than all other features and costs next to nothing: made again rather than kept.
+    """
+    made = {name for node in b.nodes for name in node.output} | b.constants.keys()
+    ways: dict[str, list[onnx.NodeProto]] = {
+        name: [] for node in b.nodes for name in node.input if name not in made
+    }
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node in b.nodes:
+        if node.input[0] in ways and all(name in b.constants for name in node.input[1:]):
+            way = [*ways[node.input[0]], node]
+            if node.op_type == "Relu" and any(step.op_type == "Conv" for step in way):
+                found[node.output[0]] = way
+            elif node.op_type != "Conv" or b.shape(node.input[0])[1] <= _FEW:
+                ways[node.output[0]] = way
+    return found
+
+
+def _repeated(b: GraphBuilder, way: Sequence[onnx.NodeProto], start: str) -> str:
+    """Add nodes that follow on each other once more, from another tensor."""
+    for node in way:
+        copy = type(node)()
+        copy.CopyFrom(node)
+        copy.name = copy.output[0] = b.fresh(node.op_type.lower())
+        copy.input[0] = start
+        b.nodes.append(copy)
+        start = copy.output[0]
+    return start
+
+
+def _behind(b: GraphBuilder, tensor: str, awaited: str, is_blocked: bool) -> str:
+    """Append one value of `awaited` to `tensor`, and cut it off again."""
+    shape = b.shape(tensor)
+    if (
+        is_blocked
+    ):  # cutting it would take it all out of the blocks, a pooling that skips all but one does not
+        attributes = {"kernel_shape": [1, 1], "strides": list(b.shape(awaited)[2:])}
+        awaited = b.op("MaxPool", awaited, attributes=attributes)
+    one = b.slice(b.reshape(awaited, [-1]), 0, 0, 1)
+    both = b.op("Concat", b.reshape(tensor, [-1]), one, attributes={"axis": 0})
+    return b.reshape(b.slice(both, 0, 0, math.prod(shape)), shape)
 
 
 def _keep_blocked(b: GraphBuilder) -> None:
@@ -114,11 +193,11 @@ def _is_for_channels(b: GraphBuilder, name: str) -> bool:
     return name in b.constants and b.constants[name].ndim == 3
 
 
-def _by_depth(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+def _by_depth(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Sort nodes by the length of the longest way from an input to them."""
-    depth: dict[str, int] = {}
-    listed = list(nodes)
-    for node in listed:
-        own = 1 + max((depth.get(name, 0) for name in node.input), default=0)
-        depth.update(dict.fromkeys(node.output, own))
-    return sorted(listed, key=lambda node: depth[node.output[0]])
+    makers = {name: index for index, node in enumerate(nodes) for name in node.output}
+    before = {i: [makers[name] for name in node.input if name in makers] for i, node in enumerate(nodes)}
+    depth: dict[int, int] = {}
+    for index in TopologicalSorter(before).static_order():
+        depth[index] = 1 + max((depth[i] for i in before[index]), default=0)
+    return [nodes[i] for i in sorted(before, key=depth.__getitem__)]

@@ -87,7 +87,6 @@ class Session:
         shrink: bool = False,
     ) -> None:
         self._session = _open(model.SerializeToString(), device, threads)
-        _trim()
         self.provider: str = self._session.get_providers()[0]
         self._where = "cuda" if self.provider == CUDA else "cpu"
         self._fixed = self.place(fixed or {})
@@ -254,7 +253,7 @@ def give_back() -> None:
     b.output(b.input("x", [1]), "y")
     nothing = Session(b.model(), device="cpu", threads=1, shrink=True)
     nothing.run(["y"], {"x": np.zeros(1, np.float32)})
-    _trim()
+    trim()
 
 
 def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.InferenceSession | None:
@@ -288,12 +287,12 @@ def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.Inf
     return None
 
 
-def _trim() -> None:
-    """Give back what building a graph took: glibc keeps freed memory for itself, twice the weights here."""
+def trim() -> None:
+    """Give back what building a graph took: glibc keeps freed memory for itself, thrice the weights here."""
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries do so by themselves
-        if trim is not None:
-            trim(0)
+        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries do so themselves
+        if malloc_trim is not None:
+            malloc_trim(0)
 
 
 def _create(graph: bytes, options: Any, providers: list[Any]) -> onnxruntime.InferenceSession:
@@ -301,9 +300,12 @@ def _create(graph: bytes, options: Any, providers: list[Any]) -> onnxruntime.Inf
 
     try:
         # Its fall-back prints, tries again and runs elsewhere than asked.
-        return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+        session = onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no narrower type
         raise _failure("onnxruntime refuses the graph", error) from error
+    # It keeps the graph for that fall-back alone: all weights once more.
+    session._model_bytes = None  # pyright: ignore[reportPrivateUsage]
+    return session
 
 
 def _failure(what: str, error: Exception) -> SessionError:

@@ -16,6 +16,7 @@ All are sums over positions, so they add up over tiles; `cotangent` is the way b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ from . import losses
 from .autodiff import gradients
 from .builder import GraphBuilder
 from .options import StyleStatistic
-from .term_names import Moments
+from .term_names import Moments, TermNames
 
 NOISE = 1e-3
 """Variance that `wasserstein` adds in every direction, relative to the target's mean energy of a channel.
@@ -59,11 +60,18 @@ def divided(b: GraphBuilder, moments: Moments, count: int) -> Moments:
     return Moments(b.op("Mul", moments.gram, share), mean)
 
 
-def cotangent(b: GraphBuilder, features: str, slopes: Moments, mask: str | None = None) -> str:
-    """Add dL/dF of `sums`, given dL/d of them: ((D + Dᵀ) F + d) ∘ w, in the shape of the features."""
+def cotangent(
+    b: GraphBuilder, features: str, slopes: Moments, mask: str | None = None, after: str | None = None
+) -> str:
+    """Add dL/dF of `sums`, given dL/d of them: ((D + Dᵀ) F + d) ∘ w, in the shape of the features.
+
+    It is as large as the features, and needed only after the tensor `after`.
+    """
     shape = b.shape(features)
     flat = b.reshape(features, [shape[1], -1])
     symmetric = b.op("Add", slopes.gram, b.op("Transpose", slopes.gram, attributes={"perm": [1, 0]}))
+    if after is not None:
+        b.later[symmetric] = after
     result = b.op("MatMul", symmetric, flat)
     if slopes.mean is not None:
         result = b.op("Add", result, slopes.mean)
@@ -236,6 +244,14 @@ def root_of(gram: NDArray[Any], mean: NDArray[Any]) -> NDArray[np.float32]:
     values, vectors = np.linalg.eigh(aim - nu @ nu.T)
     roots = np.sqrt(np.maximum(values, 0) + noise)
     return ((vectors * roots) @ vectors.T).astype(np.float32)
+
+
+def with_roots(targets: Mapping[str, NDArray[Any]], terms: TermNames) -> dict[str, NDArray[Any]]:
+    """Add to targets what the terms' distance needs of them: for ``wasserstein`` their `root_of`."""
+    if terms.statistic != "wasserstein":
+        return dict(targets)
+    roots = {part.root: root_of(targets[part.gram], targets[part.mean]) for part in terms.parts}
+    return {**targets, **roots}
 
 
 def _cast(b: GraphBuilder, tensor: str, kind: int) -> str:

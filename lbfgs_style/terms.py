@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from . import losses, style_losses
 from .autodiff import gradients
@@ -236,13 +237,18 @@ def picture_gradient(
     differences, masks, pixels
         As `content_differences`, `declare_masks` and `pixel_sums` return them.
     """
-    seeds: dict[str, list[str]] = {}
-    for layer, difference in differences.items():
-        doubled = b.op("Mul", slopes[distance_name(layer)], b.constant(2.0))
-        seeds.setdefault(layer, []).append(b.op("Mul", difference, doubled))
-    for part, mask in masks.items():
-        d_moments = _picked(terms, part, slopes)
-        seeds.setdefault(part.layer, []).append(style_losses.cotangent(b, part.layer, d_moments, mask))
-    found = [gradients(b, {tensor: slopes[name] for name, tensor in pixels.items()}, [IMAGE])]
-    found.append(gradients(b, {layer: b.total(parts) for layer, parts in seeds.items()}, [IMAGE]))
-    return b.total(each[IMAGE] for each in found if IMAGE in each)
+
+    def cotangent(layer: str, after: str | None) -> str:
+        found: list[str] = []
+        if layer in differences:
+            doubled = b.op("Mul", slopes[distance_name(layer)], b.constant(2.0))
+            found.append(b.op("Mul", differences[layer], doubled))
+        for part, mask in masks.items():
+            if part.layer == layer:
+                d_moments = _picked(terms, part, slopes)
+                found.append(style_losses.cotangent(b, layer, d_moments, mask, after))
+        return b.total(found)
+
+    of_pixels = gradients(b, {tensor: slopes[name] for name, tensor in pixels.items()}, [IMAGE])
+    of_layers = gradients(b, {layer: partial(cotangent, layer) for layer in terms.layers}, [IMAGE])
+    return b.total(each[IMAGE] for each in (of_pixels, of_layers) if IMAGE in each)

@@ -189,6 +189,37 @@ def test_paths_add_up_and_stop_at_inner_targets() -> None:
     np.testing.assert_array_equal(d_x, np.ones((2, 2)))  # only the path that does not pass the inner target
 
 
+def test_seeds_may_be_made_when_the_walk_comes_to_them() -> None:
+    """y = x², z = y³: a seed of y made late adds to what comes from z, and is told what was used last."""
+    b = GraphBuilder(np.float64)
+    b.input("x", (2,))
+    y = b.op("Mul", "x", "x", name="y")
+    z = b.op("Mul", y, b.op("Mul", y, y), name="z")
+    calls = []
+
+    def seed(last: str | None) -> str:
+        calls.append(last)
+        return b.constant([10.0, 10.0])
+
+    ones = b.constant([1.0, 1.0])
+    b.output(gradients(b, {y: seed, z: ones}, ["x"])["x"], "d_x")
+    x = np.array([1.0, 2.0])
+    (d_x,) = ReferenceEvaluator(b.model()).run(["d_x"], {"x": x})
+    np.testing.assert_allclose(d_x, (10 + 3 * x**4) * 2 * x)
+    assert calls == [b.later[y]]
+    assert calls != [None]
+
+
+def test_nothing_comes_before_the_deepest_seed() -> None:
+    b = GraphBuilder()
+    b.input("x", (2,))
+    calls = []
+    y = b.op("Mul", "x", "x")
+    gradients(b, {y: lambda last: (calls.append(last), b.constant([1.0, 1.0]))[1]}, ["x"])
+    assert calls == [None]
+    assert not b.later
+
+
 def test_independent_tensor_has_no_gradient() -> None:
     b = GraphBuilder()
     b.input("x", (2,))

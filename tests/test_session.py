@@ -239,3 +239,13 @@ def test_runs_from_several_threads_agree() -> None:
     assert len(together) == 20
     for (index, _), result in together.items():
         np.testing.assert_array_equal(result, alone[index])
+
+
+def test_a_session_does_not_hold_its_graph_twice():
+    """onnxruntime's Python class keeps the bytes that it was made of, for a fall-back that is turned off."""
+    b = GraphBuilder()
+    b.output(b.op("Add", b.input("x", [1000]), b.constant(np.ones(1000))), "y")
+    session = Session(b.model(), device="cpu")
+    held = vars(session._session).values()
+    assert not any(isinstance(value, bytes) for value in held)
+    np.testing.assert_array_equal(session.run(["y"], {"x": np.zeros(1000, np.float32)})[0], np.ones(1000))
