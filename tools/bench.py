@@ -4,6 +4,7 @@
     python tools/bench.py accuracy
     python tools/bench.py convolution
     python tools/bench.py convergence --photos a.jpg,b.jpg --paintings c.jpg
+    python tools/bench.py variables --photos a.jpg,b.jpg --paintings c.jpg
     python tools/bench.py memory --sizes 256 512 1024
     python tools/bench.py startup
 
@@ -40,6 +41,7 @@ def show(result: Mapping[str, object]) -> None:
         "seconds": ("9.4f", "s"),
         "counts": ("9.0f", ""),
         "ratios": ("9.2f", "×"),
+        "losses": ("9.4f", ""),
         "differences": ("9.1e", ""),
         "MB": ("9.0f", "MB"),
     }
@@ -70,6 +72,7 @@ def main() -> None:
     from bench_large import large
     from bench_memory import SIDES, memory
     from bench_startup import startup
+    from bench_variables import variables
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -102,6 +105,9 @@ def main() -> None:
     one = measurement(keras, size=256, ours=200)
     one.add_argument("--photo", required=True)
     one.add_argument("--painting", required=True)
+    one = measurement(variables, size=256, iterations=120, history=10)
+    one.add_argument("--photos", required=True, metavar="A,B,…")
+    one.add_argument("--paintings", required=True, metavar="A,B,…")
     one = measurement(memory)
     one.add_argument("--sizes", type=int, nargs="+", default=[512])
     one.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import gc
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -45,45 +48,93 @@ def matrix_product(threads: int, side: int = 4096) -> tuple[Callable[[], object]
     return lambda: session.run(["c"], {"a": matrix, "b": matrix}), 2.0 * side**3
 
 
+PYTORCH, DIRECT, AUTO, SMALL = "vgg19, PyTorch", "vgg19, ours, direct", "vgg19, ours, auto", "compact, ours"
+PRODUCT = "(matrix product)"
+
+
 def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
-    """Time one evaluation: VGG19 (random weights) in PyTorch and here, and the network `compact` here."""
-    torch.set_num_threads(arguments.threads)
-    content, style, current = smooth_pictures(arguments.size)
-    network = random_vgg19()
-    theirs = TorchObjective(network, content, style)
-    loss, gradient = theirs(current)
-    sides: dict[str, Callable[[], object]] = {"vgg19, PyTorch": lambda: theirs(current)}
-    differences = {}
-    for convolution in ("direct", "auto"):
-        ours = our_objective(network, content, style, arguments.threads, convolution)
-        found = ours(current[0])
-        differences[f"loss, {convolution}"] = abs(found.loss - loss) / loss
-        differences[f"gradient, {convolution}"] = float(
-            np.linalg.norm(found.gradient - gradient[0]) / np.linalg.norm(gradient)
-        )
-        sides[f"vgg19, ours, {convolution}"] = lambda ours=ours: ours(current[0])
-    compact = our_objective(networks.load("compact"), content, style, arguments.threads)
-    sides["compact, ours"] = lambda: compact(current[0])
-    product, operations = matrix_product(arguments.threads)
-    sides["(matrix product)"] = product
-    seconds = timed_in_turn(sides, arguments.rounds)
-    peak = operations / seconds.pop("(matrix product)")
+    """Time one evaluation: VGG19 (random weights) in PyTorch and here, and the network `compact` here.
+
+    Each side has a process of its own, as it has in use: the threads and the memory of one do not disturb
+    the others. They take turns.
+    """
+    sides = {
+        name: _Side(name, arguments.size, arguments.threads)
+        for name in (PYTORCH, DIRECT, AUTO, SMALL, PRODUCT)
+    }
+    seconds = timed_in_turn({name: side.call for name, side in sides.items()}, arguments.rounds)
+    loss, gradient = sides[PYTORCH].found
+    differences: dict[str, float] = {}
+    for name in (DIRECT, AUTO):
+        own, slope = sides[name].found
+        differences[f"loss, {name}"] = abs(own - loss) / loss
+        differences[f"gradient, {name}"] = float(np.linalg.norm(slope - gradient) / np.linalg.norm(gradient))
+    peak = sides[PRODUCT].found[0] / seconds.pop(PRODUCT)
     bound = VGG19_FLOPS * arguments.size**2 / peak
-    torch_seconds, direct, auto, small = seconds.values()
     return {
         "title": f"one evaluation (loss and gradient) at {arguments.size}×{arguments.size}",
         "seconds": seconds | {"vgg19, bound of any direct convolution": bound},
         "ratios": {
-            "PyTorch / ours": torch_seconds / auto,
-            "PyTorch / ours, direct": torch_seconds / direct,
-            "bound / ours": bound / auto,
-            "vgg19 direct / compact": direct / small,
-            "vgg19 / compact": auto / small,
-            "vgg19 PyTorch / compact": torch_seconds / small,
+            "PyTorch / ours": seconds[PYTORCH] / seconds[AUTO],
+            "PyTorch / ours, direct": seconds[PYTORCH] / seconds[DIRECT],
+            "bound / ours": bound / seconds[AUTO],
+            "vgg19 direct / compact": seconds[DIRECT] / seconds[SMALL],
+            "vgg19 / compact": seconds[AUTO] / seconds[SMALL],
+            "vgg19 PyTorch / compact": seconds[PYTORCH] / seconds[SMALL],
         },
         "differences": {f"{k}, from PyTorch (relative)": v for k, v in differences.items()},
         "peak": peak / 1e9,
     }
+
+
+class _Side:
+    """One side of `evaluate`, in a process of its own.
+
+    Attributes
+    ----------
+    found : (float, array or None)
+        Loss and gradient [3,H,W]; for the matrix product, its operations.
+    """
+
+    def __init__(self, name: str, size: int, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._line, far = context.Pipe()
+        context.Process(target=_serve, args=(name, size, threads, far), daemon=True).start()
+        far.close()
+        self.found = self._line.recv()
+
+    def call(self) -> None:
+        """Evaluate once."""
+        self._line.send(None)
+        self._line.recv()
+
+
+def _serve(name: str, size: int, threads: int, line: Connection) -> None:
+    """Make a side ready, send what it finds, and evaluate again at each word."""
+    torch.set_num_threads(threads)
+    content, style, current = smooth_pictures(size)
+    if name == PRODUCT:
+        side, operations = matrix_product(threads)
+        line.send((operations, None))
+    elif name == PYTORCH:
+        theirs = TorchObjective(random_vgg19(), content, style)
+        side = partial(theirs, current)
+        loss, gradient = theirs(current)
+        line.send((loss, gradient[0]))
+    else:
+        network = networks.load("compact") if name == SMALL else random_vgg19()
+        convolution = "direct" if name == DIRECT else "auto"
+        ours = our_objective(network, content, style, threads, convolution)
+        side = partial(ours, current[0])
+        found = ours(current[0])
+        line.send((found.loss, found.gradient))
+    while True:
+        try:
+            line.recv()
+        except EOFError:  # the measurement is over
+            return
+        side()
+        line.send(None)
 
 
 def accuracy(arguments: argparse.Namespace) -> dict[str, object]:

@@ -39,7 +39,7 @@ def large(arguments: argparse.Namespace) -> dict[str, object]:
         "title": f"{arguments.iterations} iterations of one scale, {arguments.network}",
         "MB": memory,
         "counts": counts,
-        "differences": losses,
+        "losses": losses,
         "ratios": ratios,
     }
 
