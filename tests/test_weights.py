@@ -69,7 +69,7 @@ class LegacyPickler(pickle._Pickler):
             super().save(obj, save_persistent_id)
 
 
-def legacy_pth(arrays, *, magic=0x1950A86A20F9469CFC6C, little_endian=True, **changes):
+def legacy_pth(arrays, *, magic=0x1950A86A20F9469CFC6C, protocol=1001, little_endian=True, **changes):
     file = io.BytesIO()
     sizes = {"short": 2, "int": 4, "long": 4}
     system = {"protocol_version": 1001, "little_endian": little_endian, "type_sizes": sizes}
@@ -78,7 +78,7 @@ def legacy_pth(arrays, *, magic=0x1950A86A20F9469CFC6C, little_endian=True, **ch
         for number, (name, array) in enumerate(arrays.items())
     )
     keys = sorted(record.storage.key for record in records.values())
-    for item in (magic, 1001, system, records, keys):
+    for item in (magic, protocol, system, records, keys):
         LegacyPickler(file, 2).dump(item)
     for array in arrays.values():
         file.write(struct.pack("<q", array.size) + array.astype("<f4").tobytes())
@@ -218,6 +218,7 @@ def test_flipped_bytes_never_escape_as_another_error(tmp_path):
     ("changes", "message"),
     [
         ({"magic": 1}, "magic"),
+        ({"protocol": 1002}, "magic"),
         ({"little_endian": False}, "big-endian"),
         ({"shape": (10**12,), "stride": (1,)}, "larger than its storage"),
         ({"shape": (3, 2), "stride": (1, 3)}, "not contiguous"),
@@ -232,9 +233,10 @@ def test_what_does_not_fit_is_refused(changes, message, tmp_path):
         read_pth(path)
 
 
-def test_a_huge_count_is_refused_before_memory_is_asked_for(tmp_path):
+@pytest.mark.parametrize("count", [2**60, -1])
+def test_a_count_that_cannot_be_is_refused_before_memory_is_asked_for(count, tmp_path):
     data = bytearray(legacy_pth({"a": np.zeros(2, np.float32)}))
-    data[-16:-8] = struct.pack("<q", 2**60)
+    data[-16:-8] = struct.pack("<q", count)
     with pytest.raises(NetworkError, match="cut short"):
         read_pth(write(tmp_path, bytes(data)))
 
@@ -329,6 +331,12 @@ def text(word: str) -> bytes:
 
 STORAGE_CLASS = b"ctorch\nFloatStorage\n"
 
+
+def storage(word=b"U\7storage", kind=STORAGE_CLASS, key=b"U\0011", count=b"K\2", view=pickle.NONE) -> bytes:
+    """Return the instructions for a storage."""
+    return pickle.MARK + word + kind + key + text("cpu") + count + view + pickle.TUPLE + pickle.BINPERSID
+
+
 TRICKS = {
     "STACK_GLOBAL": (text("os") + text("system") + pickle.STACK_GLOBAL, r"Refused .*os\.system"),
     "STACK_GLOBAL of a path": (text("os") + text("path.join") + pickle.STACK_GLOBAL, r"os\.path\.join"),
@@ -365,6 +373,39 @@ TRICKS = {
     "a number of 2³¹ bytes": (pickle.LONG4 + struct.pack("<i", 2**31 - 1), "too long"),
     "a frame of 2⁴⁰ bytes": (pickle.FRAME + struct.pack("<Q", 2**40), "too long"),
     "a line without an end": (pickle.UNICODE + b"x" * 2_000_000, "damaged"),
+    "900,000 tuples in each other as a name": (
+        b"}N" + pickle.TUPLE1 * 900_000 + b"Ns" + pickle.STOP + b"]",
+        "tuples in tuples in tuples",
+    ),
+    "a tuple of the one before twice, sixty times": (
+        b"}N" + (pickle.DUP + pickle.TUPLE2) * 60 + b"Ns" + pickle.STOP + b"]",
+        "tuples in tuples in tuples",
+    ),
+    "a tensor of no storage": (
+        b"ctorch._utils\n_rebuild_tensor\n(" + text("1") + b"K\0))tR" + pickle.STOP + b"]",
+        "a tensor without a storage",
+    ),
+    "strides of another length": (
+        b"ctorch._utils\n_rebuild_tensor\n(" + storage() + b"K\0K\1K\1\x86K\1\x85tR" + pickle.STOP + b"]",
+        "damaged .*shorter",
+    ),
+    "a module in place of a storage": (storage(text("module")), "an unknown kind of storage"),
+    "a storage of words": (storage(kind=text("FloatStorage")), "an unknown kind of storage"),
+    "a storage that is a part of another": (storage(view=b"K\0"), "an unknown kind of storage"),
+    "a storage with a number for a name": (storage(key=b"K\1"), "a storage without key or size"),
+    "a storage whose size is a word": (storage(count=text("2")), "a storage without key or size"),
+    "a storage of -1": (storage(count=b"J\xff\xff\xff\xff"), "a storage without key or size"),
+    "a list in place of a mapping": (b"]" + pickle.STOP + b"]", "not a state dict"),
+    "a mapping in place of the list of keys": (b"}" + pickle.STOP + b"}", "not a state dict"),
+    "a number in place of a tensor": (
+        b"}" + text("a") + b"K\1s" + pickle.STOP + b"]",
+        "state dict of tensors",
+    ),
+    "a number in place of a name": (
+        b"}K\1ctorch._utils\n_rebuild_tensor\n(" + storage() + b"K\0))tRs" + pickle.STOP + b"]",
+        "state dict of tensors",
+    ),
+    "an addition to nothing": (b"NNa", "damaged .*append"),
     "a hundred thousand lists in each other": (b"]" * 100_000 + b"a" * 99_999, "not a state dict|damaged"),
     "a buffer from elsewhere": (pickle.NEXT_BUFFER, "damaged"),
     "a pickle of 2 MB": ((text("x") + pickle.POP) * 300_000 + b"}", "too long"),
@@ -382,6 +423,17 @@ def test_a_trick_of_pickles_is_refused(name, tmp_path, monkeypatch):
         read_pth(path)
     assert str(caught.value).isprintable()
     assert (vars(torch_files._FloatStorage), vars(torch_files._rebuild_tensor)) == before
+
+
+def test_a_pickle_gets_no_more_bytes_than_it_may_have():
+    bounded = torch_files._Bounded(io.BytesIO(b"line\n" + bytes(2_000_000)))
+    assert bounded.readline() == b"line\n"
+    with pytest.raises(pickle.UnpicklingError, match="too long"):
+        bounded.read(-1)
+    assert len(bounded.readline()) == 999_995
+    with pytest.raises(pickle.UnpicklingError, match="too long"):
+        bounded.read(1)
+    assert bounded.readline() == bounded.read(0) == b""
 
 
 def test_a_registered_extension_is_not_run(tmp_path):
