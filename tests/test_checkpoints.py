@@ -175,6 +175,8 @@ MASK = np.linspace(0, 1, 48, dtype=np.float32) * np.ones((36, 1), np.float32)
         ({"content": OTHER}, r"the content picture changed\."),
         ({"styles": OTHER}, r"the style picture 1 changed\."),
         ({"styles": Style(PAINTING, weight=2)}, r"weight of style 1 was 1, now 2\."),
+        ({"styles": Style(PAINTING, scale=0.5)}, r"scale of style 1 was 1, now 0\.5\."),
+        ({"content": np.dstack([PHOTO, MASK])}, r"the content picture changed\."),
         ({"styles": Style(PAINTING, mask=MASK)}, r"the mask of style 1 is new\."),
         ({"styles": [PAINTING, OTHER]}, r"the style picture 2 is new"),
         ({"keep": MASK}, r"the keep mask is new\."),
@@ -196,6 +198,31 @@ def test_what_changed_is_named(path, change, says):
     assert path.read_bytes() == before
 
 
+def test_what_is_gone_is_named(path):
+    kept = Checkpoint(path, every=0)
+    job().run(PHOTO, [PAINTING, OTHER], on_iterate=stop_after(1), checkpoint=kept)
+    with pytest.raises(CheckpointError, match=r"the style picture 2 is gone"):
+        job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
+
+
+def test_other_statistics_are_another_style(path):
+    first, second = (job().measure_style(each, sizes=(32, 48)) for each in (PAINTING, OTHER))
+    job().run(PHOTO, first, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))
+    with pytest.raises(CheckpointError, match=r"the style picture 1 changed\."):
+        job().run(PHOTO, second, checkpoint=Checkpoint(path, resume=True))
+    assert job().run(PHOTO, first, checkpoint=Checkpoint(path, resume=True)).stop_reason == "iterations"
+
+
+def test_fingerprints_know_shapes_and_types():
+    zeros = np.zeros((2, 3), np.uint8)
+    others = zeros.T, zeros.astype(bool), zeros[:, :2], zeros.reshape(6)
+    prints = [checkpoints._fingerprint(each) for each in (zeros, *others)]
+    assert len(set(prints)) == 5
+    assert checkpoints._fingerprint(zeros.T.copy().T) == prints[0]
+    assert checkpoints._fingerprint(zeros, zeros) != prints[0]
+    assert checkpoints._fingerprint(None) is None
+
+
 def test_another_network_is_refused(path):
     cut_off(path, 3)
     other = StyleTransfer(small_vgg(widths=(4, 5, 6, 7, 8)), options=OPTIONS)
@@ -203,9 +230,10 @@ def test_another_network_is_refused(path):
         other.run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 
-def test_threads_may_change(path):
+@pytest.mark.parametrize("elsewhere", [{"threads": 2}, {"device": "auto"}])
+def test_where_it_runs_may_change(path, elsewhere):
     cut_off(path, 3)
-    result = job(threads=2).run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
+    result = job(**elsewhere).run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
     assert result.stop_reason == "iterations"
 
 

@@ -279,13 +279,47 @@ def test_damaged_h5_is_one_clear_error(tmp_path):
             read_keras_h5(path)
 
 
-def test_data_outside_the_h5_file_is_refused(tmp_path):
+def test_every_byte_of_the_heads_in_an_h5_file(tmp_path):
+    """What describes the datasets stands there; h5py has an error of another class for each part of it."""
+    ones = {"conv1_1": (np.ones((2, 3, 3, 3), np.float32), np.ones(2, np.float32))}
+    path = keras_h5(tmp_path / "weights.h5", ones)
+    data, refused = path.read_bytes(), []
+    for place in range(900, 1100):
+        for change in (1, 255):
+            turned = bytearray(data)
+            turned[place] ^= change
+            path.write_bytes(turned)
+            try:
+                read_keras_h5(path)
+            except NetworkError as error:
+                refused.append(str(error))
+    assert len(refused) > 50
+    assert "".join(refused).isprintable()
+
+
+def test_numbers_that_numpy_has_not_are_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "weights.h5"
+    with h5py.File(path, "w") as file:
+        space = h5py.h5s.create_simple((4,))
+        h5py.h5d.create(file.id, b"times", h5py.h5t.UNIX_D32LE, space)
+    with pytest.raises(NetworkError, match="not an HDF5 file, or is damaged"):
+        read_keras_h5(path)
+
+
+@pytest.mark.parametrize("kind", ["external", "virtual"])
+def test_data_outside_the_h5_file_is_refused(tmp_path, kind):
     h5py = pytest.importorskip("h5py")
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(16))
     path = tmp_path / "weights.h5"
     with h5py.File(path, "w") as file:
-        file.create_dataset("block1_conv1/b", (4,), "f4", external=[(str(secret), 0, 16)])
+        if kind == "external":
+            file.create_dataset("block1_conv1/b", (4,), "f4", external=[(str(secret), 0, 16)])
+        else:
+            layout = h5py.VirtualLayout((4,), "f4")
+            layout[:] = h5py.VirtualSource(secret, "b", (4,))
+            file.create_virtual_dataset("block1_conv1/b", layout)
     with pytest.raises(NetworkError, match="another file"):
         read_keras_h5(path)
 
@@ -299,6 +333,28 @@ def test_an_h5_file_of_declared_zeros_is_refused_before_they_are_made(tmp_path):
     assert path.stat().st_size < 10_000
     with pytest.raises(NetworkError, match="16 times their file"):
         read_keras_h5(path)
+
+
+def test_what_is_no_weight_is_left_out(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "weights.h5"
+    with h5py.File(path, "w") as file:
+        file["block1_conv1/b"] = np.ones(2, np.float64)
+        file["step"] = np.ones(2, np.int64)
+        file["words"] = "not a number"
+    found = read_keras_h5(path)
+    assert list(found) == ["block1_conv1/b"]
+    assert found["block1_conv1/b"].dtype == np.float32
+
+
+def test_two_kernels_of_one_name_are_refused(tmp_path):
+    """Nobody could say which one is meant."""
+    weights = small_weights("vgg16")
+    arrays = read_keras_h5(keras_h5(tmp_path / "weights.h5", weights))
+    twice = arrays | {f"copy/{name}": array for name, array in arrays.items() if "block3_conv2" in name}
+    assert "conv3_2" in vgg_weights("vgg16", arrays, "h5")
+    with pytest.raises(NetworkError, match="no kernel and bias for 'conv3_2'"):
+        vgg_weights("vgg16", twice, "h5")
 
 
 def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
