@@ -132,6 +132,8 @@ def test_blocks_go_on(path, monkeypatch, count):
     whole = job(options).run(photo, painting)
     kept = Checkpoint(path, every=1000)
     job(options).run(photo, painting, on_iterate=stop_after(count), checkpoint=kept)
+    # More memory is free by now, but a run goes on as it began.
+    monkeypatch.setattr(pyramid, "workings", lambda *a: [Working("whole", None, 5, 0) for _ in a[3]])
     result = job(options).run(photo, painting, checkpoint=Checkpoint(path, resume=True))
     assert result.history[:count] == whole.history[:count]
     assert len(whole.history) <= len(result.history) <= len(whole.history) + 5
@@ -382,6 +384,12 @@ def test_unasked_it_replaces_no_file(path, saves, caplog):
     assert "another unfinished run" in caplog.text
 
 
+def test_a_run_that_ends_is_not_saved_once_more(path):
+    kept = Checkpoint(path, every=1000)
+    assert job().run(PHOTO, PAINTING, checkpoint=kept).stop_reason == "iterations"
+    assert (kept.saved, path.exists()) == (False, False)
+
+
 def test_a_full_disk_ends_no_run(path, monkeypatch, caplog):
     def fail(*args):
         raise OSError(28, "No space left on device")
@@ -442,6 +450,9 @@ def test_long_runs_of_the_command_are_saved_beside_the_output(
 ):
     monkeypatch.setattr(checkpoints_cli, "LONG", 0.0)
     interrupted(3)
+    assert paint(network, "--iterations", 9, "--quiet") == 130
+    assert "a long run" not in capfd.readouterr().err
+    Path("out.png.checkpoint").unlink()
     assert paint(network, "--iterations", 9) == 130
     assert "a long run: saved to out.png.checkpoint from time to time" in capfd.readouterr().err
     interrupted(None)
@@ -453,6 +464,15 @@ def test_long_runs_of_the_command_are_saved_beside_the_output(
     assert "strength was None, now 0.9" in one_error_of_two[1]
     assert paint(network, "--iterations", 9, "--resume", "--quiet") == 0
     assert set(contents(folder)) == {"photo.png", "painting.png", "small.onnx", "out.png"}
+
+
+def test_seconds_alone_ask_for_a_checkpoint_beside_the_output(folder, network, capfd, interrupted):
+    interrupted(3)
+    assert paint(network, "--iterations", 9, "--checkpoint-every", 0) == 130
+    err = capfd.readouterr().err
+    assert "--resume goes on from out.png.checkpoint" in err
+    assert "a long run" not in err
+    assert Path("out.png.checkpoint").is_file()
 
 
 def test_a_picture_that_changed_is_refused(folder, network, capfd, interrupted):
@@ -471,6 +491,7 @@ def test_a_picture_that_changed_is_refused(folder, network, capfd, interrupted):
     [
         ("--checkpoint photo.png", "checkpoint and photo.png are one file"),
         ("--checkpoint out.png", "checkpoint and out.png are one file"),
+        ("--checkpoint no/../painting.png", "checkpoint and painting.png are one file"),
         ("--checkpoint no/c", "checkpoint no/c: the folder .* does not exist"),
         ("--checkpoint painting.txt", "painting.txt is there already: resume it"),
         ("--checkpoint painting.txt --resume --quiet", "painting.txt: damaged, or no checkpoint"),

@@ -414,6 +414,14 @@ def test_what_is_read_of_a_header_ends_somewhere():
         )
 
 
+@pytest.mark.parametrize("between", [b"\xff", b"\xff\x01", b"\xff\xe0\0\2", b"\xff\xfe\0\4\xff\xd9"])
+def test_what_stands_before_the_frame_of_a_jpeg_ends_somewhere(between):
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 8, 8, 5, 7, 0)
+    for count, size in ((1000, (5, 7)), (100_001, None)):
+        data = b"\xff\xd8\xff" + (count * between).removeprefix(b"\xff") + frame
+        assert image_headers.read(data) == image_headers.Header("JPEG", size)
+
+
 def test_a_picture_that_begins_elsewhere_on_the_grid_of_jpeg_2000():
     """ITU-T T.800, B.2: of a grid of 100×80 the picture leaves 30 columns and 20 rows out."""
     data = b"\xff\x4f\xff\x51" + struct.pack(">HH8IH", 47, 0, 100, 80, 30, 20, 100, 80, 0, 0, 3)

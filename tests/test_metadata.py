@@ -280,6 +280,15 @@ def test_big_tiff_is_read_like_tiff(order):
     assert image_headers.read(data) == image_headers.Header("TIFF", (1, 2))
 
 
+@pytest.mark.parametrize(("count", "size"), [(65_535, (7, 7)), (65_536, None)])
+def test_a_big_tiff_has_no_more_tags_than_there_are(count, size):
+    """Its count has 64 bits: of a large file, one could be made that takes minutes to walk through."""
+    tags = struct.pack("<HHQQ", 256, 4, 1, 7) + struct.pack("<HHQQ", 257, 4, 1, 7)
+    tags += struct.pack("<HHQQ", 300, 3, 1, 7) * (count - 2)
+    data = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, count) + tags
+    assert image_headers.read(data) == image_headers.Header("TIFF", size)
+
+
 def test_an_orientation_in_both_directories_is_mended_in_both():
     """An Exif directory has no business with an orientation, but damage may put one there."""
     short = struct.Struct("<HHII")
