@@ -35,7 +35,6 @@ _GARBLED = (
     ArithmeticError,
     AttributeError,
     EOFError,
-    ImportError,
     LookupError,
     MemoryError,
     RecursionError,

@@ -252,6 +252,26 @@ def test_without_stderr_pictures_are_read(folder, network):
     assert Path("out.png").is_file()
 
 
+def test_what_decoders_say_is_heard_up_to_a_length(caplog):
+    before = len(os.listdir("/dev/fd")) if Path("/dev/fd").exists() else 0  # noqa: PTH208  # numbers, no files
+    with caplog.at_level("DEBUG", "lbfgs_style"), decoder_words.heard("a picture"):
+        os.write(2, b"word\n" * 100_000)
+    assert (len(os.listdir("/dev/fd")) if before else 0) == before  # noqa: PTH208
+    assert [record.levelname for record in caplog.records[:3]] == ["WARNING", "DEBUG", "DEBUG"]
+    assert sum(len(record.args[-1]) for record in caplog.records) <= 1 << 16
+
+
+def test_a_picture_that_is_refused_is_not_said_to_be_damaged_too(caplog):
+    def refuse():
+        with decoder_words.heard("a picture"):
+            os.write(2, b"Corrupt JPEG data\n")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        refuse()
+    assert caplog.records == []
+
+
 def test_without_a_temporary_folder_pictures_are_read(folder, network, monkeypatch):
     def none():
         raise FileNotFoundError(2, "No usable temporary directory found")

@@ -19,7 +19,7 @@ from test_vgg import by_hand, small_weights
 from test_weights import keras_h5, legacy_pth, torchvision_arrays
 from typer.testing import CliRunner
 
-from lbfgs_style import known_networks, locks, networks
+from lbfgs_style import downloads, known_networks, locks, networks
 from lbfgs_style.downloads import Plan, download, plan
 from lbfgs_style.errors import NetworkError, NetworkFileError
 from lbfgs_style.locks import locked
@@ -233,6 +233,14 @@ def test_more_bytes_than_expected_are_not_written(site, tmp_path):
     assert (tmp_path / "file.bin.part").stat().st_size <= 10
 
 
+def test_a_download_of_unknown_length_has_an_end(site, tmp_path, monkeypatch):
+    site.announces_length = False
+    monkeypatch.setattr(downloads, "_MAX_BYTES", 1000)
+    with pytest.raises(NetworkError, match="sends more than 1,000 bytes"):
+        fetch(site, tmp_path, size=None)
+    assert (tmp_path / "file.bin.part").stat().st_size <= 1000
+
+
 def test_no_network_names_what_works_now(closed_port, site, tmp_path):
     with pytest.raises(NetworkFileError, match=r"Cannot reach 127\.0\.0\.1.*'compact' works now"):
         download(f"http://127.0.0.1:{closed_port}/x", tmp_path / "x", size=1, known_hash=SHA256)
@@ -250,6 +258,7 @@ def test_an_address_that_cannot_be_asked_for_is_one_line(path, site, tmp_path):
     [
         (b"SSH-2.0-OpenSSH_9.9\r\n", r"Cannot reach 127\.0\.0\.1 \(SSH"),
         (b"HTTP/1.1 404 \x1b[2Jgone" + b"!" * 999 + b"\r\n\r\n", r"answered 404 \\x1b\[2Jgone"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "was cut after 0 of 1 bytes"),
     ],
 )
 def test_a_server_that_speaks_another_language_is_one_line(tmp_path, said, told):

@@ -226,6 +226,7 @@ def test_flipped_bytes_never_escape_as_another_error(tmp_path):
         ({"shape": (3, 2), "stride": (1, 3)}, "not contiguous"),
         ({"offset": 1}, "larger than its storage"),
         ({"offset": -1}, "wrong shape"),
+        ({"offset": 0.0}, "wrong shape"),
         ({"kind": "LongStorage"}, "torch.LongStorage"),
     ],
 )
