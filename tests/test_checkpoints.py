@@ -207,6 +207,11 @@ def test_what_is_gone_is_named(path):
         job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 
+def test_options_of_another_version_are_named():
+    saved, now = {"options": {"gone": 1, "same": 2}}, {"options": {"same": 2, "new": [3, 4]}}
+    assert checkpoints.differences(saved, now) == ["gone was 1, now None", "new was None, now 3,4"]
+
+
 def test_other_statistics_are_another_style(path):
     first, second = (job().measure_style(each, sizes=(32, 48)) for each in (PAINTING, OTHER))
     job().run(PHOTO, first, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))

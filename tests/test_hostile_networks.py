@@ -81,6 +81,14 @@ def test_operators_in_use_are_those_that_can_be_differentiated():
     assert set(autodiff.RULES) == onnx_checks.DIFFERENTIABLE
 
 
+def test_an_attribute_that_stands_for_one_of_a_function_is_refused():
+    """Functions are refused, so there is nothing that it could be replaced by."""
+    model = plain()
+    model.graph.node[0].attribute[0].ref_attr_name = "pads"
+    with pytest.raises(NetworkError, match="of another kind that is not allowed"):
+        onnx_checks.check_safety(model, "plain")
+
+
 def test_a_number_of_many_bytes_is_none():
     """Protocol Buffers have ten at the most; to add up millions would take for ever."""
     whole = memoryview(b"\xff" * 9 + b"\1")
