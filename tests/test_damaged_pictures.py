@@ -261,6 +261,15 @@ def test_what_decoders_say_is_heard_up_to_a_length(caplog):
     assert sum(len(record.args[-1]) for record in caplog.records) <= 1 << 16
 
 
+def test_what_is_no_damage_is_not_called_so(caplog):
+    """libpng has checksums and refuses damage; what it warns of, and what OpenCV logs, is something else."""
+    with decoder_words.heard("a picture"):
+        os.write(
+            2, b"libpng warning: iCCP: known incorrect sRGB profile\n[ WARN:0@0.1] global loadsave.cpp\n"
+        )
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_a_picture_that_is_refused_is_not_said_to_be_damaged_too(caplog):
     def refuse():
         with decoder_words.heard("a picture"):

@@ -206,7 +206,11 @@ def test_exif_of_a_result_is_true(order):
     assert after[8 + 2 + 36 : 8 + 2 + 40] == bytes(4)  # no second directory
 
 
-@pytest.mark.parametrize("block", [b"junk", b"II*\0", camera()[:30], b"II*\0\xff\xff\xff\xff", b"II+\0"])
+BIG = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 1) + struct.pack("<HHQQQ", 274, 3, 1, 6, 0)
+"""Sound as a BigTIFF, which EXIF is not."""
+
+
+@pytest.mark.parametrize("block", [b"junk", b"II*\0", camera()[:30], b"II*\0\xff\xff\xff\xff", b"II+\0", BIG])
 def test_damaged_exif_is_left_out(block, caplog):
     """Another program might find an orientation in it, and turn a result that is upright."""
     with caplog.at_level(logging.WARNING, "lbfgs_style"):
