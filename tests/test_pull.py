@@ -266,6 +266,7 @@ def test_a_server_that_speaks_another_language_is_one_line(tmp_path, said, told)
 
         def answer():
             with server.accept()[0] as connection:
+                connection.recv(1 << 16)
                 connection.sendall(said)
 
         thread = threading.Thread(target=answer)
