@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from .errors import NetworkError, NetworkFileError
+from .errors import NetworkError, NetworkFileError, printable
 from .locks import locked
 
 Progress = Callable[[int, int | None], None]
@@ -143,7 +143,7 @@ def _download(
         return
     if todo.action != "verify":
         _fetch(url, part, todo.offset, size, progress, timeout)
-    _verify(url, part, size, known_hash)
+    _verify(url, part, known_hash)
     part.replace(destination)
 
 
@@ -169,11 +169,7 @@ def file_hash(path: Path, known_hash: str) -> str:
     return f"{algorithm}:{digest.hexdigest()}"
 
 
-def _verify(url: str, part: Path, size: int | None, known_hash: str) -> None:
-    got = part.stat().st_size
-    if size is not None and got != size:
-        part.unlink()
-        raise NetworkError(f"{url} gave {got:,} bytes, expected {size:,}: try again or another --url.")
+def _verify(url: str, part: Path, known_hash: str) -> None:
     actual = file_hash(part, known_hash)
     if actual != known_hash.lower():
         part.unlink()
@@ -236,16 +232,16 @@ def _open(url: str, offset: int, timeout: float) -> http.client.HTTPResponse | N
         if offset and error.code == _RANGE_NOT_SATISFIABLE:
             return None
         raise NetworkFileError(
-            f"{url} answered {error.code} {error.reason}: try again later or another --url; 'compact' works "
-            "now, without a download."
+            f"{url} answered {error.code} {printable(error.reason)}: try again later or another --url; "
+            "'compact' works now, without a download."
         ) from error
     except NetworkError:
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise NetworkFileError(
-            f"Cannot reach {urlsplit(url).hostname} ({reason}): check the network and run it again; "
-            "'compact' works now, without a download."
+            f"Cannot reach {urlsplit(url).hostname} ({printable(str(reason))}): check the network and run it "
+            "again; 'compact' works now, without a download."
         ) from error
     span = response.headers.get("Content-Range") or f"bytes {offset}-"
     if offset and not span.startswith(f"bytes {offset}-"):
@@ -256,7 +252,7 @@ def _open(url: str, offset: int, timeout: float) -> http.client.HTTPResponse | N
 
 def _total(response: http.client.HTTPResponse, offset: int) -> int | None:
     length = response.headers.get("Content-Length") or ""
-    return offset + int(length) if length.isdecimal() else None
+    return offset + int(length) if length.isdecimal() and len(length) < 20 else None
 
 
 def _stream(

@@ -84,3 +84,9 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """Return the choice that is most like `word`, or None where none is."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
+
+
+def printable(text: str) -> str:
+    """Return what came from elsewhere on one line, without what a terminal would obey, not too long."""
+    cut = text.strip()[:100]
+    return cut if cut.isprintable() else ascii(cut)[1:-1]

@@ -22,6 +22,9 @@ _JPEG_2000_STREAM = b"\xff\x4f\xff\x51"
 _HEADER_END = 1 << 16
 """Where a header of text ends at the latest."""
 
+_MOST_MARKERS = 100_000
+"""Of a JPEG, before its frame, filling included: a file of nothing else would take minutes."""
+
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _NETPBM = re.compile(rb"P[1-6]" + _GAP + rb"(\d{1,10})" + _GAP + rb"(\d{1,10})")
 _PFM = re.compile(rb"P[Ff]\s+(\d{1,10})\s+(\d{1,10})")
@@ -73,16 +76,17 @@ def _png(data: bytes) -> Size:
 def _jpeg(data: bytes) -> Size | None:
     """Go from marker to marker as libjpeg does, over filling and junk, to the frame header (ITU-T T.81)."""
     place = 2
-    while (place := data.find(b"\xff", place)) >= 0:
-        while data[place : place + 1] == b"\xff":
-            place += 1
+    for _ in range(_MOST_MARKERS):
+        place = data.find(b"\xff", place) + 1
         marker = data[place : place + 1]
+        if place == 0 or marker in (b"", b"\xda", b"\xd9"):
+            return None
+        if marker == b"\xff":  # filling, and the next one may begin the marker
+            continue
         place += 1
         if marker in _FRAMES:
             height, width = struct.unpack_from(">HH", data, place + 3)
             return height, width
-        if marker in (b"", b"\xda", b"\xd9"):
-            return None
         if marker not in _ALONE:
             place += struct.unpack_from(">H", data, place)[0]
     return None

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -136,13 +137,17 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
                 f"{_FORMAT}): go on with that version, or begin anew."
             )
         about: dict[str, Any] = json.loads(str(arrays["about"]))
-        return _snapshot(about, arrays), dict(about["identity"])
+        identity = dict(about["identity"])
+        return _snapshot(about, arrays), identity | {"options": dict(identity["options"])}
     except (
+        ArithmeticError,
         AttributeError,
         EOFError,
         KeyError,
         NotImplementedError,  # of zipfile: a way of packing that it does not know
         RuntimeError,  # of zipfile: a file with a password
+        SyntaxError,  # of NumPy, which reads the head of an array as Python
+        TokenError,  # likewise
         TypeError,
         ValueError,
         zipfile.BadZipFile,

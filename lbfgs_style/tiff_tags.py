@@ -223,6 +223,8 @@ def _first(block: bytes, layout: _Layout) -> int:
 
 def _entries(block: bytes, layout: _Layout, place: int) -> dict[int, Entry]:
     (count,) = layout.at(block, "C", place)
+    if count > 0xFFFF:  # there are no more different ones
+        raise struct.error("more tags than there are")
     found: dict[int, Entry] = {}
     # Values lie beside each other. Where they sum up to more than the block, as those of thousands of tags
     # that all claim the whole of it, somebody is after our memory.

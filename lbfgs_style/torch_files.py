@@ -12,7 +12,7 @@ import math
 import pickle
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, cast
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import NetworkError, NetworkFileError
+from .errors import NetworkError, NetworkFileError, printable
 
 Array = NDArray[np.float32]
 
@@ -35,7 +35,6 @@ _GARBLED = (
     ArithmeticError,
     AttributeError,
     EOFError,
-    ImportError,
     LookupError,
     MemoryError,
     RecursionError,
@@ -113,6 +112,26 @@ class _Bounded:
         return line
 
 
+_INSTRUCTIONS: dict[int, Any] = pickle._Unpickler.dispatch  # pyright: ignore[reportPrivateUsage]
+_TUPLES = pickle.TUPLE + pickle.TUPLE1 + pickle.TUPLE2 + pickle.TUPLE3
+
+
+def _shallow(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Make a tuple as `load` does, of tuples of plain things at the most.
+
+    The hash of a tuple is made of those in it: a deep one overflows the stack of C, and one that holds
+    another twice, which does the same, takes for ever.
+    """
+
+    def loaded(unpickler: Any) -> None:
+        load(unpickler)
+        inner = [item for item in unpickler.stack[-1] if isinstance(item, tuple)]
+        if any(isinstance(item, tuple) for each in inner for item in cast("tuple[Any, ...]", each)):
+            raise pickle.UnpicklingError("tuples in tuples in tuples")
+
+    return loaded
+
+
 # The one in Python: its memory grows with what is remembered, where the one in C makes room for the largest
 # number that a pickle mentions, 34 GB for five bytes. And what it does for each instruction can be changed.
 class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, reportUntypedBaseClass]
@@ -129,7 +148,7 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, repo
         except KeyError:
             asked = f"{module}.{name}"
             raise NetworkError(
-                f"Refused to read {self._label!r}: it asks for {_printable(asked)}, expected float32 tensors "
+                f"Refused to read {self._label!r}: it asks for {printable(asked)}, expected float32 tensors "
                 "only; the file is not published weights, or it is harmful."
             ) from None
 
@@ -147,7 +166,8 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, repo
             raise pickle.UnpicklingError("the state of what is no mapping")
 
     dispatch: ClassVar[dict[int, Any]] = {
-        **pickle._Unpickler.dispatch,  # pyright: ignore[reportPrivateUsage]
+        **_INSTRUCTIONS,
+        **{code: _shallow(_INSTRUCTIONS[code]) for code in _TUPLES},
         pickle.BUILD[0]: load_build,
     }
 
@@ -191,17 +211,11 @@ def read_pth(path: Path, *, prefix: str = "") -> dict[str, Array]:
     except OSError as error:
         raise NetworkFileError(f"Cannot read the weights {label!r}: {error.strerror or error}.") from error
     except _GARBLED as error:
-        why = "cut short" if isinstance(error, EOFError) else _printable(str(error) or type(error).__name__)
+        why = "cut short" if isinstance(error, EOFError) else printable(str(error) or type(error).__name__)
         raise NetworkError(
             f"{label!r} is not PyTorch weights in the legacy format, or is damaged ({why}): delete it and "
             "download it again."
         ) from error
-
-
-def _printable(text: str) -> str:
-    """Return what a file says on one line, without what a terminal would obey, not too long."""
-    cut = text[:100]
-    return cut if cut.isprintable() else ascii(cut)[1:-1]
 
 
 def _read_pth(file: BinaryIO, file_size: int, label: str, prefix: str) -> dict[str, Array]:

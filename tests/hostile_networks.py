@@ -427,7 +427,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "strides of 0": (attribute(2, "strides", [0, 0]), "out of range"),
     "strides of 2⁶²": (attribute(2, "strides", [2**62] * 2), "out of range"),
     "dilations of 0": (attribute(0, "dilations", [0, 0]), "out of range"),
-    "no groups": (attribute(0, "group", 0), "groups"),
+    "no groups": (attribute(0, "group", 0), "has 0 groups: expected 1 or"),
     "7 groups for 3 channels": (attribute(0, "group", 7), "not? fit"),
     "an attribute of the wrong kind": (attribute(0, "pads", "everywhere"), "not valid ONNX|does not fit"),
     "a window larger than the picture": (attribute(2, "kernel_shape", [1000, 1000]), "shape|fit"),

@@ -132,6 +132,8 @@ def test_blocks_go_on(path, monkeypatch, count):
     whole = job(options).run(photo, painting)
     kept = Checkpoint(path, every=1000)
     job(options).run(photo, painting, on_iterate=stop_after(count), checkpoint=kept)
+    # More memory is free by now, but a run goes on as it began.
+    monkeypatch.setattr(pyramid, "workings", lambda *a: [Working("whole", None, 5, 0) for _ in a[3]])
     result = job(options).run(photo, painting, checkpoint=Checkpoint(path, resume=True))
     assert result.history[:count] == whole.history[:count]
     assert len(whole.history) <= len(result.history) <= len(whole.history) + 5
@@ -175,6 +177,8 @@ MASK = np.linspace(0, 1, 48, dtype=np.float32) * np.ones((36, 1), np.float32)
         ({"content": OTHER}, r"the content picture changed\."),
         ({"styles": OTHER}, r"the style picture 1 changed\."),
         ({"styles": Style(PAINTING, weight=2)}, r"weight of style 1 was 1, now 2\."),
+        ({"styles": Style(PAINTING, scale=0.5)}, r"scale of style 1 was 1, now 0\.5\."),
+        ({"content": np.dstack([PHOTO, MASK])}, r"the content picture changed\."),
         ({"styles": Style(PAINTING, mask=MASK)}, r"the mask of style 1 is new\."),
         ({"styles": [PAINTING, OTHER]}, r"the style picture 2 is new"),
         ({"keep": MASK}, r"the keep mask is new\."),
@@ -196,6 +200,36 @@ def test_what_changed_is_named(path, change, says):
     assert path.read_bytes() == before
 
 
+def test_what_is_gone_is_named(path):
+    kept = Checkpoint(path, every=0)
+    job().run(PHOTO, [PAINTING, OTHER], on_iterate=stop_after(1), checkpoint=kept)
+    with pytest.raises(CheckpointError, match=r"the style picture 2 is gone"):
+        job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
+
+
+def test_options_of_another_version_are_named():
+    saved, now = {"options": {"gone": 1, "same": 2}}, {"options": {"same": 2, "new": [3, 4]}}
+    assert checkpoints.differences(saved, now) == ["gone was 1, now None", "new was None, now 3,4"]
+
+
+def test_other_statistics_are_another_style(path):
+    first, second = (job().measure_style(each, sizes=(32, 48)) for each in (PAINTING, OTHER))
+    job().run(PHOTO, first, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))
+    with pytest.raises(CheckpointError, match=r"the style picture 1 changed\."):
+        job().run(PHOTO, second, checkpoint=Checkpoint(path, resume=True))
+    assert job().run(PHOTO, first, checkpoint=Checkpoint(path, resume=True)).stop_reason == "iterations"
+
+
+def test_fingerprints_know_shapes_and_types():
+    zeros = np.zeros((2, 3), np.uint8)
+    others = zeros.T, zeros.astype(bool), zeros[:, :2], zeros.reshape(6)
+    prints = [checkpoints._fingerprint(each) for each in (zeros, *others)]
+    assert len(set(prints)) == 5
+    assert checkpoints._fingerprint(zeros.T.copy().T) == prints[0]
+    assert checkpoints._fingerprint(zeros, zeros) != prints[0]
+    assert checkpoints._fingerprint(None) is None
+
+
 def test_another_network_is_refused(path):
     cut_off(path, 3)
     other = StyleTransfer(small_vgg(widths=(4, 5, 6, 7, 8)), options=OPTIONS)
@@ -203,9 +237,10 @@ def test_another_network_is_refused(path):
         other.run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 
-def test_threads_may_change(path):
+@pytest.mark.parametrize("elsewhere", [{"threads": 2}, {"device": "auto"}])
+def test_where_it_runs_may_change(path, elsewhere):
     cut_off(path, 3)
-    result = job(threads=2).run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
+    result = job(**elsewhere).run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
     assert result.stop_reason == "iterations"
 
 
@@ -354,6 +389,12 @@ def test_unasked_it_replaces_no_file(path, saves, caplog):
     assert "another unfinished run" in caplog.text
 
 
+def test_a_run_that_ends_is_not_saved_once_more(path):
+    kept = Checkpoint(path, every=1000)
+    assert job().run(PHOTO, PAINTING, checkpoint=kept).stop_reason == "iterations"
+    assert (kept.saved, path.exists()) == (False, False)
+
+
 def test_a_full_disk_ends_no_run(path, monkeypatch, caplog):
     def fail(*args):
         raise OSError(28, "No space left on device")
@@ -414,6 +455,9 @@ def test_long_runs_of_the_command_are_saved_beside_the_output(
 ):
     monkeypatch.setattr(checkpoints_cli, "LONG", 0.0)
     interrupted(3)
+    assert paint(network, "--iterations", 9, "--quiet") == 130
+    assert "a long run" not in capfd.readouterr().err
+    Path("out.png.checkpoint").unlink()
     assert paint(network, "--iterations", 9) == 130
     assert "a long run: saved to out.png.checkpoint from time to time" in capfd.readouterr().err
     interrupted(None)
@@ -425,6 +469,15 @@ def test_long_runs_of_the_command_are_saved_beside_the_output(
     assert "strength was None, now 0.9" in one_error_of_two[1]
     assert paint(network, "--iterations", 9, "--resume", "--quiet") == 0
     assert set(contents(folder)) == {"photo.png", "painting.png", "small.onnx", "out.png"}
+
+
+def test_seconds_alone_ask_for_a_checkpoint_beside_the_output(folder, network, capfd, interrupted):
+    interrupted(3)
+    assert paint(network, "--iterations", 9, "--checkpoint-every", 0) == 130
+    err = capfd.readouterr().err
+    assert "--resume goes on from out.png.checkpoint" in err
+    assert "a long run" not in err
+    assert Path("out.png.checkpoint").is_file()
 
 
 def test_a_picture_that_changed_is_refused(folder, network, capfd, interrupted):
@@ -443,6 +496,7 @@ def test_a_picture_that_changed_is_refused(folder, network, capfd, interrupted):
     [
         ("--checkpoint photo.png", "checkpoint and photo.png are one file"),
         ("--checkpoint out.png", "checkpoint and out.png are one file"),
+        ("--checkpoint no/../painting.png", "checkpoint and painting.png are one file"),
         ("--checkpoint no/c", "checkpoint no/c: the folder .* does not exist"),
         ("--checkpoint painting.txt", "painting.txt is there already: resume it"),
         ("--checkpoint painting.txt --resume --quiet", "painting.txt: damaged, or no checkpoint"),

@@ -45,11 +45,12 @@ def test_the_corpus_is_large_and_has_every_kind(verdicts):
 
 
 def test_every_refusal_says_what_is_wrong_and_what_to_do(verdicts):
-    for verdict in verdicts:
-        if verdict.outcome == "refused":
-            assert len(verdict.detail) > 15
-            assert "Traceback" not in verdict.detail
-            assert "/io/opencv" not in verdict.detail  # places in its source help nobody
+    refused = [verdict for verdict in verdicts if verdict.outcome == "refused"]
+    assert len(refused) > 200
+    for verdict in refused:
+        assert len(verdict.detail) > 15
+        assert "Traceback" not in verdict.detail
+        assert "/io/opencv" not in verdict.detail  # places in its source help nobody
 
 
 READER = """
@@ -249,6 +250,35 @@ def test_without_stderr_pictures_are_read(folder, network):
     given = ["--network", network, "--size", "32", "--iterations", "1", "--quiet"]
     assert subprocess.run([*command, *given], env=here, check=False).returncode == 0
     assert Path("out.png").is_file()
+
+
+def test_what_decoders_say_is_heard_up_to_a_length(caplog):
+    before = len(os.listdir("/dev/fd")) if Path("/dev/fd").exists() else 0  # noqa: PTH208  # numbers, no files
+    with caplog.at_level("DEBUG", "lbfgs_style"), decoder_words.heard("a picture"):
+        os.write(2, b"word\n" * 100_000)
+    assert (len(os.listdir("/dev/fd")) if before else 0) == before  # noqa: PTH208
+    assert [record.levelname for record in caplog.records[:3]] == ["WARNING", "DEBUG", "DEBUG"]
+    assert sum(len(record.args[-1]) for record in caplog.records) <= 1 << 16
+
+
+def test_what_is_no_damage_is_not_called_so(caplog):
+    """libpng has checksums and refuses damage; what it warns of, and what OpenCV logs, is something else."""
+    with decoder_words.heard("a picture"):
+        os.write(
+            2, b"libpng warning: iCCP: known incorrect sRGB profile\n[ WARN:0@0.1] global loadsave.cpp\n"
+        )
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_a_picture_that_is_refused_is_not_said_to_be_damaged_too(caplog):
+    def refuse():
+        with decoder_words.heard("a picture"):
+            os.write(2, b"Corrupt JPEG data\n")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        refuse()
+    assert caplog.records == []
 
 
 def test_without_a_temporary_folder_pictures_are_read(folder, network, monkeypatch):

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lbfgs_style import image_files, image_formats, images
+from lbfgs_style import image_files, image_formats, image_headers, images
 from lbfgs_style.errors import ImageError, ImageFileError, OptionError
 
 SHAPES = [(4, 6), (4, 6, 1), (4, 6, 3), (4, 6, 4)]
@@ -350,6 +350,16 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path):
         images.read(tmp_path / "nowhere" / "a.png")
 
 
+def test_a_folder_that_may_not_be_listed_suggests_nothing(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ImageFileError, match=r"a\.png: no such file\.$"):
+        images.read(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -386,6 +396,76 @@ def test_max_pixels_holds_for_every_format(tmp_path):
     assert images.read(tmp_path / "a.jpg", max_pixels=64).rgb.shape == (8, 8, 3)
     with pytest.raises(ImageFileError, match="at most 63"):
         images.read(tmp_path / "a.jpg", max_pixels=63)
+
+
+def test_a_decoder_that_makes_more_than_the_header_says_is_not_believed(monkeypatch):
+    data = images.encode(images.from_array(np.zeros((8, 8), np.uint8)))
+    monkeypatch.setattr(image_headers, "read", lambda data: image_headers.Header("PNG", (1, 1)))
+    assert images.decode(data, max_pixels=64).rgb.shape == (8, 8, 3)
+    with pytest.raises(ImageFileError, match="8×8 pixels; expected at most 63"):
+        images.decode(data, max_pixels=63)
+
+
+def test_what_is_read_of_a_header_ends_somewhere():
+    """A gap of any length is white space for these formats; nobody writes one."""
+    for gap, size in ((1 << 10, (3, 5)), (1 << 17, None)):
+        assert image_headers.read(b"P6" + b" " * gap + b"5 3\n255\n") == image_headers.Header(
+            "PNM or PFM", size
+        )
+
+
+@pytest.mark.parametrize("between", [b"\xff", b"\xff\x01", b"\xff\xe0\0\2", b"\xff\xfe\0\4\xff\xd9"])
+def test_what_stands_before_the_frame_of_a_jpeg_ends_somewhere(between):
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 8, 8, 5, 7, 0)
+    for count, size in ((1000, (5, 7)), (100_001, None)):
+        data = b"\xff\xd8\xff" + (count * between).removeprefix(b"\xff") + frame
+        assert image_headers.read(data) == image_headers.Header("JPEG", size)
+
+
+def test_a_picture_that_begins_elsewhere_on_the_grid_of_jpeg_2000():
+    """ITU-T T.800, B.2: of a grid of 100×80 the picture leaves 30 columns and 20 rows out."""
+    data = b"\xff\x4f\xff\x51" + struct.pack(">HH8IH", 47, 0, 100, 80, 30, 20, 100, 80, 0, 0, 3)
+    assert image_headers.read(data) == image_headers.Header("JPEG 2000", (60, 70))
+
+
+@pytest.mark.parametrize("key", [b"", b"\0", b"\0\0\0", b"\0\7\0\7\0\7"])
+def test_a_clear_grey_of_the_wrong_length_is_none(key):
+    chunk = png_chunk(b"tRNS", key)
+    array = images.to_array(images.decode(png(2, 1, 0, [bytes([7, 9])], chunk)))
+    assert array.tolist() == [[7, 9]]
+
+
+@pytest.mark.parametrize("name", ["imdecodeWithMetadata", "imencode"])
+def test_a_want_of_memory_in_opencv_is_one(monkeypatch, name):
+    """It is no fault of the picture."""
+    picture = images.from_array(np.zeros((8, 8), np.uint8))
+    data = images.encode(picture)
+    error = cv2.error("Failed to allocate 4294967296 bytes")
+    error.code = cv2.Error.STS_NO_MEM
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(cv2, name, fail)
+    with pytest.raises(MemoryError, match="Failed to allocate"):
+        images.decode(data) if name == "imdecodeWithMetadata" else images.encode(picture)
+
+
+@pytest.mark.parametrize("says_why", [True, False])
+def test_what_opencv_cannot_encode_leaves_the_old_file(tmp_path, monkeypatch, says_why):
+    def fail(*args, **kwargs):
+        if says_why:
+            raise cv2.error("no\n  room")
+        return False, None
+
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(cv2, "imencode", fail)
+    says = "the picture: no room" if says_why else r"the picture: write a \.png, or a smaller picture"
+    with pytest.raises(ImageFileError, match=rf"a\.png: OpenCV cannot encode {says}"):
+        images.write(path, images.from_array(np.zeros((8, 8), np.uint8)))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_opencv_throws_names_the_file(tmp_path):

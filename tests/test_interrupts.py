@@ -100,6 +100,17 @@ def test_the_watch_leaves_at_the_second(codes):
     assert codes == [130]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
+def test_a_terminal_gets_its_cursor_back(codes, monkeypatch):
+    """A bar hides it (DECTCEM, the private mode 25 of ECMA-48's CSI)."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal, os.fdopen(ours, "rb", 0) as screen:
+        monkeypatch.setattr(sys, "__stderr__", terminal)
+        with pytest.raises(Left):
+            interrupts._Watch(None).leave()
+        assert screen.read(6) == b"\x1b[?25h"
+
+
 def test_other_signals_do_not_count(codes):
     assert not watched(None, 28, 28, 28).is_set()  # SIGWINCH
     assert codes == []
@@ -125,6 +136,25 @@ def test_who_has_nothing_to_save_is_not_waited_for(codes, capfd, monkeypatch, ha
     assert capfd.readouterr().err == ("" if has_begun else f"lbfgs-style: {interrupts.NOTHING}\n")
 
 
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="handlers are its")
+def test_afterwards_signals_go_where_they_went_before():
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = signal.set_wakeup_fd(theirs.fileno())
+    try:
+        with ours, theirs:
+            with interrupts.cancelled_by_signals() as cancel:
+                assert signal.getsignal(signal.SIGINT) != handlers[0]
+                signal.raise_signal(signal.SIGTERM)
+                assert cancel.wait(60)
+            assert signal.set_wakeup_fd(before) == theirs.fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [thread for thread in threading.enumerate() if thread.name == "signals"] == []
+
+
 # Work that is not waited for
 
 
@@ -140,4 +170,6 @@ def test_work_is_left_alone_once_it_is_cancelled():
     threading.Timer(0.05, cancel.set).start()
     with pytest.raises(Cancelled):
         unless_cancelled(lambda: end.wait(60), cancel)
+    (left,) = [thread for thread in threading.enumerate() if thread.name == "preparing"]
+    assert left.daemon  # or the process would wait for it
     end.set()

@@ -206,7 +206,11 @@ def test_exif_of_a_result_is_true(order):
     assert after[8 + 2 + 36 : 8 + 2 + 40] == bytes(4)  # no second directory
 
 
-@pytest.mark.parametrize("block", [b"junk", b"II*\0", camera()[:30], b"II*\0\xff\xff\xff\xff", b"II+\0"])
+BIG = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 1) + struct.pack("<HHQQQ", 274, 3, 1, 6, 0)
+"""Sound as a BigTIFF, which EXIF is not."""
+
+
+@pytest.mark.parametrize("block", [b"junk", b"II*\0", camera()[:30], b"II*\0\xff\xff\xff\xff", b"II+\0", BIG])
 def test_damaged_exif_is_left_out(block, caplog):
     """Another program might find an orientation in it, and turn a result that is upright."""
     with caplog.at_level(logging.WARNING, "lbfgs_style"):
@@ -278,6 +282,15 @@ def test_big_tiff_is_read_like_tiff(order):
     )
     assert tiff_tags.number(data, tiff_tags.ORIENTATION) == 6
     assert image_headers.read(data) == image_headers.Header("TIFF", (1, 2))
+
+
+@pytest.mark.parametrize(("count", "size"), [(65_535, (7, 7)), (65_536, None)])
+def test_a_big_tiff_has_no_more_tags_than_there_are(count, size):
+    """Its count has 64 bits: of a large file, one could be made that takes minutes to walk through."""
+    tags = struct.pack("<HHQQ", 256, 4, 1, 7) + struct.pack("<HHQQ", 257, 4, 1, 7)
+    tags += struct.pack("<HHQQ", 300, 3, 1, 7) * (count - 2)
+    data = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, count) + tags
+    assert image_headers.read(data) == image_headers.Header("TIFF", size)
 
 
 def test_an_orientation_in_both_directories_is_mended_in_both():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy.optimize
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lbfgs_style import OptimizationError
@@ -13,6 +14,7 @@ from lbfgs_style.objective import Evaluation
 from lbfgs_style.optimizer import STOP_REASONS, Outcome, minimize
 from lbfgs_style.parametrization import Pixels, Spectral
 from lbfgs_style.session import Cancelled
+from lbfgs_style.standing import Standing
 
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -204,6 +206,50 @@ def test_interruption_before_the_first_iterate_returns_the_start() -> None:
     assert (outcome.reason, outcome.iterations) == ("cancelled", 0)
     assert (outcome.image == -0.5).all()
     assert outcome.end is outcome.start
+
+
+def test_interruption_before_anything_is_known_has_no_outcome() -> None:
+    with pytest.raises(Cancelled):
+        run(spoil(0, cancelled))
+
+
+def test_nothing_is_left_to_do_after_the_last_iteration() -> None:
+    """Of SciPy, a limit of 0 iterations would be one more."""
+    kept: list[Standing] = []
+    first = run(Counted(rosenbrock), start=-0.5, iterations=7, keep=kept.append)
+    again = run(Counted(rosenbrock), iterations=7, resume=kept[-1])
+    assert (again.reason, again.iterations) == ("iterations", 7)
+    np.testing.assert_array_equal(again.image, first.image)
+
+
+def test_the_best_is_kept_and_gone_on_with() -> None:
+    """Steps of the wrong sign: each is worse than the start, which stays the best over a cut."""
+    kept: list[Standing] = []
+    climb = lambda x, gradient: x + 1e-4 * gradient  # noqa: E731
+    climb.memory = {}
+    run(Counted(quadratic), iterations=3, step=climb, keep=kept.append)
+    assert [standing.iterations for standing in kept] == [1, 2, 3]
+    for standing in kept:
+        assert (standing.best_z == 0.9).all()
+        assert (standing.z != standing.best_z).any()
+    again = run(Counted(quadratic), start=0.1, iterations=5, step=climb, resume=kept[-1])
+    assert again.iterations == 5
+    assert (again.image == 0.9).all()
+    assert again.end.loss == again.start.loss == kept[0].start.loss
+
+
+def test_line_searches_do_not_use_up_the_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SciPy ends at 15,000 otherwise; a search takes 20 at the most (its option maxls)."""
+    given: dict[str, int] = {}
+
+    def note(*args: object, options: dict[str, int], **more: object) -> object:
+        given.update(options)
+        raise Cancelled
+
+    monkeypatch.setattr(scipy.optimize, "minimize", note)
+    assert run(Counted(rosenbrock), iterations=5000).reason == "cancelled"
+    assert "maxls" not in given
+    assert given["maxfun"] >= 20 * 5000
 
 
 @pytest.mark.parametrize("effect", [not_a_number, infinite_gradient])

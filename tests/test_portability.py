@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import sys
 import types
@@ -19,7 +20,20 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="flock is POSIX's")
 
 @pytest.mark.parametrize(
     "name",
-    ["NUL.png", "con.jpg", "aux", "COM1.png", "lpt9.tiff", "a:b.png", "what?.png", "end.png.", "end.png "],
+    [
+        *(
+            "NUL.png",
+            "con.jpg",
+            "aux",
+            "COM1.png",
+            "lpt9.tiff",
+            "a:b.png",
+            "what?.png",
+            "end.png.",
+            "end.png ",
+        ),
+        *("NUL .png", "COM¹.png", "conin$", "bell\a.png"),
+    ],
 )
 def test_names_that_windows_keeps_are_refused_there(name, tmp_path, monkeypatch):
     assert is_reserved(name)
@@ -57,8 +71,18 @@ def windows_locks(monkeypatch):
 
 
 @POSIX
-def test_the_locks_of_windows(windows_locks, tmp_path):
+def test_the_locks_of_windows(windows_locks, tmp_path, monkeypatch):
     path = tmp_path / "file"
+    opened, original = [], Path.unlink
+
+    def unlink(self, **kwargs):
+        assert all(file.closed for file in opened)  # or Windows would refuse
+        original(self, **kwargs)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr(
+        windows_locks, "_lock", lambda file, lock=windows_locks._lock: opened.append(file) or lock(file)
+    )
     with windows_locks.locked(path) as ours:
         assert ours
         with windows_locks.locked(path) as again:
@@ -84,6 +108,59 @@ def test_a_lock_file_that_lasts_for_a_moment_on_windows(windows_locks, tmp_path,
     with windows_locks.locked(tmp_path / "file") as ours:
         assert ours
     assert refused == [3]
+
+
+@POSIX
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_a_lock_file_that_its_owner_has_just_deleted_is_none(tmp_path, monkeypatch, is_made_anew):
+    """It goes between our opening and our locking it; what we lock then must be the one that others see."""
+    path, files, lock = tmp_path / "file", [], locks._lock
+
+    def late(file):
+        if not files:
+            (tmp_path / "file.lock").unlink()
+            if is_made_anew:
+                (tmp_path / "file.lock").touch()
+        files.append(file)
+        return lock(file)
+
+    monkeypatch.setattr(locks, "_lock", late)
+    with locks.locked(path) as ours:
+        assert ours
+        assert [file.closed for file in files] == [True, False]
+        with locks.locked(path) as again:
+            assert not again
+
+
+def test_who_waits_for_a_turn_is_told_once(tmp_path, monkeypatch):
+    path, seen = tmp_path / "file", []
+    with contextlib.ExitStack() as owner:
+        assert owner.enter_context(locks.locked(path))
+
+        def sleep(seconds):
+            seen.append(seconds)
+            if len(seen) == 3:
+                owner.close()
+
+        monkeypatch.setattr(locks.time, "sleep", sleep)
+        told = []
+        with locks.in_turn(path, on_wait=lambda: told.append(len(seen)), poll=7):
+            assert (told, seen) == ([0], [7, 7, 7])
+            with locks.locked(path) as ours:
+                assert not ours
+
+
+def test_a_lock_file_that_cannot_be_deleted_harms_nothing(tmp_path, monkeypatch):
+    """As on Windows, while another process looks at it."""
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch, locks.locked(tmp_path / "file") as ours:
+        patch.setattr(Path, "unlink", refuse)
+        assert ours
+    with locks.locked(tmp_path / "file") as ours:
+        assert ours
 
 
 @POSIX

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
+import re
 import socket
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 from test_vgg import by_hand, small_weights
 from test_weights import keras_h5, legacy_pth, torchvision_arrays
 from typer.testing import CliRunner
 
-from lbfgs_style import known_networks, networks
+from lbfgs_style import downloads, known_networks, locks, networks
 from lbfgs_style.downloads import Plan, download, plan
 from lbfgs_style.errors import NetworkError, NetworkFileError
 from lbfgs_style.locks import locked
@@ -36,6 +40,8 @@ class Site:
     honours_ranges: bool = True
     range_error: int = 0
     announces_length: bool = True
+    length: str | None = None
+    silence: threading.Event | None = None
     redirect: str | None = None
     ranges: list[str | None] = field(default_factory=list)
 
@@ -66,11 +72,13 @@ def site(monkeypatch):
             body = data[start:]
             self.send_response(206 if start else 200)
             if state.announces_length:
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", state.length or str(len(body)))
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
             self.end_headers()
             self.wfile.write(body[: state.cut_after])
+            if state.silence is not None and not state.silence.wait(20):
+                state.ranges.append("nobody gave up")
 
         def log_message(self, *args):
             pass
@@ -146,6 +154,24 @@ def test_after_a_cut_the_next_call_goes_on(announces_length, site, tmp_path):
     assert left(tmp_path) == ["file.bin"]
 
 
+def test_a_server_that_falls_silent_counts_as_cut(site, tmp_path):
+    site.cut_after, site.silence = 300_000, threading.Event()
+    with pytest.raises(NetworkFileError, match=r"was cut after [\d,]+ of 1,024,000 bytes: run the same"):
+        fetch(site, tmp_path, timeout=0.2)
+    assert site.ranges == [None]
+    site.silence.set()
+    site.cut_after = None
+    kept = (tmp_path / "file.bin.part").stat().st_size
+    assert kept > 200_000
+    assert fetch(site, tmp_path).read_bytes() == DATA
+    assert site.ranges == [None, f"bytes={kept}-"]
+
+
+def test_a_length_that_is_no_length_is_not_believed(site, tmp_path):
+    site.length = "9" * 5000
+    assert fetch(site, tmp_path).read_bytes() == DATA
+
+
 def test_a_server_that_ignores_ranges_starts_afresh(site, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(b"x" * 1000)
     site.honours_ranges = False
@@ -181,6 +207,13 @@ def test_a_wrong_hash_shows_both_and_deletes_the_part(site, tmp_path):
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("known_hash", ["", SHA256[7:], "sha1024:00", "md5"])
+def test_a_hash_that_nobody_knows_is_refused(site, tmp_path, known_hash):
+    with pytest.raises(NetworkError, match="Unknown hash"):
+        fetch(site, tmp_path, known_hash=known_hash)
+    assert not (tmp_path / "file.bin").exists()
+
+
 def test_md5_is_understood(site, tmp_path):
     md5 = "md5:" + hashlib.md5(DATA).hexdigest().upper()
     assert fetch(site, tmp_path, known_hash=md5).is_file()
@@ -200,9 +233,50 @@ def test_more_bytes_than_expected_are_not_written(site, tmp_path):
     assert (tmp_path / "file.bin.part").stat().st_size <= 10
 
 
+def test_a_download_of_unknown_length_has_an_end(site, tmp_path, monkeypatch):
+    site.announces_length = False
+    monkeypatch.setattr(downloads, "_MAX_BYTES", 1000)
+    with pytest.raises(NetworkError, match="sends more than 1,000 bytes"):
+        fetch(site, tmp_path, size=None)
+    assert (tmp_path / "file.bin.part").stat().st_size <= 1000
+
+
 def test_no_network_names_what_works_now(closed_port, site, tmp_path):
     with pytest.raises(NetworkFileError, match=r"Cannot reach 127\.0\.0\.1.*'compact' works now"):
         download(f"http://127.0.0.1:{closed_port}/x", tmp_path / "x", size=1, known_hash=SHA256)
+
+
+@pytest.mark.parametrize("path", ["größe", "a b"])
+def test_an_address_that_cannot_be_asked_for_is_one_line(path, site, tmp_path):
+    with pytest.raises(NetworkFileError, match=r"Cannot reach 127\.0\.0\.1") as caught:
+        download(f"{site.url}/{path}", tmp_path / "x", size=1, known_hash=SHA256)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"SSH-2.0-OpenSSH_9.9\r\n", r"Cannot reach 127\.0\.0\.1 \(SSH"),
+        (b"HTTP/1.1 404 \x1b[2Jgone" + b"!" * 999 + b"\r\n\r\n", r"answered 404 \\x1b\[2Jgone"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "was cut after 0 of 1 bytes"),
+    ],
+)
+def test_a_server_that_speaks_another_language_is_one_line(tmp_path, said, told):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            with server.accept()[0] as connection:
+                connection.recv(1 << 16)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        with pytest.raises(NetworkFileError, match=told) as caught:
+            download(url, tmp_path / "x", size=1, known_hash=SHA256)
+        thread.join()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
 
 
 def test_a_missing_page_is_said_with_its_status(site, tmp_path):
@@ -212,7 +286,7 @@ def test_a_missing_page_is_said_with_its_status(site, tmp_path):
 
 @pytest.mark.parametrize("url", ["file:///etc/hosts", "ftp://host/x", "vgg19.pth", "http://", "http://[x"])
 def test_other_schemes_are_refused(url, tmp_path):
-    with pytest.raises(NetworkError):
+    with pytest.raises(NetworkError, match=r"expected an http:// or https://|Not an address"):
         download(url, tmp_path / "x", size=1, known_hash=SHA256)
     assert left(tmp_path) == []
 
@@ -330,6 +404,62 @@ def test_pull_is_idempotent_unless_forced_or_damaged(site, published):
     assert len(site.ranges) == 3
 
 
+def test_weights_that_changed_on_the_disk_are_pulled_again(site, published):
+    """One bit of a weight: the file is whole for ONNX, and only its own hash tells."""
+    published("vgg19")
+    path = pull("vgg19")
+    whole = path.read_bytes()
+    model = onnx.load(path)
+    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    largest.raw_data = bytes([largest.raw_data[0] ^ 1]) + largest.raw_data[1:]
+    onnx.save(model, path)
+    assert pull("vgg19").read_bytes() == whole
+    assert len(site.ranges) == 2
+
+
+def test_a_damaged_network_outside_the_cache_is_not_hidden(site, published, tmp_path, monkeypatch):
+    """It would be found before whatever is pulled; it is not ours to replace."""
+    _, cache = published("vgg19")
+    (tmp_path / "vgg19.onnx").write_bytes(b"damaged")
+    monkeypatch.setattr(networks, "_folders", lambda: iter([tmp_path, cache]))
+    with pytest.raises(NetworkError, match=re.escape(str(tmp_path / "vgg19.onnx"))):
+        pull("vgg19")
+    assert (tmp_path / "vgg19.onnx").read_bytes() == b"damaged"
+    assert site.ranges == []
+
+
+def test_a_disk_that_is_full_leaves_the_download(site, published, monkeypatch):
+    _, cache = published("vgg16")
+
+    def half(self, data):
+        with self.open("wb") as file:
+            file.write(data[:100])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(
+            NetworkFileError, match=r"Cannot write .*vgg16\.onnx.*No space left on device; free"
+        ):
+            pull("vgg16")
+    assert left(cache) == ["vgg16.pth"]
+    pull("vgg16")
+    assert left(cache) == ["vgg16.onnx"]
+    assert len(site.ranges) == 1
+
+
+def test_who_waits_for_another_process_is_told(published, monkeypatch, caplog):
+    _, cache = published("vgg16")
+    cache.mkdir()
+    with contextlib.ExitStack() as other:
+        other.enter_context(locked(cache / "vgg16.onnx"))
+        monkeypatch.setattr(locks.time, "sleep", lambda seconds: other.close())
+        pull("vgg16")
+    assert [record.message for record in caplog.records] == [
+        f"another process is making {cache / 'vgg16.onnx'}: waiting for it"
+    ]
+
+
 def test_pull_goes_on_after_a_cut(site, published):
     _, cache = published("vgg16")
     site.cut_after = 1000
@@ -355,6 +485,8 @@ def test_pull_uses_the_mirror_of_the_environment(site, published, monkeypatch):
     site.files["/mirror/vgg19.pth"] = site.files.pop("/vgg19.pth")
     monkeypatch.setenv("LBFGS_STYLE_MIRROR", f"{site.url}/mirror/")
     assert pull("vgg19").is_file()
+    with pytest.raises(NetworkFileError, match=r"/asked/for\.pth answered 404"):  # the address comes first
+        pull("vgg19", force=True, url=f"{site.url}/asked/for.pth")
 
 
 def test_pull_checks_for_h5py_before_it_downloads(site, published, monkeypatch):

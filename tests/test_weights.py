@@ -69,7 +69,7 @@ class LegacyPickler(pickle._Pickler):
             super().save(obj, save_persistent_id)
 
 
-def legacy_pth(arrays, *, magic=0x1950A86A20F9469CFC6C, little_endian=True, **changes):
+def legacy_pth(arrays, *, magic=0x1950A86A20F9469CFC6C, protocol=1001, little_endian=True, **changes):
     file = io.BytesIO()
     sizes = {"short": 2, "int": 4, "long": 4}
     system = {"protocol_version": 1001, "little_endian": little_endian, "type_sizes": sizes}
@@ -78,7 +78,7 @@ def legacy_pth(arrays, *, magic=0x1950A86A20F9469CFC6C, little_endian=True, **ch
         for number, (name, array) in enumerate(arrays.items())
     )
     keys = sorted(record.storage.key for record in records.values())
-    for item in (magic, 1001, system, records, keys):
+    for item in (magic, protocol, system, records, keys):
         LegacyPickler(file, 2).dump(item)
     for array in arrays.values():
         file.write(struct.pack("<q", array.size) + array.astype("<f4").tobytes())
@@ -129,7 +129,9 @@ def test_a_legacy_pth_gives_the_weights_that_were_written(arch, tmp_path):
 def test_prefix_leaves_the_classifier_out(tmp_path):
     path = write(tmp_path, legacy_pth(torchvision_arrays("vgg16", small_weights("vgg16"))))
     assert "classifier.0.weight" in read_pth(path)
-    assert all(name.startswith("features.") for name in read_pth(path, prefix="features."))
+    kept = list(read_pth(path, prefix="features."))
+    assert kept == [name for name in read_pth(path) if name != "classifier.0.weight"]
+    assert len(kept) == 26
 
 
 @pytest.mark.torch
@@ -218,11 +220,13 @@ def test_flipped_bytes_never_escape_as_another_error(tmp_path):
     ("changes", "message"),
     [
         ({"magic": 1}, "magic"),
+        ({"protocol": 1002}, "magic"),
         ({"little_endian": False}, "big-endian"),
         ({"shape": (10**12,), "stride": (1,)}, "larger than its storage"),
         ({"shape": (3, 2), "stride": (1, 3)}, "not contiguous"),
         ({"offset": 1}, "larger than its storage"),
         ({"offset": -1}, "wrong shape"),
+        ({"offset": 0.0}, "wrong shape"),
         ({"kind": "LongStorage"}, "torch.LongStorage"),
     ],
 )
@@ -232,9 +236,10 @@ def test_what_does_not_fit_is_refused(changes, message, tmp_path):
         read_pth(path)
 
 
-def test_a_huge_count_is_refused_before_memory_is_asked_for(tmp_path):
+@pytest.mark.parametrize("count", [2**60, -1])
+def test_a_count_that_cannot_be_is_refused_before_memory_is_asked_for(count, tmp_path):
     data = bytearray(legacy_pth({"a": np.zeros(2, np.float32)}))
-    data[-16:-8] = struct.pack("<q", 2**60)
+    data[-16:-8] = struct.pack("<q", count)
     with pytest.raises(NetworkError, match="cut short"):
         read_pth(write(tmp_path, bytes(data)))
 
@@ -277,13 +282,47 @@ def test_damaged_h5_is_one_clear_error(tmp_path):
             read_keras_h5(path)
 
 
-def test_data_outside_the_h5_file_is_refused(tmp_path):
+def test_every_byte_of_the_heads_in_an_h5_file(tmp_path):
+    """What describes the datasets stands there; h5py has an error of another class for each part of it."""
+    ones = {"conv1_1": (np.ones((2, 3, 3, 3), np.float32), np.ones(2, np.float32))}
+    path = keras_h5(tmp_path / "weights.h5", ones)
+    data, refused = path.read_bytes(), []
+    for place in range(900, 1100):
+        for change in (1, 255):
+            turned = bytearray(data)
+            turned[place] ^= change
+            path.write_bytes(turned)
+            try:
+                read_keras_h5(path)
+            except NetworkError as error:
+                refused.append(str(error))
+    assert len(refused) > 50
+    assert "".join(refused).isprintable()
+
+
+def test_numbers_that_numpy_has_not_are_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "weights.h5"
+    with h5py.File(path, "w") as file:
+        space = h5py.h5s.create_simple((4,))
+        h5py.h5d.create(file.id, b"times", h5py.h5t.UNIX_D32LE, space)
+    with pytest.raises(NetworkError, match="not an HDF5 file, or is damaged"):
+        read_keras_h5(path)
+
+
+@pytest.mark.parametrize("kind", ["external", "virtual"])
+def test_data_outside_the_h5_file_is_refused(tmp_path, kind):
     h5py = pytest.importorskip("h5py")
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(16))
     path = tmp_path / "weights.h5"
     with h5py.File(path, "w") as file:
-        file.create_dataset("block1_conv1/b", (4,), "f4", external=[(str(secret), 0, 16)])
+        if kind == "external":
+            file.create_dataset("block1_conv1/b", (4,), "f4", external=[(str(secret), 0, 16)])
+        else:
+            layout = h5py.VirtualLayout((4,), "f4")
+            layout[:] = h5py.VirtualSource(secret, "b", (4,))
+            file.create_virtual_dataset("block1_conv1/b", layout)
     with pytest.raises(NetworkError, match="another file"):
         read_keras_h5(path)
 
@@ -297,6 +336,28 @@ def test_an_h5_file_of_declared_zeros_is_refused_before_they_are_made(tmp_path):
     assert path.stat().st_size < 10_000
     with pytest.raises(NetworkError, match="16 times their file"):
         read_keras_h5(path)
+
+
+def test_what_is_no_weight_is_left_out(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "weights.h5"
+    with h5py.File(path, "w") as file:
+        file["block1_conv1/b"] = np.ones(2, np.float64)
+        file["step"] = np.ones(2, np.int64)
+        file["words"] = "not a number"
+    found = read_keras_h5(path)
+    assert list(found) == ["block1_conv1/b"]
+    assert found["block1_conv1/b"].dtype == np.float32
+
+
+def test_two_kernels_of_one_name_are_refused(tmp_path):
+    """Nobody could say which one is meant."""
+    weights = small_weights("vgg16")
+    arrays = read_keras_h5(keras_h5(tmp_path / "weights.h5", weights))
+    twice = arrays | {f"copy/{name}": array for name, array in arrays.items() if "block3_conv2" in name}
+    assert "conv3_2" in vgg_weights("vgg16", arrays, "h5")
+    with pytest.raises(NetworkError, match="no kernel and bias for 'conv3_2'"):
+        vgg_weights("vgg16", twice, "h5")
 
 
 def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
@@ -328,6 +389,12 @@ def text(word: str) -> bytes:
 
 
 STORAGE_CLASS = b"ctorch\nFloatStorage\n"
+
+
+def storage(word=b"U\7storage", kind=STORAGE_CLASS, key=b"U\0011", count=b"K\2", view=pickle.NONE) -> bytes:
+    """Return the instructions for a storage."""
+    return pickle.MARK + word + kind + key + text("cpu") + count + view + pickle.TUPLE + pickle.BINPERSID
+
 
 TRICKS = {
     "STACK_GLOBAL": (text("os") + text("system") + pickle.STACK_GLOBAL, r"Refused .*os\.system"),
@@ -365,6 +432,39 @@ TRICKS = {
     "a number of 2³¹ bytes": (pickle.LONG4 + struct.pack("<i", 2**31 - 1), "too long"),
     "a frame of 2⁴⁰ bytes": (pickle.FRAME + struct.pack("<Q", 2**40), "too long"),
     "a line without an end": (pickle.UNICODE + b"x" * 2_000_000, "damaged"),
+    "900,000 tuples in each other as a name": (
+        b"}N" + pickle.TUPLE1 * 900_000 + b"Ns" + pickle.STOP + b"]",
+        "tuples in tuples in tuples",
+    ),
+    "a tuple of the one before twice, sixty times": (
+        b"}N" + (pickle.DUP + pickle.TUPLE2) * 60 + b"Ns" + pickle.STOP + b"]",
+        "tuples in tuples in tuples",
+    ),
+    "a tensor of no storage": (
+        b"ctorch._utils\n_rebuild_tensor\n(" + text("1") + b"K\0))tR" + pickle.STOP + b"]",
+        "a tensor without a storage",
+    ),
+    "strides of another length": (
+        b"ctorch._utils\n_rebuild_tensor\n(" + storage() + b"K\0K\1K\1\x86K\1\x85tR" + pickle.STOP + b"]",
+        "damaged .*shorter",
+    ),
+    "a module in place of a storage": (storage(text("module")), "an unknown kind of storage"),
+    "a storage of words": (storage(kind=text("FloatStorage")), "an unknown kind of storage"),
+    "a storage that is a part of another": (storage(view=b"K\0"), "an unknown kind of storage"),
+    "a storage with a number for a name": (storage(key=b"K\1"), "a storage without key or size"),
+    "a storage whose size is a word": (storage(count=text("2")), "a storage without key or size"),
+    "a storage of -1": (storage(count=b"J\xff\xff\xff\xff"), "a storage without key or size"),
+    "a list in place of a mapping": (b"]" + pickle.STOP + b"]", "not a state dict"),
+    "a mapping in place of the list of keys": (b"}" + pickle.STOP + b"}", "not a state dict"),
+    "a number in place of a tensor": (
+        b"}" + text("a") + b"K\1s" + pickle.STOP + b"]",
+        "state dict of tensors",
+    ),
+    "a number in place of a name": (
+        b"}K\1ctorch._utils\n_rebuild_tensor\n(" + storage() + b"K\0))tRs" + pickle.STOP + b"]",
+        "state dict of tensors",
+    ),
+    "an addition to nothing": (b"NNa", "damaged .*append"),
     "a hundred thousand lists in each other": (b"]" * 100_000 + b"a" * 99_999, "not a state dict|damaged"),
     "a buffer from elsewhere": (pickle.NEXT_BUFFER, "damaged"),
     "a pickle of 2 MB": ((text("x") + pickle.POP) * 300_000 + b"}", "too long"),
@@ -382,6 +482,17 @@ def test_a_trick_of_pickles_is_refused(name, tmp_path, monkeypatch):
         read_pth(path)
     assert str(caught.value).isprintable()
     assert (vars(torch_files._FloatStorage), vars(torch_files._rebuild_tensor)) == before
+
+
+def test_a_pickle_gets_no_more_bytes_than_it_may_have():
+    bounded = torch_files._Bounded(io.BytesIO(b"line\n" + bytes(2_000_000)))
+    assert bounded.readline() == b"line\n"
+    with pytest.raises(pickle.UnpicklingError, match="too long"):
+        bounded.read(-1)
+    assert len(bounded.readline()) == 999_995
+    with pytest.raises(pickle.UnpicklingError, match="too long"):
+        bounded.read(1)
+    assert bounded.readline() == bounded.read(0) == b""
 
 
 def test_a_registered_extension_is_not_run(tmp_path):
