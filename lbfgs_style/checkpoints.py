@@ -8,10 +8,11 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from numbers import Real  # NumPy's numbers are registered as such
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from .errors import CheckpointError, OptionError
 from .files import obstacle
 from .images import Picture
+from .locks import is_locked, locked
 from .options import Options
 from .records import StylePicture
 from .snapshots import Snapshot, read, temporary_of, write
@@ -35,12 +37,20 @@ _SHARE = 0.02
 _SETTLED = 10.0
 """Seconds before the first of which nothing is foretold: it has gone into preparing."""
 
+_IN_USE = (
+    "in use by another run that is still going; expected a file of this run alone: wait for that run to end, "
+    "or choose another file (--checkpoint)"
+)
+
 _ANYWHERE = ("device", "threads")
 """Options that may change on the way: they say where the work is done, not what it is."""
 
 
 class Checkpoint:
     """A file that a run is saved to from time to time, for `lbfgs_style.StyleTransfer.run`; serves one run.
+
+    The file belongs to the run until its end, and within a ``with`` block until that ends: other runs, in
+    this process or another, do not get it.
 
     Parameters
     ----------
@@ -64,7 +74,7 @@ class Checkpoint:
     Raises
     ------
     CheckpointError
-        If the file cannot be written, or is there and `resume` is not asked for.
+        If the file cannot be written, is there and `resume` is not asked for, or another run has it.
     OptionError
         If a number of seconds is none.
     """
@@ -85,10 +95,45 @@ class Checkpoint:
         self._identity: Callable[[], Mapping[str, Any]] | None = None
         self._latest: Snapshot | None = None
         self._before, self._cost = time.monotonic(), 0.0
+        self._lock, self._users, self._is_ours = ExitStack(), 0, False
         problem = obstacle(self.path)
+        if problem is None and self._is_on and self.is_in_use():
+            problem = _IN_USE
         if problem is not None:
             raise CheckpointError(f"The checkpoint {self.path}: {problem}.")
-        if self._is_on and not resume and self.path.exists():
+        self._refuse_what_is_there()
+
+    def __enter__(self) -> Self:
+        """Keep the file from other runs, once this one has it, until the block ends."""
+        self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it to others."""
+        self._users -= 1
+        if self._users == 0:
+            self._is_ours = False
+            self._lock.close()
+
+    def is_in_use(self) -> bool:
+        """Tell whether another run that is still going has the file."""
+        try:
+            return is_locked(self.path.resolve())
+        except OSError:  # told where it matters: when this run takes it
+            return False
+
+    def _take(self) -> str | None:
+        """Keep the file from other runs; return what is in the way of that."""
+        if self._is_ours:
+            return None
+        try:
+            self._is_ours = self._lock.enter_context(locked(self.path.resolve()))
+        except OSError as error:
+            return f"cannot be locked: {error.strerror or error}: choose another name or folder"
+        return None if self._is_ours else _IN_USE
+
+    def _refuse_what_is_there(self) -> None:
+        if self._is_on and not self._resume and self.path.exists():
             raise CheckpointError(
                 f"The checkpoint {self.path} is there already: resume it (--resume), or delete it to begin "
                 "anew."
@@ -105,8 +150,13 @@ class Checkpoint:
         Raises
         ------
         CheckpointError
-            If the file is damaged, or the saved run is made of something else.
+            If the file is damaged, the saved run is made of something else, or another run has the file.
         """
+        if self._is_on or self._resume:
+            problem = self._take()
+            if problem is not None:
+                raise CheckpointError(f"The checkpoint {self.path}: {problem}.")
+            self._refuse_what_is_there()  # another run may have been there since we looked
         known: list[Mapping[str, Any]] = []
 
         def once() -> Mapping[str, Any]:
@@ -147,7 +197,13 @@ class Checkpoint:
 
     def _switch_on(self) -> None:
         self._after = None
+        problem = self._take()
+        if problem is not None:
+            log.warning("%s: %s; this run is not saved", self.path, problem)
+            return
         if self.path.exists():
+            self._is_ours = False
+            self._lock.close()
             log.warning("%s: has another unfinished run, so this one is not saved", self.path)
             return
         self._is_on = True
@@ -172,10 +228,13 @@ class Checkpoint:
 
     def discard(self) -> None:
         """Delete the file, once the result of the run is safe; that of another run stays."""
-        if self.saved:
-            self.path.resolve().unlink(missing_ok=True)
-            temporary_of(self.path).unlink(missing_ok=True)  # left by a process that was killed
-            self.saved = False
+        if not self.saved:
+            return
+        with self:
+            if self._take() is None:
+                self.path.resolve().unlink(missing_ok=True)
+                temporary_of(self.path).unlink(missing_ok=True)  # left by a process that was killed
+        self.saved = False
 
 
 def identity_of(

@@ -15,6 +15,7 @@ from command import enter, start
 
 from lbfgs_style import __main__, cli, interrupts
 from lbfgs_style.cancelling import unless_cancelled
+from lbfgs_style.locks import locked
 from lbfgs_style.session import Cancelled
 
 
@@ -98,6 +99,13 @@ def test_the_watch_leaves_at_the_second(codes):
     with pytest.raises(Left):
         watched(None, signal.SIGINT, signal.SIGTERM)
     assert codes == [130]
+
+
+def test_who_leaves_takes_the_lock_files_along(codes, tmp_path):
+    with locked(tmp_path / "c"):
+        with pytest.raises(Left):
+            watched(None, signal.SIGINT, signal.SIGINT)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_other_signals_do_not_count(codes):
