@@ -11,7 +11,7 @@ from . import images
 from .decoder_words import heard
 from .errors import ImageFileError, OptionError
 from .files import obstacle
-from .image_files import read_bytes
+from .image_bytes import read_bytes, read_pipe
 from .image_formats import OUTPUT_FORMATS
 from .images import MAX_PIXELS, Picture
 from .sources import STANDARD_INPUT, Source, fingerprint
@@ -90,8 +90,9 @@ def output(path: Path, file_format: str | None = None, quality: int = 95) -> Out
 def read(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture, Source]:
     """Read a picture file, or the one that comes on standard input, and take its fingerprint."""
     name = "standard input" if path == STANDARD else str(path)
-    data = sys.stdin.buffer.read() if path == STANDARD else read_bytes(path)
-    if path == STANDARD and not data:
+    if path != STANDARD:
+        data = read_bytes(path, max_pixels=max_pixels)
+    elif not (data := read_pipe(sys.stdin.buffer, name, max_pixels=max_pixels)):
         raise ImageFileError("standard input is empty; expected a picture: cat photo.jpg | lbfgs-style …")
     with heard(name):
         picture = images.decode(data, name=name, max_pixels=max_pixels)

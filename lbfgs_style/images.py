@@ -14,7 +14,7 @@ import numpy as np
 
 from . import icc, image_files
 from .embedding import embed
-from .image_files import MAX_PIXELS
+from .image_bytes import MAX_PIXELS, read_bytes
 from .image_formats import check_output, check_size, output_format
 from .metadata import Metadata, for_result
 from .pictures import Picture, from_array, luma, to_array, with_rgb
@@ -66,7 +66,7 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     ImageFileError
         The file is missing, unreadable, empty, too large, or not a picture of a supported kind.
     """
-    return decode(image_files.read_bytes(Path(path)), name=str(path), max_pixels=max_pixels)
+    return decode(read_bytes(Path(path), max_pixels=max_pixels), name=str(path), max_pixels=max_pixels)
 
 
 def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Picture:
