@@ -16,7 +16,7 @@ from .image_formats import OUTPUT_FORMATS
 from .images import MAX_PIXELS, Picture
 from .sources import STANDARD_INPUT, Source, fingerprint
 from .streams import output_is_closed
-from .style_statistics import SUFFIX, StyleStatistics
+from .style_statistics import SUFFIX, StyleStatistics, read_statistics
 
 STANDARD = Path(STANDARD_INPUT)
 """What stands for standard input or standard output."""
@@ -113,8 +113,8 @@ def read_style(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture | Styl
     """Read a painting, or the statistics of one where the name ends in ``.npz``."""
     if path.suffix.lower() != SUFFIX:
         return read(path, max_pixels)
-    statistics = StyleStatistics.load(path)
-    return statistics, Source(str(path), fingerprint(path.read_bytes()))
+    data = read_statistics(path)
+    return StyleStatistics.decode(data, str(path)), Source(str(path), fingerprint(data))
 
 
 def check_inputs(pictures: Sequence[Path]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import OptimizationError
+from .errors import CheckpointError, OptimizationError
 from .first_order import Step
 from .objective import Evaluation, Value
 from .parametrization import Flat, Parametrization
@@ -153,9 +153,15 @@ def minimize(
     ------
     OptimizationError
         If the loss or its gradient is not finite at the first picture.
+    CheckpointError
+        If `resume` has another number of variables.
     """
     run = _Run(objective, parametrization, on_iterate, step, keep)
-    z = parametrization.encode(image) if resume is None else run.restore(resume)
+    z = parametrization.encode(image)
+    if resume is not None:
+        if resume.z.shape != z.shape:
+            raise CheckpointError("The checkpoint has other variables than this run: begin anew without it.")
+        z = run.restore(resume)
     try:
         first = run.evaluate(z)
     except Cancelled:

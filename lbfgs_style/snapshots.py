@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import os
 import uuid
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .budget import Working
+from .archives import read_arrays, text, whole
+from .budget import Way, Working
 from .errors import CheckpointError
 from .files import replacing
 from .objective import Value
@@ -28,6 +27,8 @@ from .scales import Scale
 from .standing import BlocksStanding, Done, Standing
 
 _FORMAT = 1
+_LONGEST = 2**24
+"""Letters of the text beside the arrays."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,25 +129,24 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
         If the file cannot be read, is damaged, or of another kind or version.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if int(arrays["format"]) != _FORMAT:
+        with path.open("rb") as file:
+            # What is not packed takes no more memory than disk.
+            arrays = read_arrays(file, most=path.stat().st_size, packed=False)
+        if whole(arrays["format"]) != _FORMAT:
             raise CheckpointError(
                 f"{path}: saved by another version of lbfgs-style (format {arrays['format']}, expected "
                 f"{_FORMAT}): go on with that version, or begin anew."
             )
-        about: dict[str, Any] = json.loads(str(arrays["about"]))
+        about: dict[str, Any] = json.loads(text(arrays["about"], _LONGEST))
         return _snapshot(about, arrays), dict(about["identity"])
     except (
+        ArithmeticError,
         AttributeError,
-        EOFError,
+        IndexError,
         KeyError,
-        NotImplementedError,  # of zipfile: a way of packing that it does not know
-        RuntimeError,  # of zipfile: a file with a password
+        RecursionError,
         TypeError,
         ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
     ) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -158,34 +158,53 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
 
 
 def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
-    z = arrays["z"]
+    index = int(about["scale"])
+    scales = tuple(Scale((height, width), count) for height, width, count in about["scales"])
+    z = _numbers(arrays["z"], np.float64)
     begin = "memory_"
+    memory = {n.removeprefix(begin): array for n, array in arrays.items() if n.startswith(begin)}
     standing: Standing | BlocksStanding = Standing(
         z=z,
-        best_z=arrays.get("best_z", z),
+        best_z=_numbers(arrays.get("best_z", z), np.float64, z.shape),
         start=_restored(about["start"]),
         best=_restored(about["best"]),
         iterations=int(about["iterations"]),
         evaluations=int(about["evaluations"]),
-        memory={n.removeprefix(begin): array for n, array in arrays.items() if n.startswith(begin)},
+        memory={name: _numbers(array, np.float64, (), z.shape) for name, array in memory.items()},
     )
     if about["blocks"] is not None:
         done: dict[str, Any] | None = about["blocks"]["done"]
         if done is not None:
             done |= {name: _restored(done[name]) for name in ("start", "end")}
-        standing = BlocksStanding(arrays["image"], None if done is None else Done(**done), standing)
+        image = _numbers(arrays["image"], np.float32, (3, *scales[index].size))
+        standing = BlocksStanding(image, None if done is None else Done(**done), standing)
     return Snapshot(
-        scale=int(about["scale"]),
-        scales=tuple(Scale((height, width), count) for height, width, count in about["scales"]),
-        ways=tuple(Working(**way) for way in about["ways"]),
+        scale=index,
+        scales=scales,
+        ways=tuple(map(_way, about["ways"])),
         seconds=float(about["seconds"]),
         scale_seconds=float(about["scale_seconds"]),
-        history=arrays["history"].tolist(),
-        term_history=list(arrays["term_history"]),
+        history=_numbers(arrays["history"], np.float64).tolist(),
+        term_history=list(_numbers(arrays["term_history"], np.float32)),
         results=tuple(ScaleResult(**r | {"size": tuple(r["size"])}) for r in about["results"]),
         resumed=int(about["resumed"]),
         standing=standing,
     )
+
+
+def _numbers(array: NDArray[Any], kind: Any, *shapes: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array of finite numbers, of one of the shapes if some are given, or raise ValueError."""
+    if array.dtype != kind or (shapes and array.shape not in shapes) or not np.isfinite(array).all():
+        raise ValueError("other numbers than a run has")
+    return array
+
+
+def _way(told: dict[str, Any]) -> Working:
+    way = Working(**told)
+    whole_numbers = [way.history, way.bytes, 1 if way.window_pixels is None else way.window_pixels]
+    if way.way not in get_args(Way) or any(type(n) is not int or n < 0 for n in whole_numbers):
+        raise ValueError("another way to work than a run has")
+    return way
 
 
 def _values(done: Done) -> dict[str, Any]:

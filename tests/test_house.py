@@ -20,6 +20,7 @@ FLOORS = {
     "version": 0,
     "files": 0,
     "locks": 0,
+    "archives": 0,
     "resources": 0,
     # What a user may choose; files and formats.
     "presets": 1,
