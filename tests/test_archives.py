@@ -148,6 +148,11 @@ def test_what_is_no_archive_of_arrays_is_refused(name):
     assert not isinstance(e.value, archives.TooLarge)
 
 
+def test_a_long_directory_is_not_read():
+    with pytest.raises(ValueError, match="the directory is too long"):
+        read(DAMAGED["a directory without end"])
+
+
 def test_it_may_be_cut_or_turned_anywhere():
     data = saved(a=GOOD, b=np.array("text"))
     rng = np.random.default_rng(0)
