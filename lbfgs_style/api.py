@@ -14,8 +14,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from . import images, inputs, networks
-from .checkpoints import Checkpoint, identity_of
+from .checkpoints import Checkpoint
 from .engine import Engine
+from .identity import identity_of
 from .images import Picture
 from .inputs import Keep, OneStyle
 from .options import Options
@@ -140,12 +141,13 @@ class StyleTransfer:
                 loop.course.go_on(
                     checkpoint,
                     lambda: identity_of(self.options, self.weights_sha256, photo, paintings, kept, first),
+                    cancel,
                 )
             rgb, scales = loop.run(None if first is None else first.rgb)
-        self._engine.give_back()
+        if loop.course.stop_reason != "cancelled":  # whoever cancels waits, and the next run will do it
+            self._engine.give_back()
         finished = images.with_rgb(photo, rgb if shown is None else shown(rgb))
         return Result(
-            image=images.to_array(finished),
             picture=finished,
             history=tuple(loop.course.history),
             term_history=loop.course.histories(loop.terms),

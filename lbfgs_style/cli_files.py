@@ -52,10 +52,10 @@ class Output:
         elif size is not None:
             images.check_size(f"picture.{self.file_format}", size)
 
-    def write(self, picture: Picture, recipe: str | None = None) -> None:
+    def write(self, picture: Picture, recipe: str | None = None, *, quick: bool = False) -> None:
         """Write the picture, completely or not at all; with a recipe where the format holds one."""
         if self.path != STANDARD:
-            images.write(self.path, picture, quality=self.quality, recipe=recipe)
+            images.write(self.path, picture, quality=self.quality, recipe=recipe, quick=quick)
             return
         data = images.encode(picture, self.file_format, quality=self.quality, recipe=recipe)
         try:

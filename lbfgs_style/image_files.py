@@ -8,6 +8,7 @@ process and so belongs to the program, not to this library.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,11 +148,12 @@ def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, n
     return metadata.embed(encoded.tobytes(), about, (array.shape[0], array.shape[1]), alpha=alpha)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     """Put bytes in the place of `path` in one step; where that fails, an existing file is left as it was."""
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
 

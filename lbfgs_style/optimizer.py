@@ -119,6 +119,7 @@ def minimize(
     step: Step | None = None,
     resume: Standing | None = None,
     keep: Callable[[Standing], None] | None = None,
+    cancel: threading.Event | None = None,
 ) -> Outcome:
     """Minimise an objective from a picture on, in one call of SciPy or by steps along the gradient.
 
@@ -143,6 +144,8 @@ def minimize(
         Where to go on from, in place of `image`; its iterations count among `iterations`.
     keep : callable, optional
         Called after each iteration, after `on_iterate`, with where the minimisation stands.
+    cancel : threading.Event, optional
+        Once set, no evaluation begins any more, and no step is worked out.
 
     Returns
     -------
@@ -156,7 +159,7 @@ def minimize(
     CheckpointError
         If `resume` has another number of variables.
     """
-    run = _Run(objective, parametrization, on_iterate, step, keep)
+    run = _Run(objective, parametrization, on_iterate, step, keep, cancel)
     z = parametrization.encode(image)
     if resume is not None:
         if resume.z.shape != z.shape:
@@ -195,9 +198,10 @@ class _Run:
         on_iterate: OnIterate | None,
         step: Step | None,
         keep: Callable[[Standing], None] | None,
+        cancel: threading.Event | None,
     ) -> None:
         self.objective, self.parametrization, self.on_iterate = objective, parametrization, on_iterate
-        self.step, self.keep = step, keep
+        self.step, self.keep, self.cancel = step, keep, cancel
         self.iterations = self.evaluations = 0
         self.start: Value
         self.best: Value
@@ -217,7 +221,12 @@ class _Run:
         best = self.parametrization.decode(self.best_z)
         return Outcome(best, self.start, self.best, self.iterations, self.evaluations, reason)
 
+    def leave_if_cancelled(self) -> None:
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled
+
     def evaluate(self, z: Flat) -> Evaluation:
+        self.leave_if_cancelled()  # before the picture is made, which takes its time, too
         # A step that is far too long leaves the range of float32; what comes of it is looked at below.
         with np.errstate(over="ignore", invalid="ignore"):
             evaluation = self.objective(self.parametrization.decode(z))
@@ -297,6 +306,7 @@ class _Run:
             self.keep(self._standing(z))
         if wants_to_stop:
             raise _Stop("callback")
+        self.leave_if_cancelled()  # SciPy would work out the next step first
 
     def _standing(self, z: Flat) -> Standing:
         memory = {} if self.step is None else self.step.memory

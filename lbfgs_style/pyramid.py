@@ -218,6 +218,7 @@ class CoarseToFine:
                 make_step=step,
                 resume=standing if isinstance(standing, BlocksStanding) else None,
                 keep=keep,
+                cancel=self.cancel,
             )
         objective = unless_cancelled(
             lambda: self.engine.objective(
@@ -235,6 +236,7 @@ class CoarseToFine:
             step=step(),
             resume=standing if isinstance(standing, Standing) else None,
             keep=keep,
+            cancel=self.cancel,
         )
 
     def _variables(self, size: tuple[int, int], tile: Tile | None = None) -> Parametrization:

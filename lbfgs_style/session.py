@@ -142,6 +142,8 @@ class Session:
         """
         import onnxruntime
 
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
         binding = self._session.io_binding()
         for name, value in {**self._fixed, **(placed or {})}.items():
             binding.bind_ortvalue_input(name, value)

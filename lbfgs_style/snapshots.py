@@ -6,8 +6,10 @@ the rest. The archive's own checksums tell a damaged file.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,11 +26,14 @@ from .files import replacing
 from .objective import Value
 from .records import ScaleResult
 from .scales import Scale
+from .session import Cancelled
 from .standing import BlocksStanding, Done, Standing
 
 _FORMAT = 1
 _LONGEST = 2**24
 """Letters of the text beside the arrays."""
+_PIECE = 2**26
+"""Bytes from one wait for the disk to the next."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,13 +78,51 @@ def temporary_of(path: Path) -> Path:
     return target.with_name(f".{uuid.uuid5(uuid.NAMESPACE_URL, target.name).hex}.checkpoint")
 
 
-def write(path: Path, snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
+def size_of(snapshot: Snapshot) -> int:
+    """Return the bytes of a snapshot's file, but for the losses."""
+    standing, image = snapshot.standing, 0
+    if isinstance(standing, BlocksStanding):
+        standing, image = standing.block, standing.image.nbytes
+    best = 0 if standing.best_z is standing.z else standing.best_z.nbytes
+    return image + standing.z.nbytes + best + sum(array.nbytes for array in standing.memory.values())
+
+
+class _File(io.BufferedWriter):
+    """A file that ends with `Cancelled` once a run is, and reaches the disk piece by piece.
+
+    Left to the end, that would take seconds in which nothing can be ended.
+    """
+
+    def __init__(self, path: Path, cancel: threading.Event | None) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+        self._cancel, self._waiting = cancel, 0
+
+    def write(self, data: Any, /) -> int:
+        if self._cancel is not None and self._cancel.is_set():
+            raise Cancelled
+        count = super().write(data)
+        self._waiting += count
+        if self._waiting > _PIECE:
+            self.sync()
+        return count
+
+    def sync(self) -> None:
+        self.flush()
+        os.fsync(self.fileno())
+        self._waiting = 0
+
+
+def write(
+    path: Path, snapshot: Snapshot, identity: Mapping[str, Any], cancel: threading.Event | None = None
+) -> None:
     """Write a snapshot, completely or not at all, with what the run is made of.
 
     Raises
     ------
     OSError
         If it cannot be written.
+    Cancelled
+        If `cancel` was set before it was complete.
     """
     standing, blocks = snapshot.standing, None
     arrays: dict[str, Any] = {}
@@ -114,10 +157,9 @@ def write(path: Path, snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
         "term_history": np.array(snapshot.term_history, np.float32),
     }
     name = temporary_of(path).name
-    with replacing(path, temporary_name=name) as temporary, temporary.open("wb") as file:
+    with replacing(path, temporary_name=name) as temporary, _File(temporary, cancel) as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())  # the name must not reach the disk before the contents
+        file.sync()  # the name must not reach the disk before the contents
 
 
 def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
