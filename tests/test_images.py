@@ -439,7 +439,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
             super().write(data[: len(data) // 2])
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "open", Full)
+    monkeypatch.setattr(Path, "open", lambda self, mode: Full(self, mode))
     with pytest.raises(ImageFileError, match=r"a\.png: cannot be written: No space left"):
         images.write(path, images.from_array(np.zeros((8, 8), np.uint8)))
     assert path.read_bytes() == b"old"
