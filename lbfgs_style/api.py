@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from . import images, inputs, networks
-from .checkpoints import Checkpoint, identity_of
+from .checkpoints import Checkpoint
 from .engine import Engine
+from .identity import identity_of
 from .images import Picture
 from .inputs import Keep, OneStyle
 from .options import Options
@@ -124,7 +126,7 @@ class StyleTransfer:
         ImageError
             If a picture is no picture, or too small for the network.
         CheckpointError
-            If the saved run is damaged, or was made of something else.
+            If the saved run is damaged, was made of something else, or is in use by another run.
         SessionError
             If the device is not available or ran out of memory.
         OptimizationError
@@ -133,17 +135,19 @@ class StyleTransfer:
         photo, loop = self._loop(content, styles, keep, on_iterate, cancel)
         shown = loop.shown
         first = None if init is None else inputs.as_picture(init, "init picture")
-        if checkpoint is not None:
-            paintings, kept = inputs.as_styles(styles), inputs.as_mask(keep, photo)
-            loop.course.go_on(
-                checkpoint,
-                lambda: identity_of(self.options, self.weights_sha256, photo, paintings, kept, first),
-            )
-        rgb, scales = loop.run(None if first is None else first.rgb)
-        self._engine.give_back()
+        with checkpoint or nullcontext():
+            if checkpoint is not None:
+                paintings, kept = inputs.as_styles(styles), inputs.as_mask(keep, photo)
+                loop.course.go_on(
+                    checkpoint,
+                    lambda: identity_of(self.options, self.weights_sha256, photo, paintings, kept, first),
+                    cancel,
+                )
+            rgb, scales = loop.run(None if first is None else first.rgb)
+        if loop.course.stop_reason != "cancelled":  # whoever cancels waits, and the next run will do it
+            self._engine.give_back()
         finished = images.with_rgb(photo, rgb if shown is None else shown(rgb))
         return Result(
-            image=images.to_array(finished),
             picture=finished,
             history=tuple(loop.course.history),
             term_history=loop.course.histories(loop.terms),

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from numbers import Real  # NumPy's numbers are registered as such
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Self
 
 from .errors import CheckpointError, OptionError
 from .files import obstacle
-from .images import Picture
-from .options import Options
-from .records import StylePicture
-from .snapshots import Snapshot, read, temporary_of, write
-from .style_statistics import StyleStatistics
+from .identity import differences
+from .locks import is_locked, locked
+from .snapshots import Snapshot, read, size_of, temporary_of, write
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +30,20 @@ _SHARE = 0.02
 _SETTLED = 10.0
 """Seconds before the first of which nothing is foretold: it has gone into preparing."""
 
-_ANYWHERE = ("device", "threads")
-"""Options that may change on the way: they say where the work is done, not what it is."""
+_QUICK = 2**25
+"""Bytes of a snapshot that is saved within a tenth of a second."""
+
+_IN_USE = (
+    "in use by another run that is still going; expected a file of this run alone: wait for that run to end, "
+    "or choose another file (--checkpoint)"
+)
 
 
 class Checkpoint:
     """A file that a run is saved to from time to time, for `lbfgs_style.StyleTransfer.run`; serves one run.
+
+    The file belongs to the run until its end, and within a ``with`` block until that ends: other runs, in
+    this process or another, do not get it.
 
     Parameters
     ----------
@@ -64,7 +67,7 @@ class Checkpoint:
     Raises
     ------
     CheckpointError
-        If the file cannot be written, or is there and `resume` is not asked for.
+        If the file cannot be written, is there and `resume` is not asked for, or another run has it.
     OptionError
         If a number of seconds is none.
     """
@@ -84,29 +87,74 @@ class Checkpoint:
         self._is_on = self._after is None
         self._identity: Callable[[], Mapping[str, Any]] | None = None
         self._latest: Snapshot | None = None
+        self._cancel: threading.Event | None = None
         self._before, self._cost = time.monotonic(), 0.0
+        self._lock, self._users, self._is_ours = ExitStack(), 0, False
         problem = obstacle(self.path)
+        if problem is None and self._is_on and self.is_in_use():
+            problem = _IN_USE
         if problem is not None:
             raise CheckpointError(f"The checkpoint {self.path}: {problem}.")
-        if self._is_on and not resume and self.path.exists():
+        self._refuse_what_is_there()
+
+    def __enter__(self) -> Self:
+        """Keep the file from other runs, once this one has it, until the block ends."""
+        self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it to others."""
+        self._users -= 1
+        if self._users == 0:
+            self._is_ours = False
+            self._lock.close()
+
+    def is_in_use(self) -> bool:
+        """Tell whether another run that is still going has the file."""
+        try:
+            return is_locked(self.path.resolve())
+        except OSError:  # told where it matters: when this run takes it
+            return False
+
+    def _take(self) -> str | None:
+        """Keep the file from other runs; return what is in the way of that."""
+        if self._is_ours:
+            return None
+        try:
+            self._is_ours = self._lock.enter_context(locked(self.path.resolve()))
+        except OSError as error:
+            return f"cannot be locked: {error.strerror or error}: choose another name or folder"
+        return None if self._is_ours else _IN_USE
+
+    def _refuse_what_is_there(self) -> None:
+        if self._is_on and not self._resume and self.path.exists():
             raise CheckpointError(
                 f"The checkpoint {self.path} is there already: resume it (--resume), or delete it to begin "
                 "anew."
             )
 
-    def begin(self, identity: Callable[[], Mapping[str, Any]]) -> Snapshot | None:
+    def begin(
+        self, identity: Callable[[], Mapping[str, Any]], cancel: threading.Event | None = None
+    ) -> Snapshot | None:
         """Return where to go on from, or None to begin anew.
 
         Parameters
         ----------
         identity : function
             Gives what the run is made of, see `identity_of`. It takes time, and is called when it is needed.
+        cancel : threading.Event, optional
+            Ends a save with `lbfgs_style.session.Cancelled` once it is set; the one before it stays.
 
         Raises
         ------
         CheckpointError
-            If the file is damaged, or the saved run is made of something else.
+            If the file is damaged, the saved run is made of something else, or another run has the file.
         """
+        if self._is_on or self._resume:
+            problem = self._take()
+            if problem is not None:
+                raise CheckpointError(f"The checkpoint {self.path}: {problem}.")
+            self._refuse_what_is_there()  # another run may have been there since we looked
         known: list[Mapping[str, Any]] = []
 
         def once() -> Mapping[str, Any]:
@@ -114,7 +162,7 @@ class Checkpoint:
                 known.append(json.loads(json.dumps(identity())))
             return known[0]
 
-        self._identity = once
+        self._identity, self._cancel = once, cancel
         if not self._resume or not self.path.exists():
             return None
         snapshot, saved = read(self.path)
@@ -147,12 +195,24 @@ class Checkpoint:
 
     def _switch_on(self) -> None:
         self._after = None
+        problem = self._take()
+        if problem is not None:
+            log.warning("%s: %s; this run is not saved", self.path, problem)
+            return
         if self.path.exists():
+            self._is_ours = False
+            self._lock.close()
             log.warning("%s: has another unfinished run, so this one is not saved", self.path)
             return
         self._is_on = True
         if self._announce is not None:
             self._announce()
+
+    def save_cancelled(self) -> None:
+        """Save a run that was cancelled, where that is quick; a large one stays as it was saved last."""
+        self._cancel = None
+        if self._latest is not None and size_of(self._latest) <= _QUICK:
+            self.save_latest()
 
     def save_latest(self) -> None:
         """Save the run as it was offered last, if it is to be saved at all.
@@ -163,7 +223,7 @@ class Checkpoint:
             return
         begin = time.monotonic()
         try:
-            write(self.path, self._latest, self._identity())
+            write(self.path, self._latest, self._identity(), self._cancel)
             self._latest, self.saved = None, True
         except OSError as error:
             log.warning("%s: cannot be saved: %s", self.path, error.strerror or error)
@@ -172,80 +232,13 @@ class Checkpoint:
 
     def discard(self) -> None:
         """Delete the file, once the result of the run is safe; that of another run stays."""
-        if self.saved:
-            self.path.resolve().unlink(missing_ok=True)
-            temporary_of(self.path).unlink(missing_ok=True)  # left by a process that was killed
-            self.saved = False
-
-
-def identity_of(
-    options: Options,
-    network_sha256: str,
-    content: Picture,
-    styles: Sequence[StylePicture],
-    keep: NDArray[np.float32] | None,
-    init: Picture | None,
-) -> dict[str, Any]:
-    """Return what a run is made of, ready for JSON: its options, and fingerprints of all else."""
-    found: dict[str, Any] = {
-        "options": {k: v for k, v in asdict(options).items() if k not in _ANYWHERE},
-        "network": network_sha256,
-        "content picture": _fingerprint(content.rgb, content.alpha),
-        "keep mask": _fingerprint(keep),
-        "init picture": None if init is None else _fingerprint(init.rgb),
-    }
-    for number, style in enumerate(styles, 1):
-        painting = style.painting
-        if isinstance(painting, StyleStatistics):
-            ordered = sorted(painting.sides.items())
-            print_ = _fingerprint(*(m[name] for _, m in ordered for name in sorted(m)))
-        else:
-            print_ = _fingerprint(painting)
-        found |= {
-            f"style picture {number}": print_,
-            f"weight of style {number}": style.weight,
-            f"scale of style {number}": style.scale,
-            f"mask of style {number}": _fingerprint(style.mask),
-        }
-    return found
-
-
-def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in what two runs differ, as `identity_of` tells them."""
-    before, after = dict(saved["options"]), dict(now["options"])
-    told = [
-        f"{name} was {_spelled(before.get(name))}, now {_spelled(after.get(name))}"
-        for name in dict.fromkeys((*before, *after))
-        if before.get(name) != after.get(name)
-    ]
-    for name in dict.fromkeys((*saved, *now)):
-        was, is_now = saved.get(name), now.get(name)
-        if name == "options" or was == is_now:
-            continue
-        if isinstance(was, float) and isinstance(is_now, float):
-            told.append(f"{name} was {was:g}, now {is_now:g}")
-        else:
-            told.append(
-                f"the {name} {'is new' if was is None else 'is gone' if is_now is None else 'changed'}"
-            )
-    return told
-
-
-def _spelled(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _fingerprint(*arrays: NDArray[Any] | None) -> str | None:
-    """Return the sha256 of arrays, of their shapes too; None if there is none of them."""
-    there = [np.ascontiguousarray(array) for array in arrays if array is not None]
-    if not there:
-        return None
-    digest = hashlib.sha256()
-    for array in there:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        pixels: Any = array.reshape(-1).view(np.uint8)  # a buffer, which NumPy's annotations do not tell
-        digest.update(pixels)
-    return digest.hexdigest()
+        if not self.saved:
+            return
+        with self:
+            if self._take() is None:
+                self.path.resolve().unlink(missing_ok=True)
+                temporary_of(self.path).unlink(missing_ok=True)  # left by a process that was killed
+        self.saved = False
 
 
 def _seconds(name: str, value: object) -> float | None:

@@ -60,9 +60,13 @@ def checkpoint_of(
         if not quiet:
             say(f"a long run: saved to {file} from time to time; if it is cut off, --resume goes on with it")
 
+    after = None if is_asked else LONG
+    checkpoint = Checkpoint(file, every=every, resume=resume, after=after, announce=announce)
     is_there = file.exists()
-    if not quiet and resume:
+    if quiet or checkpoint.is_in_use():  # told once it matters
+        return checkpoint
+    if resume:
         say(f"going on from {file}" if is_there else f"{file}: no checkpoint, so this is a new run")
-    if not quiet and not resume and not is_asked and is_there:
+    elif not is_asked and is_there:
         say(f"{file} has an unfinished run, which --resume goes on with: this one is not saved there")
-    return Checkpoint(file, every=every, resume=resume, after=None if is_asked else LONG, announce=announce)
+    return checkpoint

@@ -11,12 +11,12 @@ from . import images
 from .decoder_words import heard
 from .errors import ImageFileError, OptionError
 from .files import obstacle
-from .image_files import read_bytes
+from .image_bytes import read_bytes, read_pipe
 from .image_formats import OUTPUT_FORMATS
 from .images import MAX_PIXELS, Picture
 from .sources import STANDARD_INPUT, Source, fingerprint
 from .streams import output_is_closed
-from .style_statistics import SUFFIX, StyleStatistics
+from .style_statistics import SUFFIX, StyleStatistics, read_statistics
 
 STANDARD = Path(STANDARD_INPUT)
 """What stands for standard input or standard output."""
@@ -52,10 +52,10 @@ class Output:
         elif size is not None:
             images.check_size(f"picture.{self.file_format}", size)
 
-    def write(self, picture: Picture, recipe: str | None = None) -> None:
+    def write(self, picture: Picture, recipe: str | None = None, *, quick: bool = False) -> None:
         """Write the picture, completely or not at all; with a recipe where the format holds one."""
         if self.path != STANDARD:
-            images.write(self.path, picture, quality=self.quality, recipe=recipe)
+            images.write(self.path, picture, quality=self.quality, recipe=recipe, quick=quick)
             return
         data = images.encode(picture, self.file_format, quality=self.quality, recipe=recipe)
         try:
@@ -90,8 +90,9 @@ def output(path: Path, file_format: str | None = None, quality: int = 95) -> Out
 def read(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture, Source]:
     """Read a picture file, or the one that comes on standard input, and take its fingerprint."""
     name = "standard input" if path == STANDARD else str(path)
-    data = sys.stdin.buffer.read() if path == STANDARD else read_bytes(path)
-    if path == STANDARD and not data:
+    if path != STANDARD:
+        data = read_bytes(path, max_pixels=max_pixels)
+    elif not (data := read_pipe(sys.stdin.buffer, name, max_pixels=max_pixels)):
         raise ImageFileError("standard input is empty; expected a picture: cat photo.jpg | lbfgs-style …")
     with heard(name):
         picture = images.decode(data, name=name, max_pixels=max_pixels)
@@ -112,8 +113,8 @@ def read_style(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture | Styl
     """Read a painting, or the statistics of one where the name ends in ``.npz``."""
     if path.suffix.lower() != SUFFIX:
         return read(path, max_pixels)
-    statistics = StyleStatistics.load(path)
-    return statistics, Source(str(path), fingerprint(path.read_bytes()))
+    data = read_statistics(path)
+    return StyleStatistics.decode(data, str(path)), Source(str(path), fingerprint(data))
 
 
 def check_inputs(pictures: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,9 +57,14 @@ class Course:
     saved: Snapshot | None = None
     _began: float = 0.0
 
-    def go_on(self, checkpoint: Checkpoint, identity: Callable[[], Mapping[str, Any]]) -> None:
+    def go_on(
+        self,
+        checkpoint: Checkpoint,
+        identity: Callable[[], Mapping[str, Any]],
+        cancel: threading.Event | None,
+    ) -> None:
         """Save the run to a checkpoint, and take up what it has, see `Checkpoint.begin`."""
-        self.checkpoint, self.saved = checkpoint, checkpoint.begin(identity)
+        self.checkpoint, self.saved = checkpoint, checkpoint.begin(identity, cancel)
         if self.saved is not None:
             self.started = time.monotonic() - self.saved.seconds
             self.history, self.term_history = list(self.saved.history), list(self.saved.term_history)
@@ -131,8 +137,10 @@ class Course:
 
     def end(self) -> None:
         """Save a run that was stopped as it is."""
-        if self.checkpoint is not None and self.stop_reason in ("callback", "cancelled"):
+        if self.checkpoint is not None and self.stop_reason == "callback":
             self.checkpoint.save_latest()
+        if self.checkpoint is not None and self.stop_reason == "cancelled":
+            self.checkpoint.save_cancelled()
 
     def histories(self, terms: TermNames) -> dict[str, tuple[float, ...]]:
         """Return each term without its weight, after each iteration over all scales."""

@@ -26,7 +26,8 @@ from .graphs import (
 from .networks import FeatureNetwork
 from .objective import Objective
 from .options import Convolution, Device
-from .session import Session, give_back, resolved, trim
+from .resources import trim
+from .session import Session, give_back, resolved
 from .style_losses import with_roots
 from .term_names import IMAGE, TermNames, features_name
 from .tiled import TileRunner

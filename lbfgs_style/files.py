@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import stat
 import sys
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -16,17 +17,31 @@ from typing import BinaryIO
 MOST_BYTES = 2**31 - 1
 """The largest file that is read: OpenCV takes no more in one piece."""
 
+_MOST_OF_PIPE = 2**28
+"""The most bytes that are read from a pipe, which does not tell what is to come."""
 
-def contents(path: Path | str) -> bytes:
+
+def contents(
+    path: Path | str, *, most: int | None = None, read_pipe: Callable[[BinaryIO], bytes] | None = None
+) -> bytes:
     """Return the bytes of a file.
 
     A named pipe may never have a writer and a device no end, so that reading one could take for ever. Pipes
     that the program was started with (``/dev/stdin``, or ``/dev/fd/63`` of a shell's ``<(…)``) are read.
 
+    Parameters
+    ----------
+    path : path
+        The file.
+    most : int, optional
+        The most bytes that it may have, in place of `MOST_BYTES`, and of 256 MiB through a pipe.
+    read_pipe : function, optional
+        Reads what comes through a pipe.
+
     Raises
     ------
     OSError
-        The file is missing or unreadable, is a pipe, a socket or a device, or has more than `MOST_BYTES`.
+        The file is missing or unreadable, is a pipe, a socket or a device, or has more bytes.
     """
     path = Path(path)
     try:
@@ -37,21 +52,25 @@ def contents(path: Path | str) -> bytes:
     if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode) or ours):
         what = "a named pipe, a socket or a device; expected a file, or - for standard input"
         raise OSError(errno.EINVAL, f"it is {what}", str(path))
-    if about.st_size <= MOST_BYTES:
+    if most is None:
+        most = min(MOST_BYTES, _MOST_OF_PIPE) if ours else MOST_BYTES
+    if about.st_size <= most:
         with path.open("rb") as file:
-            data = first_bytes(file, MOST_BYTES + 1)
-        if len(data) <= MOST_BYTES:
+            if ours and read_pipe is not None:
+                return read_pipe(file)
+            data = first_bytes(file, most + 1)
+        if len(data) <= most:
             return data
-    raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES} bytes: make it smaller first", str(path))
+    raise OSError(errno.EFBIG, f"it has more than {most} bytes: make it smaller first", str(path))
 
 
-def first_bytes(file: BinaryIO, most: int) -> bytes:
-    """Return what is in an open file, but no more than `most` bytes."""
-    parts, length = list[bytes](), 0
+def first_bytes(file: BinaryIO, most: int, *, begin: bytes = b"") -> bytes:
+    """Return `begin` and what comes next in an open file, but no more than `most` bytes in all."""
+    whole = io.BytesIO()  # which hands its bytes out without a copy
+    length = whole.write(begin)
     while length < most and (part := file.read(min(1 << 24, most - length))):
-        parts.append(part)
-        length += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        length += whole.write(part)
+    return whole.getvalue()
 
 
 @contextmanager

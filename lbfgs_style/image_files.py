@@ -8,7 +8,7 @@ process and so belongs to the program, not to this library.
 from __future__ import annotations
 
 import logging
-import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import avif_boxes, image_headers, metadata, tiff_tags
-from .errors import ImageFileError, OptionError, did_you_mean
-from .files import contents, replacing
+from . import avif_boxes, metadata, tiff_tags
+from .errors import ImageFileError, OptionError
+from .files import replacing
+from .image_bytes import check_size, header
 from .metadata import Metadata
 from .resizing import memory_errors
 
 log = logging.getLogger(__name__)
-
-MAX_PIXELS = 2**28
-"""The largest height × width that is read, unless more is asked for: 16,384 × 16,384."""
-
-_LONGEST = 2**20
-"""The longest side that OpenCV reads."""
-_MOST_SCANS = 500
-"""A JPEG in progressive form has about ten; each is a pass over the whole picture."""
 
 _SAMPLE_TYPES = ("uint8", "uint16", "float32", "float64")
 
@@ -73,12 +66,12 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     """
     if not data:
         raise ImageFileError(f"{name}: the file is empty; expected a picture")
-    file_format, size = _header(name, data)
+    file_format, size = header(name, data)
     # The declared size is looked at first because a few bytes can unpack to gigabytes.
-    _check_size(name, *size, max_pixels)
+    check_size(name, *size, max_pixels)
     gray_alpha = file_format == "PNG" and data[25:26] in (b"\0", b"\4")
     pixels, exif = _unpack(name, data, file_format)
-    _check_size(name, pixels.shape[0], pixels.shape[1], max_pixels)
+    check_size(name, pixels.shape[0], pixels.shape[1], max_pixels)
     if pixels.dtype.name not in _SAMPLE_TYPES:
         raise ImageFileError(
             f"{name}: {pixels.dtype} samples; expected 8 or 16 bit unsigned or floating point: convert it"
@@ -155,31 +148,14 @@ def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, n
     return metadata.embed(encoded.tobytes(), about, (array.shape[0], array.shape[1]), alpha=alpha)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     """Put bytes in the place of `path` in one step; where that fails, an existing file is left as it was."""
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a picture file, or raise ImageFileError."""
-    try:
-        if path.is_dir():
-            raise ImageFileError(f"{path}: is a folder; expected a picture file")
-        return contents(path)
-    except FileNotFoundError as error:
-        if not path.parent.is_dir():
-            raise ImageFileError(f"{path}: not found: the folder {path.parent} does not exist") from error
-        listable = os.access(path.parent, os.R_OK)
-        hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()] if listable else [])
-        raise ImageFileError(f"{path}: no such file.{hint}") from error
-    except ImageFileError:
-        raise
-    except OSError as error:
-        raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def upright(pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
@@ -265,43 +241,6 @@ def _unmultiply(pixels: NDArray[Any]) -> NDArray[Any]:
     alpha = pixels[..., 3:].astype(np.float32)
     colour = np.minimum(pixels[..., :3] * (top / np.where(alpha > 0, alpha, top)), top)
     return np.concatenate([np.rint(colour) if whole else colour, alpha], axis=2).astype(pixels.dtype)
-
-
-def _header(name: str, data: bytes) -> tuple[str, tuple[int, int]]:
-    """Return the format of a file, and the height and width that it declares."""
-    header = image_headers.read(data)
-    if header is None:
-        foreign = image_headers.foreign(data)
-        if foreign is not None:
-            raise ImageFileError(f"{name}: {foreign}, which cannot be read: convert it to PNG or JPEG")
-        raise ImageFileError(
-            f"{name}: damaged, cut short, or of a format that cannot be read; expected one of "
-            f"{image_headers.READABLE}: convert it to PNG or JPEG"
-        )
-    if header.size is None:
-        raise ImageFileError(
-            f"{name}: the header is damaged or cut short; expected a whole {header.name} file: get another "
-            "copy of it"
-        )
-    scans = data.count(b"\xff\xda") if header.name == "JPEG" else 0
-    if scans > _MOST_SCANS:
-        raise ImageFileError(
-            f"{name}: a JPEG of {scans} scans, which takes very long to unpack; expected at most "
-            f"{_MOST_SCANS}: convert it to PNG"
-        )
-    return header.name, header.size
-
-
-def _check_size(name: str, height: int, width: int, max_pixels: int) -> None:
-    if height * width > max_pixels:
-        raise ImageFileError(
-            f"{name}: {height}×{width} pixels; expected at most {max_pixels} in all: make it smaller first, "
-            "or raise the limit (--max-pixels, or max_pixels in Python)"
-        )
-    if max(height, width) > _LONGEST:
-        raise ImageFileError(
-            f"{name}: {height}×{width} pixels; expected sides of at most {_LONGEST}: make it smaller first"
-        )
 
 
 def _words(error: Exception) -> str:

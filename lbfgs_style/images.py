@@ -7,20 +7,26 @@ the file is read, and undone when a picture of that origin is written, with the 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from . import icc, image_files
+from . import icc, image_files, metadata, quick_png
 from .embedding import embed
-from .image_files import MAX_PIXELS
-from .image_formats import check_output, check_size, output_format
+from .image_bytes import MAX_PIXELS, read_bytes
+from .image_formats import FileFormat, check_output, check_size, output_format
 from .metadata import Metadata, for_result
 from .pictures import Picture, from_array, luma, to_array, with_rgb
 from .resizing import FloatImage, fit, resize, to_chw, to_hwc
 
 log = logging.getLogger(__name__)
+
+_LARGE = 2**21
+"""Pixels that take more than a quarter of a second to compress."""
 
 __all__ = [
     "MAX_PIXELS",
@@ -66,7 +72,7 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     ImageFileError
         The file is missing, unreadable, empty, too large, or not a picture of a supported kind.
     """
-    return decode(image_files.read_bytes(Path(path)), name=str(path), max_pixels=max_pixels)
+    return decode(read_bytes(Path(path), max_pixels=max_pixels), name=str(path), max_pixels=max_pixels)
 
 
 def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Picture:
@@ -92,7 +98,14 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     return _in_srgb(picture, name)
 
 
-def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str | None = None) -> None:
+def write(
+    path: Path | str,
+    picture: Picture,
+    *,
+    quality: int = 95,
+    recipe: str | None = None,
+    quick: bool = False,
+) -> None:
     """Write a picture file, completely or not at all.
 
     The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit picture keeps its 16
@@ -113,6 +126,9 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str 
         1 to 100, for JPEG, WebP and AVIF.
     recipe : str, optional
         A text to keep inside a PNG or JPEG, see `lbfgs_style.recipes`; the others hold none.
+    quick : bool
+        Do not compress a PNG of more than two million pixels, which takes most of the time. The pixels are
+        the same.
 
     Raises
     ------
@@ -121,9 +137,14 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str 
     ImageFileError
         The extension is unknown, or the file cannot be written. An existing file is then left as it was.
     """
-    check_output(path, (picture.rgb.shape[0], picture.rgb.shape[1]))
-    data = _encode(picture, Path(path).suffix.lower(), quality, str(path), recipe)
-    image_files.write_bytes(Path(path), data)
+    size = (picture.rgb.shape[0], picture.rgb.shape[1])
+    check_output(path, size)
+    suffix = Path(path).suffix.lower()
+    if quick and suffix == ".png" and size[0] * size[1] > _LARGE:
+        pieces = _quick_png(picture, recipe)
+    else:
+        pieces = [_encode(picture, suffix, quality, str(path), recipe)]
+    image_files.write_pieces(Path(path), pieces)
 
 
 def encode(
@@ -151,7 +172,29 @@ def encode(
 
 
 def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str | None) -> bytes:
-    holds = output_format(name)
+    array, kept = _as_written(picture, output_format(name))
+    about = for_result(kept, (array.shape[0], array.shape[1]))
+    data = image_files.encode(array, suffix, about, quality=quality, name=name)
+    return data if recipe is None else embed(data, recipe)
+
+
+def _quick_png(picture: Picture, recipe: str | None) -> Iterator[bytes]:
+    holds, (height, width) = output_format("picture.png"), picture.rgb.shape[:2]
+
+    def part(start: int, stop: int) -> tuple[NDArray[Any], Metadata]:
+        alpha = None if picture.alpha is None else picture.alpha[start:stop]
+        return _as_written(replace(picture, rgb=picture.rgb[start:stop], alpha=alpha), holds)
+
+    first, kept = part(0, 1)
+    about = for_result(kept, (height, width))
+    bare = quick_png.bare(height, width, first)
+    file = metadata.embed(bare, about, (height, width), alpha=picture.alpha is not None)
+    file = file if recipe is None else embed(file, recipe)
+    return quick_png.pieces(file, lambda start, stop: part(start, stop)[0], height, width)
+
+
+def _as_written(picture: Picture, holds: FileFormat) -> tuple[NDArray[Any], Metadata]:
+    """Return the samples that a file of some format gets, pixel by pixel, and what it can say beside them."""
     if picture.alpha is not None and not holds.alpha:
         opacity = picture.alpha[..., np.newaxis]
         picture = replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)
@@ -159,10 +202,7 @@ def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str 
     picture = _in_own_profile(picture, "GRAY" if gray else "RGB")
     deep = holds.bits > 8 and picture.dtype == np.uint16
     samples = np.dtype(np.uint16 if deep else np.uint8)
-    array = to_array(replace(picture, dtype=samples, keeps_axis=False))
-    about = for_result(picture.metadata, (array.shape[0], array.shape[1]))
-    data = image_files.encode(array, suffix, about, quality=quality, name=name)
-    return data if recipe is None else embed(data, recipe)
+    return to_array(replace(picture, dtype=samples, keeps_axis=False)), picture.metadata
 
 
 def _in_srgb(picture: Picture, name: str) -> Picture:

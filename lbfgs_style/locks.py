@@ -11,8 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import cache
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+
+_held: dict[FileIO, Path] = {}
+"""The lock files that this process holds."""
 
 
 @contextmanager
@@ -67,25 +71,67 @@ def locked(path: Path) -> Generator[bool]:
 
     Notes
     -----
-    A disk that knows no locks, as some in a network, gives them to everybody.
+    A disk that knows no locks, as some in a network, gives them to everybody. A lock stays with the process
+    that took it: one that is forked from it has none.
     """
-    lock_path = path.with_name(path.name + ".lock")
+    lock_path = _lock_path(path)
     file = _acquire(lock_path)
     if file is None:
         yield False
         return
+    _part_at_forks()
+    _held[file] = lock_path
     try:
         yield True
     finally:
-        # Windows deletes no open file, the others must delete it before anybody else can lock it.
-        if sys.platform == "win32":
+        if _held.pop(file, None) is not None:
+            # Windows deletes no open file, the others must delete it before anybody else can lock it.
+            if sys.platform == "win32":
+                file.close()
+            with suppress(OSError):
+                lock_path.unlink()
             file.close()
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether another process or thread has the lock of `path`, without leaving anything behind.
+
+    Raises
+    ------
+    OSError
+        As in `locked`.
+    """
+    if not _lock_path(path).exists():
+        return False
+    with locked(path) as ours:
+        return not ours
+
+
+def remove_all() -> None:
+    """Delete the files of all locks that this process holds, for an end that unwinds nothing."""
+    for lock_path in list(_held.values()):
         with suppress(OSError):
             lock_path.unlink()
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+@cache
+def _part_at_forks() -> None:
+    """Close the locks of a process in those that are forked from it, which would hold them, too."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_part)
+
+
+def _part() -> None:
+    for file in _held:
         file.close()
+    _held.clear()
 
 
-def _acquire(lock_path: Path) -> BinaryIO | None:
+def _acquire(lock_path: Path) -> FileIO | None:
     while True:
         file = _opened(lock_path)
         try:
@@ -103,20 +149,20 @@ def _acquire(lock_path: Path) -> BinaryIO | None:
         file.close()
 
 
-def _opened(lock_path: Path) -> BinaryIO:
+def _opened(lock_path: Path) -> FileIO:
     # On Windows a file that another process has open lasts for a moment after it was deleted.
     for _ in range(50 if sys.platform == "win32" else 0):
         try:
-            return lock_path.open("ab")
+            return lock_path.open("ab", buffering=0)
         except PermissionError:
             time.sleep(0.01)
-    return lock_path.open("ab")
+    return lock_path.open("ab", buffering=0)
 
 
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: BinaryIO) -> bool:
+    def _lock(file: FileIO) -> bool:
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except PermissionError:
@@ -129,7 +175,7 @@ else:
 
     _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
-    def _lock(file: BinaryIO) -> bool:
+    def _lock(file: FileIO) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import OptimizationError
+from .errors import CheckpointError, OptimizationError
 from .first_order import Step
 from .objective import Evaluation, Value
 from .parametrization import Flat, Parametrization
@@ -119,6 +119,7 @@ def minimize(
     step: Step | None = None,
     resume: Standing | None = None,
     keep: Callable[[Standing], None] | None = None,
+    cancel: threading.Event | None = None,
 ) -> Outcome:
     """Minimise an objective from a picture on, in one call of SciPy or by steps along the gradient.
 
@@ -143,6 +144,8 @@ def minimize(
         Where to go on from, in place of `image`; its iterations count among `iterations`.
     keep : callable, optional
         Called after each iteration, after `on_iterate`, with where the minimisation stands.
+    cancel : threading.Event, optional
+        Once set, no evaluation begins any more, and no step is worked out.
 
     Returns
     -------
@@ -153,9 +156,15 @@ def minimize(
     ------
     OptimizationError
         If the loss or its gradient is not finite at the first picture.
+    CheckpointError
+        If `resume` has another number of variables.
     """
-    run = _Run(objective, parametrization, on_iterate, step, keep)
-    z = parametrization.encode(image) if resume is None else run.restore(resume)
+    run = _Run(objective, parametrization, on_iterate, step, keep, cancel)
+    z = parametrization.encode(image)
+    if resume is not None:
+        if resume.z.shape != z.shape:
+            raise CheckpointError("The checkpoint has other variables than this run: begin anew without it.")
+        z = run.restore(resume)
     try:
         first = run.evaluate(z)
     except Cancelled:
@@ -189,9 +198,10 @@ class _Run:
         on_iterate: OnIterate | None,
         step: Step | None,
         keep: Callable[[Standing], None] | None,
+        cancel: threading.Event | None,
     ) -> None:
         self.objective, self.parametrization, self.on_iterate = objective, parametrization, on_iterate
-        self.step, self.keep = step, keep
+        self.step, self.keep, self.cancel = step, keep, cancel
         self.iterations = self.evaluations = 0
         self.start: Value
         self.best: Value
@@ -211,7 +221,12 @@ class _Run:
         best = self.parametrization.decode(self.best_z)
         return Outcome(best, self.start, self.best, self.iterations, self.evaluations, reason)
 
+    def leave_if_cancelled(self) -> None:
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled
+
     def evaluate(self, z: Flat) -> Evaluation:
+        self.leave_if_cancelled()  # before the picture is made, which takes its time, too
         # A step that is far too long leaves the range of float32; what comes of it is looked at below.
         with np.errstate(over="ignore", invalid="ignore"):
             evaluation = self.objective(self.parametrization.decode(z))
@@ -291,6 +306,7 @@ class _Run:
             self.keep(self._standing(z))
         if wants_to_stop:
             raise _Stop("callback")
+        self.leave_if_cancelled()  # SciPy would work out the next step first
 
     def _standing(self, z: Flat) -> Standing:
         memory = {} if self.step is None else self.step.memory

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .errors import ImageError
 from .metadata import Metadata
 from .resizing import FloatImage, resize
+from .strips import side_by_side
 
 _WHOLE_TYPES = (np.uint8, np.uint16)
 _FLOAT_TYPES = (np.float16, np.float32, np.float64)
@@ -127,7 +128,9 @@ def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise ImageError(f"new pixels have shape {rgb.shape}; expected (height, width, 3)")
-    low, high = float(rgb.min()), float(rgb.max())
+    ends = side_by_side(lambda a, b: (rgb[a:b].min(), rgb[a:b].max()), rgb.shape[0], rgb.shape[1])
+    lows, highs = zip(*ends, strict=True)
+    low, high = float(np.min(lows)), float(np.max(highs))
     if not np.isfinite([low, high]).all():
         raise ImageError("new pixels contain NaN or infinity; expected numbers in [0, 1]")
     alpha = picture.alpha

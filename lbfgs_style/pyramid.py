@@ -14,7 +14,7 @@ from .budget import Working
 from .cancelling import unless_cancelled
 from .course import Course
 from .engine import Engine
-from .errors import ImageError, OptimizationError
+from .errors import CheckpointError, ImageError, OptimizationError
 from .first_order import Step, make_step
 from .graphs import feature_shapes
 from .images import FloatImage, Picture, resize, to_chw, to_hwc
@@ -153,7 +153,12 @@ class CoarseToFine:
         """Return the best picture [3,H,W] of a saved run."""
         if isinstance(standing, BlocksStanding):
             return standing.image
-        return self._variables(size).decode(standing.best_z)
+        try:
+            return self._variables(size).decode(standing.best_z)
+        except ValueError as error:
+            raise CheckpointError(
+                "The checkpoint has other variables than this run: begin anew without it."
+            ) from error
 
     def _optimize(
         self, index: int, scales: tuple[Scale, ...], ways: Sequence[Working], picture: NDArray[np.floating]
@@ -213,6 +218,7 @@ class CoarseToFine:
                 make_step=step,
                 resume=standing if isinstance(standing, BlocksStanding) else None,
                 keep=keep,
+                cancel=self.cancel,
             )
         objective = unless_cancelled(
             lambda: self.engine.objective(
@@ -230,6 +236,7 @@ class CoarseToFine:
             step=step(),
             resume=standing if isinstance(standing, Standing) else None,
             keep=keep,
+            cancel=self.cancel,
         )
 
     def _variables(self, size: tuple[int, int], tile: Tile | None = None) -> Parametrization:

@@ -21,6 +21,9 @@ from .records import Result
 from .settings import checked_names, with_values
 from .sources import STANDARD_INPUT, Inputs, Source, file_bytes, inputs_of
 
+_MOST_BYTES = 2**26
+"""The largest report that is read; a hundred thousand iterations take about 10 MB."""
+
 __all__ = ["Inputs", "Recipe", "Source", "document", "inputs_of", "read_recipe", "recipe_text", "save"]
 
 
@@ -136,8 +139,9 @@ def read_recipe(path: Path | str) -> Recipe:
         If the recipe has options that this version does not know or allow.
     """
     path = Path(path)
-    data = file_bytes(path)
-    text = data.decode(errors="replace") if path.suffix.lower() == ".json" else extract(data)
+    is_report = path.suffix.lower() == ".json"
+    data = file_bytes(path, most=_MOST_BYTES if is_report else None)
+    text = data.decode(errors="replace") if is_report else extract(data)
     if text is None:
         raise ImageFileError(
             f"{path}: holds no recipe; expected a PNG or JPEG that lbfgs-style wrote and no other program "
@@ -145,7 +149,7 @@ def read_recipe(path: Path | str) -> Recipe:
         )
     try:
         return _parsed(json.loads(text), path)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, StyleError):
             raise
         raise ImageFileError(f"{path}: its recipe is damaged; expected that of a finished run.") from error

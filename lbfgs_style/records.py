@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import OptionError
-from .images import FloatImage, Picture, to_hwc
+from .images import FloatImage, Picture, to_array, to_hwc
 from .optimizer import STOP_REASONS
 from .style_statistics import StyleStatistics
 
@@ -174,10 +174,8 @@ class Result:
 
     Attributes
     ----------
-    image : array
-        The picture, of the content's kind: dtype, grey or RGB, alpha.
     picture : Picture
-        The same before rounding, as `lbfgs_style.images.write` takes it.
+        The picture before rounding, as `lbfgs_style.images.write` takes it; `image` is the array.
     history : tuple of float
         The loss after each iteration, over all scales.
     term_history : mapping of str to (tuple of float)
@@ -194,7 +192,6 @@ class Result:
         Options, share of each style, network, provider and versions.
     """
 
-    image: NDArray[Any] = field(repr=False)
     picture: Picture = field(repr=False)
     history: tuple[float, ...] = field(repr=False)
     term_history: Mapping[str, tuple[float, ...]] = field(repr=False)
@@ -203,6 +200,14 @@ class Result:
     stop_reason: str
     seconds: float
     settings: Mapping[str, Any] = field(repr=False)
+    _image: list[NDArray[Any]] = field(default_factory=list[NDArray[Any]], init=False, repr=False)
+
+    @property
+    def image(self) -> NDArray[Any]:
+        """The picture as an array of the content's kind: dtype, grey or RGB, alpha."""
+        if not self._image:  # who writes a file needs none
+            self._image.append(to_array(self.picture))
+        return self._image[0]
 
     def report(self) -> dict[str, Any]:
         """Return everything but the picture, ready for JSON."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError
+from .strips import side_by_side
 
 FloatImage = NDArray[np.float32]
 """H×W×3 float32, RGB, in [0, 1]."""
@@ -85,6 +86,12 @@ def to_hwc(picture: NDArray[np.floating]) -> FloatImage:
     """Return a picture [3,H,W] of the optimiser as H×W×3 float32, clipped to [0,1]."""
     _, height, width = picture.shape
     rgb = np.empty((height, width, 3), np.float32)
-    # No copy but the result: at the largest sizes each one counts.
-    np.clip(picture.transpose(1, 2, 0), 0, 1, out=rgb, casting="same_kind")
+
+    def fill(start: int, stop: int) -> None:
+        # No copy but the result: at the largest sizes each one counts.
+        strip = picture[:, start:stop].transpose(1, 2, 0)
+        np.clip(strip, 0, 1, out=rgb[start:stop], casting="same_kind")
+
+    for _ in side_by_side(fill, height, width):
+        pass
     return rgb

@@ -122,7 +122,7 @@ def finish(
         raise typer.Exit(INTERRUPTED)
     inputs, quality = given.inputs, target.quality
     text = recipe_text(result, inputs, quality=quality, folder=target.path.parent) if recipe else None
-    target.write(result.picture, text)
+    target.write(result.picture, text, quick=interrupted)
     if report is not None:
         if report.suffix.lower() in HTML:
             page = page_of_files(result, inputs, given.shown)

@@ -7,10 +7,8 @@ that another thread sets, terminates it within tens of milliseconds.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 import logging
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from .builder import GraphBuilder
 from .errors import MemoryShortage, SessionError
 from .options import Device
+from .resources import trim
 
 if TYPE_CHECKING:
     import onnx
@@ -141,6 +140,8 @@ class Session:
         """
         import onnxruntime
 
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
         binding = self._session.io_binding()
         for name, value in {**self._fixed, **(placed or {})}.items():
             binding.bind_ortvalue_input(name, value)
@@ -285,14 +286,6 @@ def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.Inf
         )
     log.debug("running on the CPU: %s", reason)
     return None
-
-
-def trim() -> None:
-    """Give back what building a graph took: glibc keeps freed memory for itself, thrice the weights here."""
-    if sys.platform == "linux":
-        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries do so themselves
-        if malloc_trim is not None:
-            malloc_trim(0)
 
 
 def _create(graph: bytes, options: Any, providers: list[Any]) -> onnxruntime.InferenceSession:

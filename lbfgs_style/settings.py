@@ -13,6 +13,9 @@ from .errors import OptionError, did_you_mean
 from .files import contents
 from .options import Options
 
+_MOST_BYTES = 2**20
+"""The largest file of options that is read."""
+
 WEIGHTS = {"content_weight", "style_weight"}
 """What a strength stands for."""
 
@@ -67,11 +70,13 @@ def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[st
 
 def _read(path: Path | str) -> dict[str, Any]:
     try:
-        return tomllib.loads(contents(path).decode())
+        return tomllib.loads(contents(path, most=_MOST_BYTES).decode())
     except OSError as error:
         raise OptionError(f"{path}: cannot be read as options: {error.strerror or error}.") from error
     except ValueError as error:  # TOMLDecodeError, and UnicodeDecodeError
         raise OptionError(f"{path}: not a TOML file: {error}.") from error
+    except RecursionError as error:
+        raise OptionError(f"{path}: lists within lists without end; expected options and values.") from error
 
 
 def checked_names(given: Mapping[str, Any], *, source: str) -> dict[str, Any]:

@@ -6,29 +6,34 @@ the rest. The archive's own checksums tell a damaged file.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import threading
 import uuid
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tokenize import TokenError
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .budget import Working
+from .archives import read_arrays, text, whole
+from .budget import Way, Working
 from .errors import CheckpointError
 from .files import replacing
 from .objective import Value
 from .records import ScaleResult
 from .scales import Scale
+from .session import Cancelled
 from .standing import BlocksStanding, Done, Standing
 
 _FORMAT = 1
+_LONGEST = 2**24
+"""Letters of the text beside the arrays."""
+_PIECE = 2**26
+"""Bytes from one wait for the disk to the next."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,13 +78,51 @@ def temporary_of(path: Path) -> Path:
     return target.with_name(f".{uuid.uuid5(uuid.NAMESPACE_URL, target.name).hex}.checkpoint")
 
 
-def write(path: Path, snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
+def size_of(snapshot: Snapshot) -> int:
+    """Return the bytes of a snapshot's file, but for the losses."""
+    standing, image = snapshot.standing, 0
+    if isinstance(standing, BlocksStanding):
+        standing, image = standing.block, standing.image.nbytes
+    best = 0 if standing.best_z is standing.z else standing.best_z.nbytes
+    return image + standing.z.nbytes + best + sum(array.nbytes for array in standing.memory.values())
+
+
+class _File(io.BufferedWriter):
+    """A file that ends with `Cancelled` once a run is, and reaches the disk piece by piece.
+
+    Left to the end, that would take seconds in which nothing can be ended.
+    """
+
+    def __init__(self, path: Path, cancel: threading.Event | None) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+        self._cancel, self._waiting = cancel, 0
+
+    def write(self, data: Any, /) -> int:
+        if self._cancel is not None and self._cancel.is_set():
+            raise Cancelled
+        count = super().write(data)
+        self._waiting += count
+        if self._waiting > _PIECE:
+            self.sync()
+        return count
+
+    def sync(self) -> None:
+        self.flush()
+        os.fsync(self.fileno())
+        self._waiting = 0
+
+
+def write(
+    path: Path, snapshot: Snapshot, identity: Mapping[str, Any], cancel: threading.Event | None = None
+) -> None:
     """Write a snapshot, completely or not at all, with what the run is made of.
 
     Raises
     ------
     OSError
         If it cannot be written.
+    Cancelled
+        If `cancel` was set before it was complete.
     """
     standing, blocks = snapshot.standing, None
     arrays: dict[str, Any] = {}
@@ -114,10 +157,9 @@ def write(path: Path, snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
         "term_history": np.array(snapshot.term_history, np.float32),
     }
     name = temporary_of(path).name
-    with replacing(path, temporary_name=name) as temporary, temporary.open("wb") as file:
+    with replacing(path, temporary_name=name) as temporary, _File(temporary, cancel) as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())  # the name must not reach the disk before the contents
+        file.sync()  # the name must not reach the disk before the contents
 
 
 def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
@@ -129,29 +171,25 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
         If the file cannot be read, is damaged, or of another kind or version.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if int(arrays["format"]) != _FORMAT:
+        with path.open("rb") as file:
+            # What is not packed takes no more memory than disk.
+            arrays = read_arrays(file, most=path.stat().st_size, packed=False)
+        if whole(arrays["format"]) != _FORMAT:
             raise CheckpointError(
                 f"{path}: saved by another version of lbfgs-style (format {arrays['format']}, expected "
                 f"{_FORMAT}): go on with that version, or begin anew."
             )
-        about: dict[str, Any] = json.loads(str(arrays["about"]))
+        about: dict[str, Any] = json.loads(text(arrays["about"], _LONGEST))
         identity = dict(about["identity"])
         return _snapshot(about, arrays), identity | {"options": dict(identity["options"])}
     except (
         ArithmeticError,
         AttributeError,
-        EOFError,
+        IndexError,
         KeyError,
-        NotImplementedError,  # of zipfile: a way of packing that it does not know
-        RuntimeError,  # of zipfile: a file with a password
-        SyntaxError,  # of NumPy, which reads the head of an array as Python
-        TokenError,  # likewise
+        RecursionError,
         TypeError,
         ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
     ) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -163,34 +201,53 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
 
 
 def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
-    z = arrays["z"]
+    index = int(about["scale"])
+    scales = tuple(Scale((height, width), count) for height, width, count in about["scales"])
+    z = _numbers(arrays["z"], np.float64)
     begin = "memory_"
+    memory = {n.removeprefix(begin): array for n, array in arrays.items() if n.startswith(begin)}
     standing: Standing | BlocksStanding = Standing(
         z=z,
-        best_z=arrays.get("best_z", z),
+        best_z=_numbers(arrays.get("best_z", z), np.float64, z.shape),
         start=_restored(about["start"]),
         best=_restored(about["best"]),
         iterations=int(about["iterations"]),
         evaluations=int(about["evaluations"]),
-        memory={n.removeprefix(begin): array for n, array in arrays.items() if n.startswith(begin)},
+        memory={name: _numbers(array, np.float64, (), z.shape) for name, array in memory.items()},
     )
     if about["blocks"] is not None:
         done: dict[str, Any] | None = about["blocks"]["done"]
         if done is not None:
             done |= {name: _restored(done[name]) for name in ("start", "end")}
-        standing = BlocksStanding(arrays["image"], None if done is None else Done(**done), standing)
+        image = _numbers(arrays["image"], np.float32, (3, *scales[index].size))
+        standing = BlocksStanding(image, None if done is None else Done(**done), standing)
     return Snapshot(
-        scale=int(about["scale"]),
-        scales=tuple(Scale((height, width), count) for height, width, count in about["scales"]),
-        ways=tuple(Working(**way) for way in about["ways"]),
+        scale=index,
+        scales=scales,
+        ways=tuple(map(_way, about["ways"])),
         seconds=float(about["seconds"]),
         scale_seconds=float(about["scale_seconds"]),
-        history=arrays["history"].tolist(),
-        term_history=list(arrays["term_history"]),
+        history=_numbers(arrays["history"], np.float64).tolist(),
+        term_history=list(_numbers(arrays["term_history"], np.float32)),
         results=tuple(ScaleResult(**r | {"size": tuple(r["size"])}) for r in about["results"]),
         resumed=int(about["resumed"]),
         standing=standing,
     )
+
+
+def _numbers(array: NDArray[Any], kind: Any, *shapes: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array of finite numbers, of one of the shapes if some are given, or raise ValueError."""
+    if array.dtype != kind or (shapes and array.shape not in shapes) or not np.isfinite(array).all():
+        raise ValueError("other numbers than a run has")
+    return array
+
+
+def _way(told: dict[str, Any]) -> Working:
+    way = Working(**told)
+    whole_numbers = [way.history, way.bytes, 1 if way.window_pixels is None else way.window_pixels]
+    if way.way not in get_args(Way) or any(type(n) is not int or n < 0 for n in whole_numbers):
+        raise ValueError("another way to work than a run has")
+    return way
 
 
 def _values(done: Done) -> dict[str, Any]:

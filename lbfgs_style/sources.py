@@ -161,10 +161,10 @@ def fingerprint(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_bytes(path: Path) -> bytes:
-    """Return the bytes of a file, or raise ImageFileError."""
+def file_bytes(path: Path, *, most: int | None = None) -> bytes:
+    """Return the bytes of a file, no more than `most`, or raise ImageFileError."""
     try:
-        return contents(path)
+        return contents(path, most=most)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .archives import TooLarge, read_arrays, text, whole
 from .engine import Engine
 from .errors import ImageError, ImageFileError, OptionError
 from .files import contents, obstacle, replacing
@@ -35,6 +34,9 @@ LARGEST = 1024
 
 _SMALLEST = 2**6.5  # 90.5: where the halving of `scales.plan` ends
 _FORMAT = 1
+_ABOUT = {"format", "network", "network_sha256", "pooling", "layers", "size", "sides"}
+_MOST_BYTES = 2**29
+"""The largest file that is read, and the most that its arrays may have: all layers of VGG19 at 50 sizes."""
 
 Array = NDArray[np.float32]
 
@@ -141,52 +143,55 @@ class StyleStatistics:
         ImageFileError
             If the file is missing, damaged, or of another kind.
         """
+        return cls.decode(read_statistics(path), str(path))
+
+    @classmethod
+    def decode(cls, data: bytes, name: str) -> StyleStatistics:
+        """Read the bytes of a file that `save` wrote; messages call it `name`.
+
+        Raises
+        ------
+        ImageFileError
+            If they are damaged, or of another kind.
+        """
         try:
-            with np.load(io.BytesIO(contents(path)), allow_pickle=False) as arrays:
-                return cls._of(dict(arrays), str(path))
-        except FileNotFoundError as error:
-            raise ImageFileError(f"{path}: no such file.") from error
-        except (
-            AttributeError,
-            EOFError,
-            KeyError,
-            TypeError,
-            ValueError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+            return cls._of(read_arrays(io.BytesIO(data), most=_MOST_BYTES, packed=True), name)
+        except TooLarge as error:
+            raise ImageFileError(f"{name}: {error}: measure the painting again, at fewer sizes.") from error
+        except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ImageError):
                 raise
             raise ImageFileError(
-                f"{path}: damaged or no statistics of a style; expected a file of `lbfgs-style style`."
+                f"{name}: damaged or no statistics of a style; expected a file of `lbfgs-style style`: "
+                "measure the painting again."
             ) from error
-        except OSError as error:
-            raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
     @classmethod
     def _of(cls, arrays: dict[str, NDArray[Any]], name: str) -> StyleStatistics:
-        if int(arrays["format"]) != _FORMAT:
+        if whole(arrays["format"]) != _FORMAT:
             raise ImageFileError(
                 f"{name}: written by another version of lbfgs-style (format {arrays['format']}, expected "
                 f"{_FORMAT}): measure the painting again."
             )
-        height, width = map(int, arrays["size"])
-        layers = tuple(map(str, arrays["layers"]))
-        expected = set(_terms(layers).style_names)
-        sides: dict[int, dict[str, Array]] = {}
-        for side in map(int, arrays["sides"]):
-            begin = f"{side}/"
-            found = {k.removeprefix(begin): v for k, v in arrays.items() if k.startswith(begin)}
-            if side < 1 or set(found) != expected or not all(map(_is_statistic, found.values())):
+        height, width = map(whole, arrays["size"])
+        layers = tuple(map(text, arrays["layers"]))
+        numbers = list(map(whole, arrays["sides"]))
+        if not numbers or not layers or min(height, width, *numbers) < 1 or len(set(layers)) < len(layers):
+            raise ValueError
+        # Each size has the same arrays, of as many channels as the first one.
+        channels = {layer: len(arrays[f"{numbers[0]}/gram_{layer}"]) for layer in layers}
+        shapes = _terms(layers).moment_shapes(channels)
+        sides = {side: {name: arrays.pop(f"{side}/{name}") for name in shapes} for side in numbers}
+        for found in sides.values():
+            if not all(_is_statistic(array, shapes[name]) for name, array in found.items()):
                 raise ValueError
-            sides[side] = found
-        if not sides or not layers or min(height, width) < 1:
+        if set(arrays) != _ABOUT:
             raise ValueError
         return cls(
             name=name,
-            network=str(arrays["network"]),
-            network_sha256=str(arrays["network_sha256"]),
-            pooling=str(arrays["pooling"]),
+            network=text(arrays["network"]),
+            network_sha256=text(arrays["network_sha256"]),
+            pooling=text(arrays["pooling"]),
             layers=layers,
             size=(height, width),
             sides=sides,
@@ -197,8 +202,25 @@ def _terms(layers: tuple[str, ...]) -> TermNames:
     return TermNames((), layers, statistic="mean-cov")  # the one whose moments are those of all
 
 
-def _is_statistic(array: NDArray[Any]) -> bool:
-    return array.dtype == np.float32 and array.size > 0 and bool(np.isfinite(array).all())
+def _is_statistic(array: NDArray[Any], shape: tuple[int, int]) -> bool:
+    is_one = array.dtype == np.float32 and array.shape == shape and array.size > 0
+    return is_one and bool(np.isfinite(array).all())
+
+
+def read_statistics(path: Path | str) -> bytes:
+    """Return the bytes of a file of statistics.
+
+    Raises
+    ------
+    ImageFileError
+        It is missing, cannot be read, or is too large.
+    """
+    try:
+        return contents(path, most=_MOST_BYTES)
+    except FileNotFoundError as error:
+        raise ImageFileError(f"{path}: no such file.") from error
+    except OSError as error:
+        raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
 def check_output(path: Path | str) -> None:

@@ -5,6 +5,7 @@ The second sweep has its borders where the first one had the middles of its bloc
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -44,6 +45,7 @@ def minimize_blocks(
     make_step: Callable[[], Step | None],
     resume: BlocksStanding | None = None,
     keep: Callable[[BlocksStanding], None] | None = None,
+    cancel: threading.Event | None = None,
 ) -> Outcome:
     """Minimise the loss of a picture, one block after the other.
 
@@ -65,6 +67,8 @@ def minimize_blocks(
         Where to go on from; `blocks` has its picture.
     keep : callable, optional
         Called after each iteration with where the optimisation stands.
+    cancel : threading.Event, optional
+        As in `lbfgs_style.optimizer.minimize`.
 
     Returns
     -------
@@ -114,6 +118,7 @@ def minimize_blocks(
                 step=make_step(),
                 resume=standing,
                 keep=keep_block,
+                cancel=cancel,
             )
             reason = outcome.reason
             done = _added(done, outcome)

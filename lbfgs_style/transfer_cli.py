@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -272,17 +273,18 @@ def transfer(
             return
         others = (*inputs, report, video)
         saved = checkpoint_of(target, checkpoint, checkpoint_every, resume=resume, others=others, quiet=quiet)
-        with (
-            show_progress(quiet=quiet, verbose=verbose) as show,
-            recorded(show, frames=frames, save_every=save_every, video=video, resumed=resume) as on_iterate,
-        ):
+        with saved or nullcontext():
+            with (
+                show_progress(quiet=quiet, verbose=verbose) as show,
+                recorded(show, frames=frames, save_every=save_every, video=video, resumed=resume) as seen,
+            ):
 
-            def note(iterate: Iterate) -> bool | None:
-                begun.set()
-                return on_iterate(iterate)
+                def note(iterate: Iterate) -> bool | None:
+                    begun.set()
+                    return seen(iterate)
 
-            result = given.paint(job, on_iterate=note, cancel=cancel, checkpoint=saved)
-        finish(result, target, report, given, recipe=recipe, quiet=quiet, checkpoint=saved)
+                result = given.paint(job, on_iterate=note, cancel=cancel, checkpoint=saved)
+            finish(result, target, report, given, recipe=recipe, quiet=quiet, checkpoint=saved)
 
 
 def _options(preset: str | None, file: Path | None, typed: Mapping[str, Any]) -> Options:

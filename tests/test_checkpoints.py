@@ -329,7 +329,7 @@ def saves(monkeypatch):
     """Return the clock, and a list of the times of the saves, each of which takes two seconds."""
     clock, times = Clock(), []
 
-    def write(path, snapshot, identity):
+    def write(path, snapshot, identity, cancel):
         times.append(clock.now)
         path.write_bytes(b"")
         clock.now += 2

@@ -44,6 +44,13 @@ def test_the_corpus_is_large_and_has_every_kind(verdicts):
     assert len({verdict.name for verdict in verdicts}) == len(verdicts)
 
 
+def test_as_many_are_read_and_refused_as_the_readme_says(verdicts):
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    (told,) = re.findall(r"Of the (\d+), (\d+) are read right[^.]*; (\d+) are refused", readme)
+    found = [verdict.outcome for verdict in verdicts]
+    assert [int(number) for number in told] == [len(found), found.count("read"), found.count("refused")]
+
+
 def test_every_refusal_says_what_is_wrong_and_what_to_do(verdicts):
     refused = [verdict for verdict in verdicts if verdict.outcome == "refused"]
     assert len(refused) > 200

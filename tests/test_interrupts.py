@@ -15,6 +15,7 @@ from command import enter, start
 
 from lbfgs_style import __main__, cli, interrupts
 from lbfgs_style.cancelling import unless_cancelled
+from lbfgs_style.locks import locked
 from lbfgs_style.session import Cancelled
 
 
@@ -109,6 +110,13 @@ def test_a_terminal_gets_its_cursor_back(codes, monkeypatch):
         with pytest.raises(Left):
             interrupts._Watch(None).leave()
         assert screen.read(6) == b"\x1b[?25h"
+
+
+def test_who_leaves_takes_the_lock_files_along(codes, tmp_path):
+    with locked(tmp_path / "c"):
+        with pytest.raises(Left):
+            watched(None, signal.SIGINT, signal.SIGINT)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_other_signals_do_not_count(codes):

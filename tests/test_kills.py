@@ -19,6 +19,8 @@ from lbfgs_style import images, snapshots
 
 DATA = Path(__file__).parent / "data"
 
+KILLS = 30
+
 # Enough iterations for the end to depend little on the way: after 20 at the last scale, runs differ by 3 %.
 SIZE = ("--size", 96, "--scales", 64, "--iterations", "60,40", "--threads", 1, "--device", "cpu")
 
@@ -145,7 +147,7 @@ def test_what_a_kill_leaves(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 def test_thirty_kills(tmp_path):
     """The figures of the README: ``python -m pytest -m slow tests/test_kills.py -s``."""
-    tally = kill(tmp_path, 30)
+    tally = kill(tmp_path, KILLS)
     print(f"\n{tally}")  # noqa: T201  # what it was run for
-    assert tally.kills == 30
+    assert tally.kills == KILLS
     assert tally.saving >= 5

@@ -189,7 +189,7 @@ def test_cancel_ends_a_run(when: str) -> None:
     watched = Watched(session, on_start=cancel.set)
     with pytest.raises(Cancelled):
         session.run(["y"], averaging(), cancel=cancel)
-    assert watched.events == ["started", "terminated"]
+    assert watched.events == ([] if when == "before" else ["started", "terminated"])
     assert not onnxruntime_threads()
 
 
@@ -208,7 +208,9 @@ def test_ctrl_c_leaves_no_run_behind() -> None:
         """Raises in the waiting thread, where a signal would."""
 
         def is_set(self) -> bool:
-            raise KeyboardInterrupt
+            if watched.events:
+                raise KeyboardInterrupt
+            return False
 
     session = Session(long_chain(), device="cpu")
     watched = Watched(session)

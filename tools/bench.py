@@ -7,6 +7,7 @@
     python tools/bench.py variables --photos a.jpg,b.jpg --paintings c.jpg
     python tools/bench.py memory --sizes 256 512 1024
     python tools/bench.py startup
+    python tools/bench.py interrupt --sizes 4096 8192 --memory 3GB 5GB
 
 Needs the extra `bench` (PyTorch for the other side, matplotlib for the plot). Run it on a quiet machine: all
 sides are timed in turn within one run, and medians and ratios are what to quote.
@@ -68,6 +69,7 @@ def main() -> None:
     """Parse the command line and run one measurement."""
     from bench_convergence import convergence
     from bench_evaluate import accuracy, convolution, evaluate
+    from bench_interrupt import interrupt
     from bench_keras import keras
     from bench_large import large
     from bench_memory import SIDES, memory
@@ -115,6 +117,11 @@ def main() -> None:
     one = measurement(large, iterations=4)
     one.add_argument("--sizes", type=int, nargs="+", default=[1024, 4096])
     one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])
+    one.add_argument("--network", default="compact")
+    one = measurement(interrupt)
+    one.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
+    one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])
+    one.add_argument("--after", type=float, default=6.0, help="seconds until the signal while it prepares")
     one.add_argument("--network", default="compact")
     arguments = parser.parse_args()
     result = {"machine": machine(), "threads": arguments.threads, **arguments.run(arguments)}

@@ -1,0 +1,276 @@
+"""What happens after Ctrl-C: nothing begins any more, and what takes seconds at large sizes is left out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import profiles
+import pytest
+from command import paint
+from test_checkpoints import OPTIONS, PAINTING, PHOTO, cut_off, job, path  # noqa: F401  # `path` is a fixture
+
+from lbfgs_style import Checkpoint, api, images, pyramid, session, snapshots, strips, transfer_cli
+from lbfgs_style.budget import Working
+from lbfgs_style.embedding import extract
+from lbfgs_style.engine import Engine
+from lbfgs_style.images import Metadata, Picture
+
+RNG = np.random.default_rng(3)
+LARGE_PHOTO, LARGE_PAINTING = (RNG.random((96, 128, 3)).astype(np.float32) for _ in range(2))
+WAYS = ["whole", "tiles", "blocks"]
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Return a function that runs a scale in one of three ways until `cancel` is set."""
+
+    def run(way, **more):
+        ways = lambda *a: [Working(way, None if way == "whole" else 4500, 5, 0) for _ in a[3]]  # noqa: E731
+        monkeypatch.setattr(pyramid, "workings", ways)
+        options = replace(OPTIONS, size=128, scales="single", iterations=24)
+        return job(options).run(LARGE_PHOTO, LARGE_PAINTING, **more)
+
+    return run
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Note each run of onnxruntime: whether it was cancelled before it began, and ended when it was over."""
+    noted = []
+    sound = session._run_interruptibly
+
+    def noting(work, options, cancel):
+        begun_after = cancel is not None and cancel.is_set()
+        place = len(noted)
+        noted.append(None)
+        try:
+            sound(lambda: before(place, work), options, cancel)
+        finally:
+            noted[place] = (begun_after, options.terminate)
+
+    def before(place, work):
+        noting.at(place)
+        work()
+
+    noting.at = lambda place: None
+    monkeypatch.setattr(session, "_run_interruptibly", noting)
+    return noted, noting
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_evaluation_begins_after_the_end(large, runs, way):
+    noted, _ = runs
+    cancel, counts = threading.Event(), []
+
+    def on_iterate(iterate):
+        if iterate.iteration == 3:
+            cancel.set()
+            counts.append(len(noted))
+
+    result = large(way, on_iterate=on_iterate, cancel=cancel)
+    assert (result.stop_reason, len(result.history)) == ("cancelled", 3)
+    assert counts == [len(noted)]
+    assert np.isfinite(result.image).all()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("number", [0, 1, 2, 10, 20, 25])
+def test_a_run_of_onnxruntime_is_ended(large, runs, way, number):
+    """Whatever it is for: targets, the sums of all tiles, or an evaluation; they come in this order."""
+    noted, noting = runs
+    cancel, waiting = threading.Event(), threading.Event()
+
+    def at(place):
+        if place == number:
+            cancel.set()
+            waiting.wait(0.2)  # until the main thread has looked
+
+    noting.at = at
+    result = large(way, cancel=cancel)
+    assert result.stop_reason == "cancelled"
+    until = time.monotonic() + 60
+    while noted[number] is None and time.monotonic() < until:  # preparations end by themselves
+        time.sleep(0.01)
+    assert noted[number] == (False, True)
+    assert len(noted) == number + 1
+
+
+def test_the_arena_is_not_given_back(large, monkeypatch):
+    called = []
+    monkeypatch.setattr(Engine, "give_back", lambda self: called.append(1))
+    cancel = threading.Event()
+    large("whole", on_iterate=lambda _: cancel.set(), cancel=cancel)
+    assert called == []
+    large("whole", on_iterate=lambda _: True)
+    assert called == [1]
+
+
+def test_the_array_is_made_when_it_is_asked_for(monkeypatch):
+    called = []
+    monkeypatch.setattr(api.images, "to_array", called.append)
+    result = job().run(PHOTO, PAINTING)
+    assert called == []
+    assert result.image is result.image
+    assert result.image.shape == (36, 48, 3)
+
+
+# Saving
+
+
+def test_a_save_is_ended(path):  # noqa: F811
+    cut_off(path, 20)
+    before, (snapshot, identity) = path.read_bytes(), snapshots.read(path)
+    cancel = threading.Event()
+    snapshots.write(path, snapshot, identity, cancel)
+    assert path.read_bytes() == before
+    cancel.set()
+    with pytest.raises(session.Cancelled):
+        snapshots.write(path, snapshot, identity, cancel)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_run_that_is_cancelled_while_it_saves_ends(path, monkeypatch):  # noqa: F811
+    """The save before that one stays, or the last iteration is saved, where that is quick."""
+    cancel, count = threading.Event(), []
+    sound = snapshots.np.savez
+
+    def savez(file, **arrays):
+        count.append(1)
+        if len(count) == 3:
+            cancel.set()
+        sound(file, **arrays)
+
+    monkeypatch.setattr(snapshots.np, "savez", savez)
+    result = job().run(PHOTO, PAINTING, cancel=cancel, checkpoint=Checkpoint(path, every=0))
+    assert (result.stop_reason, len(result.history)) == ("cancelled", 3)
+    assert snapshots.read(path)[0].history == list(result.history)
+
+
+def test_a_large_run_stays_as_it_was_saved_last(path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("lbfgs_style.checkpoints._QUICK", 41_000)
+    cancel = threading.Event()
+
+    def stop_at(number):
+        cancel.clear()
+        return lambda iterate: cancel.set() if iterate.iteration == number else None
+
+    kept = Checkpoint(path, every=1000)
+    job().run(PHOTO, PAINTING, on_iterate=stop_at(3), cancel=cancel, checkpoint=kept)
+    assert kept.saved  # 24·32·3 numbers of 8 bytes, and the best once
+    path.unlink()
+    large = replace(OPTIONS, scales="single", iterations=9)
+    kept = Checkpoint(path, every=1000)
+    job(large).run(PHOTO, PAINTING, on_iterate=stop_at(3), cancel=cancel, checkpoint=kept)
+    assert not kept.saved  # 36·48·3
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_size_of_a_snapshot(path):  # noqa: F811
+    cut_off(path, 20)
+    snapshot, _ = snapshots.read(path)
+    assert 0 < path.stat().st_size - snapshots.size_of(snapshot) < 16_000  # the losses, and text
+
+
+# PNG
+
+
+def decoded(name):
+    return cv2.imread(str(name), cv2.IMREAD_UNCHANGED)
+
+
+PICTURES = {
+    "rgb": RNG.integers(0, 256, (33, 40, 3)).astype(np.uint8),
+    "alpha": RNG.integers(0, 256, (33, 40, 4)).astype(np.uint8),
+    "gray": RNG.integers(0, 256, (33, 40)).astype(np.uint8),
+    "rgb, 16 bits": RNG.integers(0, 65536, (33, 40, 3)).astype(np.uint16),
+    "alpha, 16 bits": RNG.integers(0, 65536, (33, 40, 4)).astype(np.uint16),
+    "gray, 16 bits": RNG.integers(0, 65536, (33, 40)).astype(np.uint16),
+    "float": RNG.random((33, 40, 3)),
+    "one row": RNG.integers(0, 256, (1, 500, 3)).astype(np.uint8),
+    "one column": RNG.integers(0, 256, (500, 1, 3)).astype(np.uint8),
+}
+
+
+@pytest.fixture
+def small_strips(monkeypatch):
+    monkeypatch.setattr(images, "_LARGE", 100)
+    monkeypatch.setattr(strips, "_SHORT", 80)
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("icc", [b"", profiles.rgb()], ids=["sRGB", "Adobe RGB"])
+def test_a_quick_png_has_the_same_pixels_and_says_the_same(kind, icc, tmp_path, small_strips):
+    picture = images.from_array(PICTURES[kind])
+    gray = picture.gray
+    about = Metadata(icc=b"" if gray else icc, xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+    picture: Picture = replace(picture, metadata=about)
+    for name, quick in (("usual.png", False), ("quick.png", True)):
+        images.write(tmp_path / name, picture, recipe="a recipe", quick=quick)
+    usual, quick = tmp_path / "usual.png", tmp_path / "quick.png"
+    np.testing.assert_array_equal(decoded(quick), decoded(usual))
+    assert decoded(quick).dtype == decoded(usual).dtype
+    assert images.read(quick).metadata == images.read(usual).metadata
+    for file in (usual, quick):
+        assert extract(file.read_bytes()) == "a recipe"
+    assert quick.stat().st_size > decoded(usual).nbytes  # stored as they are
+    assert quick.read_bytes() != usual.read_bytes()
+
+
+def test_small_pictures_and_other_formats_are_compressed_all_the_same(tmp_path, monkeypatch):
+    picture = images.from_array(PICTURES["rgb"])
+    for name in ("a.png", "a.jpg"):
+        images.write(tmp_path / name, picture, quick=True)
+        usual = (tmp_path / name).read_bytes()
+        images.write(tmp_path / name, picture)
+        assert (tmp_path / name).read_bytes() == usual
+        monkeypatch.setattr(images, "_LARGE", 100 if name == "a.png" else 0)
+
+
+def test_strips_come_from_top_to_bottom(small_strips):
+    assert list(strips.side_by_side(lambda a, b: (a, b), 7, 40)) == [(0, 2), (2, 4), (4, 6), (6, 7)]
+    assert list(strips.side_by_side(lambda a, b: (a, b), 2, 1000)) == [(0, 1), (1, 2)]
+
+
+def test_a_strip_that_fails_is_said(small_strips):
+    def fail(start, stop):
+        raise MemoryError(f"at {start}")
+
+    with pytest.raises(MemoryError, match="at 0"):
+        list(strips.side_by_side(fail, 100, 40))
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_command_is_quick_where_it_was_interrupted(folder, network, capfd, monkeypatch, interrupted):
+    asked = []
+    sound = images.write
+
+    def write(*args, quick, **more):
+        asked.append(quick)
+        sound(*args, quick=quick, **more)
+
+    monkeypatch.setattr(images, "write", write)
+    cancel = threading.Event()
+    if interrupted:
+        stop = lambda **_: _always(lambda _: cancel.set())  # noqa: E731
+        monkeypatch.setattr(transfer_cli, "show_progress", stop)
+        monkeypatch.setattr(transfer_cli, "cancelled_by_signals", lambda **_: _always(cancel))
+    assert paint(network) == (130 if interrupted else 0)
+    assert asked == [interrupted]
+
+
+class _always:
+    """A context that gives something."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __enter__(self):
+        return self.value
+
+    def __exit__(self, *_):
+        pass
