@@ -22,6 +22,7 @@ from lbfgs_style import (
     StyleTransfer,
     checkpoints,
     checkpoints_cli,
+    identity,
     interrupts,
     pyramid,
     snapshots,
@@ -209,7 +210,7 @@ def test_what_is_gone_is_named(path):
 
 def test_options_of_another_version_are_named():
     saved, now = {"options": {"gone": 1, "same": 2}}, {"options": {"same": 2, "new": [3, 4]}}
-    assert checkpoints.differences(saved, now) == ["gone was 1, now None", "new was None, now 3,4"]
+    assert identity.differences(saved, now) == ["gone was 1, now None", "new was None, now 3,4"]
 
 
 def test_other_statistics_are_another_style(path):
@@ -223,11 +224,11 @@ def test_other_statistics_are_another_style(path):
 def test_fingerprints_know_shapes_and_types():
     zeros = np.zeros((2, 3), np.uint8)
     others = zeros.T, zeros.astype(bool), zeros[:, :2], zeros.reshape(6)
-    prints = [checkpoints._fingerprint(each) for each in (zeros, *others)]
+    prints = [identity._fingerprint(each) for each in (zeros, *others)]
     assert len(set(prints)) == 5
-    assert checkpoints._fingerprint(zeros.T.copy().T) == prints[0]
-    assert checkpoints._fingerprint(zeros, zeros) != prints[0]
-    assert checkpoints._fingerprint(None) is None
+    assert identity._fingerprint(zeros.T.copy().T) == prints[0]
+    assert identity._fingerprint(zeros, zeros) != prints[0]
+    assert identity._fingerprint(None) is None
 
 
 def test_another_network_is_refused(path):
