@@ -100,13 +100,20 @@ def test_a_run_of_onnxruntime_is_ended(large, runs, way, number):
 
 
 def test_the_arena_is_not_given_back(large, monkeypatch):
-    called = []
-    monkeypatch.setattr(Engine, "give_back", lambda self: called.append(1))
+    """Nor anything else: the process is about to end. At the end of other runs it is."""
+    order = []
+    monkeypatch.setattr(Engine, "give_back", lambda self: order.append("given back"))
     cancel = threading.Event()
-    large("whole", on_iterate=lambda _: cancel.set(), cancel=cancel)
-    assert called == []
-    large("whole", on_iterate=lambda _: True)
-    assert called == [1]
+
+    def note(_):
+        order.append("iterate")
+        return order.count("iterate") == 2
+
+    large("whole", on_iterate=lambda _: (order.append("iterate"), cancel.set())[1], cancel=cancel)
+    assert order[-1] == "iterate"
+    order.clear()
+    large("whole", on_iterate=note)
+    assert order[-2:] == ["iterate", "given back"]
 
 
 def test_the_array_is_made_when_it_is_asked_for(monkeypatch):
