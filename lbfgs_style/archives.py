@@ -102,7 +102,12 @@ class _InPieces:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+        self.tell, self.seekable = file.tell, file.seekable
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and place < 0:  # a directory that says it began before the file
+            raise zipfile.BadZipFile("the directory is not where it says")
+        return self._file.seek(place, whence)
 
     def read(self, count: int | None = -1) -> bytes:
         if count is None or count < 0:  # to the end

@@ -39,7 +39,7 @@ STANDING = Standing(
     memory={"mean": np.ones(6), "square": np.arange(6.0)},
 )
 BLOCKS = BlocksStanding(
-    image=np.arange(12, dtype=np.float32).reshape(3, 2, 2),
+    image=np.arange(3 * 36 * 48, dtype=np.float32).reshape(3, 36, 48),
     done=Done(2, 9, 11, value(5.0), value(4.0)),
     block=replace(STANDING, memory={}),
 )
