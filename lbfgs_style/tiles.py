@@ -134,13 +134,15 @@ def plan(
     if height * width <= most_pixels:
         return (Tile(Span(0, height), Span(0, width), Span(0, height), Span(0, width)),)
     # Of all cuts the one that computes the fewest pixels: wide strips have halos on two sides only.
+    down, across = _cuts(height, stride, reach), _cuts(width, stride, reach)
     cuts = [
         (rows, columns)
-        for columns in _cuts(width, stride, reach)
-        if (rows := _cut_to(height, most_pixels // _longest(columns), stride, reach)) is not None
+        for columns in across
+        if (rows := _fewest(down, most_pixels // _longest(columns))) is not None
     ]
-    smallest = (_cuts(height, stride, reach)[-1], _cuts(width, stride, reach)[-1])
-    rows, columns = min(cuts, key=lambda cut: _total(cut[0]) * _total(cut[1]), default=smallest)
+    rows, columns = min(
+        cuts, key=lambda cut: _total(cut[0]) * _total(cut[1]), default=(down[-1], across[-1])
+    )
     if shifted:
         rows, columns = _shifted(rows, stride, reach), _shifted(columns, stride, reach)
     return tuple(Tile(row, column, above, beside) for row, above in rows for column, beside in columns)
@@ -161,12 +163,14 @@ def _total(cut: _Cut) -> int:
 def _cuts(length: int, stride: int, reach: int) -> list[_Cut]:
     """Cut an axis into one span, into two, and so on until they are about as long as the halo."""
     counts = range(1, -(-length // reach) + 1)
-    return [_cut(length, -(-length // (count * stride)) * stride, stride, reach) for count in counts]
+    # With a short halo hundreds of counts come to a few dozen lengths, each a multiple of the stride.
+    lengths = dict.fromkeys(-(-length // (count * stride)) * stride for count in counts)
+    return [_cut(length, each, stride, reach) for each in lengths]
 
 
-def _cut_to(length: int, most: int, stride: int, reach: int) -> _Cut | None:
-    """Cut an axis into the fewest spans with windows of at most `most`; None where there are none."""
-    return next((cut for cut in _cuts(length, stride, reach) if _longest(cut) <= most), None)
+def _fewest(cuts: Sequence[_Cut], most: int) -> _Cut | None:
+    """Return the cut into the fewest spans with windows of at most `most`; None where there is none."""
+    return next((cut for cut in cuts if _longest(cut) <= most), None)
 
 
 def _shifted(cut: _Cut, stride: int, reach: int) -> _Cut:

@@ -63,6 +63,16 @@ def test_tiles_cover_the_picture_once(size: tuple[int, int], most: int) -> None:
         assert max(np.prod(tile.window_size) for tile in tiles) <= most
 
 
+def test_a_short_halo_at_a_large_size() -> None:
+    """Thousands of spans an axis are possible; looking at every pair of counts would take hours."""
+    side, most = 20000, 2**21
+    tiles = plan((side, side), [Field(1, -1, 1), Field(2, -4, 5)], most)
+    assert sum(tile.rows.length * tile.columns.length for tile in tiles) == side**2
+    computed = [tile.window_size[0] * tile.window_size[1] for tile in tiles]
+    assert max(computed) <= most
+    assert sum(computed) < 1.05 * side**2  # halos of 10 pixels around blocks of about a thousand
+
+
 @pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize("size", [(96, 128), (101, 75), (30, 160)])
 @pytest.mark.parametrize("convolution", ["direct", "winograd"])
