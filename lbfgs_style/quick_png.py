@@ -19,6 +19,8 @@ from .strips import side_by_side
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOURS = {1: 0, 3: 2, 4: 6}
 """Samples of a pixel → the code of the colour type: grey, RGB, RGBA."""
+_LONGEST = 0xFFFF
+"""Bytes of a stored block."""
 
 
 def bare(height: int, width: int, sample: NDArray[Any]) -> bytes:
@@ -54,23 +56,38 @@ def pieces(file: bytes, rows: Callable[[int, int], NDArray[Any]], height: int, w
     yield file[:-12]
     yield _chunk(b"IDAT", b"\x78\x01")  # a stream of zlib, with the least compression
 
-    def packed(start: int, stop: int) -> tuple[bytes, bytes]:
+    def packed(start: int, stop: int) -> tuple[NDArray[np.uint8], bytes]:
         samples = rows(start, stop).reshape(stop - start, -1)
         data = samples.astype(samples.dtype.newbyteorder(">"), copy=False).view(np.uint8)
         lines = np.empty((stop - start, 1 + data.shape[1]), np.uint8)
         lines[:, 0], lines[:, 1:] = 0, data  # no filter
-        raw = lines.tobytes()
-        stored = zlib.compressobj(0, zlib.DEFLATED, -15)
-        return raw, _chunk(b"IDAT", stored.compress(raw) + stored.flush(zlib.Z_FULL_FLUSH))
+        return lines, _stored(lines.reshape(-1))
 
     checksum = 1
-    for raw, chunk in side_by_side(packed, height, width):
-        checksum = zlib.adler32(raw, checksum)
+    for lines, chunk in side_by_side(packed, height, width):
+        checksum = zlib.adler32(lines.data, checksum)
         yield chunk
     yield _chunk(b"IDAT", b"\x03\x00" + struct.pack(">I", checksum))  # an empty block is the last
     yield end
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def _stored(data: NDArray[np.uint8]) -> bytes:
+    """Return chunks with bytes [n] as blocks that are stored as they are, none of them the stream's last.
+
+    zlib makes such blocks as well, but copies each byte several times, and people wait.
+    """
+    edge = len(data) // _LONGEST * _LONGEST
+    chunks: list[bytes] = []
+    for part, length in ((data[:edge], _LONGEST), (data[edge:], len(data) - edge)):
+        if part.size:
+            head = struct.pack("<BHH", 0, length, length ^ _LONGEST)
+            blocks = np.empty((part.size // length, len(head) + length), np.uint8)
+            blocks[:, : len(head)] = np.frombuffer(head, np.uint8)
+            blocks[:, len(head) :] = part.reshape(-1, length)
+            chunks.append(_chunk(b"IDAT", blocks.reshape(-1).data))
+    return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+
+
+def _chunk(kind: bytes, body: bytes | memoryview) -> bytes:
     checksum = zlib.crc32(body, zlib.crc32(kind))
     return b"".join((struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)))

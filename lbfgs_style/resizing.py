@@ -84,13 +84,15 @@ def to_chw(rgb: FloatImage) -> NDArray[np.float32]:
 
 def to_hwc(picture: NDArray[np.floating]) -> FloatImage:
     """Return a picture [3,H,W] of the optimiser as H×W×3 float32, clipped to [0,1]."""
+    import cv2
+
     _, height, width = picture.shape
     rgb = np.empty((height, width, 3), np.float32)
 
     def fill(start: int, stop: int) -> None:
-        # No copy but the result: at the largest sizes each one counts.
-        strip = picture[:, start:stop].transpose(1, 2, 0)
-        np.clip(strip, 0, 1, out=rgb[start:stop], casting="same_kind")
+        # No copy of the whole but the result: at the largest sizes each one counts.
+        strip = picture[:, start:stop].astype(np.float32, copy=False)
+        np.clip(cv2.merge(list(strip), rgb[start:stop]), 0, 1, out=rgb[start:stop])
 
     for _ in side_by_side(fill, height, width):
         pass

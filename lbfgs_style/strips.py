@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 STRIP = 1 << 19
 """Pixels at a time."""
 
-_SHORT = 1 << 16
-"""The same where each thread has one; that many stay in a processor's cache."""
+_SHORT = 1 << 18
+"""The same where each thread has one; with fewer, threads wait for each other more than they work."""
 
 _THREADS = 4
 

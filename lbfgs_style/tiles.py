@@ -140,9 +140,7 @@ def plan(
         for columns in across
         if (rows := _fewest(down, most_pixels // _longest(columns))) is not None
     ]
-    rows, columns = min(
-        cuts, key=lambda cut: _total(cut[0]) * _total(cut[1]), default=(down[-1], across[-1])
-    )
+    rows, columns = min(cuts, key=lambda cut: _total(cut[0]) * _total(cut[1]), default=(down[-1], across[-1]))
     if shifted:
         rows, columns = _shifted(rows, stride, reach), _shifted(columns, stride, reach)
     return tuple(Tile(row, column, above, beside) for row, above in rows for column, beside in columns)

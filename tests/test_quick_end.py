@@ -200,6 +200,8 @@ PICTURES = {
     "float": RNG.random((33, 40, 3)),
     "one row": RNG.integers(0, 256, (1, 500, 3)).astype(np.uint8),
     "one column": RNG.integers(0, 256, (500, 1, 3)).astype(np.uint8),
+    "one long row": RNG.integers(0, 256, (1, 45000, 3)).astype(np.uint8),  # two blocks and a bit
+    "one row of a block": RNG.integers(0, 256, (1, 0xFFFE)).astype(np.uint8),
 }
 
 
