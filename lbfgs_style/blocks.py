@@ -2,8 +2,9 @@
 
 L-BFGS keeps several vectors as long as all its variables. Here its variables are the pixels of one block, and
 the rest of the picture is held; the loss is still that of the whole picture, exactly, because what it depends
-on are sums over positions (see `tiled_graphs.block_graph`). Block coordinate descent: Tseng, "Convergence of
-a Block Coordinate Descent Method for Nondifferentiable Minimization" (2001).
+on are sums over positions (see `tiled_graphs.block_graph`). Features that the block does not reach are made
+once (see `stages`). Block coordinate descent: Tseng, "Convergence of a Block Coordinate Descent Method for
+Nondifferentiable Minimization" (2001).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .session import Session
+from .stages import Area, Form, around_name
 from .term_names import IMAGE, TermNames
 from .tiled import TileRunner, inside_window, of_picture, window_of
 from .tiled_graphs import OWN_SHARE, scalar_sums
-from .tiles import Tile
+from .tiles import Span, Tile
 
 Array = NDArray[np.float32]
 
@@ -53,8 +55,12 @@ class Blocks:
     ----------
     tiles : TileRunner
         Cuts windows out of targets.
+    place : function
+        A block → where it lies in the stages of the network.
     session : function
-        Size of a window → session of its `tiled_graphs.block_graph`.
+        A form → session of its `tiled_graphs.block_graph`.
+    surroundings : function
+        Size of a window → session of its `stages.surroundings_graph`.
     image : array, float32, [3,H,W]
         The picture; it is changed in place.
     terms, targets, weights
@@ -71,7 +77,9 @@ class Blocks:
     def __init__(
         self,
         tiles: TileRunner,
-        session: Callable[[tuple[int, int]], Session],
+        place: Callable[[Tile], Area],
+        session: Callable[[Form], Session],
+        surroundings: Callable[[tuple[int, int]], Session],
         image: Array,
         terms: TermNames,
         targets: Mapping[str, Array],
@@ -79,17 +87,22 @@ class Blocks:
         totals: Mapping[str, NDArray[np.float64]],
     ) -> None:
         self.image = image
-        self._tiles, self._session, self._terms, self._targets = tiles, session, terms, targets
+        self._tiles, self._terms, self._targets = tiles, terms, targets
+        self._place, self._session, self._surroundings = place, session, surroundings
         self._of_all = tiles.of_all(terms, targets, weights)
         self._names = (*scalar_sums(terms), *terms.style_names)
         self._totals = dict(totals)
 
     def free(self, tile: Tile) -> Block:
         """Free the block that a tile covers, and hold all else."""
-        session = self._session(tile.window_size)
-        window = window_of(self.image, tile)
-        feeds = self._of_all | self._tiles.of_window(tile, self._terms, self._targets)
-        placed = session.place(feeds)
+        area = self._place(tile)
+        rows, columns = area.rows[0].window, area.columns[0].window
+        around = self._around(area)  # before the block's session is there: one at a time
+        session = self._session(area.form)
+        window, inside = window_of(self.image, rows, columns), inside_window(tile, rows, columns)
+        placed = session.place(
+            self._of_all | around | self._tiles.of_window(area.pixels, self._terms, self._targets)
+        )
         own: list[Array] = []
 
         def run(rest: dict[str, Any]) -> tuple[float, Array, Array]:
@@ -100,7 +113,7 @@ class Blocks:
                 placed=placed | rest,
                 cancel=self._tiles.cancel,
             )
-            return float(loss), values, np.ascontiguousarray(gradient[0][inside_window(tile)])
+            return float(loss), values, np.ascontiguousarray(gradient[0][inside])
 
         # What the window has of the sums, and with it the rest, comes with the loss of the picture as it is.
         first: tuple[float, Array, Array] | None = run(_placed(session, self._totals, 0))
@@ -112,18 +125,42 @@ class Blocks:
             known, first = first, None
             if known is not None and np.allclose(block, self.image[of_picture(tile)], rtol=0, atol=_ROUNDING):
                 return known
-            window[0][inside_window(tile)] = block
+            window[0][inside] = block
             return run(held)
 
         def keep(block: NDArray[Any]) -> None:
             self.image[of_picture(tile)] = block
-            if not np.array_equal(window[0][inside_window(tile)], block):  # not what was evaluated last
-                window[0][inside_window(tile)] = block
+            if not np.array_equal(window[0][inside], block):  # not what was evaluated last
+                window[0][inside] = block
                 run(held)
             for name, part in zip(self._names, own, strict=True):
                 self._totals[name] = rest[name] + part
 
         return Block(self.image[of_picture(tile)], evaluate, keep)
+
+    def _around(self, area: Area) -> dict[str, Array]:
+        """Return the surroundings of a block in the later stages; zeros where it changes them."""
+        later = area.stages[1:]
+        if not later:
+            return {}
+        seen = area.seen((self.image.shape[1], self.image.shape[2]))
+        window = window_of(self.image, *seen)
+        session = self._surroundings((window.shape[2], window.shape[3]))
+        found = session.run([stage.source for stage in later], {IMAGE: window}, cancel=self._tiles.cancel)
+        around: dict[str, Array] = {}
+        for stage, values, rows, columns in zip(later, found, area.rows[1:], area.columns[1:], strict=True):
+            top, left = (span.start // stage.field.stride for span in seen)
+            cut = _within(rows.window, top), _within(columns.window, left)
+            own = np.ascontiguousarray(values[:, :, *cut])
+            own[
+                :, :, _within(rows.changed, rows.window.start), _within(columns.changed, columns.window.start)
+            ] = 0
+            around[around_name(stage.source)] = own
+        return around
+
+
+def _within(span: Span, start: int) -> slice:
+    return slice(span.start - start, span.stop - start)
 
 
 def _placed(session: Session, rest: Mapping[str, NDArray[Any]], own_share: float) -> dict[str, Any]:

@@ -32,8 +32,7 @@ _PICTURE = 36
 """Bytes for each pixel of a scale beside the optimiser's: the picture, the photo, the gradient."""
 
 _BLOCKS_ARENA = 1.1
-"""The same for blocks, whose windows are rounded up to a power of two: the allocator's pieces are powers of
-two, and so are channels, so that only such windows leave no gaps in them."""
+"""The same for blocks, whose windows are rounded up to a power of two, as the allocator's pieces are."""
 
 _PICTURE_IN_BLOCKS = 24
 """Bytes for each pixel of a scale that is worked on block by block: the picture, and where it started."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
@@ -13,34 +12,26 @@ from numpy.typing import NDArray
 
 from . import winograd
 from .blocks import Blocks
+from .budget import Costs
+from .costs import costs_of
 from .errors import ImageError
-from .footprint import peak_bytes
-from .graphs import (
-    feature_shapes,
-    needed_nodes,
-    objective_builder,
-    objective_graph,
-    smallest_side,
-    statistics_graph,
-)
+from .graphs import feature_shapes, objective_graph, smallest_side, statistics_graph
 from .networks import FeatureNetwork
 from .objective import Objective
 from .options import Convolution, Device
 from .resources import trim
 from .session import Session, give_back, resolved
+from .stages import Area, Form, area, stages, surroundings_graph
 from .style_losses import with_roots
 from .term_names import IMAGE, TermNames, features_name
 from .tiled import TileRunner
 from .tiled_graphs import assessment_graph, block_graph, tile_gradient_graph, tile_statistics_graph
-from .tiles import Tile, halo, plan, receptive_fields
+from .tiles import Tile, plan, receptive_fields
 
 if TYPE_CHECKING:
     import onnx
 
 Array = NDArray[np.float32]
-
-_SAMPLE = 256
-"""Side, in pixels, of the picture whose graph tells the memory for each pixel."""
 
 
 class Engine:
@@ -246,43 +237,39 @@ class Engine:
         # The sessions of the sums go with their runner.
         totals = self._tiles(size, terms, window_pixels, cancel).totals(image, terms, targets)
         self.give_back()  # pieces of memory that suit other graphs
-        shapes = feature_shapes(model, size, terms.layers)
+        parts = stages(model, terms.layers)
+        shapes = feature_shapes(model, size, (*terms.layers, *(part.source for part in parts[1:])))
 
-        @lru_cache(maxsize=1)  # windows of another size are few, and a session holds the memory of its runs
-        def session(window: tuple[int, int]) -> Session:
+        def place(tile: Tile) -> Area:
+            return area(parts, (tile.rows, tile.columns), size, shapes)
+
+        @lru_cache(maxsize=1)  # forms are few, and a session holds the memory of its runs
+        def session(form: Form) -> Session:
+            self.give_back()
             return self._session(
-                ("block", window, size, terms),
-                lambda choose: block_graph(model, window, terms, shapes, size, choose=choose),
+                ("block", form, size, terms),
+                lambda choose: block_graph(model, parts, form, terms, shapes, size, choose=choose),
+            )
+
+        @lru_cache(maxsize=1)
+        def surroundings(window: tuple[int, int]) -> Session:
+            self.give_back()
+            return self._session(
+                ("surroundings", window, terms),
+                lambda choose: surroundings_graph(model, window, parts, choose=choose),
             )
 
         runner = self._tiles(size, terms, window_pixels, cancel)
-        return Blocks(runner, session, image, terms, targets, weights, totals)
+        return Blocks(runner, place, session, surroundings, image, terms, targets, weights, totals)
 
     def cuts(self, size: tuple[int, int], terms: TermNames, window_pixels: int) -> list[tuple[Tile, ...]]:
         """Return two ways to cut a picture into blocks; where one has borders, the other has none."""
         fields = list(receptive_fields(self.network.model, terms.layers).values())
         return [plan(size, fields, window_pixels, shifted=shifted) for shifted in (False, True)]
 
-    def halo(self, terms: TermNames) -> int:
-        """Return how far a window reaches beyond its tile, in pixels, see `tiles.halo`."""
-        return halo(list(receptive_fields(self.network.model, terms.layers).values()))
-
-    def weight_bytes(self, terms: TermNames) -> int:
-        """Return the bytes of the weights that the terms need."""
-        read = {name for node in needed_nodes(self.network.model, terms.layers) for name in node.input}
-        return sum(len(t.raw_data) for t in self.network.model.graph.initializer if t.name in read)
-
-    def feature_bytes(self, terms: TermNames) -> float:
-        """Return the bytes of the content's targets, for each pixel of the picture."""
-        side = max(_SAMPLE, 2 * self.smallest_side(terms))
-        shapes = feature_shapes(self.network.model, (side, side), terms.content_layers)
-        return 4 * sum(math.prod(shape) for shape in shapes.values()) / side**2
-
-    def bytes_per_pixel(self, terms: TermNames) -> float:
-        """Return the memory of an evaluation's tensors, for each pixel of the picture or window."""
-        side = max(_SAMPLE, 2 * self.smallest_side(terms))
-        graph = objective_builder(self.network.model, (side, side), terms, choose=self._choose)
-        return peak_bytes(graph) / side**2
+    def costs(self, terms: TermNames, sources: int) -> Costs:
+        """Return what the memory of a run depends on, see `costs.costs_of`."""
+        return costs_of(self.network.model, terms, self._choose, sources)
 
     def _tiles(
         self, size: tuple[int, int], terms: TermNames, window_pixels: int, cancel: threading.Event | None

@@ -214,13 +214,18 @@ def with_network(
     dtype: Floating = np.float32,
 ) -> GraphBuilder:
     """Start a graph with the part of a network that `layers` need."""
-    from onnx import numpy_helper
-
     b = GraphBuilder(dtype)
     b.input(IMAGE, [1, 3, *size])
+    extend(b, model, layers)
+    b.infer_shapes()
+    return b
+
+
+def extend(b: GraphBuilder, model: onnx.ModelProto, layers: Sequence[str]) -> None:
+    """Take over the part of a network that `layers` need."""
+    from onnx import numpy_helper
+
     nodes = needed_nodes(model, layers)
     read = {name for node in nodes for name in node.input}
     weights = (tensor for tensor in model.graph.initializer if tensor.name in read)
     b.extend(nodes, {tensor.name: numpy_helper.to_array(tensor) for tensor in weights})
-    b.infer_shapes()
-    return b

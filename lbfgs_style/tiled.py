@@ -32,6 +32,9 @@ from .tiles import Field, Span, Tile
 
 Array = NDArray[np.float32]
 
+Pixels = Callable[[str], tuple[Span, Span]]
+"""A layer → the rows and columns of the picture that belong to its window."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TileRunner:
@@ -70,8 +73,11 @@ class TileRunner:
             top, left = tile.window_rows.start, tile.window_columns.start
             corners = [tile.rows.start - top, tile.columns.start - left]
             corners += [tile.rows.stop - top, tile.columns.stop - left]
-            feeds = {IMAGE: window_of(image, tile), TILE: np.array(corners, np.float32)}
-            feeds |= self._masks(tile, terms, targets)
+            feeds = {
+                IMAGE: window_of(image, tile.window_rows, tile.window_columns),
+                TILE: np.array(corners, np.float32),
+            }
+            feeds |= self._masks(_window(tile), terms, targets)
             values = self.statistics(tile.window_size).run(names, feeds, cancel=self.cancel)
             yield tile, dict(zip(names, values, strict=True))
 
@@ -137,20 +143,19 @@ class TileRunner:
                 found[name] = (moments[name] / count).astype(np.float32)
         return found
 
-    def _masks(self, tile: Tile, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
-        """Cut the window out of each mask."""
+    def _masks(self, pixels: Pixels, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
+        """Cut each layer's window out of its masks."""
 
         def inside(part: StylePart) -> Array:
-            places = self._places(part.layer, tile.window_rows, tile.window_columns)
-            return np.ascontiguousarray(targets[part.mask][places])
+            return np.ascontiguousarray(targets[part.mask][self._places(part.layer, *pixels(part.layer))])
 
         return {part.mask: inside(part) for part in terms.parts if part.region is not None}
 
-    def of_window(self, tile: Tile, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
-        """Cut the window out of the targets and masks that belong to places."""
-        found = self._masks(tile, terms, targets)
+    def of_window(self, pixels: Pixels, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
+        """Cut each layer's window out of the targets and masks that belong to places."""
+        found = self._masks(pixels, terms, targets)
         for layer in terms.content_layers:
-            places = self._places(layer, tile.window_rows, tile.window_columns)
+            places = self._places(layer, *pixels(layer))
             found[features_name(layer)] = np.ascontiguousarray(targets[features_name(layer)][places])
         return found
 
@@ -168,10 +173,14 @@ class TileRunner:
     ) -> Array:
         gradient = np.empty_like(image)
         for tile in self.tiles:
-            feeds = {IMAGE: window_of(image, tile), **slopes, **self.of_window(tile, terms, targets)}
+            feeds = {
+                IMAGE: window_of(image, tile.window_rows, tile.window_columns),
+                **slopes,
+                **self.of_window(_window(tile), terms, targets),
+            }
             session = self.gradient(tile.window_size)
             (found,) = session.run(["d_image"], feeds, cancel=self.cancel)
-            gradient[of_picture(tile)] = found[0][inside_window(tile)]
+            gradient[of_picture(tile)] = found[0][inside_window(tile, tile.window_rows, tile.window_columns)]
         return gradient
 
     def _places(self, layer: str, rows: Span, columns: Span) -> tuple[Any, ...]:
@@ -185,9 +194,13 @@ class TileRunner:
         )
 
 
-def window_of(image: Array, tile: Tile) -> Array:
-    """Return a copy of a tile's window [1,3,h,w] of a picture [3,H,W]."""
-    rows, columns = tile.window_rows, tile.window_columns
+def _window(tile: Tile) -> Pixels:
+    """Return the function that gives each layer the window of a tile."""
+    return lambda layer: (tile.window_rows, tile.window_columns)
+
+
+def window_of(image: Array, rows: Span, columns: Span) -> Array:
+    """Return a copy of a window [1,3,h,w] of a picture [3,H,W]."""
     return image[None, :, rows.start : rows.stop, columns.start : columns.stop].copy()
 
 
@@ -197,9 +210,9 @@ def of_picture(tile: Tile) -> tuple[slice, slice, slice]:
     return slice(None), slice(rows.start, rows.stop), slice(columns.start, columns.stop)
 
 
-def inside_window(tile: Tile) -> tuple[slice, slice, slice]:
-    """Return the index of a tile in its window [3,h,w]."""
-    top, left = tile.window_rows.start, tile.window_columns.start
+def inside_window(tile: Tile, window_rows: Span, window_columns: Span) -> tuple[slice, slice, slice]:
+    """Return the index of a tile in a window [3,h,w] of the picture."""
+    top, left = window_rows.start, window_columns.start
     rows, columns = tile.rows, tile.columns
     return (
         slice(None),

@@ -11,11 +11,12 @@ from . import layout, losses, style_losses, winograd
 from . import terms as terms_of_loss
 from .builder import GraphBuilder
 from .graphs import with_network
+from .stages import Form, Stage, with_stages
 from .term_names import IMAGE, PIXEL_TERMS, TermNames, distance_name, energy_name, features_name, positions
 from .tiles import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import onnx
 
@@ -166,7 +167,8 @@ def tile_gradient_graph(
 
 def block_graph(
     model: onnx.ModelProto,
-    window: tuple[int, int],
+    parts: Sequence[Stage],
+    form: Form,
     terms: TermNames,
     shapes: Mapping[str, tuple[int, int, int]],
     size: tuple[int, int],
@@ -175,30 +177,33 @@ def block_graph(
 ) -> onnx.ModelProto:
     """Build the graph of the whole picture's loss while only a block of its pixels is free.
 
-    Every sum is what the window has of it and the rest. What the window gets wrong, because the picture goes
-    on beyond it, does not depend on the block: the rest, as the difference of the true sum and the window's
-    own, takes it away again.
+    Every sum is what the windows of the stages have of it and the rest. What a window gets wrong, because the
+    picture goes on beyond it, does not depend on the block: the rest, as the difference of the true sum and
+    the window's own, takes it away again.
 
     Parameters
     ----------
-    model, window, terms, choose
+    model, terms, choose
         As in `tile_statistics_graph`.
+    parts, form
+        The network's `stages.stages`, and the `stages.Form` of the block.
     shapes, size
-        As in `assessment_graph`.
+        As in `assessment_graph`; `shapes` of the stages' sources, too.
 
     Returns
     -------
     onnx.ModelProto
-        Inputs ``image`` [1,3,h,w], the window; ``features_<layer>`` and masks of the window; ``rest_<name>``
+        Inputs ``image`` [1,3,h,w], the window; ``around_<source>`` of each later stage, see
+        `stages.with_stages`; ``features_<layer>`` and masks of the stages' windows; ``rest_<name>``
         for each sum, undivided; ``own_share`` [], 1, or 0 where the rest is the true sum already;
         ``energy_<layer>``, ``weights`` and the targets of the style as in `assessment_graph`. Outputs
         ``loss`` [] and ``terms`` [K] of the whole picture, ``own_<name>``, the window's part of each sum, and
         ``d_image`` [1,3,h,w], exact in the block only.
     """
-    b = with_network(model, window, terms.layers)
+    b = with_stages(model, terms.layers, parts, form, shapes)
     _, differences = terms_of_loss.content_differences(b, terms)
     masks = terms_of_loss.declare_masks(b, terms)
-    pixels = terms_of_loss.pixel_sums(b, terms, window)
+    pixels = terms_of_loss.pixel_sums(b, terms, form.window)
     own = dict(pixels)
     for layer, difference in differences.items():
         own[distance_name(layer)] = b.reduce("ReduceSumSquare", difference)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .budget import Costs, Working, arrange
+from .budget import Working, arrange
 from .engine import Engine
 from .options import Options
 from .parametrization import KINDS
@@ -83,13 +83,7 @@ def workings(
     OptionError
         If a scale does not fit into the budget.
     """
-    costs = Costs(
-        weights=engine.weight_bytes(terms),
-        per_pixel=engine.bytes_per_pixel(terms),
-        features=engine.feature_bytes(terms),
-        sources=sources,
-        halo=engine.halo(terms),
-    )
+    costs = engine.costs(terms, sources)
     budget = memory_budget(options)
     return [arrange(s.size, s.iterations, options.history, costs, budget) for s in scales]
 
@@ -113,11 +107,11 @@ def planned(
         else:
             cuts = engine.cuts(scale.size, terms, working.window_pixels)
             windows = len(cuts[0])
-            covered = sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
             if working.way == "tiles":
+                covered = sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
                 computed, count = int(_TWO_PASSES * covered) * scale.iterations, scale.iterations
-            else:
-                computed = covered * scale.iterations
+            else:  # what surrounds a block is computed once
+                computed = pixels * scale.iterations
                 count = all_iterations(cuts, scale.iterations) / windows
         seconds = None if each is None else each.seconds(pixels, computed, count)
         found.append(ScalePlan(scale.size, scale.iterations, working, windows, seconds))

@@ -75,6 +75,6 @@ def test_memory_grows_with_the_pixels(convolution):
     small, large = (peak_bytes(objective_builder(model, s, terms, choose=choose)) for s in sizes)
     assert 3.5 < large / small < 4.1
     engine = Engine(small_vgg(), device="cpu", threads=1, keep=False, convolution=convolution)
-    assert engine.bytes_per_pixel(terms) == pytest.approx(large / 128**2, rel=0.1)
+    assert engine.costs(terms, 0).per_pixel == pytest.approx(large / 128**2, rel=0.1)
     # relu4_1 of the small network: 7 channels at one position in 64, four bytes each.
-    assert engine.feature_bytes(terms) == pytest.approx(4 * 7 / 64)
+    assert engine.costs(terms, 0).features == pytest.approx(4 * 7 / 64)

@@ -67,6 +67,8 @@ FLOORS = {
     "layout": 2.3,
     "footprint": 2.4,
     "tiles": 4.1,
+    "costs": 4.2,
+    "stages": 4.15,
     "tiled_graphs": 4.2,
     "tiled": 5.1,
     "blocks": 5.2,

@@ -1,0 +1,45 @@
+"""What an evaluation with a network takes of memory, read off its graph."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from . import winograd
+from .budget import Costs
+from .footprint import peak_bytes
+from .graphs import feature_shapes, needed_nodes, objective_builder, smallest_side
+from .term_names import TermNames
+from .tiles import halo, receptive_fields
+
+if TYPE_CHECKING:
+    import onnx
+
+_SAMPLE = 256
+"""Side, in pixels, of the picture whose graph tells the memory for each pixel."""
+
+
+def costs_of(model: onnx.ModelProto, terms: TermNames, choose: winograd.Choose, sources: int) -> Costs:
+    """Return what the memory of a run depends on.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        A feature network.
+    terms : TermNames
+        The terms of the loss.
+    choose : function
+        Which convolutions are put into Winograd's form.
+    sources : int
+        Bytes of the pictures that were read.
+    """
+    side = max(_SAMPLE, 2 * smallest_side(model, terms.layers))
+    read = {name for node in needed_nodes(model, terms.layers) for name in node.input}
+    shapes = feature_shapes(model, (side, side), terms.content_layers)
+    return Costs(
+        weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
+        per_pixel=peak_bytes(objective_builder(model, (side, side), terms, choose=choose)) / side**2,
+        features=4 * sum(math.prod(shape) for shape in shapes.values()) / side**2,
+        sources=sources,
+        halo=halo(list(receptive_fields(model, terms.layers).values())),
+    )
