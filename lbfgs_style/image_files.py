@@ -25,6 +25,9 @@ from .resizing import memory_errors
 
 log = logging.getLogger(__name__)
 
+_LARGEST_BARE = 2**31
+"""Bytes of samples that a TIFF holds uncompressed for sure: its places have 32 bits."""
+
 _SAMPLE_TYPES = ("uint8", "uint16", "float32", "float64")
 
 
@@ -89,7 +92,9 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     return Decoded(pixels, gray_alpha or pixels.ndim == 2, about)
 
 
-def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, name: str) -> bytes:
+def encode(
+    array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, name: str, quick: bool = False
+) -> bytes:
     """Encode an array as a picture file.
 
     Parameters
@@ -104,6 +109,8 @@ def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, n
         1 to 100, for JPEG, WebP and AVIF.
     name : str
         What error messages call the file.
+    quick : bool
+        Do not compress a TIFF.
 
     Raises
     ------
@@ -129,6 +136,8 @@ def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, n
         # Full colour resolution: saturated brush strokes bleed over their edges with the default 4:2:0.
         full_color = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
         flags = [cv2.IMWRITE_JPEG_QUALITY, quality, *full_color]
+    elif suffix in (".tif", ".tiff") and quick and array.nbytes < _LARGEST_BARE:
+        flags = [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE]
     bgr = array if array.ndim == 2 else array[..., [2, 1, 0, 3][: array.shape[2]]]
     kinds = (cv2.IMAGE_METADATA_EXIF, cv2.IMAGE_METADATA_ICCP, cv2.IMAGE_METADATA_XMP)
     blobs = (about.exif, about.icc, about.xmp) if suffix == ".avif" else ()
