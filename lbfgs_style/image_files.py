@@ -172,8 +172,7 @@ def upright(pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
 
     Where it asks for nothing, or is damaged, the pixels come back as they are.
     """
-    asked = tiff_tags.entry(exif, tiff_tags.ORIENTATION)
-    orientation = 1 if asked is None else asked.number()
+    orientation = tiff_tags.number(exif, tiff_tags.ORIENTATION)
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -235,10 +234,9 @@ def _with_clear_gray(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:
 def _mend_tiff(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.ndim != 3 or pixels.shape[2] != 4:
         return pixels
-    layout, extra = (tiff_tags.entry(data, tag) for tag in (tiff_tags.PHOTOMETRIC, tiff_tags.EXTRA_SAMPLES))
-    if layout is not None and layout.number() == tiff_tags.CMYK:
+    if tiff_tags.number(data, tiff_tags.PHOTOMETRIC) == tiff_tags.CMYK:
         return pixels[..., :3]  # libtiff makes RGB of it, and an alpha that nobody asked for
-    kind = 0 if extra is None else extra.number()
+    kind = tiff_tags.number(data, tiff_tags.EXTRA_SAMPLES)
     # libtiff hands 8-bit pixels over multiplied by their alpha, whether the file holds them so
     # (ExtraSamples 1) or not (2). Deeper ones come as they are in the file.
     return _unmultiply(pixels) if kind == 1 or (kind == 2 and pixels.dtype == np.uint8) else pixels
