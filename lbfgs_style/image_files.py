@@ -57,10 +57,8 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     ----------
     data : bytes
         A file of a format in `lbfgs_style.image_headers`. Floating point is clipped to [0, 1].
-    name : str
-        What error messages call it.
-    max_pixels : int
-        The largest height × width accepted.
+    name, max_pixels
+        See `lbfgs_style.images.decode`.
 
     Raises
     ------
