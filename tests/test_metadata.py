@@ -264,6 +264,13 @@ def test_an_orientation_that_is_obeyed_is_mended(kind):
     assert tiff_tags.number(tiff_tags.for_result(block, (2, 3)), 274) == (1 if is_obeyed else None)
 
 
+def test_an_orientation_that_shares_its_place_is_mended_all_the_same():
+    """With the height, whose two numbers begin there."""
+    tags = struct.pack("<HHHIIHHII", 2, 274, 3, 1, 6, 0xA003, 4, 2, 18)
+    after = tiff_tags.for_result(b"II*\0\x08\0\0\0" + tags + bytes(4), (300, 400))
+    assert tiff_tags.number(after, 274) == 1
+
+
 def test_a_side_too_long_for_its_tag_is_as_long_as_that_can_say():
     after = tiff_tags.for_result(camera(), (70_000, 80_000))
     assert struct.pack(">HHIHH", 0xA002, 3, 1, 65_535, 0) in after

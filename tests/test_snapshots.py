@@ -359,12 +359,13 @@ def test_a_block_of_another_length_is_refused():
         minimize(lambda _: None, Pixels((4, 4)), np.zeros((3, 4, 4)), iterations=1, history=5, resume=wrong)
 
 
-def test_blocks_of_no_picture_are_refused(path, monkeypatch):
+@pytest.mark.parametrize("far", [-2e4, 2e4])
+def test_blocks_of_no_picture_are_refused(path, monkeypatch, far):
     monkeypatch.setattr(pyramid, "workings", lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]])
     painter = job(scales="single", iterations=2)
     painter.run(PHOTO, PAINTING, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))
     snapshot, identity = snapshots.read(path)
-    snapshot.standing.image[0, 0, 0] = -2e4
+    snapshot.standing.image[0, 0, 0] = far
     snapshots.write(path, snapshot, identity)
     with pytest.raises(CheckpointError, match="The checkpoint has no picture: begin anew without it"):
         painter.run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))

@@ -178,6 +178,7 @@ def test_a_picture_from_or_to_a_closed_stream_is_refused(folder, network):
     [
         {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
         {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii:strict"},
+        {"PYTHONIOENCODING": "iso8859-5:strict"},  # Cyrillic, without a ×
     ],
 )
 def test_names_and_numbers_are_printed_in_any_language(folder, network, locale):
