@@ -8,7 +8,15 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         from .version import __version__
 
-        print(f"lbfgs-style {__version__}")  # noqa: T201  # a command's output
+        try:
+            print(f"lbfgs-style {__version__}", flush=True)  # noqa: T201  # a command's output
+        except OSError as error:
+            from .streams import finish_output
+
+            finish_output()
+            say = f"lbfgs-style: standard output: cannot be written: {error.strerror}"
+            print(say, file=sys.stderr)  # noqa: T201
+            sys.exit(2)
         return
     try:
         from .cli import main as run

@@ -25,6 +25,9 @@ _PIECE = 2**20
 _KINDS = re.compile(r"[<>|=]?[fiuU]\d{1,9}")
 """Numbers and texts."""
 
+_LARGEST = float(np.finfo(np.float32).max)
+"""Of numbers in a text: they have to fit arrays of float32."""
+
 _LONGEST_HEADER = 10_000
 _MOST_DIMENSIONS = 8
 
@@ -95,6 +98,35 @@ def text(array: NDArray[Any], longest: int = 256) -> str:
     if array.dtype.kind != "U" or array.size != 1 or array.itemsize > 4 * longest:
         raise ValueError("not a text")
     return str(array.reshape(()))
+
+
+def numbers(array: NDArray[Any], kind: Any, *shapes: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array of finite numbers, of one of the shapes if some are given, or raise ValueError."""
+    if array.dtype != kind or (shapes and array.shape not in shapes) or not np.isfinite(array).all():
+        raise ValueError("other numbers than were expected")
+    return array
+
+
+def count(told: object) -> int:
+    """Return a number of things that a text of JSON has, or raise ValueError."""
+    if type(told) is not int or told < 0:
+        raise ValueError("not a number of things")
+    return told
+
+
+def number(told: object) -> float:
+    """Return a number of a text of JSON, which Python lets be infinite or none, or raise ValueError."""
+    if not isinstance(told, int | float) or not abs(told) <= _LARGEST:
+        raise ValueError("not a finite number")
+    return float(told)
+
+
+def amount(told: object) -> float:
+    """Return a number of a text of JSON that is not below zero, or raise ValueError."""
+    found = number(told)
+    if found < 0:
+        raise ValueError("less than nothing")
+    return found
 
 
 class _InPieces:

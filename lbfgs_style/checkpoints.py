@@ -33,6 +33,9 @@ _SETTLED = 10.0
 _QUICK = 2**25
 """Bytes of a snapshot that is saved within a tenth of a second."""
 
+_MOST_CHANGES = 12
+"""As many are named."""
+
 _IN_USE = (
     "in use by another run that is still going; expected a file of this run alone: wait for that run to end, "
     "or choose another file (--checkpoint)"
@@ -168,8 +171,10 @@ class Checkpoint:
         snapshot, saved = read(self.path)
         changes = differences(saved, once())
         if changes:
+            more = f"; and {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
             raise CheckpointError(
-                f"{self.path} was saved by another run: {'; '.join(changes)}. Give the same, or begin anew."
+                f"{self.path} was saved by another run: {'; '.join(changes[:_MOST_CHANGES])}{more}. Give the "
+                "same, or begin anew."
             )
         self._is_on = self.saved = True
         return snapshot

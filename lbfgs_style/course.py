@@ -70,12 +70,22 @@ class Course:
             self.history, self.term_history = list(self.saved.history), list(self.saved.term_history)
             self.results, self.resumed = list(self.saved.results), self.saved.resumed + 1
 
-    def planned(self, scales: tuple[Scale, ...], ways: list[Working]) -> tuple[int, list[Working]]:
-        """Return the scale to begin with, from 0, and how each is worked on: as it was, in a saved run."""
+    def planned(
+        self, scales: tuple[Scale, ...], ways: list[Working], *, terms: int, history: int
+    ) -> tuple[int, list[Working]]:
+        """Return the scale to begin with, from 0, and how each is worked on: as it was, in a saved run.
+
+        Raises CheckpointError where that run has other scales, or had not so many terms, or more corrections.
+        """
         if self.saved is None:
             return 0, ways
-        if self.saved.scales != scales or not 0 <= self.saved.scale < len(self.saved.ways) == len(scales):
+        if self.saved.scales != scales:
             raise CheckpointError("The checkpoint has other scales than this run: begin anew without it.")
+        known = {values.size for values in self.term_history}
+        if known != {terms} or any(not 1 <= way.history <= history for way in self.saved.ways):
+            raise CheckpointError(
+                "The checkpoint has other terms or corrections than this run: begin anew without it."
+            )
         return self.saved.scale, list(self.saved.ways)
 
     def enter(self, index: int) -> Standing | BlocksStanding | None:

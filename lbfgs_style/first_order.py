@@ -6,6 +6,7 @@ A step remembers what it must: make one for each run.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +47,18 @@ def make_step(optimizer: Optimizer, learning_rate: float | None) -> Step | None:
         return None
     rate = LEARNING_RATES[optimizer] if learning_rate is None else learning_rate
     return Adam(rate) if optimizer == "adam" else Sgd(rate)
+
+
+def is_memory(
+    memory: Mapping[str, NDArray[np.float64]], step: Step | None, variables: int, steps: int
+) -> bool:
+    """Tell whether a method remembers such things after so many steps with so many variables."""
+    if memory.keys() != ({} if step is None else step.memory).keys():
+        return False
+    shapes = {name: () if name == "t" else (variables,) for name in memory}
+    if any(memory[name].shape != shape for name, shape in shapes.items()):
+        return False
+    return bool(memory.get("t", steps) == steps and np.min(memory.get("v", 0)) >= 0)
 
 
 class Adam:

@@ -135,7 +135,7 @@ def parse(data: bytes) -> Profile | None:
         # Numbers that overflow on the way are found at the end.
         with np.errstate(all="ignore"):
             return _parse(data)
-    except (struct.error, ValueError, ZeroDivisionError, OverflowError, np.linalg.LinAlgError):
+    except (struct.error, ValueError, ZeroDivisionError):  # that of a matrix is a ValueError
         return None
 
 
@@ -176,7 +176,7 @@ def _checked(profile: Profile) -> Profile:
         if not np.isfinite(light).all() or (np.diff(light) < 0).any() or light[-1] <= light[0]:
             raise ValueError("not a rising curve")
         # A result may have any light, also what no number of the curve stands for.
-        again = curve.forward(curve.inverse(light))
+        again = curve.forward(np.clip(curve.inverse(light), 0, 1))
         if not np.isfinite(curve.inverse(steps)).all() or not np.allclose(again, light, rtol=0, atol=_NEAR):
             raise ValueError("a curve that cannot be undone")
     return profile

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import printable
 from .images import Picture
 from .options import Options
 from .records import StylePicture
@@ -55,7 +56,7 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say in what two runs differ, as `identity_of` tells them."""
     before, after = dict(saved["options"]), dict(now["options"])
     told = [
-        f"{name} was {_spelled(before.get(name))}, now {_spelled(after.get(name))}"
+        f"{printable(name)} was {_spelled(before.get(name))}, now {_spelled(after.get(name))}"
         for name in dict.fromkeys((*before, *after))
         if before.get(name) != after.get(name)
     ]
@@ -64,16 +65,15 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if name == "options" or was == is_now:
             continue
         if isinstance(was, float) and isinstance(is_now, float):
-            told.append(f"{name} was {was:g}, now {is_now:g}")
+            told.append(f"{printable(name)} was {was:g}, now {is_now:g}")
         else:
-            told.append(
-                f"the {name} {'is new' if was is None else 'is gone' if is_now is None else 'changed'}"
-            )
+            how = "is new" if was is None else "is gone" if is_now is None else "changed"
+            told.append(f"the {printable(name)} {how}")
     return told
 
 
 def _spelled(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return printable(",".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _fingerprint(*arrays: NDArray[Any] | None) -> str | None:

@@ -53,10 +53,8 @@ def read_pipe(file: BinaryIO, name: str, *, max_pixels: int) -> bytes:
     file : binary file
         The pipe. At most 256 MiB and 32 bytes for each pixel are read from it: of the pixels that the
         beginning declares, or of `max_pixels` where it does not tell.
-    name : str
-        What error messages call it.
-    max_pixels : int
-        The largest height × width accepted.
+    name, max_pixels
+        See `lbfgs_style.images.decode`.
 
     Raises
     ------

@@ -25,6 +25,9 @@ from .resizing import memory_errors
 
 log = logging.getLogger(__name__)
 
+_LARGEST_BARE = 2**31
+"""Bytes of samples that a TIFF holds uncompressed for sure: its places have 32 bits."""
+
 _SAMPLE_TYPES = ("uint8", "uint16", "float32", "float64")
 
 
@@ -54,10 +57,8 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     ----------
     data : bytes
         A file of a format in `lbfgs_style.image_headers`. Floating point is clipped to [0, 1].
-    name : str
-        What error messages call it.
-    max_pixels : int
-        The largest height × width accepted.
+    name, max_pixels
+        See `lbfgs_style.images.decode`.
 
     Raises
     ------
@@ -89,7 +90,9 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     return Decoded(pixels, gray_alpha or pixels.ndim == 2, about)
 
 
-def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, name: str) -> bytes:
+def encode(
+    array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, name: str, quick: bool = False
+) -> bytes:
     """Encode an array as a picture file.
 
     Parameters
@@ -104,6 +107,8 @@ def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, n
         1 to 100, for JPEG, WebP and AVIF.
     name : str
         What error messages call the file.
+    quick : bool
+        Do not compress a TIFF.
 
     Raises
     ------
@@ -129,6 +134,8 @@ def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, n
         # Full colour resolution: saturated brush strokes bleed over their edges with the default 4:2:0.
         full_color = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
         flags = [cv2.IMWRITE_JPEG_QUALITY, quality, *full_color]
+    elif suffix in (".tif", ".tiff") and quick and array.nbytes < _LARGEST_BARE:
+        flags = [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE]
     bgr = array if array.ndim == 2 else array[..., [2, 1, 0, 3][: array.shape[2]]]
     kinds = (cv2.IMAGE_METADATA_EXIF, cv2.IMAGE_METADATA_ICCP, cv2.IMAGE_METADATA_XMP)
     blobs = (about.exif, about.icc, about.xmp) if suffix == ".avif" else ()
@@ -163,8 +170,7 @@ def upright(pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
 
     Where it asks for nothing, or is damaged, the pixels come back as they are.
     """
-    asked = tiff_tags.entry(exif, tiff_tags.ORIENTATION)
-    orientation = 1 if asked is None else asked.number()
+    orientation = tiff_tags.number(exif, tiff_tags.ORIENTATION)
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -226,10 +232,9 @@ def _with_clear_gray(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:
 def _mend_tiff(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.ndim != 3 or pixels.shape[2] != 4:
         return pixels
-    layout, extra = (tiff_tags.entry(data, tag) for tag in (tiff_tags.PHOTOMETRIC, tiff_tags.EXTRA_SAMPLES))
-    if layout is not None and layout.number() == tiff_tags.CMYK:
+    if tiff_tags.number(data, tiff_tags.PHOTOMETRIC) == tiff_tags.CMYK:
         return pixels[..., :3]  # libtiff makes RGB of it, and an alpha that nobody asked for
-    kind = 0 if extra is None else extra.number()
+    kind = tiff_tags.number(data, tiff_tags.EXTRA_SAMPLES)
     # libtiff hands 8-bit pixels over multiplied by their alpha, whether the file holds them so
     # (ExtraSamples 1) or not (2). Deeper ones come as they are in the file.
     return _unmultiply(pixels) if kind == 1 or (kind == 2 and pixels.dtype == np.uint8) else pixels

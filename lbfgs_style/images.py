@@ -127,8 +127,8 @@ def write(
     recipe : str, optional
         A text to keep inside a PNG or JPEG, see `lbfgs_style.recipes`; the others hold none.
     quick : bool
-        Do not compress a PNG of more than two million pixels, which takes most of the time. The pixels are
-        the same.
+        Do not compress a PNG or TIFF of more than two million pixels, which takes most of the time. The
+        pixels are the same.
 
     Raises
     ------
@@ -140,10 +140,11 @@ def write(
     size = (picture.rgb.shape[0], picture.rgb.shape[1])
     check_output(path, size)
     suffix = Path(path).suffix.lower()
-    if quick and suffix == ".png" and size[0] * size[1] > _LARGE:
+    quick = quick and size[0] * size[1] > _LARGE
+    if quick and suffix == ".png":
         pieces = _quick_png(picture, recipe)
     else:
-        pieces = [_encode(picture, suffix, quality, str(path), recipe)]
+        pieces = [_encode(picture, suffix, quality, str(path), recipe, quick=quick)]
     image_files.write_pieces(Path(path), pieces)
 
 
@@ -171,10 +172,12 @@ def encode(
     return _encode(picture, f".{file_format}", quality, name, recipe)
 
 
-def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str | None) -> bytes:
+def _encode(
+    picture: Picture, suffix: str, quality: int, name: str, recipe: str | None, *, quick: bool = False
+) -> bytes:
     array, kept = _as_written(picture, output_format(name))
     about = for_result(kept, (array.shape[0], array.shape[1]))
-    data = image_files.encode(array, suffix, about, quality=quality, name=name)
+    data = image_files.encode(array, suffix, about, quality=quality, name=name, quick=quick)
     return data if recipe is None else embed(data, recipe)
 
 

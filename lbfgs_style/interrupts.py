@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: the first one stops a run in good order, the second one at once.
 
 A handler in Python waits until the main thread is back from C, which may be at a picture for seconds. So a
-thread watches as well: Python tells it of a signal, through a socket, at the moment that it comes.
+thread counts the signals: Python tells it of each, through a socket, at the moment that it comes.
 """
 
 from __future__ import annotations
@@ -41,13 +41,8 @@ def cancelled_by_signals(*, begun: threading.Event | None = None) -> Generator[t
     """
     watch = _Watch(begun)
 
-    handled: list[int] = []
-
     def handle(number: int, frame: FrameType | None) -> None:
-        handled.append(number)  # `cancel` may be set already: the watch is quicker
-        if len(handled) > 1:
-            watch.leave()
-        watch.cancel.set()
+        watch.cancel.set()  # or a main thread that is not busy would begin another evaluation
 
     previous: dict[int, Any] = {n: signal.signal(n, handle) for n in _SIGNALS}
     ours, theirs = socket.socketpair()
@@ -72,7 +67,6 @@ class _Watch:
     def __init__(self, begun: threading.Event | None) -> None:
         self.cancel = threading.Event()
         self._begun = begun
-        self._leaving = threading.Lock()
 
     def run(self, signals: socket.socket) -> None:
         count = 0
@@ -95,8 +89,6 @@ class _Watch:
 
     def leave(self, message: str = "") -> None:
         """End the process, past all buffers and whatever the other threads are at."""
-        if not self._leaving.acquire(blocking=False):
-            return
         terminal = sys.__stderr__
         if terminal is not None and terminal.isatty():
             os.write(terminal.fileno(), b"\x1b[?25h")  # the cursor, which a bar hides

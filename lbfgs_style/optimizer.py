@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CheckpointError, OptimizationError
-from .first_order import Step
+from .first_order import Step, is_memory
 from .objective import Evaluation, Value
 from .parametrization import Flat, Parametrization
 from .session import Cancelled
@@ -38,8 +38,10 @@ _START = 1e4
 _FTOL = 1e-9
 _GTOL = 1e-9
 
-_FAR = 1e4
+FAR = 1e4
 """No picture is there: pixels are from 0 to 1."""
+
+OTHER_VARIABLES = "The checkpoint has other variables than this run: begin anew without it."
 
 # SciPy's status of a run that ended by itself: converged, too many evaluations or iterations, abnormal.
 _BY_STATUS = {0: "converged", 1: "iterations", 2: "line search"}
@@ -157,13 +159,13 @@ def minimize(
     OptimizationError
         If the loss or its gradient is not finite at the first picture.
     CheckpointError
-        If `resume` has another number of variables.
+        If `resume` has another number of variables, or is of another method.
     """
     run = _Run(objective, parametrization, on_iterate, step, keep, cancel)
     z = parametrization.encode(image)
     if resume is not None:
-        if resume.z.shape != z.shape:
-            raise CheckpointError("The checkpoint has other variables than this run: begin anew without it.")
+        if resume.z.shape != z.shape or not is_memory(resume.memory, step, z.size, resume.iterations):
+            raise CheckpointError(OTHER_VARIABLES)
         z = run.restore(resume)
     try:
         first = run.evaluate(z)
@@ -274,7 +276,7 @@ class _Run:
             return self._scaled(self.evaluate(z))
         except _Stop:
             # Where rounding hides every fall, SciPy tries steps of any length in the end.
-            if np.abs(self.parametrization.decode(z)).max() > _FAR:
+            if np.abs(self.parametrization.decode(z)).max() > FAR:
                 raise _Stop("line search") from None
             raise
 

@@ -20,7 +20,7 @@ from .graphs import feature_shapes
 from .images import FloatImage, Picture, resize, to_chw, to_hwc
 from .masks import Mask, Regions, at_layer, divide, laid_over
 from .objective import Evaluation, blend_grams
-from .optimizer import Outcome, minimize
+from .optimizer import FAR, OTHER_VARIABLES, Outcome, minimize
 from .options import Options
 from .parametrization import KINDS, Held, Parametrization
 from .records import Iterate, IterateCallback, ScaleResult, StylePicture, work_done
@@ -105,7 +105,9 @@ class CoarseToFine:
         paintings = [each.painting for each in self.styles]
         pictures = [given for given in paintings if not isinstance(given, StyleStatistics)]
         picture: NDArray[np.floating] = start(self.options, self.content.rgb, pictures, init, scales[0].size)
-        first, ways = self.course.planned(scales, ways)
+        first, ways = self.course.planned(
+            scales, ways, terms=len(self.terms.names), history=self.options.history
+        )
         if self.course.saved is not None:
             picture = self._picture_of(self.course.saved.standing, scales[first].size)
         for index, scale in enumerate(scales[first:], first):
@@ -150,15 +152,16 @@ class CoarseToFine:
                 )
 
     def _picture_of(self, standing: Standing | BlocksStanding, size: tuple[int, int]) -> NDArray[np.floating]:
-        """Return the best picture [3,H,W] of a saved run."""
-        if isinstance(standing, BlocksStanding):
-            return standing.image
+        """Return the best picture [3,H,W] of a saved run, or raise CheckpointError where it has none."""
         try:
-            return self._variables(size).decode(standing.best_z)
+            with np.errstate(over="ignore", invalid="ignore"):
+                is_image = isinstance(standing, BlocksStanding)
+                found = standing.image if is_image else self._variables(size).decode(standing.best_z)
         except ValueError as error:
-            raise CheckpointError(
-                "The checkpoint has other variables than this run: begin anew without it."
-            ) from error
+            raise CheckpointError(OTHER_VARIABLES) from error
+        if not -FAR < found.min() <= found.max() < FAR:
+            raise CheckpointError("The checkpoint has no picture: begin anew without it.")
+        return found
 
     def _optimize(
         self, index: int, scales: tuple[Scale, ...], ways: Sequence[Working], picture: NDArray[np.floating]

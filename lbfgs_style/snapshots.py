@@ -19,11 +19,12 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .archives import read_arrays, text, whole
+from .archives import amount, count, number, numbers, read_arrays, text, whole
 from .budget import Way, Working
 from .errors import CheckpointError
 from .files import replacing
 from .objective import Value
+from .optimizer import STOP_REASONS
 from .records import ScaleResult
 from .scales import Scale
 from .session import Cancelled
@@ -201,53 +202,82 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
 
 
 def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
-    index = int(about["scale"])
-    scales = tuple(Scale((height, width), count) for height, width, count in about["scales"])
-    z = _numbers(arrays["z"], np.float64)
+    """Put a run together, or raise ValueError where its parts are not of one run."""
+    index, blocks = count(about["scale"]), about["blocks"]
+    scales = tuple(Scale((height, width), iterations) for height, width, iterations in about["scales"])
+    ways = tuple(map(_way, about["ways"]))
+    results = tuple(map(_result, about["results"]))
+    terms = numbers(arrays["term_history"], np.float32)
+    history = numbers(arrays["history"], np.float64, terms.shape[:1])
+    z = numbers(arrays["z"], np.float64)
     begin = "memory_"
-    memory = {n.removeprefix(begin): array for n, array in arrays.items() if n.startswith(begin)}
+    memory = {n.removeprefix(begin): numbers(a, np.float64) for n, a in arrays.items() if n.startswith(begin)}
     standing: Standing | BlocksStanding = Standing(
         z=z,
-        best_z=_numbers(arrays.get("best_z", z), np.float64, z.shape),
+        best_z=numbers(arrays.get("best_z", z), np.float64, z.shape),
         start=_restored(about["start"]),
         best=_restored(about["best"]),
-        iterations=int(about["iterations"]),
-        evaluations=int(about["evaluations"]),
-        memory={name: _numbers(array, np.float64, (), z.shape) for name, array in memory.items()},
+        iterations=count(about["iterations"]),
+        evaluations=count(about["evaluations"]),
+        memory=memory,
     )
-    if about["blocks"] is not None:
-        done: dict[str, Any] | None = about["blocks"]["done"]
+    values, made = [standing.start, standing.best], [*(r.iterations for r in results), standing.iterations]
+    if blocks is not None:
+        done = None if blocks["done"] is None else _done(blocks["done"])
         if done is not None:
-            done |= {name: _restored(done[name]) for name in ("start", "end")}
-        image = _numbers(arrays["image"], np.float32, (3, *scales[index].size))
-        standing = BlocksStanding(image, None if done is None else Done(**done), standing)
+            values += [done.start, done.end]
+            made.append(done.iterations)
+        image = numbers(arrays["image"], np.float32, (3, *scales[index].size))
+        standing = BlocksStanding(image, done, standing)
+    if any(value.terms.shape != terms.shape[1:] for value in values):
+        raise ValueError("other terms at one time than at another")
+    if sum(made) != len(history) or [r.size for r in results] != [s.size for s in scales[:index]]:
+        raise ValueError("other iterations than the run made")
+    if len(ways) != len(scales) or (ways[index].way == "blocks") != (blocks is not None):
+        raise ValueError("another way to work than the run had")
     return Snapshot(
         scale=index,
         scales=scales,
-        ways=tuple(map(_way, about["ways"])),
-        seconds=float(about["seconds"]),
-        scale_seconds=float(about["scale_seconds"]),
-        history=_numbers(arrays["history"], np.float64).tolist(),
-        term_history=list(_numbers(arrays["term_history"], np.float32)),
-        results=tuple(ScaleResult(**r | {"size": tuple(r["size"])}) for r in about["results"]),
-        resumed=int(about["resumed"]),
+        ways=ways,
+        seconds=amount(about["seconds"]),
+        scale_seconds=amount(about["scale_seconds"]),
+        history=history.tolist(),
+        term_history=list(terms),
+        results=results,
+        resumed=count(about["resumed"]),
         standing=standing,
     )
 
 
-def _numbers(array: NDArray[Any], kind: Any, *shapes: tuple[int, ...]) -> NDArray[Any]:
-    """Return an array of finite numbers, of one of the shapes if some are given, or raise ValueError."""
-    if array.dtype != kind or (shapes and array.shape not in shapes) or not np.isfinite(array).all():
-        raise ValueError("other numbers than a run has")
-    return array
-
-
 def _way(told: dict[str, Any]) -> Working:
     way = Working(**told)
-    whole_numbers = [way.history, way.bytes, 1 if way.window_pixels is None else way.window_pixels]
-    if way.way not in get_args(Way) or any(type(n) is not int or n < 0 for n in whole_numbers):
+    if way.way not in get_args(Way) or (way.way == "whole") != (way.window_pixels is None):
         raise ValueError("another way to work than a run has")
+    for told_number in (way.history, way.bytes, way.window_pixels or 0):
+        count(told_number)
     return way
+
+
+def _result(told: dict[str, Any]) -> ScaleResult:
+    if told["stop_reason"] not in STOP_REASONS:
+        raise ValueError("stopped for no reason that a run has")
+    start, end = ({str(k): number(v) for k, v in told[n].items()} for n in ("terms_start", "terms_end"))
+    return ScaleResult(
+        size=tuple(told["size"]),
+        iterations=count(told["iterations"]),
+        evaluations=count(told["evaluations"]),
+        seconds=amount(told["seconds"]),
+        loss_start=number(told["loss_start"]),
+        loss_end=number(told["loss_end"]),
+        terms_start=start,
+        terms_end=end,
+        stop_reason=told["stop_reason"],
+    )
+
+
+def _done(told: dict[str, Any]) -> Done:
+    counts = {name: count(told[name]) for name in ("blocks", "iterations", "evaluations")}
+    return Done(**counts, start=_restored(told["start"]), end=_restored(told["end"]))
 
 
 def _values(done: Done) -> dict[str, Any]:
@@ -260,4 +290,4 @@ def _value(value: Value) -> dict[str, Any]:
 
 
 def _restored(value: dict[str, Any]) -> Value:
-    return Value(float(value["loss"]), np.array(value["terms"], np.float32))
+    return Value(number(value["loss"]), np.array([number(term) for term in value["terms"]], np.float32))

@@ -181,13 +181,15 @@ def for_result(exif: bytes, size: tuple[int, int]) -> bytes:
         with suppress(struct.error):
             directories.append(_entries(exif, layout, inner.number()))
     # A tag may stand in both, where it belongs and where it does not.
-    truths = ((ORIENTATION, 1), (_HEIGHT, size[0]), (_WIDTH, size[1]))
-    for entries, (tag, true) in product(directories, truths):
+    truths = ((_HEIGHT, size[0]), (_WIDTH, size[1]), (ORIENTATION, 1))
+    for (tag, true), entries in product(truths, directories):
         found = entries.get(tag)
-        if found is not None and found.kind in (_SHORT, _LONG):
-            short = found.kind == _SHORT
-            kept = min(true, 65535) if short else true
-            struct.pack_into(layout.order + "HI"[not short], block, found.place, kept)
+        if found is not None and found.kind in _WHOLE:
+            length = _SIZES[found.kind]
+            kept = min(true, (1 << 8 * length) - 1)
+            struct.pack_into(
+                layout.order + {1: "B", 2: "H", 4: "I", 8: "Q"}[length], block, found.place, kept
+            )
     with suppress(struct.error):
         _remove_thumbnail(block, layout, first)
     return bytes(block)
@@ -213,8 +215,7 @@ def _layout(block: bytes) -> _Layout | None:
         return None
     if block[2:4] == struct.pack(order + "H", 42):
         return _Layout(order)
-    # After 43 follow the length of an offset, 8, and nothing.
-    return _Layout(order, big=True) if block[2:8] == struct.pack(order + "HHH", 43, 8, 0) else None
+    return _Layout(order, big=True) if block[2:4] == struct.pack(order + "H", 43) else None
 
 
 def _first(block: bytes, layout: _Layout) -> int:

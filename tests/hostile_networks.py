@@ -10,7 +10,7 @@ import gzip
 import io
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +162,16 @@ def weights(array: np.ndarray) -> Change:
     return lambda model: model.graph.initializer[0].CopyFrom(numpy_helper.from_array(array, "kernel"))
 
 
+def bias(array: np.ndarray) -> Change:
+    return lambda model: model.graph.initializer[1].CopyFrom(numpy_helper.from_array(array, "bias"))
+
+
+def groups_of_less_than_two(model: onnx.ModelProto) -> None:
+    """The kernel fits the picture, but its four features do not part into three groups."""
+    weights(np.ones((4, 1, 3, 3), np.float32))(model)
+    attribute(0, "group", 3)(model)
+
+
 def values(filling: float, places: int = 1) -> Change:
     def change(model: onnx.ModelProto) -> None:
         kernel = numpy_helper.to_array(model.graph.initializer[0]).copy()
@@ -248,6 +258,31 @@ def reshaped(*shape: int) -> Change:
     return change
 
 
+def reshaped_by_pixels(model: onnx.ModelProto) -> None:
+    """A layer whose lengths are what the picture makes of them."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3]), "axes"))
+    model.graph.node.append(helper.make_node("ReduceMean", ["relu1_1", "axes"], ["seen"], keepdims=0))
+    model.graph.node.append(helper.make_node("Cast", ["seen"], ["lengths"], to=TensorProto.INT64))
+    model.graph.node.append(helper.make_node("Reshape", ["relu1_1", "lengths"], ["other"]))
+    model.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 4, "h", "w"]))
+
+
+def axes_by_pixels(model: onnx.ModelProto) -> None:
+    """A convolution of a picture with as many axes as its brightness says."""
+    for name, value in {"zero": [0], "sides": [1, 3, 512, 512, 1, 1], "one": [1]}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["seen"], keepdims=0),
+        helper.make_node("Cast", ["seen"], ["number"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["number", "one"], ["end"]),
+        helper.make_node("Slice", ["sides", "zero", "end"], ["lengths"]),
+        helper.make_node("Reshape", ["image", "lengths"], ["other"]),
+    ]
+    model.graph.node[0].input[0] = "other"
+    for place, node in enumerate(nodes):
+        model.graph.node.insert(place, node)
+
+
 def broadcast(model: onnx.ModelProto) -> None:
     """A few bytes of weights that make each number of the picture a million."""
     model.graph.initializer.append(numpy_helper.from_array(np.ones((4096, 1, 1, 1), np.float32), "batch"))
@@ -321,10 +356,10 @@ def metadata(key: str, value: str) -> Change:
     return change
 
 
-def opsets(*versions: int) -> Change:
+def opsets(*versions: int, names: Sequence[str] = ("", "")) -> Change:
     def change(model: onnx.ModelProto) -> None:
         del model.opset_import[:]
-        model.opset_import.extend(helper.make_opsetid("", version) for version in versions)
+        model.opset_import.extend(map(helper.make_opsetid, names, versions))
 
     return change
 
@@ -413,6 +448,8 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "weights in integers": (weights(np.ones((4, 3, 3, 3), np.int64)), "not? fit"),
     "a kernel of two axes": (weights(np.ones((4, 27), np.float32)), "not? fit"),
     "a kernel for five channels": (weights(np.ones((4, 5, 3, 3), np.float32)), "not? fit"),
+    "a bias for five features": (bias(np.ones(5, np.float32)), "do not fit"),
+    "a bias of two axes": (bias(np.ones((4, 1), np.float32)), "do not fit"),
     "a weight that is not a number": (values(np.nan), "not a number"),
     "a weight that is infinite": (values(np.inf), "infinite"),
     "all weights not a number": (values(np.nan, 108), "not a number"),
@@ -428,14 +465,17 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "strides of 2⁶²": (attribute(2, "strides", [2**62] * 2), "out of range"),
     "dilations of 0": (attribute(0, "dilations", [0, 0]), "out of range"),
     "no groups": (attribute(0, "group", 0), "has 0 groups: expected 1 or"),
+    "3 groups for 4 features": (groups_of_less_than_two, "do not fit"),
     "7 groups for 3 channels": (attribute(0, "group", 7), "not? fit"),
     "an attribute of the wrong kind": (attribute(0, "pads", "everywhere"), "not valid ONNX|does not fit"),
     "a window larger than the picture": (attribute(2, "kernel_shape", [1000, 1000]), "shape|fit"),
     "a Pad by a million": (huge_padding, "numbers for each pixel"),
-    "a Pad by 2⁶²": (overflowing_padding, "shape|fit"),
+    "a Pad by 2⁶²": (overflowing_padding, "does not fit a picture"),
     "a reshape to what does not fit": (reshaped(1, 1 << 40, 1, 1), "shape|fit"),
+    "a reshape by what is seen": (reshaped_by_pixels, "expected one that is known"),
+    "as many axes as the picture is bright": (axes_by_pixels, "do not fit"),
     "a reshape to two axes": (reshaped(0, -1), "not what it says|fit"),
-    "a reshape to a negative length": (reshaped(1, -5, 1, 1), "shape|fit"),
+    "a reshape to a negative length": (reshaped(1, -5, 1, 1), "does not fit a picture"),
     "weights that multiply the picture": (broadcast, "numbers for each pixel"),
     "a product of all with all": (outer_product, "numbers for each pixel"),
     "a layer of integers": (integer_layer, "fit|not what it says"),
@@ -457,6 +497,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a layer that commands a terminal": (renamed("relu1_1", "\x1b]0;evil\x07"), r"x1b\]0;evil"),
     "a layer that runs from right to left": (renamed("relu1_1", "\u202egnp.exe"), "u202e"),
     "a layer without a name": (renamed("relu1_1", ""), "not valid ONNX|made by a node|printed"),
+    "a layer that begins with a space": (renamed("relu1_1", " relu1_1"), "printed and typed"),
     "a layer of a megabyte": (renamed("relu1_1", "x" * 1_000_000), "printed and typed"),
     "a weight that we name so": (renamed("bias", "weights"), "'weights', a name"),
     "a tensor that we name so": (renamed("conv", "gram_relu1_1"), "'gram_relu1_1', a name"),
@@ -467,7 +508,9 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "opset 0": (opsets(0), "opset|not valid ONNX"),
     "opset −1": (opsets(-1), "opset|not valid ONNX"),
     "opset 2³¹": (opsets(2**31), "opset|not valid ONNX"),
-    "two opsets": (opsets(18, 7), "opset|not valid ONNX"),
+    "two opsets": (opsets(18, 7), "uses opset"),
+    "an opset for each name of the domain": (opsets(7, 17, names=("", "ai.onnx")), "uses opset"),
+    "an opset of the future": (opsets(99), "uses opset"),
     "no opset": (opsets(), "opset|not valid ONNX"),
     "an IR of the future": (ir_version(2**31), "not valid ONNX"),
     "IR version 0": (ir_version(0), "not valid ONNX"),
@@ -578,6 +621,14 @@ def with_a_padded_border(model: onnx.ModelProto) -> None:
     model.graph.node.insert(0, helper.make_node("Pad", ["image", "pads"], ["padded"], mode="edge"))
 
 
+def with_a_layer_of_its_own_shape(model: onnx.ModelProto) -> None:
+    """Nobody needs it, but its size is to be known."""
+    model.graph.node.append(helper.make_node("Shape", ["relu1_1"], ["lengths"]))
+    model.graph.node.append(helper.make_node("Reshape", ["relu1_1", "lengths"], ["again"]))
+    again = helper.make_tensor_value_info("again", TensorProto.FLOAT, [1, 4, "h", "w"])
+    model.graph.output.insert(0, again)
+
+
 ODD: dict[str, Change] = {
     "as it is": lambda model: None,
     "an older opset": opsets(11),
@@ -589,6 +640,7 @@ ODD: dict[str, Change] = {
     "a name in another script": renamed("relu1_1", "слой_1"),
     "a documentation that commands a terminal": documented,
     "a border of copies": with_a_padded_border,
+    "a layer that is given the shape it has": with_a_layer_of_its_own_shape,
     "weights of zero": values(0, 108),
     "unused weights": lambda model: model.graph.initializer.append(
         numpy_helper.from_array(np.zeros(7, np.float32), "unused")

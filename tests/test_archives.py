@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 import tracemalloc
 import zipfile
@@ -14,23 +13,16 @@ import numpy as np
 import pytest
 from command import contents, one_error, paint
 from small_networks import small_vgg
-from test_checkpoints import PAINTING, PHOTO, cut_off, job
+from test_checkpoints import PHOTO, job
 
 from lbfgs_style import (
-    Checkpoint,
-    CheckpointError,
     ImageFileError,
     StyleError,
     StyleStatistics,
     StyleTransfer,
     archives,
-    snapshots,
     style_statistics,
 )
-from lbfgs_style.objective import Value
-from lbfgs_style.optimizer import minimize
-from lbfgs_style.parametrization import Pixels
-from lbfgs_style.standing import Standing
 
 MIB = 2**20
 GOOD = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -206,6 +198,22 @@ def test_what_a_header_declares_takes_no_memory(name):
     assert peak(act) < 2 * MIB
 
 
+@pytest.mark.parametrize("told", ["1", None, [1], {}, float("nan"), float("inf"), -float("inf"), 1e39])
+def test_what_is_no_number_is_refused(told):
+    for read_number in (archives.count, archives.number, archives.amount):
+        with pytest.raises(ValueError, match="not a"):
+            read_number(told)
+
+
+def test_numbers_below_zero_and_between():
+    assert (archives.count(0), archives.number(-1.5), archives.amount(0)) == (0, -1.5, 0.0)
+    for told in (-1, 1.0, True):
+        with pytest.raises(ValueError, match="not a number of things"):
+            archives.count(told)
+    with pytest.raises(ValueError, match="less than nothing"):
+        archives.amount(-0.5)
+
+
 # Statistics of a style
 
 
@@ -288,71 +296,3 @@ def test_statistics_of_other_channels_are_refused(measured):
     with pytest.raises(StyleError) as e:
         job().run(PHOTO, replace(style, sides=sides))
     assert "\n" not in str(e.value)
-
-
-# Checkpoints
-
-
-@pytest.fixture
-def changed(tmp_path):
-    """Return a function that changes a checkpoint's arrays, and what its text says."""
-    path = tmp_path / "c"
-    cut_off(path, 20)
-
-    def change(about=None, text=None, pack=np.savez, **arrays):
-        with np.load(path) as archive:
-            found = dict(archive)
-        text = text or json.dumps(json.loads(str(found["about"])) | (about or {}))
-        with path.open("wb") as file:
-            pack(file, **(found | {"about": np.array(text)} | arrays))
-        return path
-
-    return change
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"z": np.full(3 * 36 * 48, np.nan)},
-        {"z": np.zeros(3 * 36 * 48, np.float32)},
-        {"best_z": np.zeros(7)},
-        {"z": np.array([object()], dtype=object)},
-        {"history": np.array(["1", "2"])},
-        {"memory_t": np.zeros(3)},
-        {"format": np.array([1.0])},
-        {"pack": np.savez_compressed},
-        {"about": {"scale": 7, "blocks": {"done": None}}, "image": np.zeros((3, 36, 48), np.float32)},
-        {"about": {"blocks": {"done": None}}, "image": np.zeros((3, 36, 47), np.float32)},
-        {"about": {"ways": [["whole", None, 10, 1]]}},
-        {"about": {"ways": [{"way": "nowhere", "window_pixels": None, "history": 10, "bytes": 1}] * 2}},
-        {"about": {"ways": [{"way": "whole", "window_pixels": "x", "history": 10, "bytes": 1}] * 2}},
-        {"about": {"ways": [{"way": "whole", "window_pixels": None, "history": 1.5, "bytes": 1}] * 2}},
-        {"about": {"seconds": 1e999, "scale": float("inf")}},
-        {"about": {"identity": 3}},
-        {"about": {"results": [3]}},
-    ],
-    ids=str,
-)
-def test_checkpoints_that_are_none(changed, change):
-    snapshots.read(changed())
-    with pytest.raises(CheckpointError, match="damaged, or no checkpoint") as e:
-        snapshots.read(changed(**change))
-    assert "\n" not in str(e.value)
-
-
-def test_a_checkpoint_of_another_length_is_refused(changed):
-    path = changed(z=np.zeros(30), best_z=np.zeros(30))
-    with pytest.raises(CheckpointError, match="has other variables than this run"):
-        job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
-
-
-def test_a_block_of_another_length_is_refused():
-    """Where the picture fits, but not what is in work."""
-    wrong = Standing(np.zeros(30), np.zeros(30), Value(1, ()), Value(1, ()), 1, 1, {})
-    with pytest.raises(CheckpointError, match="has other variables than this run"):
-        minimize(lambda _: None, Pixels((4, 4)), np.zeros((3, 4, 4)), iterations=1, history=5, resume=wrong)
-
-
-def test_a_checkpoint_of_text_within_text_is_refused(changed):
-    with pytest.raises(CheckpointError, match="damaged, or no checkpoint"):
-        snapshots.read(changed(text="[" * 100_000))

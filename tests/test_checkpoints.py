@@ -213,6 +213,18 @@ def test_options_of_another_version_are_named():
     assert identity.differences(saved, now) == ["gone was 1, now None", "new was None, now 3,4"]
 
 
+def test_changes_are_told_on_one_line_that_ends(path):
+    """Whatever the file says that they were."""
+    cut_off(path, 3)
+    snapshot, saved = snapshots.read(path)
+    saved["options"] |= {f"gone\n{number}": "\x1b[2J" * 99 for number in range(20)}
+    snapshots.write(path, snapshot, saved)
+    with pytest.raises(CheckpointError, match=r"; and 8 more\. Give") as e:
+        job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
+    assert str(e.value).isprintable()
+    assert len(str(e.value)) < 12 * 500
+
+
 def test_other_statistics_are_another_style(path):
     first, second = (job().measure_style(each, sizes=(32, 48)) for each in (PAINTING, OTHER))
     job().run(PHOTO, first, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))
@@ -490,6 +502,21 @@ def test_a_picture_that_changed_is_refused(folder, network, capfd, interrupted):
     assert paint(network, "--iterations", 9, "--checkpoint", "c", "--resume", "--quiet") == 2
     one_error(capfd, "c was saved by another run: the content picture changed")
     assert contents(folder) == before
+
+
+def test_a_checkpoint_that_somebody_changed_is_refused(folder, network, capfd, interrupted):
+    interrupted(3)
+    assert paint(network, "--iterations", 9, "--checkpoint", "c") == 130
+    with np.load("c") as archive:
+        arrays = dict(archive)
+    capfd.readouterr()
+    for change, says in (("z", "other variables than this run"), ("history", "c: damaged, or no checkpoint")):
+        with Path("c").open("wb") as file:
+            np.savez(file, **arrays | {change: arrays[change][1:]})
+        before = contents(folder)
+        assert paint(network, "--iterations", 9, "--checkpoint", "c", "--resume", "--quiet") == 2
+        one_error(capfd, f"{says}.*: begin anew without it")
+        assert contents(folder) == before
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command import contents, one_error, paint, photo, run, start
 
-from lbfgs_style import ImageFileError, files, image_bytes, images
+from lbfgs_style import ImageFileError, image_bytes, images
 
 POSIX = pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="pipes that have a path")
 
@@ -155,19 +155,6 @@ def test_no_more_is_read_than_opencv_takes(little, monkeypatch):
 @pytest.mark.parametrize("length", [0, 1, 99, 100, 101])
 def test_short_input_comes_as_it_is(little, length):
     assert taken(PNG[:length]) == PNG[:length]
-
-
-@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes by their number")
-def test_any_other_pipe_has_a_limit_of_its_own(monkeypatch):
-    monkeypatch.setattr(files, "_MOST_OF_PIPE", 4)
-    reader, writer = os.pipe()
-    try:
-        os.write(writer, b"five!")
-        with pytest.raises(OSError, match="more than 4 bytes"):
-            files.contents(f"/dev/fd/{reader}")
-    finally:
-        os.close(reader)
-        os.close(writer)
 
 
 # Text that is nested without an end

@@ -142,8 +142,9 @@ def test_what_is_no_file_is_not_read(name):
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes by their number")
-def test_an_endless_pipe_is_not_read_to_its_end(monkeypatch):
-    monkeypatch.setattr(files, "MOST_BYTES", 4)
+@pytest.mark.parametrize("limit", ["MOST_BYTES", "_MOST_OF_PIPE"])
+def test_an_endless_pipe_is_not_read_to_its_end(monkeypatch, limit):
+    monkeypatch.setattr(files, limit, 4)
     reader, writer = os.pipe()
     try:
         os.write(writer, b"five!")

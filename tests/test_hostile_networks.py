@@ -47,6 +47,25 @@ def test_a_hostile_network_is_refused_in_one_line(name, tmp_path, no_onnxruntime
     assert len(message) < 1000
 
 
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+@pytest.mark.parametrize(
+    "function",
+    ["checker.check_model", "shape_inference.infer_shapes", "version_converter.convert_version"],
+)
+def test_what_the_onnx_package_cannot_do_is_a_refusal(function, error, monkeypatch):
+    """Its C++ raises what it likes."""
+
+    def fail(*args, **kwargs):
+        raise error("at line 7\nof a file")
+
+    model = plain()
+    model.opset_import[0].version = 17
+    monkeypatch.setattr(f"onnx.{function}", fail)
+    with pytest.raises(NetworkError, match="plain") as caught:
+        networks.from_model(model)
+    assert str(caught.value).isprintable()
+
+
 def test_the_poison_works(tmp_path, no_onnxruntime):
     """A network that passes does reach onnxruntime: the refusals are what kept the others from it."""
     onnx.save(plain(), tmp_path / "network.onnx")

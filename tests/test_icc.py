@@ -165,6 +165,10 @@ DAMAGED = [
     profiles.rgb(curve=profiles.para(4, 0, 1, 0, 0.5, 1, 0.5, 0)),  # the same in the longest form
     profiles.rgb(curve=profiles.para(3, 32767, 32767, 32767, 0, 0)),  # more than any number
     profiles.rgb(curve=profiles.para(3, 1, 0, 1, 0.5, 0.5)),  # flat above its middle
+    profiles.rgb(curve=profiles.para(1, 30000, 30000, 0)),  # from 0 to more than any number
+    profiles.rgb(curve=profiles.para(4, 1 / 65536, 1, 0, 0, 0, -30000, 0)),  # its inverse is more than any
+    profiles.rgb(curve=profiles.para(4, 1, 0.1, 0, 1, 2, 0, 0)),  # two numbers for one light
+    profiles.rgb(primaries=((0, 0, 0),) * 3),
     profiles.tables_only(),
     profiles.cmyk(),
 ]
@@ -190,6 +194,10 @@ def test_tags_that_all_claim_the_whole_profile_take_no_memory():
 
 def test_a_long_name_is_cut():
     assert icc.name(profiles.rgb(name="x" * 5000)) == "x" * 80
+
+
+def test_a_name_does_not_command_a_terminal():
+    assert icc.name(profiles.rgb(name="a\x1b[2J\nb")) == "a[2Jb"
 
 
 def test_every_cut_of_a_profile_is_survived():

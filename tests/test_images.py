@@ -423,6 +423,21 @@ def test_what_stands_before_the_frame_of_a_jpeg_ends_somewhere(between):
         assert image_headers.read(data) == image_headers.Header("JPEG", size)
 
 
+@pytest.mark.parametrize("code", range(0xC0, 0xD0))
+def test_kinds_of_frames_of_a_jpeg(code):
+    """ITU-T T.81, table B.1: SOF0 to SOF15, but DHT, JPG and DAC have their codes between them."""
+    data = b"\xff\xd8\xff" + bytes([code]) + struct.pack(">HBHHB", 8, 8, 5, 7, 0)
+    size = None if code in (0xC4, 0xC8, 0xCC) else (5, 7)
+    assert image_headers.read(data) == image_headers.Header("JPEG", size)
+
+
+@pytest.mark.parametrize(("end", "size"), [(30, (5, 7)), (29, None), (24, None)])
+def test_the_header_of_an_extended_webp_has_30_bytes(end, size):
+    """RFC 9649, section 2.7: the sides less one, of 24 bits each, stand at its end."""
+    data = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + b"\6\0\0" + b"\4\0\0"
+    assert image_headers.read(data[:end]) == image_headers.Header("WebP", size)
+
+
 def test_a_picture_that_begins_elsewhere_on_the_grid_of_jpeg_2000():
     """ITU-T T.800, B.2: of a grid of 100×80 the picture leaves 30 columns and 20 rows out."""
     data = b"\xff\x4f\xff\x51" + struct.pack(">HH8IH", 47, 0, 100, 80, 30, 20, 100, 80, 0, 0, 3)

@@ -15,7 +15,7 @@ import picture_bytes
 import profiles
 import pytest
 
-from lbfgs_style import avif_boxes, image_headers, images, metadata, tiff_tags
+from lbfgs_style import avif_boxes, image_files, image_headers, images, metadata, tiff_tags
 from lbfgs_style.images import Metadata
 
 FORMATS = ["png", "jpg", "webp", "avif", "tiff"]
@@ -155,8 +155,58 @@ def test_a_profile_of_many_segments_comes_through_jpeg():
 
 def test_segments_of_a_profile_are_put_in_their_order():
     body = b"ICC_PROFILE\0\2\2later", b"ICC_PROFILE\0\1\2first, "
-    segments = b"".join(b"\xff\xe2" + struct.pack(">H", len(part) + 2) + part for part in body)
+    segments = b"".join(segment(0xE2, part) for part in body)
     assert metadata.read(b"\xff\xd8" + segments + b"\xff\xda").icc == b"first, later"
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def with_chunks(*chunks: bytes) -> bytes:
+    """Return a PNG with chunks behind its header."""
+    plain = images.encode(images.from_array(wave()), "png")
+    return plain[:33] + b"".join(chunks) + plain[33:]
+
+
+def test_of_two_profiles_in_a_png_the_first_counts():
+    profile = [chunk(b"iCCP", b"x\0\0" + zlib.compress(name)) for name in (b"first", b"second")]
+    assert metadata.read(with_chunks(*profile)).icc == b"first"
+
+
+@pytest.mark.parametrize(("compressed", "found"), [(b"\0\0", XMP), (b"\1\0", b"")])
+def test_xmp_in_a_png_is_not_compressed(compressed, found):
+    """As Adobe's specification of XMP (part 3) has it."""
+    assert (
+        metadata.read(with_chunks(chunk(b"iTXt", b"XML:com.adobe.xmp\0" + compressed + b"\0\0" + XMP))).xmp
+        == found
+    )
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp"])
+def test_exif_begins_with_its_tags(file_format):
+    """Some programs write the head that JPEG alone has."""
+    plain = images.encode(images.from_array(wave()), file_format)
+    with_head = metadata.embed(plain, Metadata(exif=b"Exif\0\0" + camera()), (24, 32), alpha=False)
+    assert metadata.read(with_head).exif == camera()
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+def test_the_pixels_of_a_jpeg_say_nothing():
+    """What follows the scan's header (0xDA) are pixels, whatever they look like."""
+    exif = segment(0xE1, b"Exif\0\0" + camera())
+    assert metadata.read(b"\xff\xd8" + exif).exif == camera()
+    assert metadata.read(b"\xff\xd8" + segment(0xDA, bytes(10)) + exif) == Metadata()
+
+
+@pytest.mark.parametrize(("more", "found"), [(0, True), (1, False)])
+def test_a_segment_holds_so_much(more, found):
+    """A length of 16 bits that counts itself: 65,533 bytes, of which the name of the namespace takes 29."""
+    xmp = bytes(65_533 - 29 + more)
+    assert kept("jpg", picture(wave(), xmp=xmp)).metadata.xmp == (xmp if found else b"")
 
 
 def test_what_is_too_long_for_jpeg_is_said(caplog):
@@ -167,11 +217,8 @@ def test_what_is_too_long_for_jpeg_is_said(caplog):
 
 
 def test_a_profile_that_unpacks_to_much_is_cut():
-    bomb = zlib.compress(bytes(1 << 26))
-    data = images.encode(images.from_array(wave()), "png")
-    chunk = b"iCCP" + b"x\0\0" + bomb
-    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    assert len(metadata.read(data[:33] + chunk + data[33:]).icc) == 1 << 24
+    bomb = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(1 << 26)))
+    assert len(metadata.read(with_chunks(bomb)).icc) == 1 << 24
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -204,6 +251,70 @@ def test_exif_of_a_result_is_true(order):
     assert struct.pack(order + "HHIHH", 0xA002, 3, 1, 400, 0) in after
     assert struct.pack(order + "HHII", 0xA003, 4, 1, 300) in after
     assert after[8 + 2 + 36 : 8 + 2 + 40] == bytes(4)  # no second directory
+
+
+@pytest.mark.parametrize("kind", range(1, 14))
+def test_an_orientation_that_is_obeyed_is_mended(kind):
+    """By its type (TIFF 6.0): BYTE, SHORT, LONG, or IFD; what stands in no whole number stays."""
+    value = 26 if kind in (5, 10, 12) else 6  # that of eight bytes stands behind the directory
+    block = b"II*\0" + struct.pack("<IHHHIIIII", 8, 1, 274, kind, 1, value, 0, 6, 1)
+    is_obeyed = image_files.upright(np.zeros((2, 3)), block).shape == (3, 2)
+    assert is_obeyed == (kind in (1, 3, 4, 13))
+    assert (tiff_tags.for_result(block, (2, 3)) != block) == is_obeyed
+    assert tiff_tags.number(tiff_tags.for_result(block, (2, 3)), 274) == (1 if is_obeyed else None)
+
+
+def test_an_orientation_that_shares_its_place_is_mended_all_the_same():
+    """With the height, whose two numbers begin there."""
+    tags = struct.pack("<HHHIIHHII", 2, 274, 3, 1, 6, 0xA003, 4, 2, 18)
+    after = tiff_tags.for_result(b"II*\0\x08\0\0\0" + tags + bytes(4), (300, 400))
+    assert tiff_tags.number(after, 274) == 1
+
+
+def test_a_side_too_long_for_its_tag_is_as_long_as_that_can_say():
+    after = tiff_tags.for_result(camera(), (70_000, 80_000))
+    assert struct.pack(">HHIHH", 0xA002, 3, 1, 65_535, 0) in after
+    assert struct.pack(">HHII", 0xA003, 4, 1, 70_000) in after
+
+
+@pytest.mark.parametrize(("tag", "value"), [(0x0202, 2**20), (0x0201, 2**20), (0x0202, 0)])
+def test_a_thumbnail_that_claims_more_than_there_is(tag, value):
+    """What there is of it goes; nothing else does, and nothing is added."""
+    start = camera().index(b"thumbnail")
+    true = start if tag == 0x0201 else 9
+    before = camera(1).replace(struct.pack(">HHII", tag, 4, 1, true), struct.pack(">HHII", tag, 4, 1, value))
+    after = tiff_tags.for_result(before, (3000, 4000))
+    assert after[start:] == (bytes(9) if (tag, value) == (0x0202, 2**20) else b"thumbnail")
+    assert after[:46] == before[:46]
+    assert len(after) == len(before)
+
+
+def test_where_no_second_directory_is_there_is_no_thumbnail():
+    """The first eight bytes are none, though in a block that is long enough they read like one."""
+    count = struct.unpack("<H", b"II")[0]
+    block = bytearray(b"II*\0" + struct.pack("<IHHHIII", 8, 1, 274, 3, 1, 1, 0)).ljust(
+        2 + 12 * count + 20, b"x"
+    )
+    struct.pack_into("<HHIIHHII", block, 2 + 12 * 9, 0x0201, 4, 1, 200, 0x0202, 4, 1, 50)
+    assert tiff_tags.for_result(bytes(block), (1, 1)) == block
+
+
+def test_a_copy_goes_without_the_makers_note():
+    """It holds places in the file that it was written to, and there they are others."""
+    copy = tiff_tags.exif_of(camera())
+    assert b"Ace" in copy
+    assert struct.pack("<II", 1, 250) in copy
+    assert b"maker note" not in copy
+
+
+@pytest.mark.parametrize("more", [b"", b"\0"])
+def test_a_directory_begins_at_an_even_place(more):
+    """TIFF 6.0, section 2."""
+    plain = images.encode(images.from_array(wave()), "tiff") + more
+    written = tiff_tags.add(plain, b"", {tiff_tags.XMP: XMP})
+    assert struct.unpack_from("<I", written, 4)[0] % 2 == 0
+    assert tiff_tags.entry(written, tiff_tags.XMP).data == XMP
+    np.testing.assert_array_equal(images.to_array(images.decode(written)), wave())
 
 
 BIG = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 1) + struct.pack("<HHQQQ", 274, 3, 1, 6, 0)
@@ -400,6 +511,26 @@ def test_properties_of_avif():
     assert avif_boxes.properties(avif()) == avif_boxes.AvifProperties()
     assert avif_boxes.is_avif(avif())
     assert not avif_boxes.is_avif(b"\xff\xd8" + bytes(20))
+
+
+def to_the_end(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 0, kind) + body
+
+
+def of_64_bits(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4sQ", 1, kind, len(body) + 16) + body
+
+
+@pytest.mark.parametrize("outer", [box, to_the_end, of_64_bits])
+def test_lengths_of_boxes(outer):
+    """ISO/IEC 14496-12, 4.2: 0 for all that is left, 1 for a length of 64 bits."""
+    assert avif_boxes.properties(outer(b"meta", avif(box(b"irot", b"\3"))[28:])).turns == 3
+
+
+def test_nothing_is_read_behind_a_box_shorter_than_its_head():
+    assert (
+        avif_boxes.properties(avif(struct.pack(">I", 4), box(b"irot", b"\3"))) == avif_boxes.AvifProperties()
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -13,7 +13,17 @@ import pytest
 from command import paint
 from test_checkpoints import OPTIONS, PAINTING, PHOTO, cut_off, job, path  # noqa: F401  # `path` is a fixture
 
-from lbfgs_style import Checkpoint, api, images, pyramid, session, snapshots, strips, transfer_cli
+from lbfgs_style import (
+    Checkpoint,
+    api,
+    image_files,
+    images,
+    pyramid,
+    session,
+    snapshots,
+    strips,
+    transfer_cli,
+)
 from lbfgs_style.budget import Working
 from lbfgs_style.embedding import extract
 from lbfgs_style.engine import Engine
@@ -183,7 +193,7 @@ def test_the_size_of_a_snapshot(path):  # noqa: F811
     assert 0 < path.stat().st_size - snapshots.size_of(snapshot) < 16_000  # the losses, and text
 
 
-# PNG
+# PNG and TIFF
 
 
 def decoded(name):
@@ -213,31 +223,40 @@ def small_strips(monkeypatch):
 
 @pytest.mark.parametrize("kind", PICTURES)
 @pytest.mark.parametrize("icc", [b"", profiles.rgb()], ids=["sRGB", "Adobe RGB"])
-def test_a_quick_png_has_the_same_pixels_and_says_the_same(kind, icc, tmp_path, small_strips):
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_a_quick_file_has_the_same_pixels_and_says_the_same(kind, icc, suffix, tmp_path, small_strips):
     picture = images.from_array(PICTURES[kind])
     gray = picture.gray
     about = Metadata(icc=b"" if gray else icc, xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
     picture: Picture = replace(picture, metadata=about)
-    for name, quick in (("usual.png", False), ("quick.png", True)):
-        images.write(tmp_path / name, picture, recipe="a recipe", quick=quick)
-    usual, quick = tmp_path / "usual.png", tmp_path / "quick.png"
+    usual, quick = tmp_path / f"usual.{suffix}", tmp_path / f"quick.{suffix}"
+    for file, is_quick in ((usual, False), (quick, True)):
+        images.write(file, picture, recipe="a recipe" if suffix == "png" else None, quick=is_quick)
     np.testing.assert_array_equal(decoded(quick), decoded(usual))
     assert decoded(quick).dtype == decoded(usual).dtype
     assert images.read(quick).metadata == images.read(usual).metadata
     for file in (usual, quick):
-        assert extract(file.read_bytes()) == "a recipe"
+        assert suffix == "tiff" or extract(file.read_bytes()) == "a recipe"
     assert quick.stat().st_size > decoded(usual).nbytes  # stored as they are
     assert quick.read_bytes() != usual.read_bytes()
 
 
-def test_small_pictures_and_other_formats_are_compressed_all_the_same(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "large"), [("a.png", 1320), ("a.tiff", 1320), ("a.jpg", 100), ("a.webp", 100)]
+)
+def test_small_pictures_and_other_formats_are_compressed_all_the_same(tmp_path, monkeypatch, name, large):
+    monkeypatch.setattr(images, "_LARGE", large)  # 33·40 pixels are not more than 1320
     picture = images.from_array(PICTURES["rgb"])
-    for name in ("a.png", "a.jpg"):
-        images.write(tmp_path / name, picture, quick=True)
-        usual = (tmp_path / name).read_bytes()
-        images.write(tmp_path / name, picture)
-        assert (tmp_path / name).read_bytes() == usual
-        monkeypatch.setattr(images, "_LARGE", 100 if name == "a.png" else 0)
+    images.write(tmp_path / name, picture, quick=True)
+    assert (tmp_path / name).read_bytes() == images.encode(picture, name[2:])
+
+
+def test_a_tiff_that_might_be_too_large_is_compressed_all_the_same(tmp_path, small_strips, monkeypatch):
+    """A file that is too large for its format would be none."""
+    picture = images.from_array(PICTURES["rgb"])
+    monkeypatch.setattr(image_files, "_LARGEST_BARE", PICTURES["rgb"].nbytes)
+    images.write(tmp_path / "a.tiff", picture, quick=True)
+    assert (tmp_path / "a.tiff").read_bytes() == images.encode(picture, "tiff")
 
 
 def test_strips_come_from_top_to_bottom(small_strips):

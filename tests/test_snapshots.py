@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import contents
-from test_checkpoints import PAINTING, PHOTO, cut_off, job
+from test_checkpoints import OPTIONS, PAINTING, PHOTO, cut_off, job, stop_after
 
-from lbfgs_style import Checkpoint, CheckpointError, snapshots
+from lbfgs_style import Checkpoint, CheckpointError, pyramid, snapshots
 from lbfgs_style.budget import Working
 from lbfgs_style.objective import Value
+from lbfgs_style.optimizer import minimize
+from lbfgs_style.parametrization import Pixels
 from lbfgs_style.records import ScaleResult
 from lbfgs_style.scales import Scale
 from lbfgs_style.snapshots import Snapshot
@@ -46,16 +47,29 @@ BLOCKS = BlocksStanding(
 SNAPSHOT = Snapshot(
     scale=1,
     scales=(Scale((24, 32), 16), Scale((36, 48), 12)),
-    ways=(Working("whole", None, 10, 10**9), Working("blocks", 4500, 5, 0)),
+    ways=(Working("whole", None, 10, 10**9), Working("tiles", 4500, 5, 0)),
     seconds=61.25,
     scale_seconds=2.5,
-    history=[9.5, 1 / 3, 0.1],
-    term_history=[np.array([1, number], np.float32) for number in range(3)],
+    history=[9.5, 1 / 3, 0.1] * 7,
+    term_history=[np.array([1, number], np.float32) for number in range(21)],
     results=(
         ScaleResult((24, 32), 16, 18, 58.5, 9.5, 0.2, {"content": 1.5}, {"content": 0.5}, "iterations"),
     ),
     resumed=3,
     standing=STANDING,
+)
+IN_BLOCKS = replace(
+    SNAPSHOT,
+    ways=(SNAPSHOT.ways[0], Working("blocks", 4500, 5, 0)),
+    history=[9.5, 1 / 3, 0.1] * 10,
+    term_history=[np.array([1, number], np.float32) for number in range(30)],
+    standing=BLOCKS,
+)
+AT_FIRST = replace(
+    IN_BLOCKS,
+    history=SNAPSHOT.history,
+    term_history=SNAPSHOT.term_history,
+    standing=replace(BLOCKS, done=None),
 )
 
 
@@ -85,9 +99,8 @@ def path(tmp_path):
     return tmp_path / "run.checkpoint"
 
 
-@pytest.mark.parametrize("standing", [STANDING, BLOCKS, replace(BLOCKS, done=None)])
-def test_everything_comes_back(path, standing):
-    snapshot = replace(SNAPSHOT, standing=standing)
+@pytest.mark.parametrize("snapshot", [SNAPSHOT, IN_BLOCKS, AT_FIRST])
+def test_everything_comes_back(path, snapshot):
     snapshots.write(path, snapshot, IDENTITY)
     again, identity = snapshots.read(path)
     same(again, snapshot)
@@ -183,46 +196,185 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
     return file.getvalue()
 
 
+def changed(path: Path, change: dict[str, object]) -> None:
+    """Give a checkpoint other arrays, or other things in its text, or take away what is changed to None."""
+    with np.load(path) as archive:
+        arrays: dict[str, np.ndarray | None] = dict(archive)
+    about = json.loads(str(arrays["about"]))
+    arrays |= {name: value for name, value in change.items() if name not in about}
+    about |= {name: value for name, value in change.items() if name in about}
+    gone = {name for name, value in change.items() if value is None}
+    arrays["about"] = np.array(json.dumps({name: value for name, value in about.items() if name not in gone}))
+    path.write_bytes(packed({name: array for name, array in arrays.items() if name not in gone}))
+
+
+def refused(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged, or no checkpoint") as e:
+        snapshots.read(path)
+    assert "\n" not in str(e.value)
+
+
 def test_a_pickle_in_it_is_not_run(path, arrays):
     bait = path.with_name("touched")
-    path.write_bytes(packed(arrays | {"z": np.array([Touched(bait)], object)}))
-    with pytest.raises(CheckpointError, match="damaged, or no checkpoint"):
-        snapshots.read(path)
+    refused(path, packed(arrays | {"z": np.array([Touched(bait)], object)}))
     assert not bait.exists()
 
 
+WHOLE = {"way": "whole", "window_pixels": None, "history": 10, "bytes": 0}
+RESULT = {
+    "size": [24, 32],
+    "iterations": 16,
+    "evaluations": 18,
+    "seconds": 58.5,
+    "loss_start": 9.5,
+    "loss_end": 0.2,
+    "terms_start": {"content": 1.5},
+    "terms_end": {"content": 0.5},
+    "stop_reason": "iterations",
+}
+DONE = {
+    "blocks": 2,
+    "iterations": 9,
+    "evaluations": 11,
+    "start": {"loss": 5, "terms": [5 / 3, 7]},
+    "end": {"loss": 4, "terms": [4 / 3, 7]},
+}
+
+
+def other(sound: dict[str, object], *changes: dict[str, object]) -> list[dict[str, object]]:
+    return [sound | change for change in changes]
+
+
+OF_NO_RUN = [
+    *({name: None} for name in ("scale", "format", "about", "z", "history", "term_history")),
+    *({"scale": value} for value in ("first", float("inf"), [], 1.9, -1, 7)),
+    *({"identity": value} for value in ({}, {"options": 7}, 7)),
+    {"scales": [[1, 2]]},
+    {"format": np.array([1.0])},
+    # More or less than the losses tell of, or numbers that are none.
+    *({"iterations": value} for value in (6, 5.0)),
+    *({"evaluations": value} for value in (-1, True)),
+    {"resumed": "3"},
+    {"seconds": float("nan")},
+    {"scale_seconds": -1},
+    *({"start": {"loss": loss, "terms": [1, 7]}} for loss in ("0.1", float("inf"), 1e300)),
+    *({"best": {"loss": 0.1, "terms": terms}} for terms in (1, [1], [float("nan"), 7])),
+    {"best": "none"},
+    # Scales and blocks that went otherwise.
+    *({"results": value} for value in ([], [7], [["whole"]])),
+    *({"results": [value]} for value in other(RESULT, {"size": [32, 24]}, {"size": [24]}, {"size": 24})),
+    *({"results": [value]} for value in other(RESULT, {"iterations": 16.0}, {"evaluations": None})),
+    *({"results": [value]} for value in other(RESULT, {"seconds": "long"}, {"loss_start": None})),
+    *({"results": [value]} for value in other(RESULT, {"loss_end": float("nan")}, {"stop_reason": "a whim"})),
+    *({"results": [RESULT | {"terms_start": value}]} for value in (7, {"content": "1.5"})),
+    *({"ways": [WHOLE, value]} for value in other(WHOLE, {"window_pixels": 9}, {"way": "tiles"})),
+    *(
+        {"ways": [WHOLE, value]}
+        for value in other(WHOLE, {"history": -1}, {"history": 1.5}, {"bytes": "all"})
+    ),
+    *({"ways": [WHOLE, WHOLE | {"way": way, "window_pixels": 9}]} for way in ("blocks", "strips")),
+    *({"ways": [WHOLE, WHOLE | {"way": "tiles", "window_pixels": pixels}]} for pixels in (-9, "x")),
+    *({"ways": value} for value in ([WHOLE], [{"way": "whole"}] * 2, [["whole", None, 10, 1]] * 2)),
+    # Arrays of other numbers.
+    *({"history": np.ones(shape)} for shape in (22, 20, (21, 1))),
+    *({"history": value} for value in (np.full(21, np.nan), np.array(["1"] * 21))),
+    *({"term_history": np.ones(shape, np.float32)} for shape in (21, (21, 3), (20, 2))),
+    {"term_history": np.full((21, 2), np.inf, np.float32)},
+    *({"z": value} for value in (np.ones(6, np.float32), np.full(6, np.nan))),
+    {"best_z": np.ones(7)},
+    {"memory_mean": np.full(6, np.nan)},
+]
+OF_NO_BLOCKS = [
+    *(
+        {"image": np.full(shape, value, np.float32)}
+        for shape, value in ([(3, 36, 47), 0], [(3, 36, 48), np.nan])
+    ),
+    {"image": None},
+    {"blocks": 7},
+    *(
+        {"blocks": {"done": value}}
+        for value in other(DONE, {"blocks": -1}, {"blocks": "2"}, {"iterations": 8})
+    ),
+    {"blocks": {"done": DONE | {"end": {"loss": 4, "terms": [4 / 3, 7, 1]}}}},
+]
+
+
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"scale": None},
-        {"scale": "first"},
-        {"scale": float("inf")},
-        {"scale": []},
-        {"scales": [[1, 2]]},
-        {"ways": [{"way": "whole"}]},
-        {"results": [7]},
-        {"blocks": 7},
-        {"best": "none"},
-        {"identity": {}},
-        {"identity": {"options": 7}},
-        {"identity": 7},
-    ],
+    ("snapshot", "change"),
+    [*((SNAPSHOT, change) for change in OF_NO_RUN), *((IN_BLOCKS, change) for change in OF_NO_BLOCKS)],
+    ids=str,
 )
-def test_a_text_that_lacks_something_is_refused(path, arrays, change):
-    about = json.loads(str(arrays["about"])) | change
-    about = {name: value for name, value in about.items() if value is not None}
-    path.write_bytes(packed(arrays | {"about": np.array(json.dumps(about))}))
-    with pytest.raises(CheckpointError, match="damaged, or no checkpoint"):
-        snapshots.read(path)
+def test_what_fits_no_run_is_refused(path, snapshot, change):
+    sound = {"results": [RESULT], "blocks": None if snapshot is SNAPSHOT else {"done": DONE}}
+    snapshots.write(path, snapshot, IDENTITY)
+    changed(path, {name: value for name, value in sound.items() if value is not None})
+    same(snapshots.read(path)[0], snapshot)
+    changed(path, change)
+    refused(path, path.read_bytes())
 
 
-def without(data: bytes, name: str) -> bytes:
-    """Return an archive without one of its members."""
+OF_ANOTHER_RUN = [
+    ("lbfgs", "variables", lambda z: {"z": z[1:]}),
+    ("lbfgs", "variables", lambda z: {"z": np.append(z, z)}),
+    ("lbfgs", "variables", lambda z: {"z": z.reshape(3, 36, 48)}),
+    ("lbfgs", "variables", lambda z: {"memory_t": np.array(4.0)}),
+    ("sgd", "variables", lambda z: {"memory_t": None}),
+    ("sgd", "variables", lambda z: {"memory_t": np.full_like(z, 4)}),
+    ("sgd", "variables", lambda z: {"memory_t": np.array(-1.0)}),
+    ("adam", "variables", lambda z: {"memory_m": np.zeros(())}),
+    ("adam", "variables", lambda z: {"memory_v": -z}),
+    ("lbfgs", "corrections", lambda z: {"ways": [WHOLE | {"history": 0}] * 2}),
+    ("lbfgs", "corrections", lambda z: {"ways": [WHOLE | {"history": 11}] * 2}),
+    ("lbfgs", "no picture", lambda z: {"z": np.full_like(z, 1e300)}),
+    ("lbfgs", "no picture", lambda z: {"z": np.full_like(z, 1e6)}),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "says", "change"), OF_ANOTHER_RUN)
+def test_what_is_of_another_run_is_refused(path, optimizer, says, change):
+    options = replace(OPTIONS, optimizer=optimizer)
+    cut_off(path, 20, options)
+    with np.load(path) as archive:
+        z = archive["z"]
+    changed(path, {"best_z": None} | change(z))
+    with pytest.raises(CheckpointError, match=rf"The checkpoint has .*{says}.*: begin anew without it\.$"):
+        job(options).run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
+
+
+def test_terms_of_another_run_are_refused(path):
+    cut_off(path, 20)
+    snapshot, identity = snapshots.read(path)
+    values = np.ones(6, np.float32)  # one more than there are
+    standing = replace(snapshot.standing, start=Value(1.0, values), best=Value(1.0, values))
+    snapshots.write(path, replace(snapshot, standing=standing, term_history=[values] * 20), identity)
+    with pytest.raises(CheckpointError, match=r"The checkpoint has other terms .*: begin anew without it\.$"):
+        job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
+
+
+def test_a_block_of_another_length_is_refused():
+    """Where the picture fits, but not what is in work."""
+    wrong = Standing(np.zeros(30), np.zeros(30), value(1), value(1), 1, 1, {})
+    with pytest.raises(CheckpointError, match="has other variables than this run"):
+        minimize(lambda _: None, Pixels((4, 4)), np.zeros((3, 4, 4)), iterations=1, history=5, resume=wrong)
+
+
+@pytest.mark.parametrize("far", [-2e4, 2e4])
+def test_blocks_of_no_picture_are_refused(path, monkeypatch, far):
+    monkeypatch.setattr(pyramid, "workings", lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]])
+    painter = job(scales="single", iterations=2)
+    painter.run(PHOTO, PAINTING, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))
+    snapshot, identity = snapshots.read(path)
+    snapshot.standing.image[0, 0, 0] = far
+    snapshots.write(path, snapshot, identity)
+    with pytest.raises(CheckpointError, match="The checkpoint has no picture: begin anew without it"):
+        painter.run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
+
+
+def compressed(data: bytes) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w") as new:
-        for member in old.namelist():
-            if member != f"{name}.npy":
-                new.writestr(member, old.read(member))
+    with np.load(io.BytesIO(data)) as archive:
+        np.savez_compressed(file, **archive)
     return file.getvalue()
 
 
@@ -241,23 +393,19 @@ BROKEN = {
     "an archive without its directory": lambda data: data[: data.index(b"PK\1\2")],
     "a way of packing that nobody knows": lambda data: marked(data, 8, 99),
     "a password": lambda data: marked(data, 6, 1),
+    "packed": compressed,
     "packed, and cut off": lambda data: marked(data, 8, 8),
     "brackets that do not close": lambda data: data.replace(b"'shape': (6,)", b"'shape': (6, ", 1),
     "brackets that do not open": lambda data: data.replace(b"'shape': (6,)", b"'shape': )6,)", 1),
-    **{
-        f"no {name}": lambda data, name=name: without(data, name)
-        for name in ("format", "about", "z", "history")
-    },
+    "text within text": lambda data: packed({"format": np.array(1), "about": np.array("[" * 100_000)}),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_file_that_is_broken_is_refused(path, arrays, name):
-    path.write_bytes(BROKEN[name](packed(arrays)))
-    assert path.read_bytes() != packed(arrays)
-    with pytest.raises(CheckpointError, match="damaged, or no checkpoint") as e:
-        snapshots.read(path)
-    assert "\n" not in str(e.value)
+    data = BROKEN[name](packed(arrays))
+    assert data != packed(arrays)
+    refused(path, data)
 
 
 def test_every_bit_of_the_head_of_an_array(path, arrays):
@@ -268,9 +416,7 @@ def test_every_bit_of_the_head_of_an_array(path, arrays):
         for bit in range(8):
             turned = bytearray(data)
             turned[place] ^= 1 << bit
-            path.write_bytes(turned)
-            with pytest.raises(CheckpointError, match="damaged, or no checkpoint"):
-                snapshots.read(path)
+            refused(path, turned)
 
 
 def test_a_file_that_cannot_be_read_is_told_apart(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -73,12 +74,21 @@ def test_no_space_left_is_one_line(folder, network, capfd, monkeypatch, place):
 
 
 @LINUX
-def test_a_full_standard_output_is_one_line(folder, network):
-    for line in ("PAINT --quiet -o - > /dev/full", "STYLE networks list > /dev/full"):
-        done = shell(line, network)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_one_line(folder, network, unbuffered):
+    for line in ("PAINT --quiet -o -", "STYLE networks list", "STYLE --version"):
+        done = shell(f"{line} > /dev/full", network, PYTHONUNBUFFERED=unbuffered)
         assert done.returncode == 2, line
         (said,) = done.stderr.decode().splitlines()
         assert "No space left on device" in said
+
+
+@LINUX
+def test_what_is_left_when_the_command_ends_is_not_lost_in_silence(network):
+    command = "from lbfgs_style import cli; cli.app = lambda **_: print(1); cli.main()"
+    done = shell(f"{sys.executable} -c '{command}' > /dev/full", network, PYTHONUNBUFFERED="")
+    says = b"lbfgs-style: standard output: cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, says)
 
 
 @POSIX
@@ -178,6 +188,7 @@ def test_a_picture_from_or_to_a_closed_stream_is_refused(folder, network):
     [
         {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
         {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii:strict"},
+        {"PYTHONIOENCODING": "iso8859-5:strict"},  # Cyrillic, without a ×
     ],
 )
 def test_names_and_numbers_are_printed_in_any_language(folder, network, locale):
@@ -271,10 +282,14 @@ def test_a_run_without_memory_says_what_to_ask_for(folder, network, capfd, monke
     monkeypatch.setattr(Session, "run", fail)
     before = contents(folder)
     assert paint(network, "--quiet") == 2
-    one_error(
-        capfd,
-        r"Not enough memory for 32×27 pixels, which were to take \d+ MB: ask for less with --memory \d+MB",
+    says = (
+        r"Not enough memory for 32×27 pixels, which were to take (\d+) MB: ask for less with --memory (\d+)MB"
     )
+    out, err = capfd.readouterr()
+    (line,) = err.splitlines()
+    expected, advised = map(int, re.search(says, line).groups())
+    assert 0.5 * expected < advised < 0.7 * expected
+    assert out == ""
     assert contents(folder) == before
 
 
