@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import images
@@ -20,6 +20,9 @@ from .style_statistics import SUFFIX, StyleStatistics, read_statistics
 
 STANDARD = Path(STANDARD_INPUT)
 """What stands for standard input or standard output."""
+
+
+_SLOW = (".webp", ".avif")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,14 @@ class Output:
             images.check_output(self.path, size)
         elif size is not None:
             images.check_size(f"picture.{self.file_format}", size)
+
+    def quick(self, size: tuple[int, int]) -> Output:
+        """Return where a picture of that (height, width) goes when people wait for it.
+
+        A large WebP or AVIF takes seconds, and nothing makes it quick: a PNG is written beside it.
+        """
+        slow = self.path != STANDARD and self.path.suffix.lower() in _SLOW and images.is_large(size)
+        return replace(self, path=self.path.with_name(f"{self.path.name}.png")) if slow else self
 
     def write(self, picture: Picture, recipe: str | None = None, *, quick: bool = False) -> None:
         """Write the picture, completely or not at all; with a recipe where the format holds one."""

@@ -140,12 +140,17 @@ def write(
     size = (picture.rgb.shape[0], picture.rgb.shape[1])
     check_output(path, size)
     suffix = Path(path).suffix.lower()
-    quick = quick and size[0] * size[1] > _LARGE
+    quick = quick and is_large(size)
     if quick and suffix == ".png":
         pieces = _quick_png(picture, recipe)
     else:
         pieces = [_encode(picture, suffix, quality, str(path), recipe, quick=quick)]
     image_files.write_pieces(Path(path), pieces)
+
+
+def is_large(size: tuple[int, int]) -> bool:
+    """Return whether people would wait for the compression of a picture of `size`, (height, width)."""
+    return size[0] * size[1] > _LARGE
 
 
 def encode(

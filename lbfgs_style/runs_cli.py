@@ -120,6 +120,8 @@ def finish(
     if interrupted and not result.history:
         say(NOTHING)
         raise typer.Exit(INTERRUPTED)
+    if interrupted:
+        target = target.quick(result.picture.rgb.shape[:2])
     inputs, quality = given.inputs, target.quality
     text = recipe_text(result, inputs, quality=quality, folder=target.path.parent) if recipe else None
     target.write(result.picture, text, quick=interrupted)

@@ -291,6 +291,29 @@ def test_the_command_is_quick_where_it_was_interrupted(folder, network, capfd, m
     assert asked == [interrupted]
 
 
+@pytest.mark.parametrize("suffix", ["webp", "avif", "jpg"])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_png_stands_in_for_what_takes_seconds(folder, network, capfd, monkeypatch, suffix, interrupted):
+    """The name that was asked for stays as it was."""
+    monkeypatch.setattr(images, "_LARGE", 100)
+    output = folder / f"out.{suffix}"
+    output.write_bytes(b"before")
+    cancel = threading.Event()
+    if interrupted:
+        stop = lambda **_: _always(lambda _: cancel.set())  # noqa: E731
+        monkeypatch.setattr(transfer_cli, "show_progress", stop)
+        monkeypatch.setattr(transfer_cli, "cancelled_by_signals", lambda **_: _always(cancel))
+    assert paint(network, output=output.name) == (130 if interrupted else 0)
+    stands_in = interrupted and suffix != "jpg"
+    assert (output.read_bytes() == b"before") is stands_in
+    beside = folder / f"out.{suffix}.png"
+    assert beside.exists() is stands_in
+    if stands_in:
+        images.read(beside)
+        assert beside.name in capfd.readouterr().err
+    assert [file.name for file in folder.iterdir() if file.name.startswith(".")] == []
+
+
 class _always:
     """A context that gives something."""
 
