@@ -31,8 +31,8 @@ TILES_ARENA = 1.7
 _PICTURE = 36
 """Bytes for each pixel of a scale beside the optimiser's: the picture, the photo, the gradient."""
 
-_BLOCKS_ARENA = 1.1
-"""The same for blocks, whose windows are rounded up to a power of two, as the allocator's pieces are."""
+_BLOCKS_ARENA = 2.2
+"""The same for each pixel of a block, with what surrounds it in the later stages."""
 
 _PICTURE_IN_BLOCKS = 24
 """Bytes for each pixel of a scale that is worked on block by block: the picture, and where it started."""
@@ -150,10 +150,9 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
         return Working("tiles", most, short, fixed + int(window * most))
 
     def blocks(most: int) -> int:
-        corrections = min(short, -(-iterations // SWEEPS))
-        window = _BLOCKS_ARENA * costs.per_pixel * 2 ** math.ceil(math.log2(max(1, most)))
+        corrections, inner = min(short, -(-iterations // SWEEPS)), _inner(most, size, costs.halo)
         beside = held - (_PICTURE - _PICTURE_IN_BLOCKS) * pixels
-        return beside + int(window) + optimizer_bytes(_inner(most, size, costs.halo), corrections)
+        return beside + int(_BLOCKS_ARENA * costs.per_pixel * inner) + optimizer_bytes(inner, corrections)
 
     most = bisect_right(range(min(pixels, _LARGEST_BLOCK) + 1), budget, key=blocks) - 1
     if most >= least:

@@ -51,31 +51,26 @@ def test_then_the_optimizer_works_on_blocks():
     assert (smaller.window_pixels or 0) < (working.window_pixels or 0)
 
 
-def of_blocks(window: int, inner: float, each: int) -> float:
-    """550 bytes a pixel of the next power of two; 24 + 8 bytes a pixel of the picture of 4096²."""
-    return HELD + 32 * 4096**2 + 550 * 2 ** (window - 1).bit_length() + each * inner
+def of_blocks(inner: float, each: int) -> float:
+    """2.2 · 500 bytes and the optimiser's for a pixel of the block, 32 for one of the picture."""
+    return HELD + 32 * 4096**2 + (1100 + each) * inner
 
 
 def test_the_optimizer_of_blocks_sees_what_is_inside_the_halos():
     """History 5: 24 · (10 + 12) bytes a pixel of the block."""
     square = arrange((4096, 4096), 40, 10, COSTS, 3 * 10**9)
     window = square.window_pixels or 0
-    assert square.bytes == pytest.approx(of_blocks(window, (window**0.5 - 320) ** 2, 528), rel=1e-6)
+    assert square.bytes == pytest.approx(of_blocks((window**0.5 - 320) ** 2, 528), rel=1e-6)
     wide = arrange((1024, 16384), 40, 10, COSTS, 3 * 10**9)  # as high as the picture: no halo above and below
     window = wide.window_pixels or 0
-    assert wide.bytes == pytest.approx(of_blocks(window, 1024 * (window / 1024 - 320), 528), rel=1e-6)
+    assert wide.bytes == pytest.approx(of_blocks(1024 * (window / 1024 - 320), 528), rel=1e-6)
 
 
 def test_few_iterations_fill_a_short_history():
     """Two sweeps of one iteration each: one correction, 24 · (2 + 12) bytes a pixel."""
     working = arrange((4096, 4096), 2, 10, COSTS, 3 * 10**9)
     window = working.window_pixels or 0
-    assert working.bytes == pytest.approx(of_blocks(window, (window**0.5 - 320) ** 2, 336), rel=1e-6)
-
-
-def test_windows_of_blocks_fill_the_allocators_pieces():
-    """2²¹ pixels fit with room to spare, 2²² do not: nothing between would take less than those."""
-    assert arrange((4096, 4096), 2, 10, COSTS, 3 * 10**9).window_pixels == 2**21
+    assert working.bytes == pytest.approx(of_blocks((window**0.5 - 320) ** 2, 336), rel=1e-6)
 
 
 def test_what_cannot_fit_is_refused_with_what_it_takes():
