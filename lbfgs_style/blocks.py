@@ -1,21 +1,30 @@
 """A picture of which one block at a time is free: the way past the memory that an optimiser needs.
 
 L-BFGS keeps several vectors as long as all its variables. Here its variables are the pixels of one block, and
-the rest of the picture is held; the loss is still that of the whole picture, exactly, because what it depends
-on are sums over positions (see `tiled_graphs.block_graph`). Features that the block does not reach are made
-once (see `stages`). Block coordinate descent: Tseng, "Convergence of a Block Coordinate Descent Method for
-Nondifferentiable Minimization" (2001).
+the rest of the picture is held. What the loss depends on are sums over positions, and these are known of the
+whole picture (see `tiled_graphs.block_graph`); features that the block does not reach are made once (see
+`stages`).
+
+A block that lowered the loss of the whole by itself would do in its place what all should do: the first ones
+would be painted too strongly, and each in colours of its own. So all blocks of a sweep go from the same sums
+S, and each takes for granted that the others change as it does: with κ = pixels of the picture / of the
+block, it minimises L(S + κ (s − s₀)), s its own part of the sums and s₀ what that was before. What all of
+them do together is S + Σ (s − s₀): the mean of those arguments, each weighted by 1/κ. A loss that is convex
+in its sums is there at most the same mean of what the blocks have reached. Parallel coordinate descent:
+Richtárik and Takáč, "Parallel Coordinate Descent Methods for Big Data Optimization" (2016). Where no block
+changes any more, the gradient is the picture's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import CheckpointError
 from .session import Session
 from .stages import Area, Form, around_name
 from .term_names import IMAGE, TermNames
@@ -38,13 +47,16 @@ class Block:
     image : array, float32, [3,h,w]
         Its pixels, a view of the picture.
     evaluate : function
-        Pixels [3,h,w] → loss of the whole picture, its terms [K], gradient [3,h,w].
+        Pixels [3,h,w] → the loss if all blocks changed like this one, its terms [K], gradient [3,h,w].
+    value : function
+        () → loss of the whole picture and its terms [K] with the pixels that were evaluated last.
     keep : function
         Pixels [3,h,w] → None: puts them into the picture.
     """
 
     image: Array
     evaluate: Callable[[Array], tuple[float, Array, Array]]
+    value: Callable[[], tuple[float, Array]]
     keep: Callable[[NDArray[Any]], None]
 
 
@@ -72,6 +84,8 @@ class Blocks:
     ----------
     image : array, float32, [3,H,W]
         The picture as it is now.
+    reference : mapping of str to array
+        The sums that all blocks of this sweep go from.
     """
 
     def __init__(
@@ -92,6 +106,25 @@ class Blocks:
         self._of_all = tiles.of_all(terms, targets, weights)
         self._names = (*scalar_sums(terms), *terms.style_names)
         self._totals = dict(totals)
+        self.reference: Mapping[str, NDArray[np.float64]] = self._totals
+
+    def begin_sweep(self, reference: Mapping[str, NDArray[np.float64]] | None = None) -> None:
+        """Let the blocks from now on go from the sums as they are, or as they were when a sweep began.
+
+        Raises CheckpointError where those are sums of another loss.
+        """
+        reference = self._totals if reference is None else reference
+        if {n: a.shape for n, a in reference.items()} != {n: a.shape for n, a in self._totals.items()}:
+            raise CheckpointError("The checkpoint has other sums than this run: begin anew without it.")
+        self.reference = dict(reference)
+
+    def value(self) -> tuple[float, Array]:
+        """Return loss and terms [K] of the picture."""
+        return self._assessed(self._totals)
+
+    def _assessed(self, totals: Mapping[str, NDArray[np.float64]]) -> tuple[float, Array]:
+        size = (self.image.shape[1], self.image.shape[2])
+        return self._tiles.assess(totals, self._terms, self._of_all, size)[:2]
 
     def free(self, tile: Tile) -> Block:
         """Free the block that a tile covers, and hold all else."""
@@ -103,6 +136,7 @@ class Blocks:
         placed = session.place(
             self._of_all | around | self._tiles.of_window(area.pixels, self._terms, self._targets)
         )
+        likewise = self.image[0].size / self.image[of_picture(tile)][0].size  # κ
         own: list[Array] = []
 
         def run(rest: dict[str, Any]) -> tuple[float, Array, Array]:
@@ -113,12 +147,14 @@ class Blocks:
                 placed=placed | rest,
                 cancel=self._tiles.cancel,
             )
-            return float(loss), values, np.ascontiguousarray(gradient[0][inside])
+            # The graph's gradient is that by the window's own part of the sums.
+            return float(loss), values, np.float32(likewise) * gradient[0][inside]
 
-        # What the window has of the sums, and with it the rest, comes with the loss of the picture as it is.
-        first: tuple[float, Array, Array] | None = run(_placed(session, self._totals, 0))
-        rest = {name: self._totals[name] - part for name, part in zip(self._names, own, strict=True)}
-        held = _placed(session, rest, 1)
+        # What the window has of the sums, and with it the rest, comes with the first evaluation.
+        first: tuple[float, Array, Array] | None = run(_placed(session, self.reference, 0))
+        rest = {name: self._totals[name] - part for name, part in self._named(own)}
+        supposed = {name: self.reference[name] - likewise * part for name, part in self._named(own)}
+        held = _placed(session, supposed, likewise)
 
         def evaluate(block: Array) -> tuple[float, Array, Array]:
             nonlocal first
@@ -128,15 +164,23 @@ class Blocks:
             window[0][inside] = block
             return run(held)
 
+        def value() -> tuple[float, Array]:
+            return self._assessed({name: rest[name] + part for name, part in self._named(own)})
+
         def keep(block: NDArray[Any]) -> None:
             self.image[of_picture(tile)] = block
             if not np.array_equal(window[0][inside], block):  # not what was evaluated last
                 window[0][inside] = block
                 run(held)
-            for name, part in zip(self._names, own, strict=True):
+            for name, part in self._named(own):
                 self._totals[name] = rest[name] + part
 
-        return Block(self.image[of_picture(tile)], evaluate, keep)
+        return Block(self.image[of_picture(tile)], evaluate, value, keep)
+
+    def _named(self, own: list[Array]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Yield the name of each sum and a window's part of it."""
+        for name, part in zip(self._names, own, strict=True):
+            yield name, np.asarray(part, np.float64)
 
     def _around(self, area: Area) -> dict[str, Array]:
         """Return the surroundings of a block in the later stages; zeros where it changes them."""

@@ -44,8 +44,11 @@ since they compute features once in each evaluation and not twice."""
 _LARGEST_BLOCK = 2**22
 """Pixels of a block's window; larger ones bring little."""
 
-SWEEPS = 2
-"""Over all blocks; they share the iterations."""
+_SWEEPS = 4
+"""Over all blocks, one for each way to cut the picture; they share the iterations."""
+
+_SHORTEST_SWEEP = 4
+"""Iterations of a sweep at least: each begins without curvature."""
 
 Way = Literal["whole", "tiles", "blocks"]
 
@@ -102,6 +105,11 @@ class Working:
     bytes: int
 
 
+def sweeps(iterations: int) -> int:
+    """Return how many sweeps over all blocks share the iterations."""
+    return min(_SWEEPS, max(1, iterations // _SHORTEST_SWEEP))
+
+
 def optimizer_bytes(pixels: int, history: int) -> int:
     """Return the bytes of L-BFGS-B and of what surrounds it, for 3 variables a pixel.
 
@@ -150,7 +158,7 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
         return Working("tiles", most, short, fixed + int(window * most))
 
     def blocks(most: int) -> int:
-        corrections, inner = min(short, -(-iterations // SWEEPS)), _inner(most, size, costs.halo)
+        corrections, inner = min(short, -(-iterations // sweeps(iterations))), _inner(most, size, costs.halo)
         beside = held - (_PICTURE - _PICTURE_IN_BLOCKS) * pixels
         return beside + int(_BLOCKS_ARENA * costs.per_pixel * inner) + optimizer_bytes(inner, corrections)
 

@@ -263,9 +263,10 @@ class Engine:
         return Blocks(runner, place, session, surroundings, image, terms, targets, weights, totals)
 
     def cuts(self, size: tuple[int, int], terms: TermNames, window_pixels: int) -> list[tuple[Tile, ...]]:
-        """Return two ways to cut a picture into blocks; where one has borders, the other has none."""
+        """Return four ways to cut a picture into blocks: no place is near the borders of all of them."""
         fields = list(receptive_fields(self.network.model, terms.layers).values())
-        return [plan(size, fields, window_pixels, shifted=shifted) for shifted in (False, True)]
+        shifts = ((False, False), (True, True), (False, True), (True, False))
+        return [plan(size, fields, window_pixels, shifted=shifted) for shifted in shifts]
 
     def costs(self, terms: TermNames, sources: int) -> Costs:
         """Return what the memory of a run depends on, see `costs.costs_of`."""

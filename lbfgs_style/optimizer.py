@@ -46,7 +46,7 @@ OTHER_VARIABLES = "The checkpoint has other variables than this run: begin anew 
 # SciPy's status of a run that ended by itself: converged, too many evaluations or iterations, abnormal.
 _BY_STATUS = {0: "converged", 1: "iterations", 2: "line search"}
 
-OnIterate = Callable[[int, int, Evaluation, NDArray[np.floating]], bool]
+OnIterate = Callable[[int, int, Value, NDArray[np.floating]], bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

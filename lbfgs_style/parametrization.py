@@ -141,6 +141,8 @@ class Laplacian:
 class Held:
     """Variables of a picture that is held where a mask k is white: k ∘ photo + (1 − k) ∘ image.
 
+    A photo that is to stay, or a block towards its borders.
+
     Attributes
     ----------
     inner : Parametrization

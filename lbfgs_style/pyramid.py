@@ -19,7 +19,7 @@ from .first_order import Step, make_step
 from .graphs import feature_shapes
 from .images import FloatImage, Picture, resize, to_chw, to_hwc
 from .masks import Mask, Regions, at_layer, divide, laid_over
-from .objective import Evaluation, blend_grams
+from .objective import Value, blend_grams
 from .optimizer import FAR, OTHER_VARIABLES, Outcome, minimize
 from .options import Options
 from .parametrization import KINDS, Held, Parametrization
@@ -29,7 +29,7 @@ from .session import Cancelled
 from .standing import BlocksStanding, Standing
 from .starts import start
 from .style_statistics import StyleStatistics
-from .sweeps import Cuts, all_iterations, minimize_blocks
+from .sweeps import Cuts, all_iterations, begin_again, minimize_blocks
 from .term_names import SHARES, TermNames, term_weights
 from .tiled import of_picture
 from .tiles import Tile
@@ -180,9 +180,7 @@ class CoarseToFine:
         def step() -> Step | None:
             return make_step(self.options.optimizer, self.options.learning_rate)
 
-        def on_iterate(
-            iteration: int, evaluations: int, e: Evaluation, current: NDArray[np.floating]
-        ) -> bool:
+        def on_iterate(iteration: int, evaluations: int, e: Value, current: NDArray[np.floating]) -> bool:
             nonlocal share
             self.course.took(e)
             iterate = Iterate(
@@ -207,6 +205,8 @@ class CoarseToFine:
 
         if window is not None and cuts:
             image = np.ascontiguousarray(picture, np.float32)
+            if isinstance(standing, BlocksStanding):
+                begin_again(image, cuts, scale.iterations, standing)
             blocks = unless_cancelled(
                 lambda: self.engine.blocks(image, self.terms, targets, weights, window, self.cancel),
                 self.cancel,
@@ -214,7 +214,7 @@ class CoarseToFine:
             return minimize_blocks(
                 blocks,
                 cuts,
-                lambda tile: self._variables(scale.size, tile),
+                lambda tile, hold: self._variables(scale.size, tile, hold),
                 iterations=scale.iterations,
                 history=way.history,
                 on_iterate=on_iterate,
@@ -242,11 +242,16 @@ class CoarseToFine:
             cancel=self.cancel,
         )
 
-    def _variables(self, size: tuple[int, int], tile: Tile | None = None) -> Parametrization:
-        """Return what the optimiser moves: the picture of a scale, or a tile of it."""
+    def _variables(
+        self,
+        size: tuple[int, int],
+        tile: Tile | None = None,
+        hold: Callable[[Parametrization], Parametrization] = lambda free: free,
+    ) -> Parametrization:
+        """Return what the optimiser moves: the picture of a scale, or what `hold` leaves free of a tile."""
         place = np.index_exp[:, :, :] if tile is None else of_picture(tile)
         kind = KINDS[self.options.variables if self.options.optimizer == "lbfgs" else "pixels"]
-        variables = kind(size if tile is None else (tile.rows.length, tile.columns.length))
+        variables = hold(kind(size if tile is None else (tile.rows.length, tile.columns.length)))
         if self.keep is None:
             return variables
         photo, opacity = to_chw(resize(self.content.rgb, size)), resize(self.keep, size)

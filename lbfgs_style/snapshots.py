@@ -30,7 +30,7 @@ from .scales import Scale
 from .session import Cancelled
 from .standing import BlocksStanding, Done, Standing
 
-_FORMAT = 1
+_FORMAT = 2
 _LONGEST = 2**24
 """Letters of the text beside the arrays."""
 _PIECE = 2**26
@@ -83,7 +83,9 @@ def size_of(snapshot: Snapshot) -> int:
     """Return the bytes of a snapshot's file, but for the losses."""
     standing, image = snapshot.standing, 0
     if isinstance(standing, BlocksStanding):
-        standing, image = standing.block, standing.image.nbytes
+        image = standing.image.nbytes + standing.before.nbytes
+        image += sum(array.nbytes for array in standing.reference.values())
+        standing = standing.block
     best = 0 if standing.best_z is standing.z else standing.best_z.nbytes
     return image + standing.z.nbytes + best + sum(array.nbytes for array in standing.memory.values())
 
@@ -130,7 +132,8 @@ def write(
     if isinstance(standing, BlocksStanding):
         done = standing.done
         blocks = {"done": None if done is None else asdict(done) | _values(done)}
-        arrays["image"] = standing.image
+        arrays |= {"image": standing.image, "before": standing.before}
+        arrays |= {f"sum_{name}": array for name, array in standing.reference.items()}
         standing = standing.block
     arrays["z"] = standing.z
     if standing.best_z is not standing.z:
@@ -210,8 +213,6 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
     terms = numbers(arrays["term_history"], np.float32)
     history = numbers(arrays["history"], np.float64, terms.shape[:1])
     z = numbers(arrays["z"], np.float64)
-    begin = "memory_"
-    memory = {n.removeprefix(begin): numbers(a, np.float64) for n, a in arrays.items() if n.startswith(begin)}
     standing: Standing | BlocksStanding = Standing(
         z=z,
         best_z=numbers(arrays.get("best_z", z), np.float64, z.shape),
@@ -219,7 +220,7 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
         best=_restored(about["best"]),
         iterations=count(about["iterations"]),
         evaluations=count(about["evaluations"]),
-        memory=memory,
+        memory=_family(arrays, "memory_"),
     )
     values, made = [standing.start, standing.best], [*(r.iterations for r in results), standing.iterations]
     if blocks is not None:
@@ -228,7 +229,8 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
             values += [done.start, done.end]
             made.append(done.iterations)
         image = numbers(arrays["image"], np.float32, (3, *scales[index].size))
-        standing = BlocksStanding(image, done, standing)
+        before = numbers(arrays["before"], np.float32)
+        standing = BlocksStanding(image, before, _family(arrays, "sum_"), done, standing)
     if any(value.terms.shape != terms.shape[1:] for value in values):
         raise ValueError("other terms at one time than at another")
     if sum(made) != len(history) or [r.size for r in results] != [s.size for s in scales[:index]]:
@@ -247,6 +249,12 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
         resumed=count(about["resumed"]),
         standing=standing,
     )
+
+
+def _family(arrays: dict[str, NDArray[Any]], begin: str) -> dict[str, NDArray[np.float64]]:
+    """Return the arrays whose names begin like that, under the rest of their names."""
+    found = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
+    return {name: numbers(array, np.float64) for name, array in found.items()}
 
 
 def _way(told: dict[str, Any]) -> Working:

@@ -71,6 +71,10 @@ class BlocksStanding:
     ----------
     image : array, float32, [3,H,W]
         The picture, which is in work.
+    before : array, float32, [3,h,w]
+        The block as it was before.
+    reference : mapping of str to array
+        See `lbfgs_style.blocks.Blocks`.
     done : Done or None
         The blocks before this one.
     block : Standing
@@ -78,6 +82,8 @@ class BlocksStanding:
     """
 
     image: NDArray[np.float32]
+    before: NDArray[np.float32]
+    reference: Mapping[str, NDArray[np.float64]]
     done: Done | None
     block: Standing
 

@@ -1,43 +1,83 @@
 """Optimising a picture block by block, in sweeps over the whole; see `blocks` for the idea.
 
-The second sweep has its borders where the first one had the middles of its blocks.
+Each sweep has its borders where others have the middles of their blocks, and towards a border it leaves more
+and more of the picture as it is: so no border can be seen.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocks import Blocks
+from .blocks import Block, Blocks
+from .budget import sweeps
+from .errors import CheckpointError
 from .first_order import Step
-from .objective import Evaluation, Objective
-from .optimizer import OnIterate, Outcome, minimize
-from .parametrization import Parametrization
+from .objective import Objective, Value
+from .optimizer import FAR, OnIterate, Outcome, minimize
+from .parametrization import Held, Parametrization
 from .session import Cancelled
 from .standing import BlocksStanding, Done, Standing
-from .tiles import Tile
+from .tiled import of_picture
+from .tiles import Span, Tile
 
 Cuts = Sequence[Sequence[Tile]]
 """The blocks of each sweep."""
 
+Variables = Callable[[Tile, Callable[[Parametrization], Parametrization]], Parametrization]
 
-def shares(iterations: int, sweeps: int) -> list[int]:
+_RAMP = 0.25
+"""Of a block's length, the part at each border over which it is held less and less."""
+
+
+def shares(iterations: int) -> list[int]:
     """Divide the iterations that every pixel gets among sweeps; the first ones get what is left over."""
-    return [iterations // sweeps + (sweep < iterations % sweeps) for sweep in range(sweeps)]
+    count = sweeps(iterations)
+    return [iterations // count + (sweep < iterations % count) for sweep in range(count)]
 
 
 def all_iterations(cuts: Cuts, iterations: int) -> int:
     """Return the iterations of all blocks in all sweeps."""
-    return sum(len(tiles) * count for tiles, count in zip(cuts, shares(iterations, len(cuts)), strict=True))
+    return sum(count for _, _, count in _work(cuts, iterations))
+
+
+def borders(tile: Tile, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return how much of a block's change is held back, [h,w] in [0,1]: all at borders within the picture."""
+    down, across = (_free(span, length) for span, length in zip((tile.rows, tile.columns), size, strict=True))
+    return 1 - down[:, None] * across
+
+
+def _free(span: Span, length: int) -> NDArray[np.float32]:
+    """Return a weight for each place of a span: half a cosine wave up from a border, 1 from there on."""
+    free = np.ones(span.length, np.float32)
+    count = int(_RAMP * span.length)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(count, dtype=np.float32) + 0.5) / max(1, count))
+    if span.start > 0:
+        free[:count] = ramp
+    if span.stop < length:
+        free[span.length - count :] = ramp[::-1]
+    return free
+
+
+def begin_again(image: NDArray[np.float32], cuts: Cuts, iterations: int, standing: BlocksStanding) -> None:
+    """Put the block that was in work into a saved picture [3,H,W] as it was before."""
+    number = 0 if standing.done is None else standing.done.blocks
+    tiles, before = [tile for _, tile, _ in _work(cuts, iterations)], standing.before
+    if number >= len(tiles) or image[of_picture(tiles[number])].shape != before.shape:
+        raise CheckpointError("The checkpoint has other blocks than this run: begin anew without it.")
+    if not -FAR < before.min() <= before.max() < FAR:
+        raise CheckpointError("The checkpoint has no picture: begin anew without it.")
+    image[of_picture(tiles[number])] = before
 
 
 def minimize_blocks(
     blocks: Blocks,
     cuts: Cuts,
-    variables: Callable[[Tile], Parametrization],
+    variables: Variables,
     *,
     iterations: int,
     history: int,
@@ -56,7 +96,7 @@ def minimize_blocks(
     cuts : sequence of sequence of Tile
         The blocks of each sweep.
     variables : function
-        A block → its parametrization.
+        A block, and what holds its borders → its parametrization.
     iterations : int
         The most that each pixel gets, over all sweeps.
     history, on_iterate
@@ -64,7 +104,7 @@ def minimize_blocks(
     make_step : function
         Makes the step of a first-order method for a block, or None.
     resume : BlocksStanding, optional
-        Where to go on from; `blocks` has its picture.
+        Where to go on from; `blocks` has its picture, after `begin_again`.
     keep : callable, optional
         Called after each iteration with where the optimisation stands.
     cancel : threading.Event, optional
@@ -83,12 +123,18 @@ def minimize_blocks(
         If the run was cancelled before the first evaluation.
     """
     done = None if resume is None else resume.done
-    reason = "iterations"
+    reason, current = "iterations", -1
+    size = (blocks.image.shape[1], blocks.image.shape[2])
     try:
-        for number, (tile, count) in enumerate(_work(cuts, iterations)):
+        for number, (sweep, tile, count) in enumerate(_work(cuts, iterations)):
             if number < (0 if done is None else done.blocks):
                 continue
+            if sweep != current:
+                current = sweep
+                blocks.begin_sweep(None if resume is None else resume.reference)
+            start = Value(*blocks.value()) if done is None else done.start
             block = blocks.free(tile)
+            as_it_was = block.image.copy()
             standing = None if resume is None else resume.block
             resume = None  # the blocks after that one begin anew
             before = (0, 0) if done is None else (done.iterations, done.evaluations)
@@ -96,22 +142,27 @@ def minimize_blocks(
             def watch(
                 iteration: int,
                 evaluations: int,
-                found: Evaluation,
+                _: Value,
                 pixels: NDArray[np.floating],
                 before: tuple[int, int] = before,
-                inside: NDArray[np.float32] = block.image,
+                block: Block = block,
             ) -> bool:
-                inside[...] = pixels  # what the callback sees
-                return on_iterate(before[0] + iteration, before[1] + evaluations, found, blocks.image)
+                block.image[...] = pixels  # what the callback sees
+                value = Value(*block.value())
+                return on_iterate(before[0] + iteration, before[1] + evaluations, value, blocks.image)
 
-            def keep_block(standing: Standing, done: Done | None = done) -> None:
+            def keep_block(
+                standing: Standing,
+                done: Done | None = done,
+                as_it_was: NDArray[np.float32] = as_it_was,
+            ) -> None:
                 if keep is not None:
-                    keep(BlocksStanding(blocks.image, done, standing))
+                    keep(BlocksStanding(blocks.image, as_it_was, blocks.reference, done, standing))
 
             outcome = minimize(
                 Objective(block.evaluate),
-                variables(tile),
-                block.image,
+                variables(tile, partial(Held, photo=as_it_was, opacity=borders(tile, size))),
+                as_it_was,
                 iterations=count + (0 if standing is None else standing.lost(history)),
                 history=history,
                 on_iterate=watch,
@@ -121,8 +172,8 @@ def minimize_blocks(
                 cancel=cancel,
             )
             reason = outcome.reason
-            done = _added(done, outcome)
             block.keep(outcome.image)
+            done = _added(done, outcome, start, Value(*blocks.value()))
             if reason in ("callback", "cancelled", "non-finite"):
                 break
     except Cancelled:
@@ -133,20 +184,21 @@ def minimize_blocks(
     return Outcome(blocks.image, done.start, done.end, done.iterations, done.evaluations, reason)
 
 
-def _work(cuts: Cuts, iterations: int) -> Iterator[tuple[Tile, int]]:
-    """Yield each block of each sweep with its iterations."""
-    for tiles, count in zip(cuts, shares(iterations, len(cuts)), strict=True):
-        for tile in tiles if count else ():
-            yield tile, count
+def _work(cuts: Cuts, iterations: int) -> Iterator[tuple[int, Tile, int]]:
+    """Yield each block with its sweep before and its iterations behind it."""
+    for sweep, (tiles, count) in enumerate(zip(cuts, shares(iterations), strict=False)):
+        for tile in tiles:
+            yield sweep, tile, count
 
 
-def _added(done: Done | None, outcome: Outcome) -> Done:
-    if done is None:
-        return Done(1, outcome.iterations, outcome.evaluations, outcome.start, outcome.end)
+def _added(done: Done | None, outcome: Outcome, start: Value, end: Value) -> Done:
+    blocks, iterations, evaluations = (
+        (0, 0, 0) if done is None else (done.blocks, done.iterations, done.evaluations)
+    )
     return Done(
-        blocks=done.blocks + 1,
-        iterations=done.iterations + outcome.iterations,
-        evaluations=done.evaluations + outcome.evaluations,
-        start=done.start,
-        end=outcome.end,
+        blocks=blocks + 1,
+        iterations=iterations + outcome.iterations,
+        evaluations=evaluations + outcome.evaluations,
+        start=start,
+        end=end,
     )

@@ -98,13 +98,28 @@ class TileRunner:
         self, image: Array, terms: TermNames, targets: Mapping[str, Array], weights: Array
     ) -> tuple[float, Array, Array]:
         """Return loss, terms and gradient of `graphs.objective_graph` at a picture [3,H,W]."""
-        feeds = {f"own_{name}": total for name, total in self._sums(image, terms, targets).items()}
-        feeds |= self.of_all(terms, targets, weights)
+        totals, size = self.totals(image, terms, targets), (image.shape[1], image.shape[2])
+        loss, values, slopes = self.assess(totals, terms, self.of_all(terms, targets, weights), size)
+        return loss, values, self._gradient(image, terms, targets, slopes)
+
+    def assess(
+        self,
+        totals: Mapping[str, NDArray[np.float64]],
+        terms: TermNames,
+        of_all: Mapping[str, Array],
+        size: tuple[int, int],
+    ) -> tuple[float, Array, dict[str, Array]]:
+        """Return loss, terms and ``d_<name>``, dL/d of each sum, of a picture's `totals`.
+
+        `of_all` as the method of that name gives it, `size` the picture's height and width.
+        """
+        feeds = {f"own_{name}": np.asarray(totals[name], np.float32) for name in scalar_sums(terms)}
+        feeds |= {f"own_{name}": moments for name, moments in self._divided(totals, terms).items()}
         slopes = [f"d_{name}" for name in (*scalar_sums(terms), *terms.style_names)]
-        assessment = self.assessment((image.shape[1], image.shape[2]))
-        loss, values, *found = assessment.run(["loss", "terms", *slopes], feeds, cancel=self.cancel)
-        gradient = self._gradient(image, terms, targets, dict(zip(slopes, found, strict=True)))
-        return float(loss), values, gradient
+        loss, values, *found = self.assessment(size).run(
+            ["loss", "terms", *slopes], {**feeds, **of_all}, cancel=self.cancel
+        )
+        return float(loss), values, dict(zip(slopes, found, strict=True))
 
     def totals(
         self, image: Array, terms: TermNames, targets: Mapping[str, Array]
@@ -122,12 +137,6 @@ class TileRunner:
             for name in PIXEL_TERMS:
                 sums[name] += float(found[name])
         return {name: np.array(total) for name, total in sums.items()} | moments
-
-    def _sums(self, image: Array, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
-        """Return `totals`, the moments divided by the number of positions."""
-        totals = self.totals(image, terms, targets)
-        numbers = {name: np.asarray(totals[name], np.float32) for name in scalar_sums(terms)}
-        return numbers | self._divided(totals, terms)
 
     def _zeros(self, terms: TermNames) -> dict[str, NDArray[np.float64]]:
         """Return what the moments of the tiles are added to."""

@@ -195,10 +195,10 @@ def block_graph(
     onnx.ModelProto
         Inputs ``image`` [1,3,h,w], the window; ``around_<source>`` of each later stage, see
         `stages.with_stages`; ``features_<layer>`` and masks of the stages' windows; ``rest_<name>``
-        for each sum, undivided; ``own_share`` [], 1, or 0 where the rest is the true sum already;
+        for each sum, undivided; ``own_share`` [], how often the window's part is added to the rest;
         ``energy_<layer>``, ``weights`` and the targets of the style as in `assessment_graph`. Outputs
         ``loss`` [] and ``terms`` [K] of the whole picture, ``own_<name>``, the window's part of each sum, and
-        ``d_image`` [1,3,h,w], exact in the block only.
+        ``d_image`` [1,3,h,w], exact in the block only, if the window's part were added once.
     """
     b = with_stages(model, terms.layers, parts, form, shapes)
     _, differences = terms_of_loss.content_differences(b, terms)

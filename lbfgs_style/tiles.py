@@ -109,7 +109,11 @@ def alignment(fields: Sequence[Field]) -> int:
 
 
 def plan(
-    size: tuple[int, int], fields: Sequence[Field], most_pixels: int, *, shifted: bool = False
+    size: tuple[int, int],
+    fields: Sequence[Field],
+    most_pixels: int,
+    *,
+    shifted: tuple[bool, bool] = (False, False),
 ) -> tuple[Tile, ...]:
     """Cut a picture into tiles whose windows have at most about `most_pixels` pixels.
 
@@ -121,8 +125,9 @@ def plan(
         Of the layers in use.
     most_pixels : int
         Pixels of a window. A window is never less than three times as long as the halo, though.
-    shifted : bool
-        Cut half a tile further on, so that the borders lie where otherwise the middles are.
+    shifted : (bool, bool)
+        Whether to cut rows and columns half a tile further on, so that the borders lie where otherwise the
+        middles are.
 
     Returns
     -------
@@ -141,8 +146,10 @@ def plan(
         if (rows := _fewest(down, most_pixels // _longest(columns))) is not None
     ]
     rows, columns = min(cuts, key=lambda cut: _total(cut[0]) * _total(cut[1]), default=(down[-1], across[-1]))
-    if shifted:
-        rows, columns = _shifted(rows, stride, reach), _shifted(columns, stride, reach)
+    rows, columns = (
+        _shifted(cut, stride, reach) if further else cut
+        for cut, further in zip((rows, columns), shifted, strict=True)
+    )
     return tuple(Tile(row, column, above, beside) for row, above in rows for column, beside in columns)
 
 

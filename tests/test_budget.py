@@ -67,10 +67,11 @@ def test_the_optimizer_of_blocks_sees_what_is_inside_the_halos():
 
 
 def test_few_iterations_fill_a_short_history():
-    """Two sweeps of one iteration each: one correction, 24 · (2 + 12) bytes a pixel."""
-    working = arrange((4096, 4096), 2, 10, COSTS, 3 * 10**9)
-    window = working.window_pixels or 0
-    assert working.bytes == pytest.approx(of_blocks((window**0.5 - 320) ** 2, 336), rel=1e-6)
+    """One sweep of one iteration: one correction; two of five each: five. 24 · (2m + 12) bytes a pixel."""
+    for iterations, corrections in ((1, 1), (10, 5)):
+        working = arrange((4096, 4096), iterations, 10, COSTS, 3 * 10**9)
+        window, vectors = working.window_pixels or 0, 24 * (2 * corrections + 12)
+        assert working.bytes == pytest.approx(of_blocks((window**0.5 - 320) ** 2, vectors), rel=1e-6)
 
 
 def test_what_cannot_fit_is_refused_with_what_it_takes():
