@@ -131,7 +131,10 @@ def write(
     arrays: dict[str, Any] = {}
     if isinstance(standing, BlocksStanding):
         done = standing.done
-        blocks = {"done": None if done is None else asdict(done) | _values(done)}
+        blocks = {
+            "done": None if done is None else asdict(done) | _values(done),
+            "best": _value(standing.best),
+        }
         arrays |= {"image": standing.image, "before": standing.before}
         arrays |= {f"sum_{name}": array for name, array in standing.reference.items()}
         standing = standing.block
@@ -230,7 +233,8 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
             made.append(done.iterations)
         image = numbers(arrays["image"], np.float32, (3, *scales[index].size))
         before = numbers(arrays["before"], np.float32)
-        standing = BlocksStanding(image, before, _family(arrays, "sum_"), done, standing)
+        values.append(_restored(blocks["best"]))
+        standing = BlocksStanding(image, before, _family(arrays, "sum_"), done, values[-1], standing)
     if any(value.terms.shape != terms.shape[1:] for value in values):
         raise ValueError("other terms at one time than at another")
     if sum(made) != len(history) or [r.size for r in results] != [s.size for s in scales[:index]]:

@@ -77,6 +77,8 @@ class BlocksStanding:
         See `lbfgs_style.blocks.Blocks`.
     done : Done or None
         The blocks before this one.
+    best : Value
+        Of the picture with the best that was found for this block.
     block : Standing
         Of the block in work.
     """
@@ -85,6 +87,7 @@ class BlocksStanding:
     before: NDArray[np.float32]
     reference: Mapping[str, NDArray[np.float64]]
     done: Done | None
+    best: Value
     block: Standing
 
     def lost(self, history: int) -> int:

@@ -6,6 +6,7 @@ and more of the picture as it is: so no border can be seen.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -132,56 +133,64 @@ def minimize_blocks(
             if sweep != current:
                 current = sweep
                 blocks.begin_sweep(None if resume is None else resume.reference)
-            start = Value(*blocks.value()) if done is None else done.start
-            block = blocks.free(tile)
-            as_it_was = block.image.copy()
+            now = Value(*blocks.value())
+            start = now if done is None else done.start
             standing = None if resume is None else resume.block
+            visit = _Visit(blocks, blocks.free(tile), done, now if resume is None else resume.best)
             resume = None  # the blocks after that one begin anew
-            before = (0, 0) if done is None else (done.iterations, done.evaluations)
-
-            def watch(
-                iteration: int,
-                evaluations: int,
-                _: Value,
-                pixels: NDArray[np.floating],
-                before: tuple[int, int] = before,
-                block: Block = block,
-            ) -> bool:
-                block.image[...] = pixels  # what the callback sees
-                value = Value(*block.value())
-                return on_iterate(before[0] + iteration, before[1] + evaluations, value, blocks.image)
-
-            def keep_block(
-                standing: Standing,
-                done: Done | None = done,
-                as_it_was: NDArray[np.float32] = as_it_was,
-            ) -> None:
-                if keep is not None:
-                    keep(BlocksStanding(blocks.image, as_it_was, blocks.reference, done, standing))
-
             outcome = minimize(
-                Objective(block.evaluate),
-                variables(tile, partial(Held, photo=as_it_was, opacity=borders(tile, size))),
-                as_it_was,
+                Objective(visit.block.evaluate),
+                variables(tile, partial(Held, photo=visit.before, opacity=borders(tile, size))),
+                visit.before,
                 iterations=count + (0 if standing is None else standing.lost(history)),
                 history=history,
-                on_iterate=watch,
+                on_iterate=partial(visit.watch, on_iterate),
                 step=make_step(),
                 resume=standing,
-                keep=keep_block,
+                keep=None if keep is None else partial(visit.keep, keep),
                 cancel=cancel,
             )
             reason = outcome.reason
-            block.keep(outcome.image)
-            done = _added(done, outcome, start, Value(*blocks.value()))
             if reason in ("callback", "cancelled", "non-finite"):
+                visit.block.image[...] = outcome.image  # the sums are not needed any more
+                done = _added(done, outcome, start, visit.best)
                 break
+            visit.block.keep(outcome.image)
+            done = _added(done, outcome, start, Value(*blocks.value()))
     except Cancelled:
         if done is None:
             raise
         reason = "cancelled"
     assert done is not None  # a scale has at least one iteration, and so one block
     return Outcome(blocks.image, done.start, done.end, done.iterations, done.evaluations, reason)
+
+
+class _Visit:
+    """The minimisation of one block, as those who look on see it: in the whole picture, with its loss."""
+
+    def __init__(self, blocks: Blocks, block: Block, done: Done | None, best: Value) -> None:
+        self.block, self.best, self.before = block, best, block.image.copy()
+        self._blocks, self._done, self._lowest = blocks, done, math.inf
+
+    def watch(
+        self,
+        on_iterate: OnIterate,
+        iteration: int,
+        evaluations: int,
+        supposed: Value,
+        pixels: NDArray[np.floating],
+    ) -> bool:
+        self.block.image[...] = pixels
+        value = Value(*self.block.value())
+        if supposed.loss <= self._lowest:
+            self.best, self._lowest = value, supposed.loss
+        done = self._done
+        iterations, made = (0, 0) if done is None else (done.iterations, done.evaluations)
+        return on_iterate(iterations + iteration, made + evaluations, value, self._blocks.image)
+
+    def keep(self, keep: Callable[[BlocksStanding], None], standing: Standing) -> None:
+        blocks = self._blocks
+        keep(BlocksStanding(blocks.image, self.before, blocks.reference, self._done, self.best, standing))
 
 
 def _work(cuts: Cuts, iterations: int) -> Iterator[tuple[int, Tile, int]]:

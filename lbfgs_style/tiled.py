@@ -116,9 +116,7 @@ class TileRunner:
         feeds = {f"own_{name}": np.asarray(totals[name], np.float32) for name in scalar_sums(terms)}
         feeds |= {f"own_{name}": moments for name, moments in self._divided(totals, terms).items()}
         slopes = [f"d_{name}" for name in (*scalar_sums(terms), *terms.style_names)]
-        loss, values, *found = self.assessment(size).run(
-            ["loss", "terms", *slopes], {**feeds, **of_all}, cancel=self.cancel
-        )
+        loss, values, *found = self.assessment(size).run(["loss", "terms", *slopes], {**feeds, **of_all})
         return float(loss), values, dict(zip(slopes, found, strict=True))
 
     def totals(

@@ -44,6 +44,7 @@ BLOCKS = BlocksStanding(
     before=np.arange(3 * 36 * 16, dtype=np.float32).reshape(3, 36, 16) / 3,
     reference={"tv": np.array(1 / 3), "gram_relu1_1": np.arange(9.0).reshape(3, 3) / 7},
     done=Done(2, 9, 11, value(5.0), value(4.0)),
+    best=value(3.5),
     block=replace(STANDING, memory={}),
 )
 SNAPSHOT = Snapshot(
@@ -243,6 +244,8 @@ DONE = {
     "end": {"loss": 4, "terms": [4 / 3, 7]},
 }
 
+BEST = {"loss": 3.5, "terms": [3.5 / 3, 7]}
+
 
 def other(sound: dict[str, object], *changes: dict[str, object]) -> list[dict[str, object]]:
     return [sound | change for change in changes]
@@ -297,10 +300,13 @@ OF_NO_BLOCKS = [
     *({"sum_tv": value} for value in (np.array(np.inf), np.array(1, np.float32))),
     {"blocks": 7},
     *(
-        {"blocks": {"done": value}}
+        {"blocks": {"done": value, "best": BEST}}
         for value in other(DONE, {"blocks": -1}, {"blocks": "2"}, {"iterations": 8})
     ),
-    {"blocks": {"done": DONE | {"end": {"loss": 4, "terms": [4 / 3, 7, 1]}}}},
+    {"blocks": {"done": DONE | {"end": {"loss": 4, "terms": [4 / 3, 7, 1]}}, "best": BEST}},
+    {"blocks": {"done": DONE}},
+    {"blocks": {"done": DONE, "best": {"loss": 4, "terms": [4 / 3, 7, 1]}}},
+    {"blocks": {"done": DONE, "best": {"loss": "4", "terms": [4 / 3, 7]}}},
 ]
 
 
@@ -310,7 +316,7 @@ OF_NO_BLOCKS = [
     ids=str,
 )
 def test_what_fits_no_run_is_refused(path, snapshot, change):
-    sound = {"results": [RESULT], "blocks": None if snapshot is SNAPSHOT else {"done": DONE}}
+    sound = {"results": [RESULT], "blocks": None if snapshot is SNAPSHOT else {"done": DONE, "best": BEST}}
     snapshots.write(path, snapshot, IDENTITY)
     changed(path, {name: value for name, value in sound.items() if value is not None})
     same(snapshots.read(path)[0], snapshot)

@@ -116,6 +116,17 @@ def test_cancelled_between_blocks(in_blocks):
     assert (result.image != PHOTO).any()
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_cancelled_within_the_first_block(in_blocks, optimizer):
+    """What is there is given at once, with the loss that was told of it."""
+    cancel = threading.Event()
+    result = job(optimizer=optimizer).run(
+        PHOTO, PAINTING, cancel=cancel, on_iterate=lambda it: cancel.set() if it.iteration == 2 else None
+    )
+    assert (result.stop_reason, len(result.history)) == ("cancelled", 2)
+    assert result.scales[0].loss_end == min(result.history)
+
+
 def test_what_is_kept_stays_in_every_block(in_blocks):
     keep = np.zeros((96, 128), np.float32)
     keep[:40, :70] = 1
