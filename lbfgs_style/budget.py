@@ -34,7 +34,7 @@ _PICTURE = 36
 _BLOCKS_ARENA = 2.2
 """The same for each pixel of a block, with what surrounds it in the later stages."""
 
-_PICTURE_IN_BLOCKS = 16
+_PICTURE_IN_BLOCKS = 24
 """Bytes for each pixel of a scale that is worked on block by block: the picture, and where it started."""
 
 _TILES_WINDOW = 4.5

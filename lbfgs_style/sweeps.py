@@ -30,6 +30,7 @@ Cuts = Sequence[Sequence[Tile]]
 """The blocks of each sweep."""
 
 Variables = Callable[[Tile, Callable[[Parametrization], Parametrization]], Parametrization]
+"""A block, and the function that holds variables towards its borders → the block's variables."""
 
 _RAMP = 0.25
 """Of a block's length, the part at each border over which it is held less and less."""
@@ -96,8 +97,8 @@ def minimize_blocks(
         The picture.
     cuts : sequence of sequence of Tile
         The blocks of each sweep.
-    variables : function
-        A block, and what holds its borders → its parametrization.
+    variables : Variables
+        Makes the variables of each block.
     iterations : int
         The most that each pixel gets, over all sweeps.
     history, on_iterate

@@ -52,8 +52,8 @@ def test_then_the_optimizer_works_on_blocks():
 
 
 def of_blocks(inner: float, each: int) -> float:
-    """2.2 · 500 bytes and the optimiser's for a pixel of the block, 24 for one of the picture."""
-    return HELD + 24 * 4096**2 + (1100 + each) * inner
+    """2.2 · 500 bytes and the optimiser's for a pixel of the block, 32 for one of the picture."""
+    return HELD + 32 * 4096**2 + (1100 + each) * inner
 
 
 def test_the_optimizer_of_blocks_sees_what_is_inside_the_halos():

@@ -54,13 +54,16 @@ def runs(monkeypatch):
     sound = session._run_interruptibly
 
     def noting(work, options, cancel):
-        begun_after = cancel is not None and cancel.is_set()
+        if cancel is None:  # what the sums come to takes no time
+            return sound(work, options, cancel)
+        begun_after = cancel.is_set()
         place = len(noted)
         noted.append(None)
         try:
             sound(lambda: before(place, work), options, cancel)
         finally:
             noted[place] = (begun_after, options.terminate)
+        return None
 
     def before(place, work):
         noting.at(place)
