@@ -34,7 +34,7 @@ _PICTURE = 36
 _BLOCKS_ARENA = 2.2
 """The same for each pixel of a block, with what surrounds it in the later stages."""
 
-_PICTURE_IN_BLOCKS = 24
+_PICTURE_IN_BLOCKS = 22
 """Bytes for each pixel of a scale that is worked on block by block: the picture, and where it started."""
 
 _TILES_WINDOW = 4.5
@@ -142,8 +142,7 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
     """
     pixels = size[0] * size[1]
     short = min(history, SHORTEST_HISTORY)
-    held = PROCESS + WEIGHT_COPIES * costs.weights + costs.sources
-    held += int((_PICTURE + costs.features) * pixels)
+    held = _held(pixels, costs, _PICTURE)
 
     def whole(m: int) -> int:
         return held + int(ARENA * costs.per_pixel * pixels) + optimizer_bytes(pixels, min(m, iterations))
@@ -158,9 +157,7 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
         return Working("tiles", most, short, fixed + int(window * most))
 
     def blocks(most: int) -> int:
-        corrections, inner = min(short, -(-iterations // sweeps(iterations))), _inner(most, size, costs.halo)
-        beside = held - (_PICTURE - _PICTURE_IN_BLOCKS) * pixels
-        return beside + int(_BLOCKS_ARENA * costs.per_pixel * inner) + optimizer_bytes(inner, corrections)
+        return blocks_bytes(size, _inner(most, size, costs.halo), iterations, short, costs)
 
     most = bisect_right(range(min(pixels, _LARGEST_BLOCK) + 1), budget, key=blocks) - 1
     if most >= least:
@@ -169,6 +166,19 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
         f"A picture of {size[1]}×{size[0]} pixels does not fit into {spelled(budget)} of memory: expected at "
         f"least {spelled(blocks(least))}; allow more with --memory, or choose a smaller size."
     )
+
+
+def blocks_bytes(size: tuple[int, int], inner: int, iterations: int, history: int, costs: Costs) -> int:
+    """Return the bytes of the process that works on a scale in blocks of at most `inner` pixels."""
+    corrections = min(history, -(-iterations // sweeps(iterations)))
+    beside = _held(size[0] * size[1], costs, _PICTURE_IN_BLOCKS)
+    return beside + int(_BLOCKS_ARENA * costs.per_pixel * inner) + optimizer_bytes(inner, corrections)
+
+
+def _held(pixels: int, costs: Costs, each: int) -> int:
+    """Return the bytes that do not depend on the way, with so many for each pixel of the picture."""
+    weights = WEIGHT_COPIES * costs.weights
+    return PROCESS + weights + costs.sources + int((each + costs.features) * pixels)
 
 
 def _inner(window: int, size: tuple[int, int], halo: int) -> int:

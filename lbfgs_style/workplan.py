@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .budget import Working, arrange
+from .budget import Costs, Working, arrange, blocks_bytes
 from .engine import Engine
 from .options import Options
 from .parametrization import KINDS
@@ -85,7 +85,17 @@ def workings(
     """
     costs = engine.costs(terms, sources)
     budget = memory_budget(options)
-    return [arrange(s.size, s.iterations, options.history, costs, budget) for s in scales]
+    ways = [arrange(s.size, s.iterations, options.history, costs, budget) for s in scales]
+    return [_as_cut(way, s, engine, terms, costs) for way, s in zip(ways, scales, strict=True)]
+
+
+def _as_cut(way: Working, scale: Scale, engine: Engine, terms: TermNames, costs: Costs) -> Working:
+    """Tell the memory of the blocks that there will be: often smaller than what would fit."""
+    if way.way != "blocks" or way.window_pixels is None:
+        return way
+    cuts = engine.cuts(scale.size, terms, way.window_pixels)
+    inner = max(tile.rows.length * tile.columns.length for tiles in cuts for tile in tiles)
+    return replace(way, bytes=blocks_bytes(scale.size, inner, scale.iterations, way.history, costs))
 
 
 def planned(

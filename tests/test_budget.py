@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from lbfgs_style import OptionError, budget, resources
-from lbfgs_style.budget import Costs, arrange, optimizer_bytes, parsed, spelled
+from lbfgs_style import OptionError, Options, StyleTransfer, budget, resources
+from lbfgs_style.budget import Costs, arrange, blocks_bytes, optimizer_bytes, parsed, spelled
+from lbfgs_style.term_names import TermNames
 
 COSTS = Costs(weights=10**7, per_pixel=500.0, features=8.0, sources=10**7, halo=160)
 HELD = budget.PROCESS + 5 * 10**7 + 10**7
@@ -52,8 +54,8 @@ def test_then_the_optimizer_works_on_blocks():
 
 
 def of_blocks(inner: float, each: int) -> float:
-    """2.2 · 500 bytes and the optimiser's for a pixel of the block, 32 for one of the picture."""
-    return HELD + 32 * 4096**2 + (1100 + each) * inner
+    """2.2 · 500 bytes and the optimiser's for a pixel of the block, 30 for one of the picture."""
+    return HELD + 30 * 4096**2 + (1100 + each) * inner
 
 
 def test_the_optimizer_of_blocks_sees_what_is_inside_the_halos():
@@ -119,3 +121,21 @@ def test_memory_left_is_what_linux_calls_available(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:    42 kB\n")
     assert resources._from_meminfo(str(tmp_path / "meminfo")) == 42 * 1024
     assert resources._from_meminfo(str(tmp_path / "none")) is None
+
+
+def test_blocks_are_told_as_they_are_cut():
+    """The memory of the largest block that there is, not of the largest that would fit."""
+    size = (2048, 2048)
+    photo = np.full((256, 256, 3), 0.5, np.float32)
+    options = Options(size=2048, scales="single", iterations=40, memory=10**9, device="cpu")
+    job = StyleTransfer("compact", options=options)
+    (plan,) = job.plan(photo, photo)
+    engine, most = job._engine, plan.working.window_pixels
+    assert most is not None
+    terms = TermNames(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
+    cuts = engine.cuts(size, terms, most)
+    inner = max(tile.rows.length * tile.columns.length for tiles in cuts for tile in tiles)
+    assert plan.working.way == "blocks"
+    costs = engine.costs(terms, 2 * photo.nbytes)
+    assert plan.working.bytes == pytest.approx(blocks_bytes(size, inner, 40, 5, costs), rel=0.01)
+    assert plan.working.bytes < 0.95 * arrange(size, 40, 10, costs, 10**9).bytes
