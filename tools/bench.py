@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -113,7 +114,8 @@ def main() -> None:
     one = measurement(memory)
     one.add_argument("--sizes", type=int, nargs="+", default=[512])
     one.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
-    measurement(startup, size=512, rounds=5)
+    one = measurement(startup, size=512, rounds=5)
+    one.add_argument("--python", default=sys.executable, help="of the environment to time")
     one = measurement(large, iterations=4)
     one.add_argument("--sizes", type=int, nargs="+", default=[1024, 4096])
     one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])

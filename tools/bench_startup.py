@@ -6,7 +6,6 @@ import argparse
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,17 +16,23 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def startup(arguments: argparse.Namespace) -> dict[str, object]:
-    """Time an import, `--version` and the first iteration of a transfer; add up what is installed."""
-    command = [sys.executable, "-m", "lbfgs_style"]
+    """Time an import, `--version` and the first iteration of a transfer; add up what is installed.
+
+    ``--python`` names the interpreter of another environment to time: one that holds the program alone, say,
+    as its users have it. The commands start in an empty folder, for `python -m` would prefer a checkout in
+    the current one, whose modules may have to be compiled each time.
+    """
+    rounds, python = arguments.rounds, str(Path(arguments.python).absolute())
+    command = [python, "-m", "lbfgs_style"]
     data = ROOT / "tests" / "data"
     with tempfile.TemporaryDirectory() as folder:
         transfer = [*command, "transfer", str(data / "coast.jpg"), str(data / "painting.jpg")]
         transfer += ["--size", str(arguments.size), "-o", str(Path(folder) / "out.png")]
         seconds = {
-            "python -c pass": _median(arguments.rounds, [sys.executable, "-c", "pass"]),
-            "import lbfgs_style": _median(arguments.rounds, [sys.executable, "-c", "import lbfgs_style"]),
-            "lbfgs-style --version": _median(arguments.rounds, [*command, "--version"]),
-            f"first iteration at --size {arguments.size}": _first_iteration(arguments.rounds, transfer),
+            "python -c pass": _median(rounds, folder, [python, "-c", "pass"]),
+            "import lbfgs_style": _median(rounds, folder, [python, "-c", "import lbfgs_style"]),
+            "lbfgs-style --version": _median(rounds, folder, [*command, "--version"]),
+            f"first iteration at --size {arguments.size}": _first_iteration(rounds, folder, transfer),
         }
     sizes = {
         f"{name} with what it needs": _installed(name) for name in ("lbfgs-style", "torch", "torchvision")
@@ -35,21 +40,21 @@ def startup(arguments: argparse.Namespace) -> dict[str, object]:
     return {"title": "start-up and installed size", "seconds": seconds, "MB": sizes}
 
 
-def _median(rounds: int, command: list[str]) -> float:
+def _median(rounds: int, folder: str, command: list[str]) -> float:
     found = []
     for _ in range(rounds):
         start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         found.append(time.perf_counter() - start)
     return statistics.median(found)
 
 
-def _first_iteration(rounds: int, command: list[str]) -> float:
-    """Return the median seconds until the command's first line of progress."""
+def _first_iteration(rounds: int, folder: str, command: list[str]) -> float:
+    """Return the median seconds until the first line of progress of a command started in a folder."""
     found = []
     for _ in range(rounds):
         start = time.perf_counter()
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             line = process.stderr.readline()
             found.append(time.perf_counter() - start)
