@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lbfgs_style import Options
 from lbfgs_style.budget import parsed
 
 
@@ -96,7 +97,7 @@ def main() -> None:
     measurement(evaluate, size=512, rounds=5)
     measurement(accuracy, size=256)
     measurement(convolution, rounds=5)
-    one = measurement(convergence, size=512, iterations=500)
+    one = measurement(convergence, size=512, iterations=500, history=Options().history)
     one.add_argument("--photos", required=True, metavar="A,B,…")
     one.add_argument("--paintings", required=True, metavar="A,B,…")
     one.add_argument("--network", default="compact", help="a network, or random-vgg19")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,8 @@ from lbfgs_style import Iterate, Options, StyleTransfer, images, networks
 from lbfgs_style.objective import Objective
 
 Size = tuple[int, int]
+Curve = list[tuple[float, int, float]]
+"""Seconds, evaluations and loss of the written picture, along a run."""
 
 PARTS = (0.2, 0.4, 1.0)
 """Of PyTorch's iterations, after which the losses are compared."""
@@ -53,10 +56,12 @@ def ours(
     painting: np.ndarray,
     threads: int,
     iterations: tuple[int, ...] | None,
+    history: int,
 ) -> list[Note]:
-    """Run the defaults, or with other numbers of iterations."""
+    """Run the defaults, or with other numbers of iterations and another history."""
     notes: list[Note] = []
-    options = Options(size=max(photo.shape[:2]), device="cpu", threads=threads, iterations=iterations)
+    size = max(photo.shape[:2])
+    options = Options(size=size, device="cpu", threads=threads, iterations=iterations, history=history)
     spent: dict[Size, int] = {}
 
     def note(iterate: Iterate) -> None:
@@ -155,25 +160,48 @@ def seconds_of(evaluate: Callable[[np.ndarray], object], size: Size) -> float:
     return min(times)
 
 
-def timed_evaluations(
-    network: networks.FeatureNetwork, sizes: Iterable[Size], threads: int
-) -> tuple[dict[Size, float], dict[Size, float]]:
-    """Return the seconds of an evaluation at each size, ours and PyTorch's."""
-    mine, theirs = {}, {}
-    for size in sizes:
-        content, style = np.random.default_rng(1).random((2, 1, 3, *size), np.float32)
-        mine[size] = seconds_of(our_objective(network, content, style, threads), size)
-        other = TorchObjective(network, content, style)
-        theirs[size] = seconds_of(lambda picture, other=other: other(picture[None]), size)
-    return mine, theirs
+class Timings:
+    """Seconds of a network's evaluation at each size, ours and PyTorch's; each size is timed once."""
+
+    def __init__(self, network: networks.FeatureNetwork, threads: int) -> None:
+        self.network, self.threads = network, threads
+        self.ours: dict[Size, float] = {}
+        self.theirs: dict[Size, float] = {}
+
+    def time(self, sizes: Iterable[Size]) -> None:
+        """Time what is not known yet."""
+        for size in set(sizes) - self.ours.keys():
+            content, style = np.random.default_rng(1).random((2, 1, 3, *size), np.float32)
+            self.ours[size] = seconds_of(our_objective(self.network, content, style, self.threads), size)
+            other = TorchObjective(self.network, content, style)
+            self.theirs[size] = seconds_of(lambda picture, other=other: other(picture[None]), size)
 
 
-def seconds_to(curve: list[tuple[float, int, float]], loss: float) -> tuple[float, int] | None:
+def seconds_to(curve: Curve, loss: float) -> tuple[float, int] | None:
     """Return seconds and evaluations at which a curve first is at `loss` or below."""
     for seconds, evaluations, value in curve:
         if value <= loss:
             return seconds, evaluations
     return None
+
+
+def compared(curves: dict[str, dict[str, Curve]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return PyTorch's seconds / ours to the same loss, and our evaluations, where it is reached."""
+    ratios: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    reached_at: dict[int, list[float]] = {}
+    for pair, found in curves.items():
+        other = found["PyTorch L-BFGS"]
+        for share in PARTS:
+            seconds, evaluations, loss = other[round(share * len(other)) - 1]
+            if reached := seconds_to(found["ours"], loss):
+                key = f"{pair}, {evaluations} of PyTorch's"
+                ratios[key], counts[f"ours, {key}"] = seconds / reached[0], reached[1]
+                reached_at.setdefault(evaluations, []).append(ratios[key])
+    for evaluations, each in reached_at.items():
+        name = f"{evaluations} of PyTorch's, mean of {len(each)} of {len(curves)} pairs"
+        ratios[name] = statistics.geometric_mean(each)
+    return ratios, counts
 
 
 def convergence(arguments: argparse.Namespace) -> dict[str, object]:
@@ -185,9 +213,8 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
     """
     torch.set_num_threads(arguments.threads)
     network = random_vgg19() if arguments.network == "random-vgg19" else networks.load(arguments.network)
-    curves: dict[str, dict[str, list[tuple[float, int, float]]]] = {}
-    ratios: dict[str, float] = {}
-    counts: dict[str, float] = {}
+    curves: dict[str, dict[str, Curve]] = {}
+    own, vgg19 = Timings(network, arguments.threads), Timings(random_vgg19(), arguments.threads)
     photos, paintings = arguments.photos.split(","), arguments.paintings.split(",")
     pairs = zip(photos, paintings, strict=True) if arguments.in_pairs else product(photos, paintings)
     for content, style in pairs:
@@ -195,17 +222,18 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
         photo, painting = (reduced(Path(p), arguments.size) for p in (content, style))
         judge = our_objective(network, chw(photo), chw(painting), arguments.threads)
         objective = TorchObjective(network, chw(photo), chw(painting))
-        notes = {"ours": ours(network, photo, painting, arguments.threads, arguments.ours)}
+        notes = {"ours": ours(network, photo, painting, arguments.threads, arguments.ours, arguments.history)}
         others = ["PyTorch L-BFGS", *(["PyTorch Adam", "PyTorch gradient descent"] * arguments.all)]
         for name in others:
             notes[name] = theirs(objective, chw(photo), arguments.iterations, SIDES[name])
         losses = {name: list(written_losses(judge, each)) for name, each in notes.items()}
         if arguments.as_vgg19:
-            sizes = list(notes["ours"][-1].by_size)
-            own = timed_evaluations(network, sizes, arguments.threads)
-            vgg19 = timed_evaluations(random_vgg19(), sizes, arguments.threads)
+            for timings in (own, vgg19):
+                timings.time(notes["ours"][-1].by_size)
             notes = {
-                name: as_vgg19(each, own[name != "ours"], vgg19[name != "ours"])
+                name: as_vgg19(each, own.ours, vgg19.ours)
+                if name == "ours"
+                else as_vgg19(each, own.theirs, vgg19.theirs)
                 for name, each in notes.items()
             }
         found = {
@@ -213,12 +241,8 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
             for name, each in notes.items()
         }
         curves[pair] = found
-        for share in PARTS:
-            goal = found["PyTorch L-BFGS"][round(share * len(found["PyTorch L-BFGS"])) - 1]
-            reached = seconds_to(found["ours"], goal[2])
-            if reached:  # what is not reached has no line
-                key = f"{pair}, {goal[1]} of PyTorch's"
-                ratios[key], counts[f"ours, {key}"] = goal[0] / reached[0], reached[1]
+        if arguments.plot:  # after each pair: they take minutes
+            arguments.plot.with_suffix(".json").write_text(json.dumps(curves), encoding="utf-8")
         for name, curve in found.items():
             seconds, evaluations, loss = curve[-1]
             print(
@@ -228,7 +252,7 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
             )
     if arguments.plot:
         draw(arguments.plot, curves)
-        arguments.plot.with_suffix(".json").write_text(json.dumps(curves), encoding="utf-8")
+    ratios, counts = compared(curves)
     work = "VGG19-sized work" if arguments.as_vgg19 else arguments.network
     return {
         "title": f"PyTorch's seconds / ours to the same loss, where reached, and evaluations; "
@@ -245,7 +269,7 @@ def reduced(path: Path, size: int) -> np.ndarray:
     return images.resize(rgb, images.fit(rgb.shape[:2], size))
 
 
-def draw(path: Path, curves: dict[str, dict[str, list[tuple[float, int, float]]]]) -> None:
+def draw(path: Path, curves: dict[str, dict[str, Curve]]) -> None:
     """Plot loss against seconds, both logarithmic, one panel for each pair."""
     import matplotlib
 
