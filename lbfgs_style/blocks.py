@@ -7,12 +7,15 @@ whole picture (see `tiled_graphs.block_graph`); features that the block does not
 
 A block that lowered the loss of the whole by itself would do in its place what all should do: the first ones
 would be painted too strongly, and each in colours of its own. So all blocks of a sweep go from the same sums
-S, and each takes for granted that the others change as it does: with κ = pixels of the picture / of the
-block, it minimises L(S + κ (s − s₀)), s its own part of the sums and s₀ what that was before. What all of
-them do together is S + Σ (s − s₀): the mean of those arguments, each weighted by 1/κ. A loss that is convex
-in its sums is there at most the same mean of what the blocks have reached. Parallel coordinate descent:
-Richtárik and Takáč, "Parallel Coordinate Descent Methods for Big Data Optimization" (2016). Where no block
-changes any more, the gradient is the picture's own.
+S, and each takes for granted that the others change as it does: with λ = pixels of the block / of the
+picture, it minimises λ L(S + (s − s₀) / λ), s its own part of the sums and s₀ what that was before. What all
+of them do together is S + Σ (s − s₀): the mean of those arguments, each weighted by its λ. A loss that is
+convex in its sums is there at most the sum of what the blocks have reached. Parallel coordinate descent:
+Richtárik and Takáč, "Parallel Coordinate Descent Methods for Big Data Optimization" (2016). With s = s₀ the
+gradient is the picture's own.
+
+A style with a mask has sums of its own, and a λ of its own for them: the part of its region that lies in the
+block. What lies in one block alone is that block's to change.
 """
 
 from __future__ import annotations
@@ -27,15 +30,18 @@ from numpy.typing import NDArray
 from .errors import CheckpointError
 from .session import Session
 from .stages import Area, Form, around_name
-from .term_names import IMAGE, TermNames
+from .term_names import IMAGE, SHARES, TermNames
 from .tiled import TileRunner, inside_window, of_picture, window_of
-from .tiled_graphs import OWN_SHARE, scalar_sums
+from .tiled_graphs import LIKEWISE, OWN_SHARE, scalar_sums
 from .tiles import Span, Tile
 
 Array = NDArray[np.float32]
 
 _ROUNDING = 1e-5
 """Of pixel values that became variables and came back."""
+
+_LEAST_PART = 1 / 8
+"""Of a block's part of the picture: its λ at least for a region that it hardly touches, since λ divides."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +52,10 @@ class Block:
     ----------
     image : array, float32, [3,h,w]
         Its pixels, a view of the picture.
+    loss : float
+        What it minimises, at those pixels.
     evaluate : function
-        Pixels [3,h,w] → the loss if all blocks changed like this one, its terms [K], gradient [3,h,w].
+        Pixels [3,h,w] → Σ λ L if all blocks changed like this one, its terms [K], gradient [3,h,w].
     value : function
         () → loss of the whole picture and its terms [K] with the pixels that were evaluated last.
     keep : function
@@ -55,6 +63,7 @@ class Block:
     """
 
     image: Array
+    loss: float
     evaluate: Callable[[Array], tuple[float, Array, Array]]
     value: Callable[[], tuple[float, Array]]
     keep: Callable[[NDArray[Any]], None]
@@ -105,6 +114,7 @@ class Blocks:
         self._place, self._session, self._surroundings = place, session, surroundings
         self._of_all = tiles.of_all(terms, targets, weights)
         self._names = (*scalar_sums(terms), *terms.style_names)
+        self._regions = terms.region_numbers
         self._totals = dict(totals)
         self.reference: Mapping[str, NDArray[np.float64]] = self._totals
 
@@ -130,13 +140,17 @@ class Blocks:
         """Free the block that a tile covers, and hold all else."""
         area = self._place(tile)
         rows, columns = area.rows[0].window, area.columns[0].window
-        around = self._around(area)  # before the block's session is there: one at a time
+        around = self._around(area)
         session = self._session(area.form)
         window, inside = window_of(self.image, rows, columns), inside_window(tile, rows, columns)
+        parts = self._parts(tile)  # λ
         placed = session.place(
-            self._of_all | around | self._tiles.of_window(area.pixels, self._terms, self._targets)
+            self._of_all
+            | self._weighted(parts)
+            | {LIKEWISE: (1 / parts).astype(np.float32)}
+            | around
+            | self._tiles.of_window(area.pixels, self._terms, self._targets)
         )
-        likewise = self.image[0].size / self.image[of_picture(tile)][0].size  # κ
         own: list[Array] = []
 
         def run(rest: dict[str, Any]) -> tuple[float, Array, Array]:
@@ -147,14 +161,16 @@ class Blocks:
                 placed=placed | rest,
                 cancel=self._tiles.cancel,
             )
-            # The graph's gradient is that by the window's own part of the sums.
-            return float(loss), values, np.float32(likewise) * gradient[0][inside]
+            return float(loss), values, gradient[0][inside]
 
         # What the window has of the sums, and with it the rest, comes with the first evaluation.
-        first: tuple[float, Array, Array] | None = run(_placed(session, self.reference, 0))
+        first: tuple[float, Array, Array] | None = run(_placed(session, self.reference, 0 * parts))
         rest = {name: self._totals[name] - part for name, part in self._named(own)}
-        supposed = {name: self.reference[name] - likewise * part for name, part in self._named(own)}
-        held = _placed(session, supposed, likewise)
+        supposed = {
+            name: self.reference[name] - part / parts[self._regions.get(name, -1) + 1]
+            for name, part in self._named(own)
+        }
+        held = _placed(session, supposed, 1 / parts)
 
         def evaluate(block: Array) -> tuple[float, Array, Array]:
             nonlocal first
@@ -169,13 +185,31 @@ class Blocks:
 
         def keep(block: NDArray[Any]) -> None:
             self.image[of_picture(tile)] = block
-            if not np.array_equal(window[0][inside], block):  # not what was evaluated last
+            if not np.array_equal(window[0][inside], self.image[of_picture(tile)]):  # not evaluated last
                 window[0][inside] = block
                 run(held)
             for name, part in self._named(own):
                 self._totals[name] = rest[name] + part
 
-        return Block(self.image[of_picture(tile)], evaluate, value, keep)
+        return Block(self.image[of_picture(tile)], first[0], evaluate, value, keep)
+
+    def _parts(self, tile: Tile) -> NDArray[np.float64]:
+        """Return λ of a block [1 + R]: its part of the picture, then of each region."""
+        part = tile.rows.length * tile.columns.length / self.image[0].size
+        regions = self._tiles.parts_of_regions(tile, self._terms, self._targets)
+        return np.array([part, *(max(of_region, _LEAST_PART * part) for of_region in regions)])
+
+    def _weighted(self, parts: NDArray[np.float64]) -> dict[str, Array]:
+        """Return the weights of the terms and the shares of the regions times λ."""
+        factors = np.full(len(self._terms.names), parts[0])
+        if not self._terms.regions:
+            return {"weights": (factors * self._of_all["weights"]).astype(np.float32)}
+        content, style = len(self._terms.content_layers), len(self._terms.style_layers)
+        factors[content : content + style] = 1  # λ goes to the regions
+        return {
+            "weights": (factors * self._of_all["weights"]).astype(np.float32),
+            SHARES: (parts[1:] * self._of_all[SHARES]).astype(np.float32),
+        }
 
     def _named(self, own: list[Array]) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Yield the name of each sum and a window's part of it."""
@@ -207,7 +241,9 @@ def _within(span: Span, start: int) -> slice:
     return slice(span.start - start, span.stop - start)
 
 
-def _placed(session: Session, rest: Mapping[str, NDArray[Any]], own_share: float) -> dict[str, Any]:
+def _placed(
+    session: Session, rest: Mapping[str, NDArray[Any]], own_share: NDArray[np.float64]
+) -> dict[str, Any]:
     """Bring the rest of the sums to the device, for `Session.run`."""
     named = {f"rest_{name}": value for name, value in rest.items()}
-    return session.place(named | {OWN_SHARE: np.array(own_share)})
+    return session.place(named | {OWN_SHARE: own_share})

@@ -263,7 +263,10 @@ class Engine:
         return Blocks(runner, place, session, surroundings, image, terms, targets, weights, totals)
 
     def cuts(self, size: tuple[int, int], terms: TermNames, window_pixels: int) -> list[tuple[Tile, ...]]:
-        """Return four ways to cut a picture into blocks: no place is near the borders of all of them."""
+        """Return four ways to cut a picture into blocks: no place is near the borders of all of them.
+
+        A picture that is cut in one direction alone has two, each of them twice.
+        """
         fields = list(receptive_fields(self.network.model, terms.layers).values())
         shifts = ((False, False), (True, True), (False, True), (True, False))
         return [plan(size, fields, window_pixels, shifted=shifted) for shifted in shifts]

@@ -21,6 +21,9 @@ Mask = NDArray[np.float32]
 # Less than a thousandth of a pixel is nothing.
 _NOTHING = 1e-3
 
+_ROWS = 256
+"""At a time: pictures that are painted in blocks leave no memory for another."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regions:
@@ -103,6 +106,13 @@ def at_layer(mask: Mask, height: int, width: int) -> NDArray[np.float32]:
     """Return a mask at the positions of a layer, [1,1,h,w], with a sum of 1."""
     small = resize(mask, (height, width)).astype(np.float64)
     return (small / small.sum()).astype(np.float32)[None, None]
+
+
+def hold(photo: NDArray[np.float32], opacity: Mask, picture: NDArray[np.float32]) -> None:
+    """Lay a photo [3,H,W] over a picture [3,H,W], in place, where a mask of their size is white."""
+    for top in range(0, len(opacity), _ROWS):
+        rows = slice(top, top + _ROWS)
+        picture[:, rows] = opacity[rows] * photo[:, rows] + (1 - opacity[rows]) * picture[:, rows]
 
 
 def laid_over(photo: NDArray[np.float32], keep: Mask, picture: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from .errors import CheckpointError, ImageError, OptimizationError
 from .first_order import Step, make_step
 from .graphs import feature_shapes
 from .images import FloatImage, Picture, resize, to_chw, to_hwc
-from .masks import Mask, Regions, at_layer, divide, laid_over
+from .masks import Mask, Regions, at_layer, divide, hold, laid_over
 from .objective import Value, blend_grams
 from .optimizer import FAR, OTHER_VARIABLES, Outcome, minimize
 from .options import Options
@@ -29,10 +29,8 @@ from .session import Cancelled
 from .standing import BlocksStanding, Standing
 from .starts import start
 from .style_statistics import StyleStatistics
-from .sweeps import Cuts, all_iterations, begin_again, minimize_blocks
+from .sweeps import Cuts, all_iterations, begun_again, minimize_blocks
 from .term_names import SHARES, TermNames, term_weights
-from .tiled import of_picture
-from .tiles import Tile
 from .trouble import enough_memory, tell_of_lost_numbers
 from .workplan import workings
 
@@ -156,7 +154,7 @@ class CoarseToFine:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 is_image = isinstance(standing, BlocksStanding)
-                found = standing.image if is_image else self._variables(size).decode(standing.best_z)
+                found = standing.image if is_image else self._held(size).decode(standing.best_z)
         except ValueError as error:
             raise CheckpointError(OTHER_VARIABLES) from error
         if not -FAR < found.min() <= found.max() < FAR:
@@ -174,7 +172,9 @@ class CoarseToFine:
         cuts: Cuts = []
         if way.way == "blocks" and window is not None:
             cuts = self.engine.cuts(scale.size, self.terms, window)
-        iterations = lost + (all_iterations(cuts, scale.iterations) if cuts else scale.iterations)
+        before = standing if isinstance(standing, BlocksStanding) else None
+        done = None if before is None else before.done
+        iterations = lost + (all_iterations(cuts, scale.iterations, done) if cuts else scale.iterations)
         share = 0.0
 
         def step() -> Step | None:
@@ -205,24 +205,27 @@ class CoarseToFine:
 
         if window is not None and cuts:
             image = np.ascontiguousarray(picture, np.float32)
-            if isinstance(standing, BlocksStanding):
-                begin_again(image, cuts, scale.iterations, standing)
-            blocks = unless_cancelled(
-                lambda: self.engine.blocks(image, self.terms, targets, weights, window, self.cancel),
-                self.cancel,
-            )
-            return minimize_blocks(
-                blocks,
-                cuts,
-                lambda tile, hold: self._variables(scale.size, tile, hold),
-                iterations=scale.iterations,
-                history=way.history,
-                on_iterate=on_iterate,
-                make_step=step,
-                resume=standing if isinstance(standing, BlocksStanding) else None,
-                keep=keep,
-                cancel=self.cancel,
-            )
+            opacity = None if self.keep is None else resize(self.keep, scale.size)
+            if opacity is not None and before is None:
+                hold(to_chw(resize(self.content.rgb, scale.size)), opacity, image)
+            with begun_again(image, cuts, scale.iterations, before):
+                blocks = unless_cancelled(
+                    lambda: self.engine.blocks(image, self.terms, targets, weights, window, self.cancel),
+                    self.cancel,
+                )
+                return minimize_blocks(
+                    blocks,
+                    cuts,
+                    self._variables,
+                    iterations=scale.iterations,
+                    history=way.history,
+                    on_iterate=on_iterate,
+                    make_step=step,
+                    opacity=opacity,
+                    resume=before,
+                    keep=keep,
+                    cancel=self.cancel,
+                )
         objective = unless_cancelled(
             lambda: self.engine.objective(
                 scale.size, self.terms, targets, weights, self.cancel, window_pixels=window
@@ -231,7 +234,7 @@ class CoarseToFine:
         )
         return minimize(
             objective,
-            self._variables(scale.size),
+            self._held(scale.size),
             picture,
             iterations=iterations,
             history=way.history,
@@ -242,20 +245,16 @@ class CoarseToFine:
             cancel=self.cancel,
         )
 
-    def _variables(
-        self,
-        size: tuple[int, int],
-        tile: Tile | None = None,
-        hold: Callable[[Parametrization], Parametrization] = lambda free: free,
-    ) -> Parametrization:
-        """Return what the optimiser moves: the picture of a scale, or what `hold` leaves free of a tile."""
-        place = np.index_exp[:, :, :] if tile is None else of_picture(tile)
-        kind = KINDS[self.options.variables if self.options.optimizer == "lbfgs" else "pixels"]
-        variables = hold(kind(size if tile is None else (tile.rows.length, tile.columns.length)))
+    def _variables(self, size: tuple[int, int]) -> Parametrization:
+        """Return what the optimiser moves: a picture or block of a size."""
+        return KINDS[self.options.variables if self.options.optimizer == "lbfgs" else "pixels"](size)
+
+    def _held(self, size: tuple[int, int]) -> Parametrization:
+        """Return the variables of a scale, without what is kept of the photo."""
         if self.keep is None:
-            return variables
-        photo, opacity = to_chw(resize(self.content.rgb, size)), resize(self.keep, size)
-        return Held(variables, photo[place], opacity[place[1:]])
+            return self._variables(size)
+        photo = to_chw(resize(self.content.rgb, size))
+        return Held(self._variables(size), photo, resize(self.keep, size))
 
     def _regions(self, size: tuple[int, int]) -> Regions | None:
         styles = self.styles
@@ -263,8 +262,9 @@ class CoarseToFine:
 
     def _source_bytes(self) -> int:
         paintings = (each.painting for each in self.styles)
-        read = (each for each in paintings if not isinstance(each, StyleStatistics))
-        return self.content.rgb.nbytes + sum(each.nbytes for each in read)
+        read = [each for each in paintings if not isinstance(each, StyleStatistics)]
+        masks = [mask for mask in (self.keep, *(each.mask for each in self.styles)) if mask is not None]
+        return sum(each.nbytes for each in (self.content.rgb, *read, *masks))
 
     def _targets(self, scale: Scale, window: int | None) -> dict[str, NDArray[np.float32]]:
         content_terms = TermNames(self.terms.content_layers, ())

@@ -6,9 +6,9 @@ and more of the picture as it is: so no border can be seen.
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .blocks import Block, Blocks
 from .budget import sweeps
+from .cancelling import unless_cancelled
 from .errors import CheckpointError
 from .first_order import Step
 from .objective import Objective, Value
@@ -29,8 +30,8 @@ from .tiles import Span, Tile
 Cuts = Sequence[Sequence[Tile]]
 """The blocks of each sweep."""
 
-Variables = Callable[[Tile, Callable[[Parametrization], Parametrization]], Parametrization]
-"""A block, and the function that holds variables towards its borders → the block's variables."""
+Variables = Callable[[tuple[int, int]], Parametrization]
+"""Height and width of a block → its variables."""
 
 _RAMP = 0.25
 """Of a block's length, the part at each border over which it is held less and less."""
@@ -42,9 +43,10 @@ def shares(iterations: int) -> list[int]:
     return [iterations // count + (sweep < iterations % count) for sweep in range(count)]
 
 
-def all_iterations(cuts: Cuts, iterations: int) -> int:
-    """Return the iterations of all blocks in all sweeps."""
-    return sum(count for _, _, count in _work(cuts, iterations))
+def all_iterations(cuts: Cuts, iterations: int, done: Done | None = None) -> int:
+    """Return the iterations of all blocks in all sweeps; of those that are done, what they had."""
+    counts = [count for _, _, count in _work(cuts, iterations)]
+    return sum(counts) if done is None else done.iterations + sum(counts[done.blocks :])
 
 
 def borders(tile: Tile, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -65,15 +67,31 @@ def _free(span: Span, length: int) -> NDArray[np.float32]:
     return free
 
 
-def begin_again(image: NDArray[np.float32], cuts: Cuts, iterations: int, standing: BlocksStanding) -> None:
-    """Put the block that was in work into a saved picture [3,H,W] as it was before."""
+@contextmanager
+def begun_again(
+    image: NDArray[np.float32], cuts: Cuts, iterations: int, standing: BlocksStanding | None
+) -> Generator[None]:
+    """Put the block that was in work into a saved picture [3,H,W] as it was before.
+
+    A run that is cancelled before it goes on there has the picture as it was saved.
+    """
+    if standing is None:
+        yield
+        return
     number = 0 if standing.done is None else standing.done.blocks
     tiles, before = [tile for _, tile, _ in _work(cuts, iterations)], standing.before
     if number >= len(tiles) or image[of_picture(tiles[number])].shape != before.shape:
         raise CheckpointError("The checkpoint has other blocks than this run: begin anew without it.")
     if not -FAR < before.min() <= before.max() < FAR:
         raise CheckpointError("The checkpoint has no picture: begin anew without it.")
-    image[of_picture(tiles[number])] = before
+    place = of_picture(tiles[number])
+    saved = image[place].copy()
+    image[place] = before
+    try:
+        yield
+    except Cancelled:
+        image[place] = saved
+        raise
 
 
 def minimize_blocks(
@@ -85,6 +103,7 @@ def minimize_blocks(
     history: int,
     on_iterate: OnIterate,
     make_step: Callable[[], Step | None],
+    opacity: NDArray[np.float32] | None = None,
     resume: BlocksStanding | None = None,
     keep: Callable[[BlocksStanding], None] | None = None,
     cancel: threading.Event | None = None,
@@ -98,15 +117,17 @@ def minimize_blocks(
     cuts : sequence of sequence of Tile
         The blocks of each sweep.
     variables : Variables
-        Makes the variables of each block.
+        Makes the variables of a block.
     iterations : int
         The most that each pixel gets, over all sweeps.
     history, on_iterate
         As in `lbfgs_style.optimizer.minimize`; the callback gets the whole picture, which is in work.
     make_step : function
         Makes the step of a first-order method for a block, or None.
+    opacity : array, optional
+        [H,W] in [0,1]: how much of the picture is held.
     resume : BlocksStanding, optional
-        Where to go on from; `blocks` has its picture, after `begin_again`.
+        Where to go on from; `blocks` has its picture, `begun_again`.
     keep : callable, optional
         Called after each iteration with where the optimisation stands.
     cancel : threading.Event, optional
@@ -125,7 +146,7 @@ def minimize_blocks(
         If the run was cancelled before the first evaluation.
     """
     done = None if resume is None else resume.done
-    reason, current = "iterations", -1
+    reasons, current = set[str](), -1
     size = (blocks.image.shape[1], blocks.image.shape[2])
     try:
         for number, (sweep, tile, count) in enumerate(_work(cuts, iterations)):
@@ -137,11 +158,18 @@ def minimize_blocks(
             now = Value(*blocks.value())
             start = now if done is None else done.start
             standing = None if resume is None else resume.block
-            visit = _Visit(blocks, blocks.free(tile), done, now if resume is None else resume.best)
+            block = unless_cancelled(partial(blocks.free, tile), cancel)
+            held = borders(tile, size)
+            if opacity is not None:
+                held = 1 - (1 - held) * (1 - opacity[of_picture(tile)[1:]])
+            if resume is None:
+                visit = _Visit(blocks, block, done, now, block.loss)
+            else:
+                visit = _Visit(blocks, block, done, resume.best, resume.block.best.loss)
             resume = None  # the blocks after that one begin anew
             outcome = minimize(
                 Objective(visit.block.evaluate),
-                variables(tile, partial(Held, photo=visit.before, opacity=borders(tile, size))),
+                Held(variables((tile.rows.length, tile.columns.length)), visit.before, held),
                 visit.before,
                 iterations=count + (0 if standing is None else standing.lost(history)),
                 history=history,
@@ -151,17 +179,19 @@ def minimize_blocks(
                 keep=None if keep is None else partial(visit.keep, keep),
                 cancel=cancel,
             )
-            reason = outcome.reason
-            if reason in ("callback", "cancelled", "non-finite"):
+            reasons.add(outcome.reason)
+            if outcome.reason in ("callback", "cancelled"):
                 visit.block.image[...] = outcome.image  # the sums are not needed any more
-                done = _added(done, outcome, start, visit.best)
+                done, reasons = _added(done, outcome, start, visit.best), {outcome.reason}
                 break
             visit.block.keep(outcome.image)
             done = _added(done, outcome, start, Value(*blocks.value()))
     except Cancelled:
-        if done is None:
+        if done is None or resume is not None:
             raise
-        reason = "cancelled"
+        reasons = {"cancelled"}
+    # Blocks may end for different reasons: then the scale had the iterations that it was to have.
+    reason = reasons.pop() if len(reasons) == 1 else "iterations"
     assert done is not None  # a scale has at least one iteration, and so one block
     return Outcome(blocks.image, done.start, done.end, done.iterations, done.evaluations, reason)
 
@@ -169,9 +199,10 @@ def minimize_blocks(
 class _Visit:
     """The minimisation of one block, as those who look on see it: in the whole picture, with its loss."""
 
-    def __init__(self, blocks: Blocks, block: Block, done: Done | None, best: Value) -> None:
+    def __init__(self, blocks: Blocks, block: Block, done: Done | None, best: Value, lowest: float) -> None:
+        """Begin with the `best` value of the picture so far, and the `lowest` loss of the block."""
         self.block, self.best, self.before = block, best, block.image.copy()
-        self._blocks, self._done, self._lowest = blocks, done, math.inf
+        self._blocks, self._done, self._lowest = blocks, done, lowest
 
     def watch(
         self,

@@ -151,6 +151,12 @@ class TermNames:
         return shapes
 
     @property
+    def region_numbers(self) -> dict[str, int]:
+        """The moments of regions → the region's number, from 0."""
+        numbered = ((part, part.region) for part in self.parts if part.region is not None)
+        return {name: region for part, region in numbered for name in self.moments(part).names}
+
+    @property
     def style_names(self) -> tuple[str, ...]:
         """Names of the moments of all parts."""
         return tuple(name for part in self.parts for name in self.moments(part).names)

@@ -159,6 +159,16 @@ class TileRunner:
 
         return {part.mask: inside(part) for part in terms.parts if part.region is not None}
 
+    def parts_of_regions(
+        self, tile: Tile, terms: TermNames, targets: Mapping[str, Array]
+    ) -> tuple[float, ...]:
+        """Return how much of each region, from 0 to 1, lies in a tile: by its mask at the finest layer."""
+        if not (terms.regions and terms.style_layers):
+            return (0.0,) * terms.regions
+        finest = min(terms.style_layers, key=lambda layer: self.fields[layer].stride)
+        places = self._places(finest, tile.rows, tile.columns)
+        return tuple(float(targets[part.mask][places].sum()) for part in terms.parts_of(finest))
+
     def of_window(self, pixels: Pixels, terms: TermNames, targets: Mapping[str, Array]) -> dict[str, Array]:
         """Cut each layer's window out of the targets and masks that belong to places."""
         found = self._masks(pixels, terms, targets)

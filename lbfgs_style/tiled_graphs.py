@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TILE = "tile"
 OWN_SHARE = "own_share"
+LIKEWISE = "likewise"
 _INT64 = 7  # onnx.TensorProto.INT64, without importing onnx
 
 
@@ -195,10 +196,12 @@ def block_graph(
     onnx.ModelProto
         Inputs ``image`` [1,3,h,w], the window; ``around_<source>`` of each later stage, see
         `stages.with_stages`; ``features_<layer>`` and masks of the stages' windows; ``rest_<name>``
-        for each sum, undivided; ``own_share`` [], how often the window's part is added to the rest;
+        for each sum, undivided; ``own_share`` [1 + R], how often the window's part is added to the rest, for
+        sums over the whole picture and for those of each region; ``likewise`` [1 + R], the same for the
+        gradient;
         ``energy_<layer>``, ``weights`` and the targets of the style as in `assessment_graph`. Outputs
         ``loss`` [] and ``terms`` [K] of the whole picture, ``own_<name>``, the window's part of each sum, and
-        ``d_image`` [1,3,h,w], exact in the block only, if the window's part were added once.
+        ``d_image`` [1,3,h,w], exact in the block only.
     """
     b = with_stages(model, terms.layers, parts, form, shapes)
     _, differences = terms_of_loss.content_differences(b, terms)
@@ -212,8 +215,14 @@ def block_graph(
         sums = style_losses.sums(b, part.layer, channels[part.layer], mean=terms.with_mean, mask=mask)
         own |= dict(zip(terms.moments(part).names, sums.names, strict=True))
     rest = _inputs_of_sums(b, "rest", terms, channels)
-    share = b.input(OWN_SHARE, [])
-    totals = {name: b.op("Add", rest[name], b.op("Mul", tensor, share)) for name, tensor in own.items()}
+    numbers = terms.region_numbers
+
+    def times(often: str, tensors: Mapping[str, str]) -> dict[str, str]:
+        factors = b.input(often, [1 + terms.regions])
+        each = [b.reshape(b.slice(factors, 0, i, i + 1), []) for i in range(1 + terms.regions)]
+        return {name: b.op("Mul", t, each[numbers.get(name, -1) + 1]) for name, t in tensors.items()}
+
+    totals = {name: b.op("Add", rest[name], part) for name, part in times(OWN_SHARE, own).items()}
     for name, tensor in own.items():
         b.output(tensor, f"own_{name}")
     for part in terms.parts:
@@ -226,7 +235,7 @@ def block_graph(
     b.output(found.loss, "loss")
     b.output(found.terms, "terms")
     b.infer_shapes()
-    slopes = found.slopes | terms_of_loss.by_sums(b, terms, found.slopes, shapes)
+    slopes = times(LIKEWISE, found.slopes | terms_of_loss.by_sums(b, terms, found.slopes, shapes))
     b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
     if choose is not None:
         layout.arrange(b, choose)

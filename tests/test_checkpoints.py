@@ -124,12 +124,19 @@ def test_many_cuts_do_not_make_it_longer(path):
     assert result.report()["resumed"] == 4
 
 
-@pytest.mark.parametrize("count", [3, 9, 25, 70, 100])
-def test_blocks_go_on(path, monkeypatch, count):
+BLOCKS_PHOTO, BLOCKS_PAINTING = (RNG.random((96, 128, 3)).astype(np.float32) for _ in range(2))
+
+
+def in_blocks(monkeypatch) -> Options:
+    """Give every scale to blocks, and return options for a picture of a few."""
     ways = lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]]  # noqa: E731
     monkeypatch.setattr(pyramid, "workings", ways)
-    photo, painting = (np.random.default_rng(1).random((96, 128, 3)).astype(np.float32) for _ in range(2))
-    options = replace(OPTIONS, size=128, scales="single", iterations=24)
+    return replace(OPTIONS, size=128, scales="single", iterations=24)
+
+
+@pytest.mark.parametrize("count", [3, 9, 25, 70, 100])
+def test_blocks_go_on(path, monkeypatch, count):
+    photo, painting, options = BLOCKS_PHOTO, BLOCKS_PAINTING, in_blocks(monkeypatch)
     whole = job(options).run(photo, painting)
     kept = Checkpoint(path, every=1000)
     job(options).run(photo, painting, on_iterate=stop_after(count), checkpoint=kept)
@@ -152,6 +159,36 @@ def test_the_best_so_far_survives(path):
     before = job().run(PHOTO, PAINTING, on_iterate=stop_after(20))
     np.testing.assert_array_equal(result.image, before.image)
     assert path.exists()
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_the_best_so_far_survives_in_blocks(path, monkeypatch, count):
+    """Stopped before it takes a step, a run gives what it had of the block in work, too."""
+    options = in_blocks(monkeypatch)
+    before = job(options).run(BLOCKS_PHOTO, BLOCKS_PAINTING, on_iterate=stop_after(count))
+    kept = Checkpoint(path, every=1000)
+    job(options).run(BLOCKS_PHOTO, BLOCKS_PAINTING, on_iterate=stop_after(count), checkpoint=kept)
+    cancel = type("Set", (), {"is_set": lambda self: True})()
+    again = Checkpoint(path, resume=True)
+    result = job(options).run(BLOCKS_PHOTO, BLOCKS_PAINTING, cancel=cancel, checkpoint=again)
+    assert (result.stop_reason, len(result.history)) == ("cancelled", count)
+    np.testing.assert_array_equal(result.image, before.image)
+
+
+def test_iterations_of_blocks_are_counted_through_many_cuts(path, monkeypatch):
+    """Each block that was cut gets what it needs to go on, and what was got before is not forgotten."""
+    options = in_blocks(monkeypatch)
+    cut_at = [5, 6, 30]
+    for number, count in enumerate(cut_at):
+        kept = Checkpoint(path, every=1000, resume=number > 0)
+        job(options).run(BLOCKS_PHOTO, BLOCKS_PAINTING, on_iterate=stop_after(count), checkpoint=kept)
+    seen = []
+    result = job(options).run(
+        BLOCKS_PHOTO, BLOCKS_PAINTING, on_iterate=seen.append, checkpoint=Checkpoint(path, resume=True)
+    )
+    assert result.stop_reason == "iterations"
+    assert seen[-1].iteration == seen[-1].iterations == len(result.history)
+    assert max(iterate.iteration for iterate in seen) == seen[-1].iteration
 
 
 def test_no_checkpoint_is_a_new_run(path):

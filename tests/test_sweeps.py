@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_networks import small_vgg
 
-from lbfgs_style import Iterate, Options, StyleTransfer, pyramid
+from lbfgs_style import Iterate, Options, StyleTransfer, pyramid, sweeps
+from lbfgs_style.blocks import Block, Blocks
 from lbfgs_style.budget import Working
 from lbfgs_style.engine import Engine
 from lbfgs_style.session import Session
@@ -32,7 +34,7 @@ def in_blocks(monkeypatch):
 def job(**options: object) -> StyleTransfer:
     layers = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
     settings = {"size": 128, "scales": "single", "iterations": 8, "threads": 1, "device": "cpu", **layers}
-    return StyleTransfer(small_vgg(), options=Options(**settings, **options))
+    return StyleTransfer(small_vgg(), options=Options(**(settings | options)))
 
 
 def test_iterations_are_shared_among_sweeps():
@@ -135,7 +137,10 @@ def test_what_is_kept_stays_in_every_block(in_blocks):
     assert (result.image[60:] != PHOTO[60:]).mean() > 0.9
 
 
-def test_no_evaluation_is_made_that_the_optimiser_did_not_ask_for(in_blocks, monkeypatch):
+@pytest.mark.parametrize(
+    "options", [{}, {"variables": "pixels"}, {"variables": "laplacian"}, {"optimizer": "adam"}], ids=str
+)
+def test_no_evaluation_is_made_that_the_optimiser_did_not_ask_for(in_blocks, monkeypatch, options):
     runs: list[int] = []
     plain = Session.run
 
@@ -144,7 +149,7 @@ def test_no_evaluation_is_made_that_the_optimiser_did_not_ask_for(in_blocks, mon
         return plain(self, outputs, *arguments, **named)
 
     monkeypatch.setattr(Session, "run", counted)
-    result = job().run(PHOTO, PAINTING)
+    result = job(**options).run(PHOTO, PAINTING)
     assert sum(runs) <= result.evaluations
 
 
@@ -177,7 +182,7 @@ def test_a_block_may_keep_any_picture_that_it_tried(kept):
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["from the sums as they are", "as they were"])
 def test_a_block_supposes_that_all_the_others_change_like_it(earlier):
-    """The loss of S + κ (s − s₀), with sums measured over the whole picture, and its gradient."""
+    """λ times the loss of S + (s − s₀) / λ, with sums measured over the whole picture, and its gradient."""
     engine = Engine(small_vgg(), device="cpu", threads=1, keep=True)
     terms = TermNames(("relu2_1",), ("relu1_1", "relu2_1"))
     picture, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
@@ -189,7 +194,7 @@ def test_a_block_supposes_that_all_the_others_change_like_it(earlier):
         return runner.totals(image, terms, targets)
 
     tile = engine.cuts((96, 128), terms, 4500)[0][1]
-    likewise = 96 * 128 / (tile.rows.length * tile.columns.length)
+    part = tile.rows.length * tile.columns.length / (96 * 128)
     before = sums(picture)
     reference = sums(picture * 0.7) if earlier else before
     blocks = engine.blocks(picture.copy(), terms, targets, weights, 4500)
@@ -199,18 +204,18 @@ def test_a_block_supposes_that_all_the_others_change_like_it(earlier):
         loss, values, gradient = block.evaluate(factor * block.image)
         now = picture.copy()
         now[of_picture(tile)] *= factor
-        supposed = {n: reference[n] + likewise * (total - before[n]) for n, total in sums(now).items()}
+        supposed = {n: reference[n] + (total - before[n]) / part for n, total in sums(now).items()}
         expected, terms_of_all, slopes = runner.assess(
             supposed, terms, runner.of_all(terms, targets, weights), (96, 128)
         )
-        assert loss == pytest.approx(expected, rel=1e-5)
+        assert loss == pytest.approx(part * expected, rel=1e-5)
         np.testing.assert_allclose(values, terms_of_all, rtol=1e-4, atol=1e-7)
-        down = likewise * runner._gradient(now, terms, targets, slopes)[of_picture(tile)]
+        down = runner._gradient(now, terms, targets, slopes)[of_picture(tile)]
         assert np.linalg.norm(gradient - down) < 1e-4 * np.linalg.norm(down)
 
 
 def test_no_border_is_seen(in_blocks):
-    """Beside the borders of the last cut neighbours differ no more than elsewhere."""
+    """Beside the borders of the first two cuts neighbours differ no more than elsewhere."""
     flat = np.full((96, 128, 3), 0.5, np.float32)
     result = job().run(flat, PAINTING)
     engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
@@ -218,3 +223,78 @@ def test_no_border_is_seen(in_blocks):
     starts = {tile.columns.start for tile in cut[0] + cut[1]} - {0}
     across = np.abs(np.diff(result.image, axis=1)).mean((0, 2))
     assert np.mean([across[start - 1] for start in starts]) < 1.5 * across.mean()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_first_order_step_is_as_long_as_that_of_the_whole(in_blocks, monkeypatch, optimizer):
+    """Blocks of one sweep go from the same sums: where no border holds a pixel, its step is the same."""
+    rate = {"sgd": 30.0, "adam": 100.0}[optimizer]
+    settings = {"optimizer": optimizer, "iterations": 1, "learning_rate": rate}
+    blocks = job(**settings).run(PHOTO, PAINTING).image
+    monkeypatch.undo()
+    whole = job(**settings).run(PHOTO, PAINTING).image
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    tiles = engine.cuts((96, 128), TermNames(("relu2_1",), ("relu1_1", "relu2_1")), 4500)[0]
+    free = np.zeros((96, 128), bool)
+    for tile in tiles:
+        free[of_picture(tile)[1:]] = borders(tile, (96, 128)) < 1e-6
+    assert free.mean() > 0.2
+    assert np.abs(whole - PHOTO)[free].max() > 1e-3
+    np.testing.assert_allclose(blocks[free], whole[free], atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "sgd"])
+def test_a_block_that_gets_worse_is_told_as_it_was(in_blocks, optimizer):
+    """With steps that are far too long the picture stays, and so does the loss that is told of it."""
+    settings = {"optimizer": optimizer, "learning_rate": 1e6} if optimizer == "sgd" else {}
+    result = job(**settings).run(PHOTO, PAINTING, on_iterate=lambda it: it.iteration == 1)
+    scale = result.scales[0]
+    assert scale.loss_end <= scale.loss_start
+    if optimizer == "sgd":
+        assert result.history[0] > scale.loss_start == scale.loss_end
+        np.testing.assert_allclose(result.image, PHOTO, atol=1e-5)
+
+
+def test_a_block_that_loses_its_numbers_leaves_the_others_theirs(in_blocks, monkeypatch):
+    """It keeps its best, and the sweep goes on."""
+    plain, lost = Blocks.free, []
+
+    def free(self: Blocks, tile: Tile) -> Block:
+        block = plain(self, tile)
+        if lost:
+            return block
+        calls: list[int] = lost
+
+        def evaluate(pixels: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+            loss, values, gradient = block.evaluate(pixels)
+            calls.append(1)
+            return (np.nan if len(calls) == 3 else loss), values, gradient
+
+        return replace(block, evaluate=evaluate)
+
+    monkeypatch.setattr(Blocks, "free", free)
+    result = job().run(PHOTO, PAINTING)
+    assert len(lost) == 3
+    assert result.stop_reason == "iterations"
+    changed = np.abs(result.image - PHOTO).max(axis=2) > 1e-4
+    assert changed.mean() > 0.9
+    assert result.scales[0].loss_end < 0.6 * result.scales[0].loss_start
+
+
+def test_the_scale_ends_as_all_its_blocks_do(in_blocks, monkeypatch):
+    reasons = iter(["converged", *["iterations"] * 1000])
+    plain = sweeps.minimize
+    monkeypatch.setattr(sweeps, "minimize", lambda *a, **k: replace(plain(*a, **k), reason=next(reasons)))
+    assert job().run(PHOTO, PAINTING).stop_reason == "iterations"
+    reasons = iter(["converged"] * 1000)
+    assert job().run(PHOTO, PAINTING).stop_reason == "converged"
+
+
+def test_a_soft_mask_holds_as_much_in_every_visit(in_blocks):
+    """What is kept in part is not drawn back to the photo by each block that visits it."""
+    started = RNG.random((96, 128, 3)).astype(np.float32)
+    keep = np.full((96, 128), 0.5, np.float32)
+    seen: list[np.ndarray] = []
+    job().run(PHOTO, PAINTING, keep=keep, init=started, on_iterate=lambda it: bool(seen.append(it.image())))
+    begun = 0.5 * PHOTO + 0.5 * started
+    assert np.abs(seen[-1] - PHOTO).mean() > 0.8 * np.abs(begun - PHOTO).mean()
