@@ -63,8 +63,8 @@ class Costs:
         Bytes of the weights in use.
     per_pixel : float
         Bytes of an evaluation's tensors, for each pixel of the picture or window.
-    features : float
-        Bytes of the content's targets, for each pixel of the picture.
+    targets : float
+        Bytes of the content's targets and of the masks, for each pixel of the picture.
     sources : int
         Bytes of the pictures that were read.
     halo : int
@@ -73,7 +73,7 @@ class Costs:
 
     weights: int
     per_pixel: float
-    features: float
+    targets: float
     sources: int
     halo: int
 
@@ -162,9 +162,14 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
     most = bisect_right(range(min(pixels, _LARGEST_BLOCK) + 1), budget, key=blocks) - 1
     if most >= least:
         return Working("blocks", most, short, blocks(most))
-    raise OptionError(
+    raise too_large(size, budget, blocks(least))
+
+
+def too_large(size: tuple[int, int], budget: int, least: int) -> OptionError:
+    """Return what says that a scale of a size takes more than the budget, `least` bytes or more."""
+    return OptionError(
         f"A picture of {size[1]}×{size[0]} pixels does not fit into {spelled(budget)} of memory: expected at "
-        f"least {spelled(blocks(least))}; allow more with --memory, or choose a smaller size."
+        f"least {spelled(least)}; allow more with --memory, or choose a smaller size."
     )
 
 
@@ -178,7 +183,7 @@ def blocks_bytes(size: tuple[int, int], inner: int, iterations: int, history: in
 def _held(pixels: int, costs: Costs, each: int) -> int:
     """Return the bytes that do not depend on the way, with so many for each pixel of the picture."""
     weights = WEIGHT_COPIES * costs.weights
-    return PROCESS + weights + costs.sources + int((each + costs.features) * pixels)
+    return PROCESS + weights + costs.sources + int((each + costs.targets) * pixels)
 
 
 def _inner(window: int, size: tuple[int, int], halo: int) -> int:

@@ -36,10 +36,13 @@ def costs_of(model: onnx.ModelProto, terms: TermNames, choose: winograd.Choose, 
     side = max(_SAMPLE, 2 * smallest_side(model, terms.layers))
     read = {name for node in needed_nodes(model, terms.layers) for name in node.input}
     shapes = feature_shapes(model, (side, side), terms.content_layers)
+    fields = receptive_fields(model, terms.layers)
+    masks = sum(fields[part.layer].stride ** -2 for part in terms.parts if part.region is not None)
+    kept = 1 if terms.regions else 0
     return Costs(
         weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
         per_pixel=peak_bytes(objective_builder(model, (side, side), terms, choose=choose)) / side**2,
-        features=4 * sum(math.prod(shape) for shape in shapes.values()) / side**2,
+        targets=4 * (sum(math.prod(shape) for shape in shapes.values()) / side**2 + masks + kept),
         sources=sources,
-        halo=halo(list(receptive_fields(model, terms.layers).values())),
+        halo=halo(list(fields.values())),
     )

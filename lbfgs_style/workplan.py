@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .budget import Costs, Working, arrange, blocks_bytes
+from .budget import Costs, Working, arrange, blocks_bytes, too_large
 from .engine import Engine
 from .options import Options
 from .parametrization import KINDS
 from .resources import available_memory
 from .scales import Scale
-from .sweeps import all_iterations
 from .term_names import TermNames
 
 UNKNOWN_MEMORY = 4 * 10**9
@@ -86,16 +85,28 @@ def workings(
     costs = engine.costs(terms, sources)
     budget = memory_budget(options)
     ways = [arrange(s.size, s.iterations, options.history, costs, budget) for s in scales]
-    return [_as_cut(way, s, engine, terms, costs) for way, s in zip(ways, scales, strict=True)]
+    return [_as_cut(way, s, engine, terms, costs, budget) for way, s in zip(ways, scales, strict=True)]
 
 
-def _as_cut(way: Working, scale: Scale, engine: Engine, terms: TermNames, costs: Costs) -> Working:
-    """Tell the memory of the blocks that there will be: often smaller than what would fit."""
+def _as_cut(
+    way: Working, scale: Scale, engine: Engine, terms: TermNames, costs: Costs, budget: int
+) -> Working:
+    """Tell the memory of the blocks that there will be: often smaller than what would fit.
+
+    A long picture may be cut into blocks that are larger: then windows shrink until they fit.
+    """
     if way.way != "blocks" or way.window_pixels is None:
         return way
-    cuts = engine.cuts(scale.size, terms, way.window_pixels)
-    inner = max(tile.rows.length * tile.columns.length for tiles in cuts for tile in tiles)
-    return replace(way, bytes=blocks_bytes(scale.size, inner, scale.iterations, way.history, costs))
+    window = way.window_pixels
+    while True:
+        cuts = engine.cuts(scale.size, terms, window)
+        inner = max(tile.rows.length * tile.columns.length for tiles in cuts for tile in tiles)
+        taken = blocks_bytes(scale.size, inner, scale.iterations, way.history, costs)
+        if taken <= budget:
+            return replace(way, window_pixels=window, bytes=taken)
+        if window <= costs.smallest_window:
+            raise too_large(scale.size, budget, taken)
+        window = max(costs.smallest_window, int(_SHRINK * window))
 
 
 def planned(
@@ -113,20 +124,21 @@ def planned(
     for scale, working in zip(scales, ways, strict=True):
         pixels = scale.size[0] * scale.size[1]
         if working.window_pixels is None:
-            windows, computed, count = 1, pixels * scale.iterations, scale.iterations
+            windows, computed = 1, pixels
         else:
             cuts = engine.cuts(scale.size, terms, working.window_pixels)
             windows = len(cuts[0])
             if working.way == "tiles":
-                covered = sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
-                computed, count = int(_TWO_PASSES * covered) * scale.iterations, scale.iterations
+                computed = _TWO_PASSES * sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
             else:  # what surrounds a block is computed once
-                computed = pixels * scale.iterations
-                count = all_iterations(cuts, scale.iterations) / windows
-        seconds = None if each is None else each.seconds(pixels, computed, count)
+                computed = pixels
+        seconds = None if each is None else each.seconds(pixels, computed) * scale.iterations
         found.append(ScalePlan(scale.size, scale.iterations, working, windows, seconds))
     return tuple(found)
 
+
+_SHRINK = 0.95
+"""Of a window whose blocks do not fit, what is tried next."""
 
 _TWO_PASSES = 1.4
 """An evaluation in tiles beside one of the whole: features are computed in both passes."""
@@ -156,9 +168,9 @@ class _Trial:
 
         self._around = min(_timed(around) for _ in range(3)) / side**2
 
-    def seconds(self, pixels: int, computed: int, iterations: float) -> float:
-        """Return the time of a scale: `computed` pixels in windows, `iterations` over all its pixels."""
-        return _EVALUATIONS * (self._evaluation * computed + self._around * pixels * iterations)
+    def seconds(self, pixels: int, computed: float) -> float:
+        """Return the time of an iteration over a scale's pixels, of which `computed` are in windows."""
+        return _EVALUATIONS * (self._evaluation * computed + self._around * pixels)
 
 
 def _timed(work: Callable[[], object]) -> float:

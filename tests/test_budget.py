@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from lbfgs_style import OptionError, Options, StyleTransfer, budget, resources
+from lbfgs_style import OptionError, Options, StyleTransfer, budget, resources, workplan
 from lbfgs_style.budget import Costs, arrange, blocks_bytes, optimizer_bytes, parsed, spelled
+from lbfgs_style.scales import Scale
 from lbfgs_style.term_names import TermNames
 
-COSTS = Costs(weights=10**7, per_pixel=500.0, features=8.0, sources=10**7, halo=160)
+COSTS = Costs(weights=10**7, per_pixel=500.0, targets=8.0, sources=10**7, halo=160)
 HELD = budget.PROCESS + 5 * 10**7 + 10**7
 
 
@@ -139,3 +142,28 @@ def test_blocks_are_told_as_they_are_cut():
     costs = engine.costs(terms, 2 * photo.nbytes)
     assert plan.working.bytes == pytest.approx(blocks_bytes(size, inner, 40, 5, costs), rel=0.01)
     assert plan.working.bytes < 0.95 * arrange(size, 40, 10, costs, 10**9).bytes
+
+
+@pytest.mark.parametrize("size", [(900, 4000), (4000, 900), (1024, 1024), (700, 6000)])
+@pytest.mark.parametrize("most", [5 * 10**8, 7 * 10**8, 778 * 10**6, 9 * 10**8])
+def test_no_cut_takes_more_than_the_budget(size, most):
+    """Long pictures are cut into blocks larger than a square window would have."""
+    engine = StyleTransfer("compact", options=Options(device="cpu"))._engine
+    terms = TermNames(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
+    way = arrange(size, 40, 10, COSTS, most)
+    if way.way != "blocks":
+        assert way.bytes <= most
+        return
+    told = workplan._as_cut(way, Scale(size, 40), engine, terms, COSTS, most)
+    assert told.window_pixels is not None
+    cuts = engine.cuts(size, terms, told.window_pixels)
+    inner = max(tile.rows.length * tile.columns.length for tiles in cuts for tile in tiles)
+    assert told.bytes == blocks_bytes(size, inner, 40, told.history, COSTS) <= most
+
+
+def test_masks_take_their_part_of_memory():
+    """Of each layer's features, and of the picture for what is kept."""
+    engine = StyleTransfer("compact", options=Options(device="cpu"))._engine
+    plain = TermNames(("relu4_2",), ("relu1_1", "relu3_1"))
+    without, masked = (engine.costs(replace(plain, regions=count), 0).targets for count in (0, 2))
+    assert masked - without == pytest.approx(4 * (2 * (1 + 1 / 16) + 1))
