@@ -31,7 +31,7 @@ from .starts import start
 from .style_statistics import StyleStatistics
 from .sweeps import Cuts, all_iterations, begun_again, minimize_blocks
 from .term_names import SHARES, TermNames, term_weights
-from .trouble import enough_memory, tell_of_lost_numbers
+from .trouble import enough_memory, tell_of_blocks_alone, tell_of_lost_numbers
 from .workplan import workings
 
 
@@ -205,6 +205,8 @@ class CoarseToFine:
 
         if window is not None and cuts:
             image = np.ascontiguousarray(picture, np.float32)
+            if index == 0:
+                tell_of_blocks_alone(scale.size)
             opacity = None if self.keep is None else resize(self.keep, scale.size)
             if opacity is not None and before is None:
                 hold(to_chw(resize(self.content.rgb, scale.size)), opacity, image)
@@ -222,6 +224,7 @@ class CoarseToFine:
                     on_iterate=on_iterate,
                     make_step=step,
                     opacity=opacity,
+                    detail=index > 0,
                     resume=before,
                     keep=keep,
                     cancel=self.cancel,

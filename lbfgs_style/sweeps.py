@@ -21,7 +21,7 @@ from .errors import CheckpointError
 from .first_order import Step
 from .objective import Objective, Value
 from .optimizer import FAR, OnIterate, Outcome, minimize
-from .parametrization import Held, Parametrization
+from .parametrization import Detail, Held, Parametrization
 from .session import Cancelled
 from .standing import BlocksStanding, Done, Standing
 from .tiled import of_picture
@@ -104,6 +104,7 @@ def minimize_blocks(
     on_iterate: OnIterate,
     make_step: Callable[[], Step | None],
     opacity: NDArray[np.float32] | None = None,
+    detail: bool = False,
     resume: BlocksStanding | None = None,
     keep: Callable[[BlocksStanding], None] | None = None,
     cancel: threading.Event | None = None,
@@ -126,6 +127,9 @@ def minimize_blocks(
         Makes the step of a first-order method for a block, or None.
     opacity : array, optional
         [H,W] in [0,1]: how much of the picture is held.
+    detail : bool
+        Leave forms that are larger than a block as they are: where they are painted already, the loss
+        falls faster without them.
     resume : BlocksStanding, optional
         Where to go on from; `blocks` has its picture, `begun_again`.
     keep : callable, optional
@@ -159,6 +163,7 @@ def minimize_blocks(
             start = now if done is None else done.start
             standing = None if resume is None else resume.block
             block = unless_cancelled(partial(blocks.free, tile), cancel)
+            free = variables((tile.rows.length, tile.columns.length))
             held = borders(tile, size)
             if opacity is not None:
                 held = 1 - (1 - held) * (1 - opacity[of_picture(tile)[1:]])
@@ -169,7 +174,7 @@ def minimize_blocks(
             resume = None  # the blocks after that one begin anew
             outcome = minimize(
                 Objective(visit.block.evaluate),
-                Held(variables((tile.rows.length, tile.columns.length)), visit.before, held),
+                Held(Detail(free, visit.before) if detail else free, visit.before, held),
                 visit.before,
                 iterations=count + (0 if standing is None else standing.lost(history)),
                 history=history,

@@ -47,3 +47,13 @@ def tell_of_lost_numbers(number: int, count: int, size: tuple[int, int]) -> None
     """Log that a scale, `number` of `count`, ended because of a number that is none."""
     where = f"scale {number} of {count} ({size[1]}×{size[0]})"
     log.warning("%s ended early, with the best picture so far: %s", where, STOP_REASONS["non-finite"])
+
+
+def tell_of_blocks_alone(size: tuple[int, int]) -> None:
+    """Log that no smaller scale has painted the large forms, which blocks cannot paint evenly."""
+    log.warning(
+        "%d×%d is the first scale and painted block by block: large plain areas may show the blocks; let "
+        "smaller scales come first (scales auto), or allow more memory.",
+        size[1],
+        size[0],
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import fft
 
 from lbfgs_style import parametrization
-from lbfgs_style.parametrization import Held, Laplacian, Pixels, Spectral
+from lbfgs_style.parametrization import Detail, Held, Laplacian, Pixels, Spectral
 
 SIZES = [(8, 12), (7, 5), (1, 9), (16, 16), (37, 50)]
 ALL = pytest.mark.parametrize("kind", [Pixels, Spectral, Laplacian])
@@ -134,3 +135,26 @@ def test_a_level_is_enlarged_by_interpolation() -> None:
     """From 8 values to 16 the centres lie at ¼ and ¾ between neighbours."""
     matrix = parametrization._bilinear(16, 8)
     np.testing.assert_allclose(matrix @ np.arange(8.0), np.clip(np.arange(16) / 2 - 0.25, 0, 7))
+
+
+@ALL
+@pytest.mark.parametrize("size", SIZES)
+def test_detail_leaves_large_forms(kind: type, size: tuple[int, int]) -> None:
+    """Cosines with waves longer than the shorter side stay, all others are free; the adjoint goes with it."""
+    rng = np.random.default_rng(5)
+    picture, image, gradient = rng.normal(size=(3, 3, *size)).astype(np.float32)
+    detail = Detail(kind(size), picture)
+    np.testing.assert_allclose(detail.decode(detail.encode(picture)), picture, atol=1e-5)
+    found = detail.decode(detail.encode(image))
+    changed = fft.dctn((found - picture).astype(np.float64), axes=(1, 2), norm="ortho")
+    wanted = fft.dctn((image - picture).astype(np.float64), axes=(1, 2), norm="ortho")
+    rows, columns = np.indices(size) / (2 * np.array(size)[:, None, None])
+    long = np.hypot(rows, columns) < 1 / min(size)
+    assert long[0, 0]
+    np.testing.assert_allclose(changed[:, long], 0, atol=1e-4)
+    np.testing.assert_allclose(changed[:, ~long], wanted[:, ~long], atol=1e-4)
+    z = rng.normal(size=kind(size).encode(picture).size)
+    moved = detail.decode(z) - detail.decode(0 * z)
+    pulled = detail.pull_back(gradient)
+    scale = np.linalg.norm(moved) * np.linalg.norm(gradient)
+    assert abs(np.vdot(moved, gradient) - np.vdot(z, pulled)) <= 1e-5 * max(scale, 1)

@@ -13,6 +13,7 @@ from lbfgs_style import Iterate, Options, StyleTransfer, pyramid, sweeps
 from lbfgs_style.blocks import Block, Blocks
 from lbfgs_style.budget import Working
 from lbfgs_style.engine import Engine
+from lbfgs_style.parametrization import Detail
 from lbfgs_style.session import Session
 from lbfgs_style.sweeps import all_iterations, borders, shares
 from lbfgs_style.term_names import TermNames
@@ -298,3 +299,18 @@ def test_a_soft_mask_holds_as_much_in_every_visit(in_blocks):
     job().run(PHOTO, PAINTING, keep=keep, init=started, on_iterate=lambda it: bool(seen.append(it.image())))
     begun = 0.5 * PHOTO + 0.5 * started
     assert np.abs(seen[-1] - PHOTO).mean() > 0.8 * np.abs(begun - PHOTO).mean()
+
+
+@pytest.mark.parametrize("scales", ["single", (96,)])
+def test_large_forms_are_for_the_scales_before(monkeypatch, caplog, scales):
+    """Blocks of a later scale leave them; those of the first one paint them and say what may be seen."""
+    ways = [Working("blocks", 4500, 5, 0)]
+    if scales != "single":
+        ways.insert(0, Working("whole", None, 5, 0))
+    monkeypatch.setattr(pyramid, "workings", lambda *a: ways)
+    made: list[Detail] = []
+    monkeypatch.setattr(sweeps, "Detail", lambda *a: made.append(Detail(*a)) or made[-1])
+    result = job(scales=scales, iterations=8).run(PHOTO, PAINTING)
+    assert ("block by block" in caplog.text) == (scales == "single")
+    assert bool(made) == (scales != "single")
+    assert result.scales[-1].loss_end < 0.7 * result.scales[-1].loss_start
