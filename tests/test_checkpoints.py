@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,9 @@ from lbfgs_style import (
     snapshots,
     transfer_cli,
 )
+from lbfgs_style.blocks import Blocks
 from lbfgs_style.budget import Working
+from lbfgs_style.engine import Engine
 
 RNG = np.random.default_rng(0)
 PHOTO, PAINTING = (RNG.random((36, 48, 3)).astype(np.float32) for _ in range(2))
@@ -162,13 +165,17 @@ def test_the_best_so_far_survives(path):
 
 
 @pytest.mark.parametrize("count", [3, 40])
-def test_the_best_so_far_survives_in_blocks(path, monkeypatch, count):
+@pytest.mark.parametrize("at", ["the sums of the picture", "the block"])
+def test_the_best_so_far_survives_in_blocks(path, monkeypatch, count, at):
     """Stopped before it takes a step, a run gives what it had of the block in work, too."""
     options = in_blocks(monkeypatch)
     before = job(options).run(BLOCKS_PHOTO, BLOCKS_PAINTING, on_iterate=stop_after(count))
     kept = Checkpoint(path, every=1000)
     job(options).run(BLOCKS_PHOTO, BLOCKS_PAINTING, on_iterate=stop_after(count), checkpoint=kept)
-    cancel = type("Set", (), {"is_set": lambda self: True})()
+    cancel, owner = threading.Event(), Engine if at == "the sums of the picture" else Blocks
+    name = "blocks" if owner is Engine else "free"
+    plain = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *a: cancel.set() or plain(*a))
     again = Checkpoint(path, resume=True)
     result = job(options).run(BLOCKS_PHOTO, BLOCKS_PAINTING, cancel=cancel, checkpoint=again)
     assert (result.stop_reason, len(result.history)) == ("cancelled", count)

@@ -24,6 +24,7 @@ from lbfgs_style import (
     strips,
     transfer_cli,
 )
+from lbfgs_style.blocks import Blocks
 from lbfgs_style.budget import Working
 from lbfgs_style.embedding import extract
 from lbfgs_style.engine import Engine
@@ -45,6 +46,27 @@ def large(monkeypatch):
         return job(options).run(LARGE_PHOTO, LARGE_PAINTING, **more)
 
     return run
+
+
+def test_a_block_that_is_being_prepared_is_not_waited_for(large, monkeypatch):
+    """Building the graphs of a later block takes seconds and knows no signals."""
+    cancel, released, prepared = threading.Event(), threading.Event(), []
+    plain = Blocks.free
+
+    def free(self, tile):
+        block = plain(self, tile)
+        if len(prepared) == 2:
+            cancel.set()
+            released.wait(20)
+        prepared.append(block)
+        return block
+
+    monkeypatch.setattr(Blocks, "free", free)
+    result = large("blocks", cancel=cancel)
+    assert len(prepared) == 2
+    released.set()
+    assert result.stop_reason == "cancelled"
+    assert result.history
 
 
 @pytest.fixture
