@@ -201,15 +201,12 @@ class Blocks:
 
     def _weighted(self, parts: NDArray[np.float64]) -> dict[str, Array]:
         """Return the weights of the terms and the shares of the regions times λ."""
-        factors = np.full(len(self._terms.names), parts[0])
-        if not self._terms.regions:
-            return {"weights": (factors * self._of_all["weights"]).astype(np.float32)}
-        content, style = len(self._terms.content_layers), len(self._terms.style_layers)
-        factors[content : content + style] = 1  # λ goes to the regions
-        return {
-            "weights": (factors * self._of_all["weights"]).astype(np.float32),
-            SHARES: (parts[1:] * self._of_all[SHARES]).astype(np.float32),
-        }
+        factors, shares = np.full(len(self._terms.names), parts[0]), dict[str, Array]()
+        if self._terms.regions:
+            content, style = len(self._terms.content_layers), len(self._terms.style_layers)
+            factors[content : content + style] = 1  # λ goes to the regions
+            shares[SHARES] = (parts[1:] * self._of_all[SHARES]).astype(np.float32)
+        return {"weights": (factors * self._of_all["weights"]).astype(np.float32)} | shares
 
     def _named(self, own: list[Array]) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Yield the name of each sum and a window's part of it."""

@@ -30,7 +30,7 @@ from .scales import Scale
 from .session import Cancelled
 from .standing import BlocksStanding, Done, Standing
 
-_FORMAT = 2
+_FORMAT = 3
 _LONGEST = 2**24
 """Letters of the text beside the arrays."""
 _PIECE = 2**26

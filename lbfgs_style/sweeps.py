@@ -1,7 +1,8 @@
 """Optimising a picture block by block, in sweeps over the whole; see `blocks` for the idea.
 
 Each sweep has its borders where others have the middles of their blocks, and towards a border it leaves more
-and more of the picture as it is: so no border can be seen.
+and more of the picture as it is. Forms larger than a block cannot be painted evenly so: they are left to the
+scales before.
 """
 
 from __future__ import annotations

@@ -348,7 +348,7 @@ def test_a_save_that_fails_leaves_the_one_before(path, monkeypatch):
 
 def test_a_file_of_another_kind_or_version(path):
     np.savez(path.with_suffix(".npz"), format=np.array(99))
-    with pytest.raises(CheckpointError, match=r"another version.*format 99, expected 2"):
+    with pytest.raises(CheckpointError, match=r"another version.*format 99, expected 3"):
         snapshots.read(path.with_suffix(".npz"))
     path.mkdir()
     with pytest.raises(CheckpointError, match="is a folder"):

@@ -419,7 +419,7 @@ BROKEN = {
     "packed, and cut off": lambda data: marked(data, 8, 8),
     "brackets that do not close": lambda data: data.replace(b"'shape': (6,)", b"'shape': (6, ", 1),
     "brackets that do not open": lambda data: data.replace(b"'shape': (6,)", b"'shape': )6,)", 1),
-    "text within text": lambda data: packed({"format": np.array(2), "about": np.array("[" * 100_000)}),
+    "text within text": lambda data: packed({"format": np.array(3), "about": np.array("[" * 100_000)}),
 }
 
 
