@@ -233,17 +233,23 @@ def _convolve(b: GraphBuilder, node: onnx.NodeProto, weights: str, *, is_turned:
     parts: list[str] = []
     for strip in strips(channels, outputs, height, width):
         whole = strip.stop - strip.start == height
-        x = node.input[0] if whole else b.slice(node.input[0], 2, strip.start, strip.stop)
+        x = node.input[0] if whole else _rows(b, node.input[0], strip.start, strip.stop)
         products = _products(b, x, weights, strip, is_turned=is_turned)
         part = _assemble(b, products, strip, is_turned=is_turned)
         # A last tile that reaches over the picture's edge gives rows that are not wanted.
         surplus = max(0, strip.below - 1)
-        parts.append(b.slice(part, 2, 0, strip.rows * OUTPUTS - surplus) if surplus else part)
+        parts.append(_rows(b, part, 0, strip.rows * OUTPUTS - surplus) if surplus else part)
     x = parts[0] if len(parts) == 1 else b.op("Concat", *parts, attributes={"axis": 2})
     if len(node.input) > 2:
         b.op("Add", x, b.reshape(node.input[2], [1, outputs, 1, 1]), name=node.output[0])
     else:
         b.op("Identity", x, name=node.output[0])
+
+
+def _rows(b: GraphBuilder, x: str, start: int, stop: int) -> str:
+    """Cut rows out of [1,C,H,W]: a Gather, which has all threads copy; a Slice has one."""
+    rows = b.constant(range(start, stop), integer=True)
+    return b.op("Gather", x, rows, attributes={"axis": 2})
 
 
 def _products(b: GraphBuilder, x: str, weights: str, strip: _Strip, *, is_turned: bool) -> str:
@@ -271,11 +277,12 @@ def _assemble(b: GraphBuilder, products: str, strip: _Strip, *, is_turned: bool)
     """Transform products [36, O·tiles] into the rows of the output: [1,O,4·rows,W]."""
     a_t = turned_matrices()[0] if is_turned else matrices()[0]
     outputs, rows, columns = strip.outputs, strip.rows, strip.columns
-    both = np.einsum("au,bv->abuv", a_t, a_t).reshape(OUTPUTS**2, _TILE**2)
-    x = b.op("MatMul", b.constant(both), products)
-    # To [O, rows, 4, columns, 4] in two moves of one axis: onnxruntime has quick code for those alone.
-    x = b.reshape(x, [OUTPUTS, OUTPUTS, outputs * rows * columns])
-    x = b.op("Transpose", x, attributes={"perm": [0, 2, 1]})
+    tiles = outputs * rows * columns
+    # A tile's columns come to lie side by side as the rows of a turned product. Transpose would take several
+    # times as long: with so few rows, the threads of onnxruntime's are in each other's way.
+    x = b.reshape(products, [_TILE, _TILE, tiles])
+    x = b.op("FusedMatMul", x, b.constant(a_t.T), attributes={"domain": "com.microsoft", "transA": 1})
+    x = b.op("MatMul", b.constant(a_t), b.reshape(x, [_TILE, tiles * OUTPUTS]))
     x = b.reshape(x, [OUTPUTS, outputs * rows, columns * OUTPUTS])
     x = b.op("Transpose", x, attributes={"perm": [1, 0, 2]})
     x = b.reshape(x, [1, outputs, rows * OUTPUTS, columns * OUTPUTS])
