@@ -22,6 +22,8 @@ Shape = tuple[int | None, ...]
 
 # Initialisers up to this many values (shapes, axes, factors) take part in shape inference; weights need not.
 _SMALL = 64
+# What a model says of itself where onnxruntime is to leave all tensors in the plain layout.
+_LAYOUT, _PLAIN = "lbfgs_style.layout", "plain"
 
 
 class GraphBuilder:
@@ -44,6 +46,8 @@ class GraphBuilder:
         Constant that is another one's kernel turned around with its channels swapped → that other one.
     later : dict of str to str
         Tensor → another one that its readers had better wait for, but those that lead to it; see `layout`.
+    is_plain : bool
+        Whether onnxruntime is to leave all tensors in the plain layout; see `layout`.
     """
 
     def __init__(self, dtype: type[np.floating] = np.float32) -> None:
@@ -53,6 +57,7 @@ class GraphBuilder:
         self.shapes: dict[str, Shape] = {}
         self.turned: dict[str, str] = {}
         self.later: dict[str, str] = {}
+        self.is_plain = False
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[str] = []
         self._counter = 0
@@ -175,12 +180,20 @@ class GraphBuilder:
         if any(name not in self.shapes for name in self._outputs):
             self.infer_shapes()
         outputs = [self._value_info(name, self.shapes.get(name)) for name in self._outputs]
-        return _model(self.nodes, self._inputs, outputs, used)
+        model = _model(self.nodes, self._inputs, outputs, used)
+        if self.is_plain:
+            model.metadata_props.add(key=_LAYOUT, value=_PLAIN)
+        return model
 
     def _value_info(self, name: str, shape: Sequence[int | str | None] | None) -> onnx.ValueInfoProto:
         from onnx import helper
 
         return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(self.dtype), shape)
+
+
+def is_plain(model: onnx.ModelProto) -> bool:
+    """Return whether onnxruntime is to leave all tensors of a model in the plain layout."""
+    return any(prop.key == _LAYOUT and prop.value == _PLAIN for prop in model.metadata_props)
 
 
 def _model(

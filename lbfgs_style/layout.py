@@ -2,7 +2,9 @@
 
 On a CPU, onnxruntime keeps the features of direct convolutions in blocks of channels. An operand that comes
 in the plain layout takes the other one, and all that follows, out of the blocks: the cotangents of Gram
-matrices and content enter by a pooling over 1×1 windows instead, an operator that it does block.
+matrices and content enter by a pooling over 1×1 windows instead, an operator that it does block. Where
+Winograd's form has replaced the direct convolutions, blocks would only cost changes of layout, and all
+tensors stay plain.
 
 onnxruntime works backwards from the last output and computes, of the inputs of a node, the one made by the
 last node first. In the order of the graph as it was written that is the mask of a ReLU, long before its
@@ -41,9 +43,39 @@ def arrange(b: GraphBuilder, choose: winograd.Choose) -> None:
         Which convolutions are put into Winograd's form, see `winograd.rewrite`.
     """
     winograd.rewrite(b, choose)
-    _keep_blocked(b)
+    b.is_plain = not _has_direct(b)  # onnxruntime is told by the model, see `builder.is_plain`
+    if b.is_plain:
+        _scatter_few(b)
+    else:
+        _keep_blocked(b)
     _delay(b)
     b.nodes = _by_depth(b.nodes)
+
+
+def _has_direct(b: GraphBuilder) -> bool:
+    """Return whether a convolution between features is left that Winograd's form has not replaced."""
+    kernels = [b.constants.get(node.input[1]) for node in b.nodes if node.op_type == "Conv"]
+    return any(kernel is not None and min(kernel.shape[:2]) > _FEW for kernel in kernels)
+
+
+def _scatter_few(b: GraphBuilder) -> None:
+    """Let the gradient for a picture's few channels be multiplied first and then added up: ConvTranspose.
+
+    As a convolution it is a product of those few rows with all patches of the features, 9 times as many
+    numbers as the features themselves. In blocks, onnxruntime has better code for it.
+    """
+    from onnx import helper
+
+    for index, node in enumerate(b.nodes):
+        kernel = b.turned.get(node.input[1]) if node.op_type == "Conv" else None
+        if kernel is None or not b.constants[kernel].shape[1] <= _FEW < b.constants[kernel].shape[0]:
+            continue
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        dilations, sides = attributes["dilations"], attributes["kernel_shape"]
+        reach = [d * (side - 1) for d, side in zip(dilations, sides, strict=True)]
+        attributes["pads"] = [r - pad for r, pad in zip(reach * 2, attributes["pads"], strict=True)]
+        inputs, name = [node.input[0], kernel], node.output[0]
+        b.nodes[index] = helper.make_node("ConvTranspose", inputs, [name], name=name, **attributes)
 
 
 def _delay(b: GraphBuilder) -> None:
@@ -108,9 +140,8 @@ def _repeated(b: GraphBuilder, way: Sequence[onnx.NodeProto], start: str) -> str
 def _behind(b: GraphBuilder, tensor: str, awaited: str, is_blocked: bool) -> str:
     """Append one value of `awaited` to `tensor`, and cut it off again."""
     shape = b.shape(tensor)
-    if (
-        is_blocked
-    ):  # cutting it would take it all out of the blocks, a pooling that skips all but one does not
+    if is_blocked:
+        # Cutting it would take it all out of the blocks, a pooling that skips all but one does not.
         attributes = {"kernel_shape": [1, 1], "strides": list(b.shape(awaited)[2:])}
         awaited = b.op("MaxPool", awaited, attributes=attributes)
     one = b.slice(b.reshape(awaited, [-1]), 0, 0, 1)
@@ -166,7 +197,7 @@ def _entered(b: GraphBuilder, tensor: str, makers: dict[str, onnx.NodeProto]) ->
 def blocked_tensors(b: GraphBuilder) -> set[str]:
     """Return the tensors of a graph with known shapes that onnxruntime keeps in blocks of channels."""
     blocked: set[str] = set()
-    for node in b.nodes:
+    for node in () if b.is_plain else b.nodes:
         if _is_blocked(b, node, blocked):
             blocked.add(node.output[0])
     return blocked

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .builder import GraphBuilder
+from .builder import GraphBuilder, is_plain
 from .errors import MemoryShortage, SessionError
 from .options import Device
 from .resources import trim
@@ -40,6 +40,9 @@ _CUDA_OPTIONS = {
 
 # What onnxruntime says when the system gives it no memory.
 _WANT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "bad array new length")
+
+# The step of onnxruntime's that puts features into blocks of channels.
+_INTO_BLOCKS = "NchwcTransformer"
 
 _sharing = threading.Lock()
 _is_shared = False
@@ -85,7 +88,7 @@ class Session:
         fixed: Mapping[str, NDArray[Any]] | None = None,
         shrink: bool = False,
     ) -> None:
-        self._session = _open(model.SerializeToString(), device, threads)
+        self._session = _open(model.SerializeToString(), device, threads, is_plain(model))
         self.provider: str = self._session.get_providers()[0]
         self._where = "cuda" if self.provider == CUDA else "cpu"
         self._fixed = self.place(fixed or {})
@@ -203,7 +206,7 @@ def _run_interruptibly(work: Callable[[], object], options: Any, cancel: threadi
         raise _failure("onnxruntime failed to run the graph", failures[0]) from failures[0]
 
 
-def _open(graph: bytes, device: Device, threads: int) -> onnxruntime.InferenceSession:
+def _open(graph: bytes, device: Device, threads: int, plain: bool) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -221,7 +224,7 @@ def _open(graph: bytes, device: Device, threads: int) -> onnxruntime.InferenceSe
             return session
     _share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    return _create(graph, options, ["CPUExecutionProvider"])
+    return _create(graph, options, ["CPUExecutionProvider"], [_INTO_BLOCKS] if plain else [])
 
 
 def _share_memory() -> None:
@@ -288,12 +291,16 @@ def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.Inf
     return None
 
 
-def _create(graph: bytes, options: Any, providers: list[Any]) -> onnxruntime.InferenceSession:
+def _create(
+    graph: bytes, options: Any, providers: list[Any], disabled: Sequence[str] = ()
+) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     try:
         # Its fall-back prints, tries again and runs elsewhere than asked.
-        session = onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+        session = onnxruntime.InferenceSession(
+            graph, options, providers=providers, disabled_optimizers=list(disabled), enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's exceptions share no narrower type
         raise _failure("onnxruntime refuses the graph", error) from error
     # It keeps the graph for that fall-back alone: all weights once more.

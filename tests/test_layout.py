@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,28 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import layout, winograd
-from lbfgs_style.builder import GraphBuilder
+from lbfgs_style.autodiff import gradients
+from lbfgs_style.builder import GraphBuilder, is_plain
 from lbfgs_style.footprint import peak_bytes
 from lbfgs_style.graphs import TermNames, objective_builder, objective_graph
+from lbfgs_style.session import _INTO_BLOCKS
 
 SIZE = (48, 32)
 TERMS = TermNames(("relu2_1",), ("relu1_1", "relu2_1", "relu3_1"))
 
 
-def optimized(model: onnx.ModelProto, folder: Path) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
+def optimized(
+    model: onnx.ModelProto, folder: Path, disabled: Sequence[str] = ()
+) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
     """Open a session and count the operators that onnxruntime makes of the graph."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(disabled),
     )
     graph = onnx.load(folder / "optimized.onnx").graph
     return session, Counter(node.op_type for node in graph.node)
@@ -47,6 +55,45 @@ def test_values_are_the_same_and_layouts_change_less(tmp_path, pooling, size):
     feeds = {i.name: rng.random(i.shape, dtype=np.float32) for i in one.get_inputs()}
     for expected, found in zip(one.run(None, feeds), other.run(None, feeds), strict=True):
         assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
+def test_without_direct_convolutions_nothing_is_put_into_blocks(tmp_path):
+    """Only the picture's own convolution is left: forth as it was, back as a ConvTranspose."""
+    network = small_vgg(widths=(16, 32, 32, 32, 32)).model
+    graph = objective_graph(network, SIZE, TERMS, choose=lambda i, o, h, w: min(i, o) > 3)
+    assert is_plain(graph)
+    (back,) = (node for node in graph.graph.node if node.op_type == "ConvTranspose")
+    assert back.input[1] == "conv1_1.weight"
+    _, one = optimized(graph, tmp_path)
+    _, other = optimized(graph, tmp_path, [_INTO_BLOCKS])
+    if not one["ReorderOutput"]:
+        pytest.skip("onnxruntime has no blocked layout on this processor")
+    assert not other["ReorderOutput"]
+    assert not is_plain(objective_graph(network, SIZE, TERMS, choose=winograd.CHOICES["direct"]))
+
+
+@pytest.mark.parametrize(("pads", "dilation"), [([1, 1, 1, 1], 1), ([0, 1, 2, 0], 1), ([2, 1, 0, 2], 2)])
+def test_gradients_of_few_channels_are_added_up(pads, dilation):
+    """The same as the convolution with the kernel turned around, whatever its padding."""
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(6, 3, 3, 3))
+    results = []
+    for scatter in (False, True):
+        b = GraphBuilder()
+        x = b.input("x", [1, 3, 9, 8])
+        attributes = {"pads": pads, "dilations": [dilation] * 2}
+        y = b.op("Conv", x, b.constant(kernel, name="k"), attributes=attributes)
+        b.infer_shapes()
+        shape = b.shape(y)
+        b.output(gradients(b, {y: b.input("g", shape)}, [x])[x], "d_x")
+        if scatter:
+            layout.arrange(b, winograd.CHOICES["direct"])
+            assert [node.op_type for node in b.nodes if "Conv" in node.op_type][-1] == "ConvTranspose"
+        session = onnxruntime.InferenceSession(b.model().SerializeToString())
+        g = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+        x_too = {"x": np.zeros((1, 3, 9, 8), np.float32)}
+        results.append(session.run(["d_x"], {"g": g, **x_too})[0])
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
 def test_cotangents_enter_where_they_meet_blocks():
