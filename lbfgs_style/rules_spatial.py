@@ -130,7 +130,7 @@ def d_max_pool(v: Backward) -> Sequence[str]:
         # x − max is 0 at a maximum and negative elsewhere. Where no window reached, the spread g is 0.
         # A factor for each channel stays in onnxruntime's blocked layout, one for all does not.
         minus = b.constant(np.full((b.shapes[v.y][1] or 1, 1, 1), -1.0))
-        below = b.op("Add", v.x, b.op("Mul", _spread(v, v.y, window), minus))
+        below = b.op("Add", v.x, _spread(v, b.op("Mul", v.y, minus), window))
         mask = step(b, below, at_zero=1)
         pooling = {"kernel_shape": window.kernel, "strides": window.strides}
         mean = b.op("AveragePool", mask, attributes=pooling)

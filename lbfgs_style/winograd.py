@@ -204,6 +204,11 @@ class _Strip:
         return (self.above + self.stop - self.start + self.below - _TAPS + 1) // OUTPUTS
 
     @property
+    def height(self) -> int:
+        """Rows of output; a last tile that reaches over the picture's edge gives some that are not wanted."""
+        return self.rows * OUTPUTS - max(0, self.below - 1)
+
+    @property
     def columns(self) -> int:
         """Columns of tiles."""
         return -(-self.width // OUTPUTS)
@@ -235,23 +240,17 @@ def _convolve(b: GraphBuilder, node: onnx.NodeProto, weights: str, *, is_turned:
     parts: list[str] = []
     for strip in strips(channels, outputs, height, width):
         whole = strip.stop - strip.start == height
-        x = node.input[0] if whole else _rows(b, node.input[0], strip.start, strip.stop)
+        x = node.input[0]
+        if not whole:  # a Gather has all threads copy, a Slice has one
+            rows = b.constant(range(strip.start, strip.stop), integer=True)
+            x = b.op("Gather", x, rows, attributes={"axis": 2})
         products = _products(b, x, weights, strip, is_turned=is_turned)
-        part = _assemble(b, products, strip, is_turned=is_turned)
-        # A last tile that reaches over the picture's edge gives rows that are not wanted.
-        surplus = max(0, strip.below - 1)
-        parts.append(_rows(b, part, 0, strip.rows * OUTPUTS - surplus) if surplus else part)
+        parts.append(_assemble(b, products, strip, is_turned=is_turned))
     x = parts[0] if len(parts) == 1 else b.op("Concat", *parts, attributes={"axis": 2})
     if len(node.input) > 2:
         b.op("Add", x, b.reshape(node.input[2], [1, outputs, 1, 1]), name=node.output[0])
     else:
         b.op("Identity", x, name=node.output[0])
-
-
-def _rows(b: GraphBuilder, x: str, start: int, stop: int) -> str:
-    """Cut rows out of [1,C,H,W]: a Gather, which has all threads copy; a Slice has one."""
-    rows = b.constant(range(start, stop), integer=True)
-    return b.op("Gather", x, rows, attributes={"axis": 2})
 
 
 def _products(b: GraphBuilder, x: str, weights: str, strip: _Strip, *, is_turned: bool) -> str:
@@ -276,16 +275,19 @@ def _products(b: GraphBuilder, x: str, weights: str, strip: _Strip, *, is_turned
 
 
 def _assemble(b: GraphBuilder, products: str, strip: _Strip, *, is_turned: bool) -> str:
-    """Transform products [36, O·tiles] into the rows of the output: [1,O,4·rows,W]."""
+    """Transform products [36, O·tiles] into rows of the output: [1,O,height,W]."""
     a_t = turned_matrices()[0] if is_turned else matrices()[0]
     outputs, rows, columns = strip.outputs, strip.rows, strip.columns
     tiles = outputs * rows * columns
     # A tile's columns come to lie side by side as the rows of a turned product. Transpose would take several
     # times as long: with so few rows, the threads of onnxruntime's are in each other's way.
-    x = b.reshape(products, [_TILE, _TILE, tiles])
+    x = b.op("MatMul", b.constant(a_t), b.reshape(products, [_TILE, _TILE * tiles]))
+    x = b.reshape(x, [OUTPUTS, _TILE, tiles])
     x = b.op("FusedMatMul", x, b.constant(a_t.T), attributes={"domain": "com.microsoft", "transA": 1})
-    x = b.op("MatMul", b.constant(a_t), b.reshape(x, [_TILE, tiles * OUTPUTS]))
-    x = b.reshape(x, [OUTPUTS, outputs * rows, columns * OUTPUTS])
-    x = b.op("Transpose", x, attributes={"perm": [1, 0, 2]})
-    x = b.reshape(x, [1, outputs, rows * OUTPUTS, columns * OUTPUTS])
+    # Its rows move whole, [4, O, rows] → [O, rows, 4]; those below the picture are left out.
+    x = b.reshape(x, [OUTPUTS * outputs * rows, columns * OUTPUTS])
+    order = np.arange(OUTPUTS * outputs * rows).reshape(OUTPUTS, outputs, rows).transpose(1, 2, 0)
+    order = order.reshape(outputs, rows * OUTPUTS)[:, : strip.height]
+    x = b.op("Gather", x, b.constant(order, integer=True), attributes={"axis": 0})
+    x = b.reshape(x, [1, outputs, strip.height, columns * OUTPUTS])
     return x if columns * OUTPUTS == strip.width else b.slice(x, 3, 0, strip.width)
