@@ -254,7 +254,7 @@ def _convolve(b: GraphBuilder, node: onnx.NodeProto, weights: str, *, is_turned:
 
 
 def _products(b: GraphBuilder, x: str, weights: str, strip: _Strip, *, is_turned: bool) -> str:
-    """Transform the tiles of x [1,C,h,W] and multiply them by the weights: [36, O·tiles]."""
+    """Transform the tiles of x [1,C,h,W] and multiply them by the weights: [36, O, tiles]."""
     b_t = turned_matrices()[1] if is_turned else matrices()[2]
     channels, height, width = strip.channels, strip.stop - strip.start, strip.width
     # The channels are the depth of a 3-D convolution: [1,1,C,h,W] → [6,1,C,rows,W] → [6,6,C,rows,columns].
@@ -265,24 +265,21 @@ def _products(b: GraphBuilder, x: str, weights: str, strip: _Strip, *, is_turned
     x = b.reshape(x, [_TILE, 1, channels, strip.rows, width])
     horizontal = {"strides": [1, 1, OUTPUTS], "pads": [0, 0, 1, 0, 0, strip.columns * OUTPUTS + 1 - width]}
     x = b.op("Conv", x, b.constant(b_t.reshape(_TILE, 1, 1, 1, _TILE)), attributes=horizontal)
-    tiles = strip.rows * strip.columns
-    x = b.reshape(x, [_TILE**2, channels, tiles])
+    x = b.reshape(x, [_TILE**2, channels, strip.rows * strip.columns])
     if is_turned:  # the turned kernel has its channels swapped, too
-        x = b.op("FusedMatMul", weights, x, attributes={"domain": "com.microsoft", "transA": 1})
-    else:
-        x = b.op("MatMul", weights, x)
-    return b.reshape(x, [_TILE**2, strip.outputs * tiles])
+        return b.op("FusedMatMul", weights, x, attributes={"domain": "com.microsoft", "transA": 1})
+    return b.op("MatMul", weights, x)
 
 
 def _assemble(b: GraphBuilder, products: str, strip: _Strip, *, is_turned: bool) -> str:
-    """Transform products [36, O·tiles] into rows of the output: [1,O,height,W]."""
+    """Transform products [36, O, tiles] into rows of the output: [1,O,height,W]."""
     a_t = turned_matrices()[0] if is_turned else matrices()[0]
     outputs, rows, columns = strip.outputs, strip.rows, strip.columns
-    tiles = outputs * rows * columns
+    count = outputs * rows * columns
     # A tile's columns come to lie side by side as the rows of a turned product. Transpose would take several
     # times as long: with so few rows, the threads of onnxruntime's are in each other's way.
-    x = b.op("MatMul", b.constant(a_t), b.reshape(products, [_TILE, _TILE * tiles]))
-    x = b.reshape(x, [OUTPUTS, _TILE, tiles])
+    x = b.op("MatMul", b.constant(a_t), b.reshape(products, [_TILE, _TILE * count]))
+    x = b.reshape(x, [OUTPUTS, _TILE, count])
     x = b.op("FusedMatMul", x, b.constant(a_t.T), attributes={"domain": "com.microsoft", "transA": 1})
     # Its rows move whole, [4, O, rows] → [O, rows, 4]; those below the picture are left out.
     x = b.reshape(x, [OUTPUTS * outputs * rows, columns * OUTPUTS])

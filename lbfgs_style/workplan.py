@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .budget import Costs, Working, arrange, blocks_bytes, too_large
 from .engine import Engine
+from .objective import Evaluation
+from .optimizer import minimize
 from .options import Options
 from .parametrization import KINDS
 from .resources import available_memory
@@ -143,34 +146,60 @@ _SHRINK = 0.95
 _TWO_PASSES = 1.4
 """An evaluation in tiles beside one of the whole: features are computed in both passes."""
 
+_TIMED = 5
+"""Iterations whose median is the time of one."""
+
 _EVALUATIONS = 1.05
 """Evaluations for each iteration: the line search seldom needs a second one."""
 
 
 class _Trial:
-    """Seconds of an evaluation and of the optimiser, for each pixel, measured on a small picture."""
+    """Seconds of evaluations and of the optimiser, measured on small pictures."""
 
     def __init__(self, engine: Engine, terms: TermNames, options: Options) -> None:
         side = max(_TRIAL, 2 * engine.smallest_side(terms))
-        size, plain = (side, side), TermNames(terms.content_layers, terms.style_layers)
-        image = np.random.default_rng(0).random((3, *size), np.float32)
-        targets = engine.statistics(image, plain, what="trial picture")
-        objective = engine.objective(size, plain, targets, np.ones(len(plain.names), np.float32))
-        objective(image)
-        self._evaluation = min(_timed(lambda: objective(image)) for _ in range(3)) / side**2
-        variables = KINDS[options.variables](size)
-        z = variables.encode(image)
-
-        def around() -> None:
-            variables.pull_back(variables.decode(z))
-            for _ in range(2 * options.history):  # as many products of vectors as L-BFGS has corrections
-                np.dot(z, z)
-
-        self._around = min(_timed(around) for _ in range(3)) / side**2
+        plain = TermNames(terms.content_layers, terms.style_layers)
+        small, large = (_evaluation_seconds(engine, plain, (n, n)) for n in (side // 2, side))
+        # A line through both: an evaluation takes some time however small its picture is.
+        self._for_pixel = (large - small) / (side**2 - (side // 2) ** 2)
+        self._fixed = max(0.0, large - self._for_pixel * side**2)
+        self._around = _optimizer_seconds((side, side), options) / side**2
 
     def seconds(self, pixels: int, computed: float) -> float:
         """Return the time of an iteration over a scale's pixels, of which `computed` are in windows."""
-        return _EVALUATIONS * (self._evaluation * computed + self._around * pixels)
+        return _EVALUATIONS * (self._fixed + self._for_pixel * computed) + self._around * pixels
+
+
+def _evaluation_seconds(engine: Engine, terms: TermNames, size: tuple[int, int]) -> float:
+    image = np.random.default_rng(0).random((3, *size), np.float32)
+    targets = engine.statistics(image, terms, what="trial picture")
+    objective = engine.objective(size, terms, targets, np.ones(len(terms.names), np.float32))
+    objective(image)
+    return min(_timed(lambda: objective(image)) for _ in range(3))
+
+
+def _optimizer_seconds(size: tuple[int, int], options: Options) -> float:
+    """Time an iteration of L-BFGS-B over a bowl, which costs next to nothing, once its history is full.
+
+    Steps of first-order methods take less; the difference is small beside their evaluations.
+    """
+    rng = np.random.default_rng(0)
+    image, curvature = rng.random((3, *size), np.float32), rng.uniform(0.01, 1, (3, *size)).astype(np.float32)
+
+    def bowl(x: NDArray[np.floating]) -> Evaluation:
+        slope = np.multiply(curvature, x, dtype=np.float32)
+        return Evaluation(0.5 * float(np.vdot(slope, x)), np.empty(0, np.float32), slope)
+
+    moments: list[float] = []
+    minimize(
+        bowl,
+        KINDS[options.variables](size),
+        image,
+        iterations=options.history + _TIMED,
+        history=options.history,
+        on_iterate=lambda *_: moments.append(time.perf_counter()),
+    )
+    return float(np.median(np.diff(moments)[-_TIMED:]))
 
 
 def _timed(work: Callable[[], object]) -> float:
