@@ -278,9 +278,10 @@ def _assemble(b: GraphBuilder, products: str, strip: _Strip, *, is_turned: bool)
     count = outputs * rows * columns
     # A tile's columns come to lie side by side as the rows of a turned product. Transpose would take several
     # times as long: with so few rows, the threads of onnxruntime's are in each other's way.
-    x = b.op("MatMul", b.constant(a_t), b.reshape(products, [_TILE, _TILE * count]))
-    x = b.reshape(x, [OUTPUTS, _TILE, count])
+    # The other product comes last: types and shapes are inferred through it, not through the turned one.
+    x = b.reshape(products, [_TILE, _TILE, count])
     x = b.op("FusedMatMul", x, b.constant(a_t.T), attributes={"domain": "com.microsoft", "transA": 1})
+    x = b.op("MatMul", b.constant(a_t), b.reshape(x, [_TILE, count * OUTPUTS]))
     # Its rows move whole, [4, O, rows] → [O, rows, 4]; those below the picture are left out.
     x = b.reshape(x, [OUTPUTS * outputs * rows, columns * OUTPUTS])
     order = np.arange(OUTPUTS * outputs * rows).reshape(OUTPUTS, outputs, rows).transpose(1, 2, 0)

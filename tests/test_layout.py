@@ -57,6 +57,18 @@ def test_values_are_the_same_and_layouts_change_less(tmp_path, pooling, size):
         assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
+def test_shapes_are_known_behind_winograds_form():
+    """Without them, cotangents would not enter the blocks, and the memory would be told too low."""
+    network = small_vgg(widths=(16, 32, 32, 32, 32)).model
+    b = objective_builder(network, SIZE, TERMS, choose=lambda i, o, h, w: min(i, o) >= 32)
+    b.infer_shapes()
+    assert not b.is_plain
+    elementwise = [
+        node for node in b.nodes if node.op_type in ("Add", "Mul", "Relu", "HardSigmoid", "Gather")
+    ]
+    assert [node.output[0] for node in elementwise if node.output[0] not in b.shapes] == []
+
+
 def test_without_direct_convolutions_nothing_is_put_into_blocks(tmp_path):
     """Only the picture's own convolution is left: forth as it was, back as a ConvTranspose."""
     network = small_vgg(widths=(16, 32, 32, 32, 32)).model
