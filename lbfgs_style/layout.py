@@ -42,8 +42,8 @@ def arrange(b: GraphBuilder, choose: winograd.Choose) -> None:
     choose : function
         Which convolutions are put into Winograd's form, see `winograd.rewrite`.
     """
-    winograd.rewrite(b, choose)
-    b.is_plain = not _has_direct(b)  # onnxruntime is told by the model, see `builder.is_plain`
+    replaced = winograd.rewrite(b, choose)
+    b.is_plain = replaced and not _has_direct(b)  # onnxruntime is told by the model, see `builder.is_plain`
     if b.is_plain:
         _scatter_few(b)
     else:

@@ -126,7 +126,7 @@ def transformed(kernel: Array) -> Array:
     return (both.astype(np.float32) @ flat.T).reshape(_TILE**2, outputs, inputs)
 
 
-def rewrite(b: GraphBuilder, choose: Choose) -> None:
+def rewrite(b: GraphBuilder, choose: Choose) -> bool:
     """Put Winograd's form in place of convolutions of stride 1 with 3×3 kernels and one pixel of padding.
 
     A kernel becomes an input of the graph, ``winograd_<name of the kernel>``, which expects `transformed`:
@@ -138,6 +138,11 @@ def rewrite(b: GraphBuilder, choose: Choose) -> None:
         Its nodes are replaced.
     choose : function
         Which convolutions.
+
+    Returns
+    -------
+    bool
+        Whether any was replaced.
     """
     b.infer_shapes()
     old, b.nodes = b.nodes, []
@@ -152,6 +157,7 @@ def rewrite(b: GraphBuilder, choose: Choose) -> None:
         if name not in declared:
             declared.add(b.input(name, [_TILE**2, *b.shape(source)[:2]]))
         _convolve(b, node, name, is_turned=source != node.input[1])
+    return bool(declared)
 
 
 def kernels(model: onnx.ModelProto) -> dict[str, str]:

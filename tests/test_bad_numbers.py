@@ -108,7 +108,9 @@ def test_a_weight_beyond_float32_is_refused(name, weight):
 
 
 def test_weights_that_are_nothing_in_float32_end_at_once(network):
-    result = ends_well(network, NOISE, OTHER, content_weight=1e-300, style_weight=1e-300, tv_weight=0)
+    nothing = {"content_weight": 1e-300, "style_weight": 1e-300, "tv_weight": 0}
+    # Spectral variables would leave the range by a rounding error, and have that as a loss.
+    result = ends_well(network, NOISE, OTHER, variables="pixels", **nothing)
     assert result.stop_reason == "converged"
     np.testing.assert_array_equal(result.image, NOISE)
 
