@@ -191,13 +191,18 @@ def _optimizer_seconds(size: tuple[int, int], options: Options) -> float:
         return Evaluation(0.5 * float(np.vdot(slope, x)), np.empty(0, np.float32), slope)
 
     moments: list[float] = []
+
+    def note(*_: object) -> bool:
+        moments.append(time.perf_counter())
+        return False
+
     minimize(
         bowl,
         KINDS[options.variables](size),
         image,
         iterations=options.history + _TIMED,
         history=options.history,
-        on_iterate=lambda *_: moments.append(time.perf_counter()),
+        on_iterate=note,
     )
     return float(np.median(np.diff(moments)[-_TIMED:]))
 
