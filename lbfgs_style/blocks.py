@@ -20,7 +20,7 @@ block. What lies in one block alone is that block's to change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ class Blocks:
     session : function
         A form → session of its `tiled_graphs.block_graph`.
     surroundings : function
-        Size of a window → session of its `stages.surroundings_graph`.
+        A window [1,3,h,w] and names → those outputs of its `stages.surroundings_graph`.
     image : array, float32, [3,H,W]
         The picture; it is changed in place.
     terms, targets, weights
@@ -102,7 +102,7 @@ class Blocks:
         tiles: TileRunner,
         place: Callable[[Tile], Area],
         session: Callable[[Form], Session],
-        surroundings: Callable[[tuple[int, int]], Session],
+        surroundings: Callable[[Array, Sequence[str]], list[Array]],
         image: Array,
         terms: TermNames,
         targets: Mapping[str, Array],
@@ -219,9 +219,7 @@ class Blocks:
         if not later:
             return {}
         seen = area.seen((self.image.shape[1], self.image.shape[2]))
-        window = window_of(self.image, *seen)
-        session = self._surroundings((window.shape[2], window.shape[3]))
-        found = session.run([stage.source for stage in later], {IMAGE: window}, cancel=self._tiles.cancel)
+        found = self._surroundings(window_of(self.image, *seen), [stage.source for stage in later])
         around: dict[str, Array] = {}
         for stage, values, rows, columns in zip(later, found, area.rows[1:], area.columns[1:], strict=True):
             top, left = (span.start // stage.field.stride for span in seen)

@@ -31,8 +31,9 @@ TILES_ARENA = 1.7
 _PICTURE = 36
 """Bytes for each pixel of a scale beside the optimiser's: the picture, the photo, the gradient."""
 
-_BLOCKS_ARENA = 2.2
-"""The same for each pixel of a block, with what surrounds it in the later stages."""
+_AROUND = 0.5
+"""Of a halo, by which a block's evaluation reaches out on each side as far as memory goes: the later stages
+and what surrounds the block see all of the halo, but with little of the features, or without the way back."""
 
 _PICTURE_IN_BLOCKS = 22
 """Bytes for each pixel of a scale that is worked on block by block: the picture, and where it started."""
@@ -113,10 +114,10 @@ def sweeps(iterations: int) -> int:
 def optimizer_bytes(pixels: int, history: int) -> int:
     """Return the bytes of L-BFGS-B and of what surrounds it, for 3 variables a pixel.
 
-    SciPy keeps 2m + 5 vectors of float64; variables, the best so far, the current gradient and the copies
-    that the parametrization makes come to about 7 more.
+    SciPy keeps 2m + 5 vectors of float64, and its layers about 9 of variables, gradient and bounds; the best
+    so far, the current gradient and what the parametrization makes on its way come to about 7 more.
     """
-    return 3 * pixels * 8 * (2 * history + 12)
+    return 3 * pixels * 8 * (2 * history + 21)
 
 
 def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, budget: int) -> Working:
@@ -173,11 +174,16 @@ def too_large(size: tuple[int, int], budget: int, least: int) -> OptionError:
     )
 
 
-def blocks_bytes(size: tuple[int, int], inner: int, iterations: int, history: int, costs: Costs) -> int:
-    """Return the bytes of the process that works on a scale in blocks of at most `inner` pixels."""
+def blocks_bytes(
+    size: tuple[int, int], block: tuple[int, int], iterations: int, history: int, costs: Costs
+) -> int:
+    """Return the bytes of the process that works on a scale in blocks of at most this height and width."""
     corrections = min(history, -(-iterations // sweeps(iterations)))
     beside = _held(size[0] * size[1], costs, _PICTURE_IN_BLOCKS)
-    return beside + int(_BLOCKS_ARENA * costs.per_pixel * inner) + optimizer_bytes(inner, corrections)
+    reach = 2 * _AROUND * costs.halo
+    height, width = (min(whole, side + reach) for side, whole in zip(block, size, strict=True))
+    evaluation = int(ARENA * costs.per_pixel * height * width)
+    return beside + evaluation + optimizer_bytes(block[0] * block[1], corrections)
 
 
 def _held(pixels: int, costs: Costs, each: int) -> int:
@@ -186,14 +192,16 @@ def _held(pixels: int, costs: Costs, each: int) -> int:
     return PROCESS + weights + costs.sources + int((each + costs.targets) * pixels)
 
 
-def _inner(window: int, size: tuple[int, int], halo: int) -> int:
-    """Return the pixels of a block in a window of so many: without the halo where the picture goes on."""
+def _inner(window: int, size: tuple[int, int], halo: int) -> tuple[int, int]:
+    """Return height and width of a block in a window of so many pixels: no halo where the picture ends."""
     short = min(*size, math.sqrt(window))
     long = min(max(size), window / max(1, short))
-    inner = [
-        s if s >= whole else max(0, s - 2 * halo) for s, whole in ((short, min(size)), (long, max(size)))
-    ]
-    return int(inner[0] * inner[1])
+    sides = (short, long) if size[0] <= size[1] else (long, short)
+    height, width = (
+        int(side if side >= whole else max(0, side - 2 * halo))
+        for side, whole in zip(sides, size, strict=True)
+    )
+    return height, width
 
 
 def spelled(count: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -252,12 +252,18 @@ class Engine:
             )
 
         @lru_cache(maxsize=1)
-        def surroundings(window: tuple[int, int]) -> Session:
+        def around(window: tuple[int, int]) -> Session:
             self.give_back()
             return self._session(
                 ("surroundings", window, terms),
                 lambda choose: surroundings_graph(model, window, parts, choose=choose),
             )
+
+        def surroundings(window: Array, sources: Sequence[str]) -> list[Array]:
+            session = around((window.shape[2], window.shape[3]))
+            found = session.run(sources, {IMAGE: window}, cancel=cancel)
+            self.give_back()
+            return found
 
         runner = self._tiles(size, terms, window_pixels, cancel)
         return Blocks(runner, place, session, surroundings, image, terms, targets, weights, totals)

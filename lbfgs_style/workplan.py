@@ -103,8 +103,8 @@ def _as_cut(
     window = way.window_pixels
     while True:
         cuts = engine.cuts(scale.size, terms, window)
-        inner = max(tile.rows.length * tile.columns.length for tiles in cuts for tile in tiles)
-        taken = blocks_bytes(scale.size, inner, scale.iterations, way.history, costs)
+        shapes = {(tile.rows.length, tile.columns.length) for tiles in cuts for tile in tiles}
+        taken = max(blocks_bytes(scale.size, s, scale.iterations, way.history, costs) for s in shapes)
         if taken <= budget:
             return replace(way, window_pixels=window, bytes=taken)
         if window <= costs.smallest_window:
