@@ -262,7 +262,7 @@ class Engine:
         def surroundings(window: Array, sources: Sequence[str]) -> list[Array]:
             session = around((window.shape[2], window.shape[3]))
             found = session.run(sources, {IMAGE: window}, cancel=cancel)
-            self.give_back()
+            self.give_back()  # before the block's own evaluations, which need pieces of other sizes
             return found
 
         runner = self._tiles(size, terms, window_pixels, cancel)

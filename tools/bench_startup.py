@@ -6,6 +6,7 @@ import argparse
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,9 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def startup(arguments: argparse.Namespace) -> dict[str, object]:
     """Time an import, `--version` and the first iteration of a transfer; add up what is installed.
 
-    ``--python`` names the interpreter of another environment to time: one that holds the program alone, say,
-    as its users have it. The commands start in an empty folder, for `python -m` would prefer a checkout in
-    the current one, whose modules may have to be compiled each time.
+    ``--python`` names the interpreter of another environment to time and to add up: one that holds the
+    program alone, say, as its users have it; PyTorch is the one of this environment. The commands start in
+    an empty folder, for `python -m` would prefer a checkout in the current one, whose modules may have to be
+    compiled each time.
     """
     rounds, python = arguments.rounds, str(Path(arguments.python).absolute())
     command = [python, "-m", "lbfgs_style"]
@@ -34,9 +36,8 @@ def startup(arguments: argparse.Namespace) -> dict[str, object]:
             "lbfgs-style --version": _median(rounds, folder, [*command, "--version"]),
             f"first iteration at --size {arguments.size}": _first_iteration(rounds, folder, transfer),
         }
-    sizes = {
-        f"{name} with what it needs": _installed(name) for name in ("lbfgs-style", "torch", "torchvision")
-    }
+    owners = {"lbfgs-style": python, "torch": sys.executable, "torchvision": sys.executable}
+    sizes = {f"{name} with what it needs": _installed_in(owner, name) for name, owner in owners.items()}
     return {"title": "start-up and installed size", "seconds": seconds, "MB": sizes}
 
 
@@ -62,6 +63,11 @@ def _first_iteration(rounds: int, folder: str, command: list[str]) -> float:
         if "iteration 1/" not in line:
             raise SystemExit(f"expected a line of progress, got {line!r}")
     return statistics.median(found)
+
+
+def _installed_in(python: str, name: str) -> float:
+    """Return `_installed` as the environment of another interpreter has it."""
+    return float(subprocess.run([python, __file__, name], check=True, capture_output=True, text=True).stdout)
 
 
 def _installed(name: str) -> float:
@@ -91,3 +97,7 @@ def _closure(name: str, seen: set[str]) -> Iterator[str]:
             yield from _closure(needed, seen)
         except metadata.PackageNotFoundError:
             continue  # for another platform or an older Python
+
+
+if __name__ == "__main__":
+    print(_installed(sys.argv[1]))
