@@ -22,8 +22,8 @@ WEIGHT_COPIES = 5
 ARENA = 1.3
 """What onnxruntime's allocator takes for each byte of tensors."""
 
-SHORTEST_HISTORY = 5
-"""L-BFGS with fewer corrections takes more iterations; below that, blocks are the better way."""
+SHORTEST_HISTORY = 20
+"""L-BFGS that begins anew more often takes more iterations; below that, tiles and blocks are better."""
 
 TILES_ARENA = 1.7
 """The same for tiles, whose sessions take turns at each evaluation: what one leaves may not fit the other."""
@@ -95,7 +95,7 @@ class Working:
     window_pixels : int or None
         Pixels of a window of tiles or blocks.
     history : int
-        Corrections that L-BFGS keeps.
+        Gradients that L-BFGS works with; after so many iterations it begins anew.
     bytes : int
         The memory of the process that is to be expected.
     """
@@ -112,12 +112,12 @@ def sweeps(iterations: int) -> int:
 
 
 def optimizer_bytes(pixels: int, history: int) -> int:
-    """Return the bytes of L-BFGS-B and of what surrounds it, for 3 variables a pixel.
+    """Return the bytes of the optimiser, for 3 variables a pixel.
 
-    SciPy keeps 2m + 5 vectors of float64, and its layers about 9 of variables, gradient and bounds; the best
-    so far, the current gradient and what the parametrization makes on its way come to about 7 more.
+    A float32 of each gradient, see `lbfgs_style.subspace`, and as much as 16 more: the points of float64
+    where it began, where it is and that was best, picture and gradient, and what they become on the way.
     """
-    return 3 * pixels * 8 * (2 * history + 21)
+    return 3 * pixels * 4 * (history + 16)
 
 
 def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, budget: int) -> Working:
@@ -128,9 +128,9 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
     size : (int, int)
         Height and width.
     iterations : int
-        The most iterations; L-BFGS has no more corrections than that.
+        The most iterations; L-BFGS works with no more gradients than that.
     history : int
-        Corrections that are wanted; fewer where memory is short.
+        Gradients that are wanted; fewer where memory is short.
     costs : Costs
         Of network, terms and pictures.
     budget : int
@@ -142,13 +142,14 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
         If nothing fits.
     """
     pixels = size[0] * size[1]
-    short = min(history, SHORTEST_HISTORY)
+    wanted = min(history, iterations)
+    short = min(wanted, SHORTEST_HISTORY)
     held = _held(pixels, costs, _PICTURE)
 
     def whole(m: int) -> int:
-        return held + int(ARENA * costs.per_pixel * pixels) + optimizer_bytes(pixels, min(m, iterations))
+        return held + int(ARENA * costs.per_pixel * pixels) + optimizer_bytes(pixels, m)
 
-    for m in range(history, short - 1, -1):
+    for m in range(wanted, short - 1, -1):
         if whole(m) <= budget:
             return Working("whole", None, m, whole(m))
     least = min(pixels, costs.smallest_window)
@@ -158,11 +159,12 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
         return Working("tiles", most, short, fixed + int(window * most))
 
     def blocks(most: int) -> int:
-        return blocks_bytes(size, _inner(most, size, costs.halo), iterations, short, costs)
+        return blocks_bytes(size, _inner(most, size, costs.halo), for_sweep, costs)
 
+    for_sweep = min(short, -(-iterations // sweeps(iterations)))
     most = bisect_right(range(min(pixels, _LARGEST_BLOCK) + 1), budget, key=blocks) - 1
     if most >= least:
-        return Working("blocks", most, short, blocks(most))
+        return Working("blocks", most, for_sweep, blocks(most))
     raise too_large(size, budget, blocks(least))
 
 
@@ -174,16 +176,13 @@ def too_large(size: tuple[int, int], budget: int, least: int) -> OptionError:
     )
 
 
-def blocks_bytes(
-    size: tuple[int, int], block: tuple[int, int], iterations: int, history: int, costs: Costs
-) -> int:
+def blocks_bytes(size: tuple[int, int], block: tuple[int, int], history: int, costs: Costs) -> int:
     """Return the bytes of the process that works on a scale in blocks of at most this height and width."""
-    corrections = min(history, -(-iterations // sweeps(iterations)))
     beside = _held(size[0] * size[1], costs, _PICTURE_IN_BLOCKS)
     reach = 2 * _AROUND * costs.halo
     height, width = (min(whole, side + reach) for side, whole in zip(block, size, strict=True))
     evaluation = int(ARENA * costs.per_pixel * height * width)
-    return beside + evaluation + optimizer_bytes(block[0] * block[1], corrections)
+    return beside + evaluation + optimizer_bytes(block[0] * block[1], history)
 
 
 def _held(pixels: int, costs: Costs, each: int) -> int:

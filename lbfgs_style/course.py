@@ -75,7 +75,7 @@ class Course:
     ) -> tuple[int, list[Working]]:
         """Return the scale to begin with, from 0, and how each is worked on: as it was, in a saved run.
 
-        Raises CheckpointError where that run has other scales, or had not so many terms, or more corrections.
+        Raises CheckpointError where that run has other scales, or had not so many terms, or a longer history.
         """
         if self.saved is None:
             return 0, ways
@@ -84,7 +84,7 @@ class Course:
         known = {values.size for values in self.term_history}
         if known != {terms} or any(not 1 <= way.history <= history for way in self.saved.ways):
             raise CheckpointError(
-                "The checkpoint has other terms or corrections than this run: begin anew without it."
+                "The checkpoint has other terms or another history than this run: begin anew without it."
             )
         return self.saved.scale, list(self.saved.ways)
 

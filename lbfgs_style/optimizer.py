@@ -11,17 +11,20 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import blas
 from .errors import CheckpointError, OptimizationError
 from .first_order import Step, is_memory
 from .objective import Evaluation, Value
-from .parametrization import Flat, Parametrization
+from .parametrization import Flat, Image, Parametrization
 from .session import Cancelled
 from .standing import Standing
+from .subspace import Coordinates, Subspace
 
 STOP_REASONS = {
     "iterations": "all iterations are done",
@@ -73,36 +76,6 @@ class Outcome:
     reason: str
 
 
-class _OneBlasThread:
-    """While any minimisation runs, BLAS has one thread; afterwards as many as before.
-
-    The vectors are too short for more, and threads that wait for work take the cores from onnxruntime's:
-    with them, a run takes up to half as long again.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._limit: Any = None
-
-    def __enter__(self) -> None:
-        from threadpoolctl import threadpool_limits
-
-        with self._lock:
-            if self._inside == 0:
-                self._limit = threadpool_limits(1, user_api="blas")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limit.restore_original_limits()
-
-
-_one_blas_thread = _OneBlasThread()
-
-
 class _Stop(Exception):
     """Leaves SciPy's loop from within a callback or an evaluation."""
 
@@ -136,7 +109,7 @@ def minimize(
     iterations : int
         The most iterations.
     history : int
-        Corrections that L-BFGS keeps.
+        Gradients that L-BFGS works with: after so many iterations it begins anew from where it is.
     on_iterate : callable, optional
         Called after each iteration with (iteration, evaluations, evaluation, picture); it stops the run by
         returning True or, as in SciPy, by raising StopIteration.
@@ -181,7 +154,7 @@ def minimize(
         run.start, run.best, run.best_z = first, first, z
     left = iterations - run.iterations
     try:
-        with _one_blas_thread:
+        with blas.one_thread:
             reason = run.minimize(z, left, history) if step is None else run.walk(z, left, step)
     except _Stop as stop:
         reason = stop.reason
@@ -209,8 +182,9 @@ class _Run:
         self.best: Value
         self.best_z: Flat
         self._latest: Evaluation
+        self._z: Flat
+        self._picture: Image
         self._scale = 1.0
-        self._first: tuple[float, Flat] | None = None
 
     def restore(self, standing: Standing) -> Flat:
         self.start, self.best, self.best_z = standing.start, standing.best, standing.best_z
@@ -231,81 +205,92 @@ class _Run:
         self.leave_if_cancelled()  # before the picture is made, which takes its time, too
         # A step that is far too long leaves the range of float32; what comes of it is looked at below.
         with np.errstate(over="ignore", invalid="ignore"):
-            evaluation = self.objective(self.parametrization.decode(z))
+            picture = self.parametrization.decode(z)
+            evaluation = self.objective(picture)
         self.evaluations += 1
         if not math.isfinite(evaluation.loss) or not np.isfinite(evaluation.gradient).all():
             raise _Stop("non-finite")
-        self._latest = evaluation
+        self._latest, self._z, self._picture = evaluation, z, picture
         return evaluation
 
     def minimize(self, z: Flat, iterations: int, history: int) -> str:
+        self._scale = _START / max(self.start.loss, 1e-30)
+        reason = "iterations"
+        while iterations > 0 and reason == "iterations":
+            count = min(iterations, history)
+            z, reason = self._descend(z, count)
+            iterations -= count
+        return reason
+
+    def _descend(self, z: Flat, iterations: int) -> tuple[Flat, str]:
+        """Let SciPy make so many iterations from the point of the latest evaluation on."""
         from scipy.optimize import minimize as scipy_minimize
 
-        if iterations < 1:
-            return "iterations"
-        self._scale = _START / max(self.start.loss, 1e-30)
-        self._first = self._scaled(self._latest)
+        space = Subspace(z, iterations + 1, self._latest.gradient.dtype)
+        first = self._scaled(self._latest, space)
+        space.keep()
         result = scipy_minimize(
-            self._loss_and_gradient,
-            z,
+            partial(self._loss_and_gradient, space, [first]),
+            np.zeros(iterations + 1),
             jac=True,
             method="L-BFGS-B",
-            callback=self._after_iteration,
+            callback=partial(self._after_iteration, space),
             options={
                 "maxiter": iterations,
                 "maxfun": 21 * iterations + 21,  # more than the line searches can use up (20 each)
-                "maxcor": history,
+                "maxcor": iterations,
                 "ftol": _FTOL,
                 "gtol": _GTOL,
             },
         )
-        return _BY_STATUS[int(result.status)]
+        return space.point(result.x), _BY_STATUS[int(result.status)]
 
     def walk(self, z: Flat, iterations: int, step: Step) -> str:
         for _ in range(iterations):
             z = step(z, self.parametrization.pull_back(self._latest.gradient))
             self.evaluate(z)
-            self._accept(z)
+            self._accept()
         return "iterations"
 
-    def _loss_and_gradient(self, z: Flat) -> tuple[float, Flat]:
-        if self._first is not None:  # SciPy begins where `evaluate` has been
-            first, self._first = self._first, None
-            return first
+    def _loss_and_gradient(
+        self, space: Subspace, known: list[tuple[float, Coordinates]], at: Coordinates
+    ) -> tuple[float, Coordinates]:
+        if known:  # SciPy begins where `evaluate` has been
+            return known.pop()
+        z = space.point(at)
         try:
-            return self._scaled(self.evaluate(z))
+            return self._scaled(self.evaluate(z), space)
         except _Stop:
             # Where rounding hides every fall, SciPy tries steps of any length in the end.
-            if np.abs(self.parametrization.decode(z)).max() > FAR:
+            if not np.abs(self.parametrization.decode(z)).max() <= FAR:
                 raise _Stop("line search") from None
             raise
 
-    def _scaled(self, evaluation: Evaluation) -> tuple[float, Flat]:
+    def _scaled(self, evaluation: Evaluation, space: Subspace) -> tuple[float, Coordinates]:
         gradient = self.parametrization.pull_back(evaluation.gradient)
         gradient *= self._scale
-        return evaluation.loss * self._scale, gradient
+        return evaluation.loss * self._scale, space.coordinates(gradient)
 
-    def _after_iteration(self, intermediate_result: Any) -> None:
-        # The line search ends with an evaluation at the point it accepts; `x` is SciPy's live buffer.
-        self._accept(intermediate_result.x.copy())
+    def _after_iteration(self, space: Subspace, _: Any) -> None:
+        space.keep()
+        self._accept()
 
-    def _accept(self, z: Flat) -> None:
-        """End an iteration at the point of the latest evaluation."""
+    def _accept(self) -> None:
+        """End an iteration at the point of the latest evaluation, where each line search ends, too."""
         self.iterations += 1
         accepted = self._latest
         # A first-order step may raise the loss, and a device whose sums change from run to run may
         # accept a step that does not lower it.
         if accepted.loss <= self.best.loss:
-            self.best, self.best_z = accepted, z
+            self.best, self.best_z = accepted, self._z
         wants_to_stop = False
         if self.on_iterate is not None:
-            picture = self.parametrization.decode(z)
             try:
-                wants_to_stop = self.on_iterate(self.iterations, self.evaluations, accepted, picture)
+                wants_to_stop = self.on_iterate(self.iterations, self.evaluations, accepted, self._picture)
             except StopIteration:
                 wants_to_stop = True
         if self.keep is not None:
-            self.keep(self._standing(z))
+            self.keep(self._standing(self._z))
         if wants_to_stop:
             raise _Stop("callback")
         self.leave_if_cancelled()  # SciPy would work out the next step first

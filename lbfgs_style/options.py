@@ -88,7 +88,8 @@ class Options:
     learning_rate : float or None
         Step of Adam or SGD for pixels in [0,1]; None takes 0.02 for Adam and 100 / 255² for SGD.
     history : int
-        Corrections that L-BFGS keeps; each takes 16 bytes for each number of the picture.
+        Gradients that L-BFGS works with, where there are so many iterations; then it begins anew. Each takes
+        4 bytes for each number of the picture.
     device : {"auto", "cpu", "cuda"}
         Where the graph runs.
     threads : int
@@ -97,7 +98,7 @@ class Options:
         How 3×3 convolutions are computed on the CPU: ``auto`` takes Winograd's form where it is quicker, see
         `lbfgs_style.winograd`. The result is the same but for rounding.
     memory : int or None
-        Bytes that the process may take. Where a scale does not fit, L-BFGS keeps fewer corrections, then
+        Bytes that the process may take. Where a scale does not fit, L-BFGS begins anew more often, then
         evaluations work in tiles, then the optimiser block by block; see `lbfgs_style.budget`. None takes
         most of what the machine has left.
 
@@ -129,7 +130,7 @@ class Options:
     preserve_color: PreserveColor = "none"
     color_match: ColorMatch = "symmetric"
     variables: Variables = "spectral"
-    history: int = 10
+    history: int = 100
     optimizer: Optimizer = "lbfgs"
     learning_rate: float | None = None
     device: Device = "auto"

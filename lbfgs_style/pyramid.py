@@ -166,7 +166,7 @@ class CoarseToFine:
     ) -> Outcome:
         scale, way, standing = scales[index], ways[index], self.course.enter(index)
         window = way.window_pixels
-        lost = 0 if standing is None else standing.lost(way.history)
+        lost = 0 if standing is None else standing.lost()
         targets = unless_cancelled(lambda: self._targets(scale, window), self.cancel)
         weights = term_weights(self.options, self.terms)
         cuts: Cuts = []

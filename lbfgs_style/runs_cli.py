@@ -155,13 +155,13 @@ def finish(
 
 def show_plan(plan: Sequence[ScalePlan]) -> None:
     """Print what a run would do, on stdout."""
-    typer.echo("scale        size  iterations  work              corrections   memory     time")
+    typer.echo("scale        size  iterations  work              history   memory     time")
     for number, scale in enumerate(plan, 1):
         size = f"{scale.size[1]}×{scale.size[0]}"
         work = "whole" if scale.working.window_pixels is None else f"{scale.windows} {scale.working.way}"
         seconds = "" if scale.seconds is None else _duration(scale.seconds)
         typer.echo(
-            f"{number:<5} {size:>11}  {scale.iterations:>10}  {work:<16}  {scale.working.history:>11}  "
+            f"{number:<5} {size:>11}  {scale.iterations:>10}  {work:<16}  {scale.working.history:>7}  "
             f"{spelled(scale.working.bytes):>7}  {seconds:>7}"
         )
     total = sum(scale.seconds or 0 for scale in plan)

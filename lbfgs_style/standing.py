@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from .objective import Value
 from .parametrization import Flat
 
+_COLLECTING = 10
+"""Iterations until L-BFGS knows the curvature well again."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
@@ -36,12 +39,12 @@ class Standing:
     evaluations: int
     memory: Mapping[str, NDArray[np.float64]]
 
-    def lost(self, history: int) -> int:
+    def lost(self) -> int:
         """Return the iterations that going on from here needs beside those that were left.
 
-        SciPy neither gives its corrections out nor takes any in: L-BFGS-B has to collect them again.
+        SciPy takes no curvature in: L-BFGS-B has to learn it again.
         """
-        return 0 if self.memory else min(self.iterations, history)
+        return 0 if self.memory else min(self.iterations, _COLLECTING)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +93,6 @@ class BlocksStanding:
     best: Value
     block: Standing
 
-    def lost(self, history: int) -> int:
+    def lost(self) -> int:
         """Return the iterations that going on from here needs, see `Standing.lost`."""
-        return self.block.lost(history)
+        return self.block.lost()

@@ -177,7 +177,7 @@ def minimize_blocks(
                 Objective(visit.block.evaluate),
                 Held(Detail(free, visit.before) if detail else free, visit.before, held),
                 visit.before,
-                iterations=count + (0 if standing is None else standing.lost(history)),
+                iterations=count + (0 if standing is None else standing.lost()),
                 history=history,
                 on_iterate=partial(visit.watch, on_iterate),
                 step=make_step(),

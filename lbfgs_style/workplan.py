@@ -104,7 +104,7 @@ def _as_cut(
     while True:
         cuts = engine.cuts(scale.size, terms, window)
         shapes = {(tile.rows.length, tile.columns.length) for tiles in cuts for tile in tiles}
-        taken = max(blocks_bytes(scale.size, s, scale.iterations, way.history, costs) for s in shapes)
+        taken = max(blocks_bytes(scale.size, s, way.history, costs) for s in shapes)
         if taken <= budget:
             return replace(way, window_pixels=window, bytes=taken)
         if window <= costs.smallest_window:
@@ -135,7 +135,7 @@ def planned(
                 computed = _TWO_PASSES * sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
             else:  # what surrounds a block is computed once
                 computed = pixels
-        seconds = None if each is None else each.seconds(pixels, computed) * scale.iterations
+        seconds = None if each is None else each.seconds(pixels, computed, working.history) * scale.iterations
         found.append(ScalePlan(scale.size, scale.iterations, working, windows, seconds))
     return tuple(found)
 
@@ -148,6 +148,9 @@ _TWO_PASSES = 1.4
 
 _TIMED = 5
 """Iterations whose median is the time of one."""
+
+_GRADIENTS = 25
+"""Between the first iterations that are timed and the last."""
 
 _EVALUATIONS = 1.05
 """Evaluations for each iteration: the line search seldom needs a second one."""
@@ -163,11 +166,16 @@ class _Trial:
         # A line through both: an evaluation takes some time however small its picture is.
         self._for_pixel = (large - small) / (side**2 - (side // 2) ** 2)
         self._fixed = max(0.0, large - self._for_pixel * side**2)
-        self._around = _optimizer_seconds((side, side), options) / side**2
+        self._around, self._for_gradient = _optimizer_seconds((side, side), options)
+        self._pixels = side**2
 
-    def seconds(self, pixels: int, computed: float) -> float:
-        """Return the time of an iteration over a scale's pixels, of which `computed` are in windows."""
-        return _EVALUATIONS * (self._fixed + self._for_pixel * computed) + self._around * pixels
+    def seconds(self, pixels: int, computed: float, history: int) -> float:
+        """Return the time of an iteration over a scale's pixels, of which `computed` are in windows.
+
+        Of a mean iteration: it works with half the gradients that there are in the end.
+        """
+        around = (self._around + self._for_gradient * history / 2) / self._pixels
+        return _EVALUATIONS * (self._fixed + self._for_pixel * computed) + around * pixels
 
 
 def _evaluation_seconds(engine: Engine, terms: TermNames, size: tuple[int, int]) -> float:
@@ -178,8 +186,8 @@ def _evaluation_seconds(engine: Engine, terms: TermNames, size: tuple[int, int])
     return min(_timed(lambda: objective(image)) for _ in range(3))
 
 
-def _optimizer_seconds(size: tuple[int, int], options: Options) -> float:
-    """Time an iteration of L-BFGS-B over a bowl, which costs next to nothing, once its history is full.
+def _optimizer_seconds(size: tuple[int, int], options: Options) -> tuple[float, float]:
+    """Time iterations of L-BFGS-B over a bowl, which costs next to nothing: the first, and a gradient's part.
 
     Steps of first-order methods take less; the difference is small beside their evaluations.
     """
@@ -200,11 +208,13 @@ def _optimizer_seconds(size: tuple[int, int], options: Options) -> float:
         bowl,
         KINDS[options.variables](size),
         image,
-        iterations=options.history + _TIMED,
-        history=options.history,
+        iterations=_GRADIENTS + _TIMED,
+        history=_GRADIENTS + _TIMED,
         on_iterate=note,
     )
-    return float(np.median(np.diff(moments)[-_TIMED:]))
+    each = np.diff(moments)
+    first, last = (float(np.median(part)) for part in (each[:_TIMED], each[-_TIMED:]))
+    return first, max(0.0, last - first) / _GRADIENTS
 
 
 def _timed(work: Callable[[], object]) -> float:

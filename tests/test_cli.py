@@ -477,9 +477,9 @@ def test_a_dry_run_says_what_would_be_done(folder, network, capfd):
     assert contents(folder) == before
     printed, errors = capfd.readouterr()
     head, coarse, fine, total = printed.splitlines()
-    assert head.split() == ["scale", "size", "iterations", "work", "corrections", "memory", "time"]
-    assert coarse.split()[:5] == ["1", "24×20", "7", "whole", "10"]
-    assert fine.split()[:5] == ["2", "32×27", "5", "whole", "10"]
+    assert head.split() == ["scale", "size", "iterations", "work", "history", "memory", "time"]
+    assert coarse.split()[:5] == ["1", "24×20", "7", "whole", "7"]
+    assert fine.split()[:5] == ["2", "32×27", "5", "whole", "5"]
     assert re.fullmatch(r"about \d+ s and at most 2\d\d MB of memory", total)
     assert errors == ""
 

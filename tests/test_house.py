@@ -87,6 +87,8 @@ FLOORS = {
     "parametrization": 7,
     "standing": 7.1,
     "first_order": 7.1,
+    "subspace": 7.1,
+    "blas": 7.1,
     "optimizer": 7.2,
     # The run and its faces.
     "sources": 1,

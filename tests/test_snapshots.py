@@ -334,8 +334,8 @@ OF_ANOTHER_RUN = [
     ("sgd", "variables", lambda z: {"memory_t": np.array(-1.0)}),
     ("adam", "variables", lambda z: {"memory_m": np.zeros(())}),
     ("adam", "variables", lambda z: {"memory_v": -z}),
-    ("lbfgs", "corrections", lambda z: {"ways": [WHOLE | {"history": 0}] * 2}),
-    ("lbfgs", "corrections", lambda z: {"ways": [WHOLE | {"history": 11}] * 2}),
+    ("lbfgs", "another history", lambda z: {"ways": [WHOLE | {"history": 0}] * 2}),
+    ("lbfgs", "another history", lambda z: {"ways": [WHOLE | {"history": 101}] * 2}),
     ("lbfgs", "no picture", lambda z: {"z": np.full_like(z, 1e300)}),
     ("lbfgs", "no picture", lambda z: {"z": np.full_like(z, 1e6)}),
 ]

@@ -1,0 +1,81 @@
+"""The few variables that L-BFGS gets in place of millions: coordinates in the span of the gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .parametrization import Flat
+
+Coordinates = NDArray[np.float64]
+
+_CANCELLED = 0.7
+"""Of a vector's length, below which what is left of it is projected again. With 0.1 it is not orthogonal
+enough: badly scaled problems come to a stop."""
+
+_NOTHING = 1e-6
+"""Of a vector's length, below which what is left of it is rounding."""
+
+
+class Subspace:
+    """All points that L-BFGS can reach from a point on, by orthonormal coordinates.
+
+    It moves by sums of gradients, and all it needs of these is their inner products (Chen, Wang and Zhou,
+    "Large-scale L-BFGS using MapReduce", NIPS 2014). So it takes the same way in coordinates [K] of an
+    orthonormal basis of the gradients so far, where a vector has K numbers and not n: SciPy's part costs next
+    to nothing, and an iteration is remembered in 4 n bytes, where SciPy keeps two vectors of 8 n. It is Gram
+    and Schmidt's basis; where digits cancel, a gradient is projected once more (Daniel, Gragg, Kaufman and
+    Stewart, "Reorthogonalization and Stable Algorithms for Updating the Gram-Schmidt QR Factorization",
+    Mathematics of Computation, 1976).
+
+        z = z₀ + Bᵀ c,   dL/dc = B dL/dz,   B Bᵀ = 1
+
+    Each gradient brings a vector of its own. It is kept once its point is accepted; that of the next point
+    takes its place before.
+
+    Parameters
+    ----------
+    origin : array [n]
+        z₀, whose coordinates are 0.
+    most : int
+        K: gradients that can be kept, and the one of the next point.
+    precision : dtype
+        Of the basis: that of the gradients.
+    """
+
+    def __init__(self, origin: Flat, most: int, precision: np.dtype[np.floating]) -> None:
+        self._origin = origin
+        self._basis = np.empty((most, origin.size), precision)  # takes memory as it is filled
+        self._kept = 0
+        self._is_new = False
+
+    def point(self, coordinates: Coordinates) -> Flat:
+        """Map coordinates [K] to the point [n]; those of vectors that were not kept are 0."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a step may be far too long: the loss will tell
+            basis = self._basis[: self._kept]
+            return self._origin + coordinates[: self._kept].astype(basis.dtype) @ basis
+
+    def coordinates(self, gradient: Flat) -> Coordinates:
+        """Map a gradient [n] to its coordinates [K]; what is left of it is the next vector of the basis."""
+        basis = self._basis[: self._kept]
+        found = np.zeros(len(self._basis))
+        length = float(np.linalg.norm(gradient))
+        self._is_new = length > 0
+        if not self._is_new:
+            return found
+        rest = (gradient / length).astype(basis.dtype)  # of length 1: a step far too long has a long gradient
+        before, left = np.inf, 1.0
+        while _NOTHING < left < _CANCELLED * before:
+            shares = basis @ rest
+            rest -= shares @ basis
+            found[: self._kept] += shares
+            before, left = left, float(np.linalg.norm(rest))
+        self._is_new = left > _NOTHING
+        if self._is_new:
+            np.divide(rest, left, out=self._basis[self._kept])
+            found[self._kept] = left
+        return length * found
+
+    def keep(self) -> None:
+        """Keep the vector of the latest gradient."""
+        self._kept += self._is_new

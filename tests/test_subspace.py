@@ -1,0 +1,129 @@
+"""L-BFGS in coordinates of the gradients takes the way that it takes in the variables themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize as scipy_minimize
+
+from lbfgs_style.objective import Evaluation
+from lbfgs_style.optimizer import minimize
+from lbfgs_style.parametrization import Spectral
+from lbfgs_style.subspace import Subspace
+
+SIZE = (24, 32)
+RNG = np.random.default_rng(0)
+CURVATURE = (RNG.random((3, *SIZE)) ** 4 * 10 + 0.01).astype(np.float32)
+MINIMUM = RNG.random((3, *SIZE)).astype(np.float32)
+
+
+def valley(image: np.ndarray) -> Evaluation:
+    """A quartic function, badly scaled, in the precision of onnxruntime."""
+    away = np.asarray(image, np.float32) - MINIMUM
+    loss = float((CURVATURE * away**2 / 2 + 0.1 * away**4).sum(dtype=np.float64))
+    return Evaluation(loss, np.zeros(1, np.float32), CURVATURE * away + 0.4 * away**3)
+
+
+def in_all_variables(variables: Spectral, start: np.ndarray, iterations: int) -> tuple[list[float], int]:
+    """Return the losses and the number of evaluations of SciPy alone, with all corrections."""
+    scale, losses = 1e4 / valley(start).loss, list[float]()
+
+    def loss_and_gradient(z: np.ndarray) -> tuple[float, np.ndarray]:
+        evaluation = valley(variables.decode(z))
+        return scale * evaluation.loss, scale * variables.pull_back(evaluation.gradient)
+
+    result = scipy_minimize(
+        loss_and_gradient,
+        variables.encode(start),
+        jac=True,
+        method="L-BFGS-B",
+        callback=lambda intermediate_result: losses.append(intermediate_result.fun / scale),
+        options={"maxiter": iterations, "maxcor": iterations, "ftol": 0, "gtol": 0},
+    )
+    return losses, result.nfev
+
+
+def test_the_way_is_the_same():
+    """But for rounding, to which L-BFGS is the more sensitive the longer it goes on."""
+    variables, start = Spectral(SIZE), np.full((3, *SIZE), 0.5)
+    expected, evaluations = in_all_variables(variables, start, 40)
+    found: list[float] = []
+    outcome = minimize(
+        valley,
+        variables,
+        start,
+        iterations=40,
+        history=40,
+        on_iterate=lambda i, n, value, picture: found.append(value.loss) or False,
+    )
+    assert found[:15] == pytest.approx(expected[:15], rel=1e-4)
+    assert found == pytest.approx(expected, rel=0.05)
+    assert expected[-1] < 0.02 * expected[0]
+    assert outcome.evaluations == pytest.approx(evaluations, abs=3)
+
+
+def test_a_shorter_history_begins_anew():
+    """The loss goes on falling from where it was, and every iteration counts."""
+    found: list[tuple[int, float]] = []
+    outcome = minimize(
+        valley,
+        Spectral(SIZE),
+        np.full((3, *SIZE), 0.5),
+        iterations=25,
+        history=10,
+        on_iterate=lambda i, n, value, picture: found.append((i, value.loss)) or False,
+    )
+    losses = [loss for _, loss in found]
+    assert [i for i, _ in found] == list(range(1, 26))
+    assert losses == sorted(losses, reverse=True)
+    assert (outcome.iterations, outcome.reason) == (25, "iterations")
+
+
+def filled(gradients: np.ndarray) -> tuple[Subspace, np.ndarray]:
+    """Return a subspace that has kept gradients [k,n], and their coordinates."""
+    space = Subspace(np.zeros(gradients.shape[1]), len(gradients) + 1, np.dtype(np.float32))
+    found = []
+    for gradient in gradients:
+        found.append(space.coordinates(gradient))
+        space.keep()
+    return space, np.array(found)
+
+
+def test_inner_products_stay_as_they_are():
+    """Of gradients that hardly differ, too: one projection alone leaves them far from orthogonal."""
+    gradients = RNG.normal(size=500) + 0.01 * RNG.normal(size=(30, 500))
+    space, found = filled(gradients)
+    np.testing.assert_allclose(found @ found.T, gradients @ gradients.T, rtol=1e-5)
+    for coordinates, gradient in zip(found, gradients, strict=True):
+        np.testing.assert_allclose(space.point(coordinates), gradient, atol=1e-5)
+    basis = space._basis[:30].astype(np.float64)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(30), atol=1e-6)
+
+
+def test_the_next_point_takes_the_place_of_one_that_was_not_accepted():
+    first, refused, accepted = RNG.normal(size=(3, 50))
+    space = Subspace(np.zeros(50), 2, np.dtype(np.float32))
+    space.coordinates(first)
+    space.keep()
+    space.coordinates(refused)
+    found = space.coordinates(accepted)
+    space.keep()
+    np.testing.assert_allclose(space.point(found), accepted, atol=1e-5)
+
+
+def test_what_lies_in_the_span_brings_nothing_new():
+    gradients = RNG.normal(size=(2, 50))
+    space, found = filled(gradients)
+    again = space.coordinates(gradients.sum(0))
+    space.keep()
+    np.testing.assert_allclose(again, found.sum(0), atol=1e-5)
+    assert not space.coordinates(np.zeros(50)).any()
+    assert again[2] == 0
+
+
+def test_gradients_of_any_length_have_coordinates():
+    """Far out, squares leave the range of float32; close to the end they vanish."""
+    gradient = RNG.normal(size=50)
+    for length in (1e-30, 1e30):
+        space = Subspace(np.zeros(50), 1, np.dtype(np.float32))
+        np.testing.assert_allclose(space.coordinates(length * gradient), length * np.linalg.norm(gradient))
