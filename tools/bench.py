@@ -101,6 +101,7 @@ def main() -> None:
     one.add_argument("--photos", required=True, metavar="A,B,…")
     one.add_argument("--paintings", required=True, metavar="A,B,…")
     one.add_argument("--network", default="compact", help="a network, or random-vgg19")
+    one.add_argument("--init", choices=("content", "noise"), default="content", help="where all sides start")
     one.add_argument("--all", action="store_true", help="Adam and gradient descent, too")
     one.add_argument("--in-pairs", action="store_true", help="the first photo with the first painting, …")
     one.add_argument("--ours", type=whole_numbers, metavar="A,B,…", help="iterations of our scales")

@@ -22,7 +22,7 @@ import torch
 from bench_ours import WEIGHTS, our_objective, random_vgg19
 from bench_torch import TorchObjective
 
-from lbfgs_style import Iterate, Options, StyleTransfer, images, networks
+from lbfgs_style import Iterate, Options, StyleTransfer, images, networks, starts
 from lbfgs_style.objective import Objective
 
 Size = tuple[int, int]
@@ -54,14 +54,10 @@ def ours(
     network: networks.FeatureNetwork,
     photo: np.ndarray,
     painting: np.ndarray,
-    threads: int,
-    iterations: tuple[int, ...] | None,
-    history: int,
+    options: Options,
 ) -> list[Note]:
-    """Run the defaults, or with other numbers of iterations and another history."""
+    """Run with these options, noting pictures at the photo's size."""
     notes: list[Note] = []
-    size = max(photo.shape[:2])
-    options = Options(size=size, device="cpu", threads=threads, iterations=iterations, history=history)
     spent: dict[Size, int] = {}
 
     def note(iterate: Iterate) -> None:
@@ -83,7 +79,7 @@ def chw(rgb: np.ndarray) -> np.ndarray:
 def theirs(
     objective: TorchObjective, start: np.ndarray, iterations: int, make: Callable[[torch.Tensor], object]
 ) -> list[Note]:
-    """Run an optimiser of PyTorch from the photo on."""
+    """Run an optimiser of PyTorch from a picture [1,3,H,W] on."""
     x = torch.tensor(start, requires_grad=True)
     optimizer = make(x)
     notes: list[Note] = []
@@ -220,12 +216,21 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
     for content, style in pairs:
         pair = f"{Path(content).stem}, {Path(style).stem}"
         photo, painting = (reduced(Path(p), arguments.size) for p in (content, style))
+        options = Options(
+            size=arguments.size,
+            init=arguments.init,
+            device="cpu",
+            threads=arguments.threads,
+            iterations=arguments.ours,
+            history=arguments.history,
+        )
+        first = starts.start(options, photo, [painting], None, photo.shape[:2])[None].astype(np.float32)
         judge = our_objective(network, chw(photo), chw(painting), arguments.threads)
         objective = TorchObjective(network, chw(photo), chw(painting))
-        notes = {"ours": ours(network, photo, painting, arguments.threads, arguments.ours, arguments.history)}
+        notes = {"ours": ours(network, photo, painting, options)}
         others = ["PyTorch L-BFGS", *(["PyTorch Adam", "PyTorch gradient descent"] * arguments.all)]
         for name in others:
-            notes[name] = theirs(objective, chw(photo), arguments.iterations, SIDES[name])
+            notes[name] = theirs(objective, first, arguments.iterations, SIDES[name])
         losses = {name: list(written_losses(judge, each)) for name, each in notes.items()}
         if arguments.as_vgg19:
             for timings in (own, vgg19):
@@ -256,7 +261,7 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
     work = "VGG19-sized work" if arguments.as_vgg19 else arguments.network
     return {
         "title": f"PyTorch's seconds / ours to the same loss, where reached, and evaluations; "
-        f"{arguments.size} px, {work}",
+        f"from {arguments.init}, {arguments.size} px, {work}",
         "ratios": ratios,
         "counts": counts,
         "curves": curves,
