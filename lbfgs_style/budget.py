@@ -114,10 +114,10 @@ def sweeps(iterations: int) -> int:
 def optimizer_bytes(pixels: int, history: int) -> int:
     """Return the bytes of the optimiser, for 3 variables a pixel.
 
-    A float32 of each gradient, see `lbfgs_style.subspace`, and as much as 16 more: the points of float64
+    A float32 of each gradient, see `lbfgs_style.subspace`, and as much as 20 more: the points of float64
     where it began, where it is and that was best, picture and gradient, and what they become on the way.
     """
-    return 3 * pixels * 4 * (history + 16)
+    return 3 * pixels * 4 * (history + 20)
 
 
 def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, budget: int) -> Working:
