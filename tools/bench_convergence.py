@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -144,16 +144,19 @@ def as_vgg19(notes: list[Note], own: dict[Size, float], vgg19: dict[Size, float]
     ]
 
 
-def seconds_of(evaluate: Callable[[np.ndarray], object], size: Size) -> float:
-    """Return the least seconds of four evaluations; the first one warms up."""
+def seconds_of(sides: Sequence[Callable[[np.ndarray], object]], size: Size) -> list[float]:
+    """Return the least seconds of four evaluations for each side, in turn; the first ones warm up."""
     picture = np.random.default_rng(0).random((3, *size), np.float32)
-    evaluate(picture)
-    times: list[float] = []
-    for _ in range(4):
-        begin = time.perf_counter()
+    times: list[list[float]] = []
+    for evaluate in sides:
         evaluate(picture)
-        times.append(time.perf_counter() - begin)
-    return min(times)
+        times.append([])
+    for _ in range(4):
+        for evaluate, each in zip(sides, times, strict=True):
+            begin = time.perf_counter()
+            evaluate(picture)
+            each.append(time.perf_counter() - begin)
+    return [min(each) for each in times]
 
 
 class Timings:
@@ -168,9 +171,10 @@ class Timings:
         """Time what is not known yet."""
         for size in set(sizes) - self.ours.keys():
             content, style = np.random.default_rng(1).random((2, 1, 3, *size), np.float32)
-            self.ours[size] = seconds_of(our_objective(self.network, content, style, self.threads), size)
+            one = our_objective(self.network, content, style, self.threads)
             other = TorchObjective(self.network, content, style)
-            self.theirs[size] = seconds_of(lambda picture, other=other: other(picture[None]), size)
+            sides = (one, lambda picture, other=other: other(picture[None]))
+            self.ours[size], self.theirs[size] = seconds_of(sides, size)
 
 
 def seconds_to(curve: Curve, loss: float) -> tuple[float, int] | None:
@@ -264,6 +268,11 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
         f"from {arguments.init}, {arguments.size} px, {work}",
         "ratios": ratios,
         "counts": counts,
+        "seconds": {
+            f"{side}, an evaluation at {size[1]}×{size[0]}": seconds
+            for side, each in (("VGG19, PyTorch", vgg19.theirs), ("VGG19, ours", vgg19.ours))
+            for size, seconds in sorted(each.items())
+        },
         "curves": curves,
     }
 
