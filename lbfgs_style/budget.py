@@ -25,8 +25,9 @@ ARENA = 1.3
 SHORTEST_HISTORY = 20
 """L-BFGS that begins anew more often takes more iterations; below that, tiles and blocks are better."""
 
-TILES_ARENA = 1.7
-"""The same for tiles, whose sessions take turns at each evaluation: what one leaves may not fit the other."""
+TURNS_ARENA = 1.7
+"""The same where sessions of other shapes take turns, of tiles or of blocks: what one leaves may not fit the
+other."""
 
 _PICTURE = 36
 """Bytes for each pixel of a scale beside the optimiser's: the picture, the photo, the gradient."""
@@ -153,7 +154,7 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
         if whole(m) <= budget:
             return Working("whole", None, m, whole(m))
     least = min(pixels, costs.smallest_window)
-    fixed, window = held + optimizer_bytes(pixels, short), TILES_ARENA * costs.per_pixel
+    fixed, window = held + optimizer_bytes(pixels, short), TURNS_ARENA * costs.per_pixel
     most = int((budget - fixed) / window)
     if most >= _TILES_WINDOW * costs.smallest_window:
         return Working("tiles", most, short, fixed + int(window * most))
@@ -181,7 +182,7 @@ def blocks_bytes(size: tuple[int, int], block: tuple[int, int], history: int, co
     beside = _held(size[0] * size[1], costs, _PICTURE_IN_BLOCKS)
     reach = 2 * _AROUND * costs.halo
     height, width = (min(whole, side + reach) for side, whole in zip(block, size, strict=True))
-    evaluation = int(ARENA * costs.per_pixel * height * width)
+    evaluation = int(TURNS_ARENA * costs.per_pixel * height * width)
     return beside + evaluation + optimizer_bytes(block[0] * block[1], history)
 
 

@@ -58,8 +58,8 @@ def test_then_the_optimizer_works_on_blocks():
 
 
 def of_blocks(inner: int, computed: int, each: int) -> float:
-    """What the optimiser takes for a pixel of the block, 1.3 · 500 bytes where it is computed, 30 for all."""
-    return HELD + 30 * 4096**2 + 650 * computed + each * inner
+    """What the optimiser takes for a pixel of the block, 1.7 · 500 bytes where it is computed, 30 for all."""
+    return HELD + 30 * 4096**2 + 850 * computed + each * inner
 
 
 def test_the_optimizer_of_blocks_sees_what_is_inside_the_halos():
@@ -140,7 +140,7 @@ def test_blocks_are_told_as_they_are_cut():
     """The memory of the largest block that there is, not of the largest that would fit."""
     size = (2048, 2048)
     photo = np.full((256, 256, 3), 0.5, np.float32)
-    options = Options(size=2048, scales="single", iterations=40, memory=96 * 10**7, device="cpu")
+    options = Options(size=2048, scales="single", iterations=40, memory=94 * 10**7, device="cpu")
     job = StyleTransfer("compact", options=options)
     (plan,) = job.plan(photo, photo)
     engine, most = job._engine, plan.working.window_pixels
@@ -150,7 +150,7 @@ def test_blocks_are_told_as_they_are_cut():
     assert plan.working.way == "blocks"
     costs = engine.costs(terms, 2 * photo.nbytes)
     assert plan.working.bytes == pytest.approx(largest(cuts, size, 10, costs), rel=0.01)
-    assert plan.working.bytes < 0.98 * arrange(size, 40, 10, costs, 96 * 10**7).bytes
+    assert plan.working.bytes < 0.95 * arrange(size, 40, 10, costs, 94 * 10**7).bytes
 
 
 @pytest.mark.parametrize("size", [(900, 4000), (4000, 900), (1024, 1024), (700, 6000)])

@@ -110,7 +110,7 @@ def main() -> None:
     one = measurement(keras, size=256, ours=200)
     one.add_argument("--photo", required=True)
     one.add_argument("--painting", required=True)
-    one = measurement(variables, size=256, iterations=120, history=10)
+    one = measurement(variables, size=256, iterations=120, history=Options().history)
     one.add_argument("--photos", required=True, metavar="A,B,…")
     one.add_argument("--paintings", required=True, metavar="A,B,…")
     one = measurement(memory)
