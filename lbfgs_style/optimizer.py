@@ -96,7 +96,7 @@ def minimize(
     keep: Callable[[Standing], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> Outcome:
-    """Minimise an objective from a picture on, in one call of SciPy or by steps along the gradient.
+    """Minimise an objective from a picture on, by SciPy or by steps along the gradient.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ class Subspace:
     origin : array [n]
         z₀, whose coordinates are 0.
     most : int
-        K: gradients that can be kept, and the one of the next point.
+        K: gradients that can be kept.
     precision : dtype
         Of the basis: that of the gradients.
     """
