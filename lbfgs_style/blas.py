@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib import import_module
 from typing import Any
 
 
@@ -21,6 +22,7 @@ class _OneThread:
     def __enter__(self) -> None:
         from threadpoolctl import threadpool_limits
 
+        import_module("scipy.linalg")  # its BLAS, too: only those are limited that are there
         with self._lock:
             if self._inside == 0:
                 self._limit = threadpool_limits(1, user_api="blas")

@@ -71,6 +71,8 @@ class Costs:
         Bytes of the pictures that were read.
     halo : int
         Pixels that a window reaches beyond its tile or block, on each side.
+    variables : int
+        Of the optimiser, for each pixel.
     """
 
     weights: int
@@ -78,6 +80,7 @@ class Costs:
     targets: float
     sources: int
     halo: int
+    variables: int = 3
 
     @property
     def smallest_window(self) -> int:
@@ -96,7 +99,7 @@ class Working:
     window_pixels : int or None
         Pixels of a window of tiles or blocks.
     history : int
-        Gradients that L-BFGS works with; after so many iterations it begins anew.
+        Gradients that L-BFGS works with; after so many iterations it begins anew. 0 for other methods.
     bytes : int
         The memory of the process that is to be expected.
     """
@@ -112,13 +115,23 @@ def sweeps(iterations: int) -> int:
     return min(_SWEEPS, max(1, iterations // _SHORTEST_SWEEP))
 
 
-def optimizer_bytes(pixels: int, history: int) -> int:
-    """Return the bytes of the optimiser, for 3 variables a pixel.
+def carried(history: int) -> int:
+    """Return how many directions keep their curvature when L-BFGS begins anew after so many iterations."""
+    return history // 2
 
-    A float32 of each gradient, see `lbfgs_style.subspace`, and as much as 20 more: the points of float64
-    where it began, where it is and that was best, picture and gradient, and what they become on the way.
+
+def vectors(iterations: int, history: int) -> int:
+    """Return how many vectors L-BFGS has at most, see `lbfgs_style.subspace`."""
+    return history + carried(history) if iterations > history else iterations
+
+
+def optimizer_bytes(variables: int, kept: int) -> int:
+    """Return the bytes of the optimiser with so many vectors that are kept, see `lbfgs_style.subspace`.
+
+    They are float32. As much as 20 more take the points of float64 where it began, where it is and that was
+    best, picture and gradient, and what they become on the way.
     """
-    return 3 * pixels * 4 * (history + 20)
+    return variables * 4 * (kept + 20)
 
 
 def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, budget: int) -> Working:
@@ -131,7 +144,7 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
     iterations : int
         The most iterations; L-BFGS works with no more gradients than that.
     history : int
-        Gradients that are wanted; fewer where memory is short.
+        Gradients that are wanted; fewer where memory is short. First-order methods work with none: 0.
     costs : Costs
         Of network, terms and pictures.
     budget : int
@@ -147,22 +160,25 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
     short = min(wanted, SHORTEST_HISTORY)
     held = _held(pixels, costs, _PICTURE)
 
+    def besides(m: int) -> int:
+        return held + optimizer_bytes(costs.variables * pixels, vectors(iterations, m))
+
     def whole(m: int) -> int:
-        return held + int(ARENA * costs.per_pixel * pixels) + optimizer_bytes(pixels, m)
+        return besides(m) + int(ARENA * costs.per_pixel * pixels)
 
     for m in range(wanted, short - 1, -1):
         if whole(m) <= budget:
             return Working("whole", None, m, whole(m))
     least = min(pixels, costs.smallest_window)
-    fixed, window = held + optimizer_bytes(pixels, short), TURNS_ARENA * costs.per_pixel
+    fixed, window = besides(short), TURNS_ARENA * costs.per_pixel
     most = int((budget - fixed) / window)
     if most >= _TILES_WINDOW * costs.smallest_window:
         return Working("tiles", most, short, fixed + int(window * most))
 
     def blocks(most: int) -> int:
-        return blocks_bytes(size, _inner(most, size, costs.halo), for_sweep, costs)
+        return blocks_bytes(size, _inner(most, size, costs.halo), iterations, for_sweep, costs)
 
-    for_sweep = min(short, -(-iterations // sweeps(iterations)))
+    for_sweep = min(short, _longest_visit(iterations))
     most = bisect_right(range(min(pixels, _LARGEST_BLOCK) + 1), budget, key=blocks) - 1
     if most >= least:
         return Working("blocks", most, for_sweep, blocks(most))
@@ -177,13 +193,21 @@ def too_large(size: tuple[int, int], budget: int, least: int) -> OptionError:
     )
 
 
-def blocks_bytes(size: tuple[int, int], block: tuple[int, int], history: int, costs: Costs) -> int:
+def blocks_bytes(
+    size: tuple[int, int], block: tuple[int, int], iterations: int, history: int, costs: Costs
+) -> int:
     """Return the bytes of the process that works on a scale in blocks of at most this height and width."""
     beside = _held(size[0] * size[1], costs, _PICTURE_IN_BLOCKS)
     reach = 2 * _AROUND * costs.halo
     height, width = (min(whole, side + reach) for side, whole in zip(block, size, strict=True))
     evaluation = int(TURNS_ARENA * costs.per_pixel * height * width)
-    return beside + evaluation + optimizer_bytes(block[0] * block[1], history)
+    kept = vectors(_longest_visit(iterations), history)
+    return beside + evaluation + optimizer_bytes(costs.variables * block[0] * block[1], kept)
+
+
+def _longest_visit(iterations: int) -> int:
+    """Return the iterations of a block in a sweep, at the most."""
+    return -(-iterations // sweeps(iterations))
 
 
 def _held(pixels: int, costs: Costs, each: int) -> int:

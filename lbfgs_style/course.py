@@ -82,7 +82,7 @@ class Course:
         if self.saved.scales != scales:
             raise CheckpointError("The checkpoint has other scales than this run: begin anew without it.")
         known = {values.size for values in self.term_history}
-        if known != {terms} or any(not 1 <= way.history <= history for way in self.saved.ways):
+        if known != {terms} or any(not min(1, history) <= way.history <= history for way in self.saved.ways):
             raise CheckpointError(
                 "The checkpoint has other terms or another history than this run: begin anew without it."
             )

@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import blas
+from .budget import carried, vectors
 from .errors import CheckpointError, OptimizationError
 from .first_order import Step, is_memory
 from .objective import Evaluation, Value
@@ -25,6 +26,9 @@ from .parametrization import Flat, Image, Parametrization
 from .session import Cancelled
 from .standing import Standing
 from .subspace import Coordinates, Subspace
+
+if TYPE_CHECKING:
+    from scipy.optimize import LbfgsInvHessProduct
 
 STOP_REASONS = {
     "iterations": "all iterations are done",
@@ -109,7 +113,8 @@ def minimize(
     iterations : int
         The most iterations.
     history : int
-        Gradients that L-BFGS works with: after so many iterations it begins anew from where it is.
+        Iterations that L-BFGS remembers: after so many it begins anew from where it is, with the curvature of
+        a few directions.
     on_iterate : callable, optional
         Called after each iteration with (iteration, evaluations, evaluation, picture); it stops the run by
         returning True or, as in SciPy, by raising StopIteration.
@@ -215,23 +220,24 @@ class _Run:
 
     def minimize(self, z: Flat, iterations: int, history: int) -> str:
         self._scale = _START / max(self.start.loss, 1e-30)
-        reason = "iterations"
+        space = Subspace(z, vectors(iterations, history) + 1, self._latest.gradient.dtype)
+        reason, inverse = "iterations", None
         while iterations > 0 and reason == "iterations":
-            count = min(iterations, history)
-            z, reason = self._descend(z, count)
-            iterations -= count
+            if inverse is not None:
+                space.renew(self._z, self._gradient(self._latest), inverse, carried(history))
+            reason, inverse = self._descend(space, min(iterations, history))
+            iterations -= history
         return reason
 
-    def _descend(self, z: Flat, iterations: int) -> tuple[Flat, str]:
+    def _descend(self, space: Subspace, iterations: int) -> tuple[str, LbfgsInvHessProduct]:
         """Let SciPy make so many iterations from the point of the latest evaluation on."""
         from scipy.optimize import minimize as scipy_minimize
 
-        space = Subspace(z, iterations + 1, self._latest.gradient.dtype)
         first = self._scaled(self._latest, space)
         space.keep()
         result = scipy_minimize(
             partial(self._loss_and_gradient, space, [first]),
-            np.zeros(iterations + 1),
+            np.zeros(space.most),
             jac=True,
             method="L-BFGS-B",
             callback=partial(self._after_iteration, space),
@@ -243,7 +249,7 @@ class _Run:
                 "gtol": _GTOL,
             },
         )
-        return space.point(result.x), _BY_STATUS[int(result.status)]
+        return _BY_STATUS[int(result.status)], result.hess_inv
 
     def walk(self, z: Flat, iterations: int, step: Step) -> str:
         for _ in range(iterations):
@@ -267,9 +273,12 @@ class _Run:
             raise
 
     def _scaled(self, evaluation: Evaluation, space: Subspace) -> tuple[float, Coordinates]:
+        return evaluation.loss * self._scale, space.coordinates(self._gradient(evaluation))
+
+    def _gradient(self, evaluation: Evaluation) -> Flat:
         gradient = self.parametrization.pull_back(evaluation.gradient)
         gradient *= self._scale
-        return evaluation.loss * self._scale, space.coordinates(gradient)
+        return gradient
 
     def _after_iteration(self, space: Subspace, _: Any) -> None:
         space.keep()

@@ -5,11 +5,10 @@ The command takes its defaults and its help from here, so that they cannot drift
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from numbers import Integral, Real  # NumPy's numbers are registered as such
 from typing import Literal, get_args
 
+from .checks import MAX_WEIGHT, number, positive, weight, whole
 from .errors import OptionError, did_you_mean
 from .presets import Init, Optimizer, Pooling, Preset, Variables
 from .presets import preset as row_of
@@ -27,9 +26,6 @@ _DEFAULT_WEIGHTS = (0.1, 3.0)  # of content and style
 
 MIN_SIZE = 16
 MAX_SIZE = 16384
-
-MAX_WEIGHT = 1e30
-"""Losses are float32, whose numbers end at 3e38."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +84,8 @@ class Options:
     learning_rate : float or None
         Step of Adam or SGD for pixels in [0,1]; None takes 0.02 for Adam and 100 / 255² for SGD.
     history : int
-        Gradients that L-BFGS works with, where there are so many iterations; then it begins anew. Each takes
-        4 bytes for each number of the picture.
+        Iterations that L-BFGS remembers, 4 bytes for each of the variables, of which a pixel has 3 (4 where
+        they are ``laplacian``). After so many it begins anew, with the curvature of half as many directions.
     device : {"auto", "cpu", "cuda"}
         Where the graph runs.
     threads : int
@@ -130,7 +126,7 @@ class Options:
     preserve_color: PreserveColor = "none"
     color_match: ColorMatch = "symmetric"
     variables: Variables = "spectral"
-    history: int = 100
+    history: int = 40
     optimizer: Optimizer = "lbfgs"
     learning_rate: float | None = None
     device: Device = "auto"
@@ -140,19 +136,19 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.size != "full":
-            self._set("size", _whole("size", self.size, MIN_SIZE, MAX_SIZE, " or 'full'"))
-        if self.scales not in ("auto", "single"):
+            self._set("size", whole("size", self.size, MIN_SIZE, MAX_SIZE, " or 'full'"))
+        if not isinstance(self.scales, str) or self.scales not in ("auto", "single"):
             self._set("scales", _scales(self.scales))
         self._set("iterations", _iterations(self.iterations))
         for name in ("content_weight", "style_weight", "tv_weight", "range_weight"):
-            self._set(name, _weight(name, getattr(self, name)))
+            self._set(name, weight(name, getattr(self, name)))
         if self.content_weight == 0 and self.style_weight == 0:
             raise OptionError(
                 "content_weight and style_weight are both 0, so there is nothing to do: "
                 "give one of them a weight."
             )
         if self.strength is not None:
-            self._set("strength", _number("strength", self.strength, 0, 1))
+            self._set("strength", number("strength", self.strength, 0, 1))
             row = row_of(self.loss)
             weights = (self.content_weight, self.style_weight)
             if weights not in (_DEFAULT_WEIGHTS, (row.content_weight, row.style_weight)):
@@ -164,7 +160,7 @@ class Options:
             _check_layers(name, getattr(self, name))
             weights = name.replace("layers", "layer_weights")
             self._set(weights, _layer_weights(weights, getattr(self, weights), name, getattr(self, name)))
-        self._set("tv_power", _number("tv_power", self.tv_power, 1, 2))
+        self._set("tv_power", number("tv_power", self.tv_power, 1, 2))
         _check_choice("style_statistic", self.style_statistic, get_args(StyleStatistic))
         if row_of(self.loss).form.style is not None and self.style_statistic != "gram":
             raise OptionError(
@@ -175,24 +171,24 @@ class Options:
             _check_choice("pooling", self.pooling, get_args(Pooling))
         _check_choice("optimizer", self.optimizer, get_args(Optimizer))
         if self.learning_rate is not None:
-            self._set("learning_rate", _positive("learning_rate", self.learning_rate))
+            self._set("learning_rate", positive("learning_rate", self.learning_rate))
         _check_choice("init", self.init, get_args(Init))
         _check_choice("preserve_color", self.preserve_color, get_args(PreserveColor))
         _check_choice("color_match", self.color_match, get_args(ColorMatch))
         _check_choice("variables", self.variables, get_args(Variables))
         _check_choice("device", self.device, get_args(Device))
         _check_choice("convolution", self.convolution, get_args(Convolution))
-        self._set("init_noise", _number("init_noise", self.init_noise, 0, 1))
+        self._set("init_noise", number("init_noise", self.init_noise, 0, 1))
         if self.init == "noise" and self.init_noise > 0:
             raise OptionError(
                 "init 'noise' is all noise, and init_noise blends noise with a picture: leave out one of "
                 "them."
             )
-        self._set("seed", _whole("seed", self.seed, 0, 2**63 - 1))
-        self._set("history", _whole("history", self.history, 1, 1000))
-        self._set("threads", _whole("threads", self.threads, 0, 4096))
+        self._set("seed", whole("seed", self.seed, 0, 2**63 - 1))
+        self._set("history", whole("history", self.history, 1, 400))
+        self._set("threads", whole("threads", self.threads, 0, 4096))
         if self.memory is not None:
-            self._set("memory", _whole("memory", self.memory, 1, 2**63 - 1))
+            self._set("memory", whole("memory", self.memory, 1, 2**63 - 1))
 
     @property
     def balance(self) -> tuple[float, float]:
@@ -242,33 +238,6 @@ class Options:
         object.__setattr__(self, name, value)
 
 
-def _whole(name: str, value: object, least: int, most: int, otherwise: str = "") -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
-        raise OptionError(f"{name} must be a whole number from {least} to {most}{otherwise}, got {value!r}.")
-    return int(value)
-
-
-def _weight(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= MAX_WEIGHT:
-        raise OptionError(
-            f"{name} must be a finite number, 0 or larger and at most {MAX_WEIGHT:g}, got {value!r}."
-        )
-    return float(value)
-
-
-def _number(name: str, value: object, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) <= most:
-        raise OptionError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}.")
-    return float(value)
-
-
-def _positive(name: str, value: object, most: float = sys.float_info.max) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= most:
-        up_to = "a finite number larger than 0" if most > MAX_WEIGHT else f"larger than 0, at most {most:g}"
-        raise OptionError(f"{name} must be {up_to}, got {value!r}.")
-    return float(value)
-
-
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise OptionError(
@@ -279,18 +248,19 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 def _iterations(given: object) -> int | tuple[int, ...] | None:
     if given is None:
         return None
-    otherwise = ", or a tuple with one for each scale"
+    otherwise = ", or a tuple (in TOML a list) with one for each scale"
     if isinstance(given, tuple) and given:
-        return tuple(_whole("iterations", count, 1, 1_000_000, otherwise) for count in given)
-    return _whole("iterations", given, 1, 1_000_000, otherwise)
+        return tuple(whole("iterations", count, 1, 1_000_000, otherwise) for count in given)
+    return whole("iterations", given, 1, 1_000_000, otherwise)
 
 
 def _scales(given: object) -> tuple[int, ...]:
     if not isinstance(given, tuple) or not given:
         raise OptionError(
-            f"scales must be 'auto', 'single' or a tuple of longer sides such as (256, 512), got {given!r}."
+            "scales must be 'auto', 'single' or a tuple (in TOML a list) of longer sides such as (256, 512), "
+            f"got {given!r}."
         )
-    sides = tuple(_whole("each of the scales", side, MIN_SIZE, MAX_SIZE) for side in given)
+    sides = tuple(whole("each of the scales", side, MIN_SIZE, MAX_SIZE) for side in given)
     if list(sides) != sorted(set(sides)):
         raise OptionError(f"scales must grow from first to last, got {','.join(map(str, sides))}.")
     return sides
@@ -300,7 +270,15 @@ def _check_layers(name: str, layers: object) -> None:
     if layers is None:
         return
     if not isinstance(layers, tuple) or not layers or not all(isinstance(item, str) for item in layers):
-        raise OptionError(f"{name} must be a tuple of layers such as ('relu1_1', 'relu3_1'), got {layers!r}.")
+        raise OptionError(
+            f"{name} must be a tuple (in TOML a list) of layers such as ('relu1_1', 'relu3_1'), got "
+            f"{layers!r}."
+        )
+    if any(":" in layer for layer in layers):
+        raise OptionError(
+            f"{name} takes names alone, got {','.join(layers)}: give the weights as "
+            f"{name.replace('layers', 'layer_weights')}."
+        )
     if len(set(layers)) < len(layers):
         raise OptionError(f"{name} names a layer twice: {','.join(layers)}.")
 
@@ -312,4 +290,4 @@ def _layer_weights(name: str, weights: object, layers_name: str, layers: object)
         raise OptionError(
             f"{name} must be a tuple with a number for each of {layers_name}, got {weights!r} for {layers!r}."
         )
-    return tuple(_positive(f"each of {name}", weight, MAX_WEIGHT) for weight in weights)
+    return tuple(positive(f"each of {name}", each, MAX_WEIGHT) for each in weights)

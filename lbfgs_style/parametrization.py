@@ -272,3 +272,6 @@ KINDS: dict[str, type[Pixels] | type[Spectral] | type[Laplacian]] = {
     "laplacian": Laplacian,
 }
 """What `lbfgs_style.options.Options.variables` may name."""
+
+PER_PIXEL = {"spectral": 3, "pixels": 3, "laplacian": 4}
+"""Variables for each pixel of a large picture."""

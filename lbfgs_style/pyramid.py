@@ -32,7 +32,7 @@ from .style_statistics import StyleStatistics
 from .sweeps import Cuts, all_iterations, begun_again, minimize_blocks
 from .term_names import SHARES, TermNames, term_weights
 from .trouble import enough_memory, tell_of_blocks_alone, tell_of_lost_numbers
-from .workplan import workings
+from .workplan import longest_history, workings
 
 
 @dataclass(slots=True, eq=False)
@@ -103,9 +103,8 @@ class CoarseToFine:
         paintings = [each.painting for each in self.styles]
         pictures = [given for given in paintings if not isinstance(given, StyleStatistics)]
         picture: NDArray[np.floating] = start(self.options, self.content.rgb, pictures, init, scales[0].size)
-        first, ways = self.course.planned(
-            scales, ways, terms=len(self.terms.names), history=self.options.history
-        )
+        history = longest_history(self.options)
+        first, ways = self.course.planned(scales, ways, terms=len(self.terms.names), history=history)
         if self.course.saved is not None:
             picture = self._picture_of(self.course.saved.standing, scales[first].size)
         for index, scale in enumerate(scales[first:], first):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from numbers import Real  # NumPy's numbers are registered as such
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import OptionError
+from .checks import positive
 from .images import FloatImage, Picture, to_array, to_hwc
 from .optimizer import STOP_REASONS
 from .style_statistics import StyleStatistics
@@ -44,9 +42,7 @@ class Style:
 
     def __post_init__(self) -> None:
         for name in ("weight", "scale"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
-                raise OptionError(f"A style's {name} must be a finite number larger than 0, got {value!r}.")
+            positive(f"A style's {name}", getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

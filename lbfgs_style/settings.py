@@ -70,7 +70,7 @@ def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[st
 
 def _read(path: Path | str) -> dict[str, Any]:
     try:
-        return tomllib.loads(contents(path, most=_MOST_BYTES).decode())
+        return tomllib.loads(contents(path, most=_MOST_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise OptionError(f"{path}: cannot be read as options: {error.strerror or error}.") from error
     except ValueError as error:  # TOMLDecodeError, and UnicodeDecodeError
@@ -95,8 +95,8 @@ def checked_names(given: Mapping[str, Any], *, source: str) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in known:
             raise OptionError(
-                f"{source}: there is no option {key!r}; expected names such as size or content_weight."
-                f"{did_you_mean(name, known)}"
+                f"{source}: there is no option {key!r} here; expected an attribute of Options, such as size "
+                f"or content_weight.{did_you_mean(name, known)}"
             )
         if name in values:
             raise OptionError(f"{source}: {name} is given twice, with - and with _: keep one.")

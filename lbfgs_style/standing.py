@@ -42,7 +42,8 @@ class Standing:
     def lost(self) -> int:
         """Return the iterations that going on from here needs beside those that were left.
 
-        SciPy takes no curvature in: L-BFGS-B has to learn it again.
+        SciPy takes no curvature in: L-BFGS-B has to learn it again. They are no more in all, however often a
+        scale is cut.
         """
         return 0 if self.memory else min(self.iterations, _COLLECTING)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .parametrization import Flat
+
+if TYPE_CHECKING:
+    from scipy.optimize import LbfgsInvHessProduct
 
 Coordinates = NDArray[np.float64]
 
@@ -15,6 +21,13 @@ enough: badly scaled problems come to a stop."""
 
 _NOTHING = 1e-6
 """Of a vector's length, below which what is left of it is rounding."""
+
+
+_FLATTEST = 1e-6
+"""Of the usual inverse curvature, below which what is found of it is rounding."""
+
+_COLUMNS = 2**16
+"""Variables whose part of the basis is turned at a time: it is turned where it lies."""
 
 
 class Subspace:
@@ -28,24 +41,31 @@ class Subspace:
     Stewart, "Reorthogonalization and Stable Algorithms for Updating the Gram-Schmidt QR Factorization",
     Mathematics of Computation, 1976).
 
-        z = z₀ + Bᵀ c,   dL/dc = B dL/dz,   B Bᵀ = 1
+        z = z₀ + Bᵀ S c,   dL/dc = S B dL/dz,   B Bᵀ = 1
 
     Each gradient brings a vector of its own. It is kept once its point is accepted; that of the next point
-    takes its place before.
+    takes its place before. The scales S, a diagonal, are 1 until `renew`.
 
     Parameters
     ----------
     origin : array [n]
         z₀, whose coordinates are 0.
     most : int
-        K: gradients that can be kept.
+        K: vectors that can be kept.
     precision : dtype
         Of the basis: that of the gradients.
+
+    Attributes
+    ----------
+    most : int
+        K.
     """
 
     def __init__(self, origin: Flat, most: int, precision: np.dtype[np.floating]) -> None:
+        self.most = most
         self._origin = origin
         self._basis = np.empty((most, origin.size), precision)  # takes memory as it is filled
+        self._scales = np.ones(most)
         self._kept = 0
         self._is_new = False
 
@@ -53,7 +73,7 @@ class Subspace:
         """Map coordinates [K] to the point [n]; those of vectors that were not kept are 0."""
         with np.errstate(over="ignore", invalid="ignore"):  # a step may be far too long: the loss will tell
             basis = self._basis[: self._kept]
-            return self._origin + coordinates[: self._kept].astype(basis.dtype) @ basis
+            return self._origin + (self._scales * coordinates)[: self._kept].astype(basis.dtype) @ basis
 
     def coordinates(self, gradient: Flat) -> Coordinates:
         """Map a gradient [n] to its coordinates [K]; what is left of it is the next vector of the basis."""
@@ -74,8 +94,47 @@ class Subspace:
         if self._is_new:
             np.divide(rest, left, out=self._basis[self._kept])
             found[self._kept] = left
-        return length * found
+        return self._scales * (length * found)
 
     def keep(self) -> None:
         """Keep the vector of the latest gradient."""
         self._kept += self._is_new
+
+    def renew(self, origin: Flat, gradient: Flat, inverse: LbfgsInvHessProduct, most: int) -> None:
+        """Begin anew from another point, with the curvature of a few directions.
+
+        L-BFGS has found an inverse Hessian γ (1 + Σ_k (λ_k − 1) v_k v_kᵀ) of the variables. The v_k whose λ_k
+        are farthest from 1 stay in the basis, and their scales √λ_k make the function as curved there as it
+        is elsewhere: as restarts of Krylov methods keep some eigenvectors (Morgan, "A Restarted GMRES Method
+        Augmented with Eigenvectors", SIAM Journal on Matrix Analysis and Applications, 1995). All scales
+        share a factor, with which SciPy's first step, of length 1, is the one that γ asks for.
+
+        Parameters
+        ----------
+        origin, gradient : array [n]
+            The point, and the gradient there.
+        inverse : scipy.optimize.LbfgsInvHessProduct
+            What SciPy has found, in these coordinates.
+        most : int
+            Directions to carry along.
+        """
+        from scipy.optimize import LbfgsInvHessProduct
+
+        if not inverse.n_corrs:  # one iteration alone tells nothing
+            self._origin, self._kept, self._scales[:] = origin, 0, 1
+            return
+        kept, scales = self._kept, self._scales[: self._kept]
+        steps, changes = scales * inverse.sk[:, :kept], inverse.yk[:, :kept] / scales
+        usual = (steps[-1] @ changes[-1]) / (changes[-1] @ changes[-1])
+        root = math.sqrt(usual)
+        ratios, directions = np.linalg.eigh(LbfgsInvHessProduct(steps / root, changes * root).todense())
+        ratios = np.maximum(ratios, _FLATTEST)
+        chosen = np.argsort(-np.abs(np.log(ratios)))[:most]
+        turn = directions[:, chosen].T.astype(self._basis.dtype)
+        for first in range(0, origin.size, _COLUMNS):
+            part = self._basis[:kept, first : first + _COLUMNS]
+            part[: len(chosen)] = turn @ part
+        self._origin, self._kept = origin, len(chosen)
+        self._scales[:] = 1
+        self._scales[: len(chosen)] = np.sqrt(ratios[chosen])
+        self._scales *= usual * float(np.linalg.norm(self.coordinates(gradient)))

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .budget import Costs, Working, arrange, blocks_bytes, too_large
+from .budget import Costs, Working, arrange, blocks_bytes, too_large, vectors
 from .engine import Engine
 from .objective import Evaluation
 from .optimizer import minimize
 from .options import Options
-from .parametrization import KINDS
+from .parametrization import KINDS, PER_PIXEL
 from .resources import available_memory
 from .scales import Scale
 from .term_names import TermNames
@@ -62,6 +62,11 @@ def memory_budget(options: Options) -> int:
     return UNKNOWN_MEMORY if left is None else int(_SHARE * left)
 
 
+def longest_history(options: Options) -> int:
+    """Return how many gradients the optimizer works with at most: 0 for first-order methods."""
+    return options.history if options.optimizer == "lbfgs" else 0
+
+
 def workings(
     engine: Engine, terms: TermNames, options: Options, scales: Sequence[Scale], sources: int
 ) -> list[Working]:
@@ -85,10 +90,15 @@ def workings(
     OptionError
         If a scale does not fit into the budget.
     """
-    costs = engine.costs(terms, sources)
+    costs = replace(engine.costs(terms, sources), variables=PER_PIXEL[options.variables])
     budget = memory_budget(options)
-    ways = [arrange(s.size, s.iterations, options.history, costs, budget) for s in scales]
-    return [_as_cut(way, s, engine, terms, costs, budget) for way, s in zip(ways, scales, strict=True)]
+
+    def working(scale: Scale) -> Working:
+        way = arrange(scale.size, scale.iterations, longest_history(options), costs, budget)
+        return _as_cut(way, scale, engine, terms, costs, budget)
+
+    # From the largest on, whose need is the one to tell where the budget is too small.
+    return [working(scale) for scale in reversed(scales)][::-1]
 
 
 def _as_cut(
@@ -104,7 +114,7 @@ def _as_cut(
     while True:
         cuts = engine.cuts(scale.size, terms, window)
         shapes = {(tile.rows.length, tile.columns.length) for tiles in cuts for tile in tiles}
-        taken = max(blocks_bytes(scale.size, s, way.history, costs) for s in shapes)
+        taken = max(blocks_bytes(scale.size, s, scale.iterations, way.history, costs) for s in shapes)
         if taken <= budget:
             return replace(way, window_pixels=window, bytes=taken)
         if window <= costs.smallest_window:
@@ -135,7 +145,10 @@ def planned(
                 computed = _TWO_PASSES * sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
             else:  # what surrounds a block is computed once
                 computed = pixels
-        seconds = None if each is None else each.seconds(pixels, computed, working.history) * scale.iterations
+        kept = vectors(scale.iterations, working.history)
+        seconds = (
+            None if each is None else each.seconds(pixels, computed, working.history, kept) * scale.iterations
+        )
         found.append(ScalePlan(scale.size, scale.iterations, working, windows, seconds))
     return tuple(found)
 
@@ -150,10 +163,12 @@ _TIMED = 5
 """Iterations whose median is the time of one."""
 
 _GRADIENTS = 25
-"""Between the first iterations that are timed and the last."""
+"""Between the middle of the first iterations that are timed and that of the last."""
 
-_EVALUATIONS = 1.05
-"""Evaluations for each iteration: the line search seldom needs a second one."""
+_ITERATIONS = _GRADIENTS + _TIMED + 1
+
+_MORE = 1.3
+"""Evaluations beside one for each iteration, each time that L-BFGS begins anew: it knows no step's length."""
 
 
 class _Trial:
@@ -169,13 +184,14 @@ class _Trial:
         self._around, self._for_gradient = _optimizer_seconds((side, side), options)
         self._pixels = side**2
 
-    def seconds(self, pixels: int, computed: float, history: int) -> float:
+    def seconds(self, pixels: int, computed: float, history: int, kept: int) -> float:
         """Return the time of an iteration over a scale's pixels, of which `computed` are in windows.
 
-        Of a mean iteration: it works with half the gradients that there are in the end.
+        Of a mean iteration: it works with half the gradients that there are in the end, beside what is kept.
         """
-        around = (self._around + self._for_gradient * history / 2) / self._pixels
-        return _EVALUATIONS * (self._fixed + self._for_pixel * computed) + around * pixels
+        around = (self._around + self._for_gradient * (kept - history / 2)) / self._pixels
+        evaluations = 1 + _MORE / history if history else 1
+        return evaluations * (self._fixed + self._for_pixel * computed) + around * pixels
 
 
 def _evaluation_seconds(engine: Engine, terms: TermNames, size: tuple[int, int]) -> float:
@@ -208,8 +224,8 @@ def _optimizer_seconds(size: tuple[int, int], options: Options) -> tuple[float, 
         bowl,
         KINDS[options.variables](size),
         image,
-        iterations=_GRADIENTS + _TIMED,
-        history=_GRADIENTS + _TIMED,
+        iterations=_ITERATIONS,
+        history=_ITERATIONS,
         on_iterate=note,
     )
     each = np.diff(moments)

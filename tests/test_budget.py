@@ -18,20 +18,31 @@ HELD = budget.PROCESS + 5 * 10**7 + 10**7
 
 
 def whole(pixels: int, history: int) -> int:
-    return HELD + int(44 * pixels) + int(650 * pixels) + optimizer_bytes(pixels, history)
+    return HELD + int(44 * pixels) + int(650 * pixels) + optimizer_bytes(3 * pixels, history)
 
 
 def test_what_fits_is_worked_on_whole():
-    working = arrange((1000, 1000), 200, 100, COSTS, whole(10**6, 100))
+    working = arrange((1000, 1000), 100, 100, COSTS, whole(10**6, 100))
     assert (working.way, working.window_pixels, working.history) == ("whole", None, 100)
     assert working.bytes == whole(10**6, 100)
 
 
 def test_then_the_history_gets_shorter():
-    """Three variables a pixel, 4 bytes a number, as much as 20 vectors beside the gradients."""
-    assert optimizer_bytes(1, 10) == 3 * 4 * 30
-    assert arrange((1000, 1000), 40, 100, COSTS, whole(10**6, 27)).history == 27
+    """Four bytes a number, half as many directions beside the gradients, and as much as 20 vectors more."""
+    assert optimizer_bytes(3, 10) == 3 * 4 * 30
+    assert arrange((1000, 1000), 40, 100, COSTS, whole(10**6, 39)).history == 26
     assert arrange((1000, 1000), 40, 3, COSTS, whole(10**6, 3)).history == 3  # never longer than wanted
+
+
+def test_first_order_methods_need_no_gradients():
+    working = arrange((1000, 1000), 500, 0, COSTS, whole(10**6, 0))
+    assert (working.way, working.history, working.bytes) == ("whole", 0, whole(10**6, 0))
+
+
+def test_a_pyramid_has_a_third_more_variables():
+    more = replace(COSTS, variables=4)
+    spectral, laplacian = (arrange((1000, 1000), 40, 40, costs, 10**10).bytes for costs in (COSTS, more))
+    assert laplacian - spectral == 10**6 * 4 * 60
 
 
 def test_gradients_are_no_more_than_iterations():
@@ -75,11 +86,14 @@ def test_the_optimizer_of_blocks_sees_what_is_inside_the_halos():
 
 
 def test_blocks_have_the_history_of_a_sweep():
-    """One of one iteration, two of five, four of 50: 20 gradients at most. 12 · (m + 20) bytes a pixel."""
-    for iterations, history in ((1, 1), (10, 5), (200, 20)):
+    """One of one iteration, two of five, four of 50: 20 gradients at most, and then 10 directions.
+
+    12 · (m + 20) bytes a pixel.
+    """
+    for iterations, history, kept in ((1, 1, 1), (10, 5, 5), (200, 20, 30)):
         working = arrange((4096, 4096), iterations, 100, COSTS, 3 * 10**9)
         assert working.history == history
-        side, vectors = int((working.window_pixels or 0) ** 0.5 - 320), 12 * (history + 20)
+        side, vectors = int((working.window_pixels or 0) ** 0.5 - 320), 12 * (kept + 20)
         assert working.bytes == pytest.approx(of_blocks(side**2, (side + 160) ** 2, vectors), rel=1e-6)
 
 
@@ -133,7 +147,7 @@ def test_memory_left_is_what_linux_calls_available(tmp_path):
 def largest(cuts: list[tuple[Tile, ...]], size: tuple[int, int], history: int, costs: Costs) -> int:
     """The memory of the block that takes most."""
     shapes = [(tile.rows.length, tile.columns.length) for tiles in cuts for tile in tiles]
-    return max(blocks_bytes(size, shape, history, costs) for shape in shapes)
+    return max(blocks_bytes(size, shape, 40, history, costs) for shape in shapes)
 
 
 def test_blocks_are_told_as_they_are_cut():

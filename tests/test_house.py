@@ -26,6 +26,7 @@ FLOORS = {
     "presets": 1,
     "preset_advice": 1.05,
     "budget": 1,
+    "checks": 1,
     "options": 1.1,
     "onnx_format": 1,
     "onnx_checks": 1,
@@ -134,7 +135,7 @@ ONLY = {
     "onnxruntime": {"session"},
     # The sheets write letters, and pack small pictures for pages; recordings are videos.
     "cv2": {"image_files", "recording", "resizing", "sheets"},
-    "scipy": {"optimizer", "parametrization"},
+    "scipy": {"optimizer", "parametrization", "subspace"},
     "h5py": {"weights"},
     "typer": {
         "cli",

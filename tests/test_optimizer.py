@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.optimize
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import lbfgs_style
 from lbfgs_style import OptimizationError
 from lbfgs_style.objective import Evaluation
 from lbfgs_style.optimizer import STOP_REASONS, Outcome, minimize
@@ -151,6 +156,32 @@ def test_blas_has_one_thread_while_any_minimisation_runs() -> None:
         run(Counted(rosenbrock), start=-0.5, on_iterate=on_iterate)
         assert seen == [{1}] * 3
         assert blas_threads() == before
+
+
+FIRST = """
+import numpy as np
+from threadpoolctl import threadpool_info
+from lbfgs_style.objective import Evaluation
+from lbfgs_style.optimizer import minimize
+from lbfgs_style.parametrization import Pixels
+
+def bowl(x):
+    return Evaluation(float((x ** 2).sum()), np.zeros(1), 2 * x)
+
+def note(*_):
+    print({p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"})
+    return True
+
+minimize(bowl, Pixels((4, 4)), np.ones((3, 4, 4)), iterations=2, history=2, on_iterate=note)
+"""
+
+
+def test_blas_has_one_thread_in_the_first_run_of_a_process_too() -> None:
+    """Its libraries are loaded before they are limited."""
+    root = str(Path(lbfgs_style.__file__).parents[1])
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "3", "PYTHONPATH": root}
+    given = {"capture_output": True, "text": True, "check": True, "env": environment}
+    assert subprocess.run([sys.executable, "-c", FIRST], **given).stdout.strip() == "{1}"
 
 
 def test_callback_may_stop_as_scipy_has_it() -> None:

@@ -18,15 +18,15 @@ REFUSED = [
     ("size", True, "whole number", "got True"),
     ("size", "ful", "'full'", "got 'ful'"),
     ("scales", (), "'auto', 'single' or a tuple", "got ()"),
-    ("scales", [256, 512], "a tuple of longer sides such as (256, 512)", "got [256, 512]"),
+    ("scales", [256, 512], "a tuple (in TOML a list) of longer sides such as (256, 512)", "got [256, 512]"),
     ("scales", "automatic", "'auto'", "got 'automatic'"),
     ("scales", (8, 256), "whole number from 16", "got 8"),
     ("scales", (256, 128), "must grow", "got 256,128"),
     ("scales", (256, 256), "must grow", "got 256,256"),
     ("iterations", 0, "whole number from 1", "got 0"),
-    ("iterations", (), "a tuple with one for each scale", "got ()"),
+    ("iterations", (), "a tuple (in TOML a list) with one for each scale", "got ()"),
     ("iterations", (10, 0), "whole number from 1", "got 0"),
-    ("iterations", [10, 20], "a tuple with one for each scale", "got [10, 20]"),
+    ("iterations", [10, 20], "a tuple (in TOML a list) with one for each scale", "got [10, 20]"),
     ("iterations", 2.5, "whole number", "got 2.5"),
     ("content_weight", -0.1, "finite number, 0 or larger", "got -0.1"),
     ("style_weight", float("nan"), "finite number", "got nan"),
@@ -34,9 +34,14 @@ REFUSED = [
     ("tv_weight", float("inf"), "finite number", "got inf"),
     ("content_weight", "1", "finite number", "got '1'"),
     ("style_weight", False, "finite number", "got False"),
-    ("content_layers", (), "a tuple of layers", "got ()"),
-    ("content_layers", "relu4_1", "a tuple of layers such as ('relu1_1', 'relu3_1')", "got 'relu4_1'"),
-    ("style_layers", ("relu1_1", 3), "a tuple of layers", "got ('relu1_1', 3)"),
+    ("content_layers", (), "a tuple (in TOML a list) of layers", "got ()"),
+    (
+        "content_layers",
+        "relu4_1",
+        "a tuple (in TOML a list) of layers such as ('relu1_1', 'relu3_1')",
+        "got 'relu4_1'",
+    ),
+    ("style_layers", ("relu1_1", 3), "a tuple (in TOML a list) of layers", "got ('relu1_1', 3)"),
     ("style_layers", ("relu1_1", "relu1_1"), "twice", "relu1_1,relu1_1"),
     ("tv_power", 0.5, "number from 1 to 2", "got 0.5"),
     ("tv_power", "2", "number from 1 to 2", "got '2'"),
@@ -59,9 +64,12 @@ REFUSED = [
     ("color_match", "mean", "cholesky, pca, symmetric", "got 'mean'"),
     ("device", "gpu", "auto, cpu, cuda", "got 'gpu'"),
     ("seed", -1, "whole number from 0", "got -1"),
-    ("history", 0, "whole number from 1 to 1000", "got 0"),
+    ("history", 0, "whole number from 1 to 400", "got 0"),
     ("seed", True, "whole number", "got True"),
     ("threads", -1, "whole number from 0 to 4096", "got -1"),
+    ("content_weight", 10**400, "at most 1e+30", "got a number of over 300 digits"),
+    ("style_layers", ("relu1_1:2",), "names alone", "got relu1_1:2: give the weights as style_layer_weights"),
+    ("scales", np.array([32, 64]), "a tuple (in TOML a list) of longer sides", "got array([32, 64])"),
 ]
 
 
@@ -73,6 +81,12 @@ def test_refusal_names_option_expected_and_got(name: str, value: object, expecte
     for part in (name, expected, got):
         assert part in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "seed", "strength"])
+def test_numbers_that_python_does_not_spell_are_refused(name: str) -> None:
+    with pytest.raises(OptionError, match="got a number of over 300 digits"):
+        Options(**{name: 10**5000})
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,12 @@ def test_what_is_typed_wins_over_the_file(folder, network):
         ("size = ", r"mine\.toml: not a TOML file"),
         ("tv-weight = 1\ntv_weight = 2", r"tv_weight is given twice"),
         (b"\xff\xfe", r"mine\.toml: not a TOML file"),
+        (
+            "content-weight = " + "9" * 400,
+            r"mine\.toml: content_weight must be.*got a number of over 300 digits",
+        ),
+        ("style-layers = ['relu1_1:2']", r"mine\.toml: style_layers takes names alone.*style_layer_weights"),
+        ("scales = '32,64'", r"mine\.toml: scales must be.*in TOML a list"),
     ],
 )
 def test_mistakes_in_the_file_are_one_line(folder, network, capfd, text, says):
@@ -119,6 +125,12 @@ def test_mistakes_in_the_file_are_one_line(folder, network, capfd, text, says):
     assert run("transfer", "photo.png", "painting.png", "-o", "out.png", "--options", "mine.toml") == 2
     one_error(capfd, says)
     assert contents(folder) == before
+
+
+def test_a_file_of_a_windows_editor(folder, network):
+    """Which begins with a mark of the order of bytes."""
+    Path("mine.toml").write_bytes(b"\xef\xbb\xbfseed = 3\n")
+    assert read_options("mine.toml").seed == 3
 
 
 def test_no_file_of_options(folder, capfd):

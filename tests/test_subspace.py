@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import LbfgsInvHessProduct
 from scipy.optimize import minimize as scipy_minimize
 
+from lbfgs_style import optimizer
 from lbfgs_style.objective import Evaluation
 from lbfgs_style.optimizer import minimize
 from lbfgs_style.parametrization import Spectral
@@ -77,6 +79,67 @@ def test_a_shorter_history_begins_anew():
     assert [i for i, _ in found] == list(range(1, 26))
     assert losses == sorted(losses, reverse=True)
     assert (outcome.iterations, outcome.reason) == (25, "iterations")
+    longer = losses_of(25, history=25)
+    assert losses[:10] == longer[:10]
+    assert losses[10:] != pytest.approx(longer[10:], rel=1e-3)
+
+
+def losses_of(iterations: int, history: int) -> list[float]:
+    found: list[float] = []
+    minimize(
+        valley,
+        Spectral(SIZE),
+        np.full((3, *SIZE), 0.5),
+        iterations=iterations,
+        history=history,
+        on_iterate=lambda i, n, value, picture: found.append(value.loss) or False,
+    )
+    return found
+
+
+def test_what_begins_anew_knows_the_curvature(monkeypatch: pytest.MonkeyPatch):
+    """With half as many directions it gets about as far as what remembers all, without them it does not."""
+    everything, short = losses_of(80, history=80)[-1], losses_of(80, history=20)[-1]
+    monkeypatch.setattr(optimizer, "carried", lambda history: 0)
+    forgetful = losses_of(80, history=20)[-1]
+    least = 0.9 * everything
+    assert short - least < 0.5 * (forgetful - least)
+
+
+@pytest.mark.parametrize("history", [1, 2, 3])
+def test_histories_of_hardly_any_iterations(history: int):
+    losses = losses_of(12, history)
+    assert len(losses) == 12
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_what_has_converged_does_not_begin_anew():
+    def bowl(image: np.ndarray) -> Evaluation:
+        away = np.asarray(image, np.float32) - MINIMUM
+        return Evaluation(float((away**2).sum(dtype=np.float64)), np.zeros(1, np.float32), 2 * away)
+
+    outcome = minimize(bowl, Spectral(SIZE), np.zeros((3, *SIZE)), iterations=300, history=40)
+    assert outcome.reason == "converged"
+    assert outcome.iterations < 40
+
+
+def test_the_first_step_is_the_one_of_the_inverse_hessian_that_was_found():
+    """By hand: curvature 4 along one direction and 1 along another, γ = 1."""
+    first, second = np.linalg.qr(RNG.normal(size=(50, 2)))[0].T
+    space = Subspace(np.zeros(50), 4, np.dtype(np.float32))
+    for gradient in (first, second):
+        space.coordinates(gradient)
+        space.keep()
+    steps = np.eye(4)[:2]
+    inverse = LbfgsInvHessProduct(steps, steps * [[4.0], [1.0]])
+    origin, gradient = RNG.normal(size=(2, 50))
+    space.renew(origin, gradient, inverse, most=1)
+    found = space.coordinates(gradient)
+    space.keep()
+    newton = gradient - 0.75 * first * (first @ gradient)
+    np.testing.assert_allclose(
+        space.point(-found / np.linalg.norm(found)) - origin, -newton, atol=2e-6 * np.linalg.norm(gradient)
+    )
 
 
 def filled(gradients: np.ndarray) -> tuple[Subspace, np.ndarray]:
