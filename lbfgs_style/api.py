@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from . import images, inputs, networks
 from .checkpoints import Checkpoint
 from .engine import Engine
+from .errors import OptionError
 from .identity import identity_of
 from .images import Picture
 from .inputs import Keep, OneStyle
@@ -60,6 +61,8 @@ class StyleTransfer:
         options: Options | None = None,
         keep_sessions: bool = True,
     ) -> None:
+        if not isinstance(options, Options | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise OptionError(f"options must be lbfgs_style.Options(…), got {type(options).__name__}.")
         self.options = options or Options()
         self.network = loaded = networks.load(network)
         content = inputs.layers("content", self.options, loaded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +11,10 @@ from .checkpoints import Checkpoint
 from .cli_files import STANDARD, Output
 from .cli_values import say
 from .errors import OptionError
+from .locks import lock_of
+
+_LONGEST_NAME = 255
+"""Bytes in the name of a file, on most file systems."""
 
 LONG = 180.0
 """Seconds from which on a run is saved without being asked to."""
@@ -46,12 +52,18 @@ def checkpoint_of(
         It cannot be written, or not there.
     """
     is_asked = file is not None or every is not None
+    if every is not None and not 0 <= every < math.inf:
+        raise OptionError(f"--checkpoint-every must be a number of seconds, 0 or more, got {every}.")
     if file is None:
         if target.path == STANDARD:
             if is_asked or resume:
                 raise OptionError("With the output '-' there is no place beside it: add --checkpoint FILE.")
             return None
         file = target.path.with_name(target.path.name + SUFFIX)
+        if len(os.fsencode(lock_of(file).name)) > _LONGEST_NAME:
+            if is_asked or resume:
+                raise OptionError(f"{file}: the name is too long for a file: add --checkpoint FILE.")
+            return None
     for other in (target.path, *others):
         if other is not None and other != STANDARD and other.resolve() == file.resolve():
             raise OptionError(f"The checkpoint and {other} are one file: choose another name for one.")

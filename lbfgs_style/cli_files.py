@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 from . import images
@@ -14,6 +15,7 @@ from .files import obstacle
 from .image_bytes import read_bytes, read_pipe
 from .image_formats import OUTPUT_FORMATS
 from .images import MAX_PIXELS, Picture
+from .recording import FRAMES
 from .sources import STANDARD_INPUT, Source, fingerprint
 from .streams import output_is_closed
 from .style_statistics import SUFFIX, StyleStatistics, read_statistics
@@ -23,6 +25,10 @@ STANDARD = Path(STANDARD_INPUT)
 
 
 _SLOW = (".webp", ".avif")
+
+HTML = (".html", ".htm")
+REPORTS = (".json", *HTML)
+"""What the name of a report ends in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,7 @@ def check_outputs(
     target: Output,
     report: Path | None = None,
     video: Path | None = None,
+    frames: Path | None = None,
     *,
     inputs: Sequence[Path],
     overwrite: bool = True,
@@ -150,6 +157,8 @@ def check_outputs(
         Where the picture goes.
     report, video : Path or None
         Where the report goes, and the video.
+    frames : Path or None
+        The folder for pictures on the way.
     inputs : sequence of Path
         Files that must stay as they are.
     overwrite : bool
@@ -162,9 +171,19 @@ def check_outputs(
         problem = obstacle(report)
         if problem is not None:
             raise OptionError(f"--report {report}: {problem}.")
-        if report.resolve() == target.path.resolve():
-            raise OptionError(f"The report and the output are both {report}: choose another name for one.")
-    check_results(target.path, report, video, inputs=inputs, overwrite=overwrite)
+    results = {"output": target.path, "report": report, "video": video}
+    named = {what: path.resolve() for what, path in results.items() if path not in (None, STANDARD)}
+    for (one, first), (other, second) in combinations(named.items(), 2):
+        if first == second:
+            raise OptionError(
+                f"The {other} and the {one} are both {results[one]}: choose another name for one."
+            )
+    for what, path in named.items():
+        if frames is not None and path.parent == frames.resolve() and path.match(FRAMES):
+            raise OptionError(f"The {what} {path.name} could take the place of a frame: choose another name.")
+    check_results(*results.values(), inputs=inputs, overwrite=overwrite)
+    if report is not None and report.suffix.lower() not in REPORTS:
+        raise OptionError(f"--report {report}: expected a name that ends in one of {', '.join(REPORTS)}.")
 
 
 def check_results(*results: Path | None, inputs: Sequence[Path], overwrite: bool) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 import typer
 
 from .budget import parsed
 from .errors import OptionError
+from .options import Options
 
 
 def say(text: str) -> None:
@@ -64,6 +65,14 @@ def chosen(context: typer.Context) -> set[str]:
     return given
 
 
+def check_use(given: Set[str], options: Options) -> None:
+    """Raise OptionError where a parameter that the user gave has no effect beside the others."""
+    if "learning_rate" in given and options.optimizer == "lbfgs":
+        raise OptionError("--learning-rate is the step of adam and sgd: add --optimizer, or leave it out.")
+    if "color_match" in given and options.preserve_color != "match":
+        raise OptionError("--color-match says how colours are matched: add --preserve-color match.")
+
+
 def whole(option: str, text: str, expected: str = "a whole number") -> int:
     """Read a whole number, or raise OptionError."""
     try:
@@ -88,6 +97,13 @@ def counts(option: str, text: str | None) -> int | tuple[int, ...] | None:
         return None
     each = wholes(option, text, "a whole number, or one for each scale as in 200,100,50")
     return each[0] if len(each) == 1 else each
+
+
+def scales_of(option: str, text: str) -> Any:
+    """Read the longer sides to go through, or one of the words that `Options` knows for them."""
+    if text in ("auto", "single"):
+        return text
+    return wholes(option, text, "'auto', 'single' or whole numbers as in 256,512")
 
 
 def names(text: str | None) -> tuple[str, ...] | None:

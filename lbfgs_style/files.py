@@ -106,6 +106,10 @@ def replacing(path: Path | str, *, temporary_name: str | None = None) -> Generat
         with suppress(FileNotFoundError, PermissionError):
             shutil.copymode(target, temporary)
         temporary.replace(target)
+    except OSError as error:
+        if error.filename is not None and str(error.filename) == str(temporary):
+            error.filename, error.filename2 = str(path), None  # the name that somebody has asked for
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -70,7 +70,7 @@ def read_pipe(file: BinaryIO, name: str, *, max_pixels: int) -> bytes:
     most = min(_ROOM + _PIXEL * (max_pixels if size is None else size[0] * size[1]), MOST_BYTES)
     data = first_bytes(file, most + 1, begin=data)
     if len(data) > most:
-        told = "" if size is None else f" for a picture of {size[0]}×{size[1]}"
+        told = "" if size is None else f" for a picture of {size[1]}×{size[0]}"
         raise ImageFileError(
             f"{name}: more than {most} bytes come through this pipe{told}; expected the end of a picture: "
             "name a file in its place"
@@ -113,10 +113,10 @@ def check_size(name: str, height: int, width: int, max_pixels: int) -> None:
     """Raise ImageFileError where a picture is larger than `max_pixels`, or than OpenCV reads."""
     if height * width > max_pixels:
         raise ImageFileError(
-            f"{name}: {height}×{width} pixels; expected at most {max_pixels} in all: make it smaller first, "
+            f"{name}: {width}×{height} pixels; expected at most {max_pixels} in all: make it smaller first, "
             "or raise the limit (--max-pixels, or max_pixels in Python)"
         )
     if max(height, width) > _LONGEST:
         raise ImageFileError(
-            f"{name}: {height}×{width} pixels; expected sides of at most {_LONGEST}: make it smaller first"
+            f"{name}: {width}×{height} pixels; expected sides of at most {_LONGEST}: make it smaller first"
         )

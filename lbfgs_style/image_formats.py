@@ -93,6 +93,6 @@ def check_size(path: Path | str, size: tuple[int, int]) -> None:
     longest = output_format(path).longest
     if max(size) > longest:
         raise ImageFileError(
-            f"{path}: a picture of {size[0]}×{size[1]} pixels does not fit {Path(path).suffix}; expected "
+            f"{path}: a picture of {size[1]}×{size[0]} pixels does not fit {Path(path).suffix}; expected "
             f"sides of at most {longest} pixels: write a .png or .tiff, or a smaller picture"
         )

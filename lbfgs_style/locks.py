@@ -74,7 +74,7 @@ def locked(path: Path) -> Generator[bool]:
     A disk that knows no locks, as some in a network, gives them to everybody. A lock stays with the process
     that took it: one that is forked from it has none.
     """
-    lock_path = _lock_path(path)
+    lock_path = lock_of(path)
     file = _acquire(lock_path)
     if file is None:
         yield False
@@ -101,7 +101,7 @@ def is_locked(path: Path) -> bool:
     OSError
         As in `locked`.
     """
-    if not _lock_path(path).exists():
+    if not lock_of(path).exists():
         return False
     with locked(path) as ours:
         return not ours
@@ -114,7 +114,8 @@ def remove_all() -> None:
             lock_path.unlink()
 
 
-def _lock_path(path: Path) -> Path:
+def lock_of(path: Path) -> Path:
+    """Return the file that stands for the lock of `path`."""
     return path.with_name(path.name + ".lock")
 
 

@@ -87,12 +87,20 @@ def divide(
     if others:
         taken = np.sum([mask for _, mask in own], axis=0) if own else np.float32(0)
         found.append((others, (np.clip(1 - taken, 0, 1) * free).astype(np.float32)))
+    if free.sum() < _NOTHING:
+        raise ImageError(
+            "Nothing of the picture is left to paint: expected a keep mask that is black somewhere, got one "
+            "that is white all over; mend it, or leave it out."
+        )
     for members, mask in found:
         if mask.sum() < _NOTHING:
-            numbers = " and ".join(str(index + 1) for index in members)
+            styles = " and ".join(str(index + 1) for index in members)
+            got = (
+                "masks of the others that are white there" if members == others else "one that is black there"
+            )
             raise ImageError(
-                f"Nothing of the picture is left for style {numbers}: expected a mask that is white "
-                "somewhere, where the photo is not kept, got one that is black; mend the masks."
+                f"Nothing of the picture is left for style {styles}: expected a mask that is white "
+                f"somewhere, where the photo is not kept, got {got}; mend the masks."
             )
     areas = [float(mask.mean()) for _, mask in found]
     # The mean weight of a shared region; scaled, so that weights of any magnitude may be summed.

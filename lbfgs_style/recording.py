@@ -20,6 +20,9 @@ from .records import Iterate, IterateCallback
 EVERY = 10
 """Iterations from frame to frame, when nobody says more."""
 
+FRAMES = "frame-*.png"
+"""Files in the folder of the frames."""
+
 Take = Callable[[Iterate], None]
 Frame = NDArray[np.uint8]
 
@@ -74,7 +77,7 @@ def check_recording(
     if frames is not None:
         if frames.exists() and not frames.is_dir():
             raise ImageFileError(f"--frames {frames}: is a file; expected a folder")
-        if not resumed and frames.is_dir() and any(frames.glob("frame-*.png")):
+        if not resumed and frames.is_dir() and any(frames.glob(FRAMES)):
             raise ImageFileError(f"--frames {frames}: holds the frames of another run: choose another folder")
         problem = None if frames.is_dir() else obstacle(frames)
         if problem is not None:
@@ -121,7 +124,8 @@ def recorded(
     Raises
     ------
     OptionError, ImageFileError
-        See `check_recording`.
+        See `check_recording`. What cannot be written later is no reason to end the run: nothing more is
+        recorded, and the error is raised when the block ends.
     """
     check_recording(frames, save_every, video, resumed=resumed)
     with ExitStack() as stack:
@@ -131,12 +135,19 @@ def recorded(
         if video is not None:
             takes.append(stack.enter_context(_video(video)))
 
+        failures: list[ImageFileError] = []
+
         def on_iterate(iterate: Iterate) -> bool | None:
-            for take in takes:
-                take(iterate)
+            try:
+                for take in () if failures else takes:
+                    take(iterate)
+            except ImageFileError as error:
+                failures.append(error)
             return None if callback is None else callback(iterate)
 
         yield on_iterate
+        if failures:
+            raise failures[0]
 
 
 def done_before(iterate: Iterate) -> int:
@@ -148,7 +159,10 @@ def _frames(folder: Path, every: int) -> Take:
     def take(iterate: Iterate) -> None:
         number = done_before(iterate)
         if number % every == 0 or number == 1:
-            folder.mkdir(exist_ok=True)
+            try:
+                folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise ImageFileError(f"--frames {folder}: {obstacle(folder) or error.strerror}") from error
             picture = np.rint(255 * iterate.image()).astype(np.uint8)
             images.write(folder / f"frame-{number:06d}.png", from_array(picture))
 
@@ -174,6 +188,8 @@ def _video(path: Path) -> Generator[Take]:
                     pictures.append(frame)
                     return
                 if not writers:
+                    if problem := obstacle(path):  # it was in order when the run began
+                        raise ImageFileError(f"--video {path}: {problem}")
                     writers.append(_writer(temporary, kind, (frame.shape[0], frame.shape[1])))
                     stack.callback(writers[0].release)
                 writers[0].write(frame)

@@ -12,7 +12,8 @@ import typer
 from . import cli_files
 from .budget import spelled
 from .checkpoints import Checkpoint
-from .cli_files import Output
+from .checks import positive
+from .cli_files import HTML, Output
 from .cli_values import numbers, say
 from .errors import OptionError
 from .files import replacing
@@ -24,8 +25,6 @@ from .recipes import document, recipe_text
 from .records import Result
 from .sources import inputs_of
 from .workplan import ScalePlan
-
-HTML = (".html", ".htm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,9 @@ class Files:
                 raise OptionError(
                     f"{option} must be given for each painting: expected {count}, got {len(each)}."
                 )
+        for option, each in (("--style-blend", weights), ("--style-scale", scales)):
+            for value in each:
+                positive(f"each number of {option}", value)
         photo, photo_file = cli_files.read(self.content, max_pixels)
         styles = [cli_files.read_style(path, max_pixels) for path in self.styles]
         places = [cli_files.read_if(path, max_pixels) for path in masks]
@@ -161,7 +163,7 @@ def show_plan(plan: Sequence[ScalePlan]) -> None:
         work = "whole" if scale.working.window_pixels is None else f"{scale.windows} {scale.working.way}"
         seconds = "" if scale.seconds is None else _duration(scale.seconds)
         typer.echo(
-            f"{number:<5} {size:>11}  {scale.iterations:>10}  {work:<16}  {scale.working.history:>7}  "
+            f"{number:<5} {size:>11}  {scale.iterations:>10}  {work:<16}  {scale.working.history or '':>7}  "
             f"{spelled(scale.working.bytes):>7}  {seconds:>7}"
         )
     total = sum(scale.seconds or 0 for scale in plan)

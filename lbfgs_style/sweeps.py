@@ -186,11 +186,16 @@ def minimize_blocks(
                 cancel=cancel,
             )
             reasons.add(outcome.reason)
-            if outcome.reason in ("callback", "cancelled"):
+            end = outcome.reason if outcome.reason in ("callback", "cancelled") else None
+            if end is None:
+                try:
+                    visit.block.keep(outcome.image)
+                except Cancelled:
+                    end = "cancelled"
+            if end is not None:
                 visit.block.image[...] = outcome.image  # the sums are not needed any more
-                done, reasons = _added(done, outcome, start, visit.best), {outcome.reason}
+                done, reasons = _added(done, outcome, start, visit.best), {end}
                 break
-            visit.block.keep(outcome.image)
             done = _added(done, outcome, start, Value(*blocks.value()))
     except Cancelled:
         if done is None or resume is not None:

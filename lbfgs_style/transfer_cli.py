@@ -15,7 +15,7 @@ from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
 from .checkpoints_cli import checkpoint_of
 from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
-from .cli_values import chosen, counts, layers, longer_side, size_in_bytes, wholes
+from .cli_values import check_use, chosen, counts, layers, longer_side, scales_of, size_in_bytes
 from .errors import OptionError
 from .images import MAX_PIXELS
 from .interrupts import cancelled_by_signals
@@ -224,7 +224,7 @@ def transfer(
     style_names, style_layer_weights = layers("--style-layers", style_layers)
     typed = {
         "size": longer_side("--size", size),
-        "scales": _scales(scales),
+        "scales": scales_of("--scales", scales),
         "iterations": counts("--iterations", iterations),
         "content_weight": content_weight,
         "style_weight": style_weight,
@@ -254,12 +254,13 @@ def transfer(
         name: value for name, value in typed.items() if name.replace("_layer_weights", "_layers") in explicit
     }
     options = _options(preset if "preset" in explicit else None, options_file, typed)
+    check_use(explicit, options)
     start = None if init in get_args(Init) else Path(init)
     files = Files(content, styles, style_mask, keep_mask, start)
     cli_files.check_inputs(files.all)
     target = cli_files.output(output, format, quality)
-    inputs = (*files.all, networks.find(network))
-    cli_files.check_outputs(target, report, video, inputs=inputs, overwrite=overwrite)
+    inputs = (*files.all, networks.find(network), *([] if options_file is None else [options_file]))
+    cli_files.check_outputs(target, report, video, frames, inputs=inputs, overwrite=overwrite)
     check_recording(frames, save_every, video, resumed=resume)
     begun = threading.Event()
     with show_log(quiet=quiet, verbose=verbose), cancelled_by_signals(begun=begun) as cancel:
@@ -273,18 +274,22 @@ def transfer(
             return
         others = (*inputs, report, video)
         saved = checkpoint_of(target, checkpoint, checkpoint_every, resume=resume, others=others, quiet=quiet)
+        result = None
         with saved or nullcontext():
-            with (
-                show_progress(quiet=quiet, verbose=verbose) as show,
-                recorded(show, frames=frames, save_every=save_every, video=video, resumed=resume) as seen,
-            ):
+            try:
+                with (
+                    show_progress(quiet=quiet, verbose=verbose) as show,
+                    recorded(show, frames=frames, save_every=save_every, video=video, resumed=resume) as seen,
+                ):
 
-                def note(iterate: Iterate) -> bool | None:
-                    begun.set()
-                    return seen(iterate)
+                    def note(iterate: Iterate) -> bool | None:
+                        begun.set()
+                        return seen(iterate)
 
-                result = given.paint(job, on_iterate=note, cancel=cancel, checkpoint=saved)
-            finish(result, target, report, given, recipe=recipe, quiet=quiet, checkpoint=saved)
+                    result = given.paint(job, on_iterate=note, cancel=cancel, checkpoint=saved)
+            finally:  # a picture that is painted is written, whatever became of frames and video
+                if result is not None:
+                    finish(result, target, report, given, recipe=recipe, quiet=quiet, checkpoint=saved)
 
 
 def _options(preset: str | None, file: Path | None, typed: Mapping[str, Any]) -> Options:
@@ -294,13 +299,6 @@ def _options(preset: str | None, file: Path | None, typed: Mapping[str, Any]) ->
     else:
         base = of_file(file, preset=preset, without=typed)
     return replace(base, **typed)
-
-
-def _scales(text: str) -> Any:
-    """Return what Options takes."""
-    if text in ("auto", "single"):
-        return text
-    return wholes("--scales", text, "'auto', 'single' or whole numbers as in 256,512")
 
 
 def _init(text: str) -> Any:

@@ -512,3 +512,8 @@ def test_processes_may_share_the_work(network_file, job):
         painted = list(pool.map(paint, [network_file] * 2, [1, 2]))
     for seed, image in zip((1, 2), painted, strict=True):
         np.testing.assert_array_equal(image, job.run(photo(seed=seed), painting()).image)
+
+
+def test_options_that_are_none_are_refused():
+    with pytest.raises(OptionError, match=r"options must be lbfgs_style\.Options.*got dict"):
+        StyleTransfer(small_vgg(), options={})

@@ -584,6 +584,16 @@ def test_mistakes_are_one_line(folder, network, capfd, given, says):
     assert contents(folder) == before
 
 
+def test_the_name_of_an_output_may_leave_no_room_for_a_checkpoints(folder, network, capfd):
+    """Nobody has asked for one: the picture is painted; told to save it, the command says what to add."""
+    output = "a" * 245 + ".png"
+    assert paint(network, "--quiet", output=output) == 0
+    assert Path(output).is_file()
+    capfd.readouterr()
+    assert paint(network, "--resume", output=output) == 2
+    one_error(capfd, "too long.*--checkpoint FILE")
+
+
 def test_standard_output_has_no_place_beside_it(folder, network, capfd):
     assert run("transfer", "photo.png", "painting.png", "-o", "-", "--resume", "--network", network) == 2
     one_error(capfd, "no place beside it: add --checkpoint FILE")

@@ -484,6 +484,12 @@ def test_a_dry_run_says_what_would_be_done(folder, network, capfd):
     assert errors == ""
 
 
+def test_first_order_methods_have_no_history(folder, network, capfd):
+    assert paint(network, "--optimizer", "adam", "--dry-run") == 0
+    head, scale = capfd.readouterr().out.splitlines()[:2]
+    assert scale[head.index("history") :].split() == scale.split()[-4:]  # amount, unit, seconds, unit
+
+
 def test_a_dry_run_names_blocks(folder, network, capfd):
     save("large.png", np.resize(photo(), (700, 800, 3)))
     assert paint(network, "--size", "full", "--dry-run", "--memory", "420MB", content="large.png") == 0
@@ -496,3 +502,8 @@ def test_what_does_not_fit_is_said_before_it_starts(folder, network, capfd):
     assert paint(network, "--memory", "100MB") == 2
     one_error(capfd, r"does not fit into 100 MB of memory: expected at least \d+ MB; .*--memory")
     assert "out.png" not in contents(folder)
+
+
+def test_what_does_not_fit_is_told_for_the_largest_scale(folder, network, capfd):
+    assert paint(network, "--size", 4096, "--iterations", 4, "--memory", "300MB") == 2
+    one_error(capfd, r"A picture of 4096×3456 pixels does not fit into 300 MB of memory")

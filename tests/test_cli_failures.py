@@ -74,8 +74,8 @@ FAILURES = [
     ("photo.png painting.png -o out.png --style-blend half", r"--style-blend must be numbers.*'half'"),
     ("photo.png painting.png -o out.png --style-blend 1,2", r"expected 1, got 2"),
     ("photo.png painting.png painting.png -o out.png --style-blend 1", r"expected 2, got 1"),
-    ("photo.png painting.png -o out.png --style-blend -1", r"weight must be.*larger than 0, got -1"),
-    ("photo.png painting.png -o out.png --style-blend nan", r"weight must be.*larger than 0, got nan"),
+    ("photo.png painting.png -o out.png --style-blend -1", r"--style-blend must be.*larger than 0, got -1"),
+    ("photo.png painting.png -o out.png --style-blend nan", r"--style-blend must be.*larger than 0, got nan"),
     (
         "photo.png painting.png -o out.png --preset kers",
         r"preset must be one of default.*Did you mean 'keras'",
@@ -96,7 +96,7 @@ FAILURES = [
     ("photo.png painting.png -o out.png --tv-power 3", r"tv_power must be a number from 1 to 2, got 3"),
     ("photo.png painting.png -o out.png --style-scale big", r"--style-scale must be numbers.*'big'"),
     ("photo.png painting.png -o out.png --style-scale 1,2", r"--style-scale.*expected 1, got 2"),
-    ("photo.png painting.png -o out.png --style-scale 0", r"style's scale must be.*larger than 0, got 0"),
+    ("photo.png painting.png -o out.png --style-scale 0", r"--style-scale must be.*larger than 0, got 0"),
     ("photo.png painting.png -o out.png --style-mask nothing.png", r"nothing\.png: no such file"),
     (
         "photo.png painting.png painting.png -o out.png --style-mask dot.png",
@@ -119,8 +119,14 @@ FAILURES = [
     ("photo.png painting.png -o photo.png", r"photo\.png.*one of the inputs: choose another"),
     ("photo.png painting.png -o folder/../painting.png", r"painting\.png.*one of the inputs: choose another"),
     ("photo.png painting.png -o dot.png --init dot.png", r"dot\.png.*one of the inputs: choose another"),
-    ("photo.png painting.png -o out.png --report photo.png", r"photo\.png.*one of the inputs"),
+    ("photo.png painting.png -o out.png --options o.json --report o.json", r"o\.json.*one of the inputs"),
     ("photo.png painting.png -o out.png --report ./out.png", r"both out\.png"),
+    ("photo.png painting.png -o out.png --report run.gif --video run.gif", r"both run\.gif"),
+    ("photo.png painting.png -o frame-000002.png --frames .", r"frame-000002\.png could take the place"),
+    ("photo.png painting.png -o out.png --report run.jpg", r"--report run\.jpg: expected.*\.json, \.html"),
+    ("photo.png painting.png -o out.png --learning-rate 0.1", r"--learning-rate is the step of adam and sgd"),
+    ("photo.png painting.png -o out.png --color-match pca", r"--color-match.*--preserve-color match"),
+    ("photo.png painting.png -o out.png --checkpoint-every nan", r"--checkpoint-every must be.*got nan"),
     (
         "photo.png painting.png -o out.png --report missing/run.json",
         r"--report missing/run\.json: .*create it",
@@ -130,7 +136,7 @@ FAILURES = [
     ("photo.png painting.png -o out.png --report loop.png", r"--report loop\.png: is a symbolic link that"),
     (
         "line.png painting.png -o out.webp --size full --style-layers relu1_1",
-        r"1×20000 pixels does not fit \.webp",
+        r"20000×1 pixels does not fit \.webp",
     ),
     ("photo.png painting.png -o out.png --quiet --verbose", r"--quiet and --verbose contradict"),
     ("photo.png painting.png -o out.png --colour blue", r"No such option: --colour.*--help"),
@@ -148,6 +154,7 @@ def full_folder(folder):
     save("dot.png", np.zeros((1, 1, 3), np.uint8))
     save("line.png", np.zeros((1, 20_000, 3), np.uint8))
     Path("loop.png").symlink_to("loop.png")
+    Path("o.json").write_text("seed = 3")
     return folder
 
 

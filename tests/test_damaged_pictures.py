@@ -306,7 +306,7 @@ def test_more_pixels_can_be_allowed_and_fewer(folder, network, capfd):
     assert paint(network, "--max-pixels", 27 * 32) == 0
     capfd.readouterr()
     assert paint(network, "--max-pixels", 27 * 32 - 1) == 2
-    one_error(capfd, r"photo\.png: 27×32 pixels; expected at most 863 in all: .*--max-pixels")
+    one_error(capfd, r"photo\.png: 32×27 pixels; expected at most 863 in all: .*--max-pixels")
     assert paint(network, "--max-pixels", 0) == 2
     one_error(capfd, "--max-pixels")
 
@@ -329,7 +329,7 @@ def test_the_cap_holds_for_a_rerun(folder, network, capfd):
     assert paint(network) == 0
     capfd.readouterr()
     assert run("rerun", "out.png", "--max-pixels", 500) == 2
-    one_error(capfd, r"photo\.png: 27×32 pixels; expected at most 500")
+    one_error(capfd, r"photo\.png: 32×27 pixels; expected at most 500")
     with pytest.raises(ImageFileError, match="at most 500"):
         rerun.prepare("out.png", max_pixels=500)
 

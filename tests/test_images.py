@@ -519,7 +519,7 @@ def test_a_failed_encoding_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.webp"
     path.write_bytes(b"old")
     too_wide = images.from_array(np.zeros((1, 16384, 3), np.uint8))  # WebP ends at 16383
-    with pytest.raises(ImageFileError, match=r"1×16384 pixels does not fit \.webp"):
+    with pytest.raises(ImageFileError, match=r"16384×1 pixels does not fit \.webp"):
         images.write(path, too_wide)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -580,7 +580,7 @@ def test_a_locked_folder_is_known_beforehand(tmp_path, monkeypatch):
 def test_what_a_format_cannot_hold_is_known_beforehand(tmp_path, name, longest):
     images.check_output(tmp_path / name, (longest, 7))
     with pytest.raises(
-        ImageFileError, match=rf"7×{longest + 1} pixels does not fit.*at most {longest} pixels"
+        ImageFileError, match=rf"{longest + 1}×7 pixels does not fit.*at most {longest} pixels"
     ):
         images.check_output(tmp_path / name, (7, longest + 1))
 

@@ -53,12 +53,21 @@ def test_what_is_kept_belongs_to_no_style() -> None:
         ([np.zeros((3, 5), np.float32)], None, "style 1"),
         ([LEFT], LEFT, "style 1"),
         ([None, np.ones((2, 2), np.float32), None], None, "style 1 and 3"),
-        ([None], np.ones((1, 1), np.float32), "style 1"),
     ],
 )
 def test_a_style_that_goes_nowhere_is_refused(masks: list[np.ndarray], keep: np.ndarray, who: str) -> None:
-    with pytest.raises(ImageError, match=f"Nothing of the picture is left for {who}:.*mend the masks"):
+    with pytest.raises(
+        ImageError, match=f"Nothing of the picture is left for {who}:.*mend the masks"
+    ) as caught:
         divide((2, 2), masks, [1.0] * len(masks), keep)
+    assert ("masks of the others that are white" in str(caught.value)) == (masks[0] is None)
+
+
+def test_a_photo_that_is_kept_all_over_is_refused() -> None:
+    with pytest.raises(
+        ImageError, match="a keep mask that is black somewhere, got one that is white all over"
+    ):
+        divide((2, 2), [None], [1.0], np.ones((1, 1), np.float32))
 
 
 def test_a_mask_at_a_layer_by_hand() -> None:

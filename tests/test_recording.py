@@ -10,8 +10,8 @@ import pytest
 from command import contents, one_error, paint, photo
 from small_networks import small_vgg
 
-from lbfgs_style import ImageFileError, OptionError, Options, StyleTransfer, images
-from lbfgs_style.recording import VIDEO_FORMATS, recorded
+from lbfgs_style import ImageFileError, OptionError, Options, StyleTransfer, images, recording, transfer_cli
+from lbfgs_style.recording import VIDEO_FORMATS, check_recording, recorded
 
 OPTIONS = Options(size=48, scales=(24,), iterations=(7, 5), device="cpu", threads=1)
 
@@ -125,6 +125,23 @@ def test_mistakes_are_one_line(folder, network, capfd, arguments, says):
     assert paint(network, *arguments.split()) == 2
     one_error(capfd, says)
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("given", [("--frames", "gone/f", "--save-every", 1), ("--video", "gone/v.mp4")])
+def test_a_folder_that_goes_takes_no_picture_along(folder, network, capfd, monkeypatch, given):
+    """The picture is painted to its end and written; then the error is told."""
+    Path("gone").mkdir()
+
+    def check(*arguments, **options):
+        check_recording(*arguments, **options)
+        Path("gone").rmdir()
+
+    monkeypatch.setattr(transfer_cli, "check_recording", check)
+    monkeypatch.setattr(recording, "check_recording", lambda *_, **__: None)
+    assert paint(network, "--quiet", *given) == 2
+    one_error(capfd, f"{given[0]} {given[1]}.*gone")
+    assert images.read("out.png").rgb.shape == (27, 32, 3)
+    assert not Path("gone").exists()
 
 
 def test_from_python_mistakes_are_ours(job, tmp_path):

@@ -73,6 +73,20 @@ def test_no_space_left_is_one_line(folder, network, capfd, monkeypatch, place):
     assert set(contents(folder)) - before <= {"out.png"}
 
 
+def test_a_folder_that_is_gone_is_told_by_the_name_that_was_given(folder, network, capfd, monkeypatch):
+    Path("gone").mkdir()
+    plain = cli_files.check_outputs
+
+    def check(*arguments, **options):
+        plain(*arguments, **options)
+        Path("gone").rmdir()
+
+    monkeypatch.setattr(cli_files, "check_outputs", check)
+    assert paint(network, "--quiet", "--report", "gone/run.json") == 2
+    one_error(capfd, r"gone/run\.json: No such file or directory")
+    assert Path("out.png").is_file()
+
+
 @LINUX
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_standard_output_is_one_line(folder, network, unbuffered):

@@ -14,7 +14,7 @@ from lbfgs_style.blocks import Block, Blocks
 from lbfgs_style.budget import Working
 from lbfgs_style.engine import Engine
 from lbfgs_style.parametrization import Detail
-from lbfgs_style.session import Session
+from lbfgs_style.session import Cancelled, Session
 from lbfgs_style.sweeps import all_iterations, borders, shares
 from lbfgs_style.term_names import TermNames
 from lbfgs_style.tiled import of_picture
@@ -152,6 +152,28 @@ def test_no_evaluation_is_made_that_the_optimiser_did_not_ask_for(in_blocks, mon
     monkeypatch.setattr(Session, "run", counted)
     result = job(**options).run(PHOTO, PAINTING)
     assert sum(runs) <= result.evaluations
+
+
+@pytest.mark.parametrize("visits", [1, 2])
+def test_cancelled_while_a_block_is_put_back(in_blocks, monkeypatch, visits):
+    """Its iterations are in the picture, and so they are counted."""
+    plain, seen = Blocks.free, []
+
+    def free(self, tile):
+        block = plain(self, tile)
+        seen.append(block)
+
+        def cancelled(pixels):
+            raise Cancelled
+
+        return replace(block, keep=cancelled) if len(seen) == visits else block
+
+    monkeypatch.setattr(Blocks, "free", free)
+    result = job().run(PHOTO, PAINTING)
+    assert result.stop_reason == "cancelled"
+    assert len(result.history) == result.scales[0].iterations > 0
+    assert result.evaluations == result.scales[0].evaluations >= len(result.history)
+    assert result.scales[0].loss_end == min(result.history)
 
 
 @pytest.mark.parametrize("kept", [0, 1])
