@@ -126,7 +126,7 @@ class Options:
     preserve_color: PreserveColor = "none"
     color_match: ColorMatch = "symmetric"
     variables: Variables = "spectral"
-    history: int = 40
+    history: int = 60
     optimizer: Optimizer = "lbfgs"
     learning_rate: float | None = None
     device: Device = "auto"
