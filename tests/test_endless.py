@@ -74,7 +74,7 @@ NO_PICTURE = "damaged, cut short, or of a format that cannot be read"
             "reconstruct content -",
             PNG,
             b"\0",
-            "standard input: more than 278265856 bytes come through this pipe for a picture of 480×640",
+            "standard input: more than 278265856 bytes come through this pipe for a picture of 640×480",
             278265856,
         ),
     ],
@@ -133,7 +133,7 @@ def test_as_much_is_read_as_a_picture_can_have(little):
     most = 1000 + 32 * 480 * 640
     data = PNG.ljust(most, b"\0")
     assert taken(data) == data
-    with pytest.raises(ImageFileError, match=f"more than {most} bytes .* for a picture of 480×640"):
+    with pytest.raises(ImageFileError, match=f"more than {most} bytes .* for a picture of 640×480"):
         taken(data + b"\0")
 
 
