@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 
 PNG = b"\x89PNG\r\n\x1a\n"
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""Samples of a pixel by the color type of a PNG."""
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
