@@ -27,7 +27,7 @@ from .records import Iterate, IterateCallback, ScaleResult, StylePicture, work_d
 from .scales import Scale, plan, result_size, style_size
 from .session import Cancelled
 from .standing import BlocksStanding, Standing
-from .starts import start
+from .starts import Start
 from .style_statistics import StyleStatistics
 from .sweeps import Cuts, all_iterations, begun_again, minimize_blocks
 from .term_names import SHARES, TermNames, term_weights
@@ -102,7 +102,8 @@ class CoarseToFine:
         size = scales[-1].size
         paintings = [each.painting for each in self.styles]
         pictures = [given for given in paintings if not isinstance(given, StyleStatistics)]
-        picture: NDArray[np.floating] = start(self.options, self.content.rgb, pictures, init, scales[0].size)
+        start = Start(self.options, self.content.rgb, pictures, init)
+        picture: NDArray[np.floating] = start.first(scales[0].size)
         history = longest_history(self.options)
         first, ways = self.course.planned(scales, ways, terms=len(self.terms.names), history=history)
         if self.course.saved is not None:
@@ -110,7 +111,7 @@ class CoarseToFine:
         for index, scale in enumerate(scales[first:], first):
             try:
                 with enough_memory(scale.size, ways[index].bytes):
-                    outcome = self._optimize(index, scales, ways, _resized(picture, scale.size))
+                    outcome = self._optimize(index, scales, ways, start.next(picture, scale.size))
             except Cancelled:  # before the first evaluation was done
                 self.course.stop_reason = "cancelled"
                 break
@@ -301,9 +302,3 @@ class CoarseToFine:
         return self.engine.statistics(
             picture, terms, what="style picture", window_pixels=window, cancel=self.cancel
         )
-
-
-def _resized(picture: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:
-    if picture.shape[1:] == size:
-        return picture
-    return to_chw(resize(to_hwc(picture), size))

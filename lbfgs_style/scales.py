@@ -19,7 +19,7 @@ from .options import Options
 COARSEST = 128
 """About the longer side, in pixels, where ``auto`` begins: halving stops between 90 and 179."""
 
-AUTO_ITERATIONS = (40, 70, 120, 150)
+AUTO_ITERATIONS = (40, 40, 80, 150)
 """Iterations of the largest scale, of the one before, and so on; the last number holds for all others."""
 
 

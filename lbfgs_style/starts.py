@@ -1,30 +1,28 @@
-"""The picture that a run starts from: content, style, noise, another picture, or a blend with noise."""
+"""What a run starts from: content, style, noise, a given picture or a blend; and what a larger scale does."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import OptionError
-from .images import FloatImage, resize, to_chw
+from .images import FloatImage, resize, to_chw, to_hwc
 from .options import Options
 from .parametrization import Image
 
+DETAIL = 0.5
+"""Share of the start's own detail that a larger scale starts with. Without any, it has to find the photo's
+edges again; with all of it, a smooth painting gets more detail than it has itself."""
 
-def start(
-    options: Options,
-    content: FloatImage,
-    paintings: Sequence[FloatImage],
-    given: FloatImage | None,
-    size: tuple[int, int],
-) -> Image:
-    """Make the first picture.
 
-        x = (1 − s) · picture + s · noise, s = options.init_noise
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """What a run starts from, at any size.
 
-    Parameters
+    Attributes
     ----------
     options : Options
         `init`, `init_noise` and `seed`.
@@ -34,34 +32,72 @@ def start(
         Those styles that are pictures; the first is taken for ``init="style"``.
     given : array or None
         A picture in place of `options.init`; it is stretched.
-    size : (int, int)
-        Height and width of the coarsest scale.
-
-    Returns
-    -------
-    array [3,H,W]
-        The same for the same arguments, bit for bit.
-
-    Raises
-    ------
-    OptionError
-        If it should start from the style and no style is a picture.
     """
-    if given is not None:
-        picture = resize(given, size)
-    elif options.init == "noise":
-        return _noise(options.seed, size)
-    elif options.init == "style":
-        if not paintings:
+
+    options: Options
+    content: FloatImage
+    paintings: Sequence[FloatImage]
+    given: FloatImage | None
+
+    def first(self, size: tuple[int, int]) -> Image:
+        """Make the first picture, that of the coarsest scale.
+
+            x = (1 − s) · picture + s · noise, s = options.init_noise
+
+        Returns
+        -------
+        array [3,H,W]
+            The same for the same start, bit for bit.
+
+        Raises
+        ------
+        OptionError
+            If it should start from the style and no style is a picture.
+        """
+        picture = self._picture(size)
+        if picture is None:
+            return _noise(self.options.seed, size)
+        share = self.options.init_noise
+        clean = to_chw(picture)
+        return clean if share == 0 else (1 - share) * clean + share * _noise(self.options.seed, size)
+
+    def next(self, picture: Image, size: tuple[int, int]) -> Image:
+        """Enlarge what a scale has painted to the size of the next one.
+
+            x = ↑y + `DETAIL` · (1 − s) · (p − ↑p′), s = options.init_noise
+
+        y [3,h,w] is what was painted, ↑ enlarges; p and p′ are what the run started from, without noise, in
+        the new size and in the one before: the detail that y had no pixels for. Noise has none.
+
+        Returns
+        -------
+        array [3,H,W]
+            The picture itself where it has that size.
+        """
+        before = (picture.shape[1], picture.shape[2])
+        if before == size:
+            return picture
+        enlarged = to_chw(resize(to_hwc(picture), size))
+        fine, coarse = self._picture(size), self._picture(before)
+        if fine is not None and coarse is not None:
+            detail = fine - resize(coarse, size)
+            detail *= DETAIL * (1 - self.options.init_noise)
+            enlarged += to_chw(detail)
+        return enlarged
+
+    def _picture(self, size: tuple[int, int]) -> FloatImage | None:
+        """Return what the run starts from, without noise, or None where it starts from noise alone."""
+        if self.given is not None:
+            return resize(self.given, size)
+        if self.options.init == "noise":
+            return None
+        if self.options.init == "content":
+            return resize(self.content, size)
+        if not self.paintings:
             raise OptionError(
                 "init 'style' needs a painting, and the styles are statistics: start from content or noise."
             )
-        picture = resize(_middle(paintings[0], size), size)
-    else:
-        picture = resize(content, size)
-    share = options.init_noise
-    clean = to_chw(picture)
-    return clean if share == 0 else (1 - share) * clean + share * _noise(options.seed, size)
+        return resize(_middle(self.paintings[0], size), size)
 
 
 def _noise(seed: int, size: tuple[int, int]) -> Image:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from command import enter, one_error, paint, photo, save_network
 from small_networks import small_vgg
 
-from lbfgs_style import OptionError, Options, StyleTransfer, images
-from lbfgs_style.starts import start
+from lbfgs_style import OptionError, Options, StyleTransfer, images, starts
+from lbfgs_style.starts import DETAIL, Start
 
+DATA = Path(__file__).parent / "data"
 SIZE = (20, 30)
 
 
@@ -26,7 +29,7 @@ def noise(seed):
 
 
 def begin(given=None, paintings=(STYLE,), **options):
-    return start(Options(**options), flat(0.25), paintings, given, SIZE)
+    return Start(Options(**options), flat(0.25), paintings, given).first(SIZE)
 
 
 def test_every_start():
@@ -52,6 +55,41 @@ def test_the_middle_of_the_style_is_not_stretched():
     assert heights[0] == pytest.approx(6 + 27 / 40 - 0.5, abs=0.1)
     assert heights[-1] == pytest.approx(33 - 27 / 40 - 0.5, abs=0.1)
     assert np.ptp(got, axis=2).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "own", "share"),
+    [
+        ({}, None, "photo", DETAIL),
+        ({"init": "style"}, None, "painting", DETAIL),
+        ({"init": "noise"}, "photo", "photo", DETAIL),
+        ({"init_noise": 0.3}, None, "photo", 0.7 * DETAIL),
+        ({"init_noise": 1}, None, "photo", 0),
+        ({"init": "noise"}, None, "photo", 0),
+    ],
+)
+def test_a_larger_scale_starts_with_detail_of_its_own(options, given, own, share):
+    """What was painted is grey, so that the detail can be told from it."""
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.uniform(0.3, 0.7, (40, 60, 3)).astype(np.float32) for name in ("photo", "painting")}
+    start = Start(Options(**options), pictures["photo"], [pictures["painting"]], given and pictures[given])
+    got = start.next(np.full((3, 20, 30), 0.5, np.float32), (40, 60))
+    fine = pictures[own]
+    coarse = images.resize(images.resize(fine, (20, 30)), (40, 60))
+    np.testing.assert_allclose(got, 0.5 + share * (fine - coarse).transpose(2, 0, 1), atol=1e-6)
+    same = np.zeros((3, 40, 60))
+    assert start.next(same, (40, 60)) is same
+
+
+def test_detail_brings_a_run_further(monkeypatch):
+    """The photo's edges need not be found again at the second scale."""
+    coast, painting = (images.to_array(images.read(DATA / name)) for name in ("coast.jpg", "painting.jpg"))
+    options = Options(size=128, scales=(64,), iterations=(20, 10))
+    ends = []
+    for share in (0.0, starts.DETAIL):
+        monkeypatch.setattr(starts, "DETAIL", share)
+        ends.append(StyleTransfer(options=options).run(coast, painting).scales[-1].loss_end)
+    assert ends[1] < 0.97 * ends[0]
 
 
 def test_statistics_are_no_start():
