@@ -9,7 +9,7 @@ from lbfgs_style.scales import Scale, plan
 
 
 def test_plan_of_the_default_size() -> None:
-    expected = (Scale((128, 128), 120), Scale((256, 256), 70), Scale((512, 512), 40))
+    expected = (Scale((128, 128), 80), Scale((256, 256), 40), Scale((512, 512), 40))
     assert plan((512, 512), "auto", None, 16) == expected
     assert plan((512, 512), "auto", None, 16) == expected  # pure
 
@@ -25,7 +25,7 @@ def test_plan_keeps_the_shape() -> None:
 
 
 def test_plan_gives_coarse_scales_more_iterations() -> None:
-    assert [s.iterations for s in plan((2048, 2048), "auto", None, 16)] == [150, 150, 120, 70, 40]
+    assert [s.iterations for s in plan((2048, 2048), "auto", None, 16)] == [150, 150, 80, 40, 40]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@
     python tools/bench.py convolution
     python tools/bench.py convergence --photos a.jpg,b.jpg --paintings c.jpg
     python tools/bench.py variables --photos a.jpg,b.jpg --paintings c.jpg
+    python tools/bench.py keras --photo a.jpg --painting c.jpg
     python tools/bench.py memory --sizes 256 512 1024
+    python tools/bench.py large --sizes 1024 4096 --memory 2GB 3GB
     python tools/bench.py startup
     python tools/bench.py interrupt --sizes 4096 8192 --memory 3GB 5GB
 

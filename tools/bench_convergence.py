@@ -228,7 +228,7 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
             iterations=arguments.ours,
             history=arguments.history,
         )
-        first = starts.start(options, photo, [painting], None, photo.shape[:2])[None].astype(np.float32)
+        first = starts.Start(options, photo, [painting], None).first(photo.shape[:2])[None].astype(np.float32)
         judge = our_objective(network, chw(photo), chw(painting), arguments.threads)
         objective = TorchObjective(network, chw(photo), chw(painting))
         notes = {"ours": ours(network, photo, painting, options)}
