@@ -107,7 +107,7 @@ def test_a_single_scale() -> None:
 
 
 def test_content_is_the_start_and_scales_continue() -> None:
-    """At the coarse scale the content term starts at 0; later scales go on, with half of the photo's detail."""
+    """At the coarse scale the content term starts at 0; later ones go on, with half of the photo's detail."""
     last: dict[int, np.ndarray] = {}
     loop = job(on_iterate=lambda i: last.update({i.scale: i.image()}))
     _, scales = loop.run(None)
