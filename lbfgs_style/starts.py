@@ -80,9 +80,10 @@ class Start:
         enlarged = to_chw(resize(to_hwc(picture), size))
         fine, coarse = self._picture(size), self._picture(before)
         if fine is not None and coarse is not None:
-            detail = fine - resize(coarse, size)
+            detail = resize(coarse, size)
+            np.subtract(fine, detail, out=detail)  # large pictures: no more of them at once than need be
             detail *= DETAIL * (1 - self.options.init_noise)
-            enlarged += to_chw(detail)
+            enlarged += detail.transpose(2, 0, 1)
         return enlarged
 
     def _picture(self, size: tuple[int, int]) -> FloatImage | None:
