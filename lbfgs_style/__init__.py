@@ -7,6 +7,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .telemetry import turn_off as _turn_off
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from .records import Iterate, Result, ScaleResult, Style
     from .settings import read_options
     from .style_statistics import StyleStatistics
+
+_turn_off()  # before anything imports onnxruntime
 
 __all__ = [
     "Checkpoint",

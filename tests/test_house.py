@@ -18,6 +18,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 FLOORS = {
     "errors": 0,
     "version": 0,
+    "telemetry": 0,
     "files": 0,
     "locks": 0,
     "archives": 0,

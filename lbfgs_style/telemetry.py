@@ -1,0 +1,26 @@
+"""Turn off the telemetry of onnxruntime, which is on by default since its version 1.29.
+
+From its import on, onnxruntime writes a device id and a database of events below the user's cache folder
+(``Microsoft/DeveloperTools/.onnxruntime``) and sends them when it can. It reads the environment variable once,
+when it is imported.
+"""
+
+import os
+import sys
+
+# onnxruntime's own variable; any value that a user has set stands.
+_VARIABLE = "ORT_DISABLE_TELEMETRY"
+
+
+def turn_off() -> None:
+    """Turn off onnxruntime's telemetry, unless the user's environment sets its variable.
+
+    Child processes inherit the setting. Where a host program has imported onnxruntime already, its device id
+    and its first event are written: `onnxruntime.disable_telemetry_events` stops those that would follow.
+    """
+    if _VARIABLE in os.environ:
+        return
+    os.environ[_VARIABLE] = "1"
+    imported = sys.modules.get("onnxruntime")
+    if hasattr(imported, "disable_telemetry_events"):
+        imported.disable_telemetry_events()  # pyright: ignore[reportOptionalMemberAccess]
