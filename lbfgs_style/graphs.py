@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import layout, winograd
+from . import layout, losses, winograd
 from . import terms as terms_of_loss
 from .autodiff import gradients
 from .builder import GraphBuilder
@@ -119,8 +119,8 @@ def objective_builder(
     pixels = terms_of_loss.pixel_sums(b, terms, size)
     sums = terms_of_loss.style_moments(b, terms, masks) | pixels
     for layer, difference in differences.items():
-        sums[distance_name(layer)] = b.reduce("ReduceSumSquare", difference)
-    energies = {layer: b.reduce("ReduceSumSquare", target) for layer, target in targets.items()}
+        sums[distance_name(layer)] = losses.sum_all(b, "ReduceSumSquare", difference)
+    energies = {layer: losses.sum_all(b, "ReduceSumSquare", target) for layer, target in targets.items()}
     shapes = {layer: _features(b, layer) for layer in terms.layers}
     found = terms_of_loss.assess(b, terms, sums, energies, shapes, size)
     b.output(found.loss, "loss")

@@ -13,9 +13,18 @@ from .presets import Variation
 TINY = 1e-20
 
 
+def sum_all(b: GraphBuilder, op_type: str, tensor: str) -> str:
+    """Add a ReduceSum, ReduceSumSquare or ReduceL1 over all axes: a number.
+
+    Sums over the last axis come first, then their sum: onnxruntime adds up a whole tensor in float32, which
+    loses 1e-3 of a sum of 12.6 million squares, and 4e-3 of 50 million.
+    """
+    return b.reduce("ReduceSum", b.reduce(op_type, tensor, [-1]))
+
+
 def squared_distance(b: GraphBuilder, value: str, target: str) -> str:
     """Add ‖value − target‖², Euclidean or Frobenius: a number."""
-    return b.reduce("ReduceSumSquare", b.op("Sub", value, target))
+    return sum_all(b, "ReduceSumSquare", b.op("Sub", value, target))
 
 
 def relative(b: GraphBuilder, distance: str, energy: str) -> str:
@@ -30,7 +39,7 @@ def relative_distance(b: GraphBuilder, value: str, target: str) -> str:
     (Gatys et al. 2016, eqs. 1 and 4): relative to the target's energy, so that 0.1 means a tenth of it for
     every layer, network and size.
     """
-    return relative(b, squared_distance(b, value, target), b.reduce("ReduceSumSquare", target))
+    return relative(b, squared_distance(b, value, target), sum_all(b, "ReduceSumSquare", target))
 
 
 def variation(b: GraphBuilder, image: str, power: float, form: Variation, size: tuple[int, int]) -> str:
@@ -69,10 +78,10 @@ def differences(b: GraphBuilder, image: str, axis: int, power: float) -> str:
     """Add Σ |difference|^p of neighbours along one axis: a number."""
     difference = b.op("Sub", b.slice(image, axis, 1, 2**31 - 1), b.slice(image, axis, 0, -1))
     if power == 2.0:
-        return b.reduce("ReduceSumSquare", difference)
+        return sum_all(b, "ReduceSumSquare", difference)
     if power == 1.0:
-        return b.reduce("ReduceL1", difference)
-    return b.reduce("ReduceSum", b.op("Pow", b.op("Abs", difference), b.constant(power)))
+        return sum_all(b, "ReduceL1", difference)
+    return sum_all(b, "ReduceSum", b.op("Pow", b.op("Abs", difference), b.constant(power)))
 
 
 def joint_differences(b: GraphBuilder, image: str, power: float) -> str:
@@ -82,7 +91,7 @@ def joint_differences(b: GraphBuilder, image: str, power: float) -> str:
     beside = b.slice(b.slice(image, 2, 0, -1), 3, 1, 2**31 - 1)
     steps = [b.op("Sub", other, corner) for other in (below, beside)]
     squares = b.total(b.op("Mul", step, step) for step in steps)
-    return b.reduce("ReduceSum", squares if power == 1.0 else b.op("Pow", squares, b.constant(power)))
+    return sum_all(b, "ReduceSum", squares if power == 1.0 else b.op("Pow", squares, b.constant(power)))
 
 
 def excess(b: GraphBuilder, image: str) -> str:
@@ -95,4 +104,4 @@ def excess(b: GraphBuilder, image: str) -> str:
     """
     above = b.op("Relu", b.op("Sub", image, b.constant(1.0)))
     below = b.op("Relu", b.op("Mul", image, b.constant(-1.0)))
-    return b.total([b.reduce("ReduceSumSquare", above), b.reduce("ReduceSumSquare", below)])
+    return b.total(sum_all(b, "ReduceSumSquare", side) for side in (above, below))

@@ -132,7 +132,7 @@ class TileRunner:
             for layer in terms.content_layers:
                 target = targets[features_name(layer)][self._places(layer, tile.rows, tile.columns)]
                 difference = found[features_name(layer)] - target
-                sums[distance_name(layer)] += float(np.vdot(difference, difference))
+                sums[distance_name(layer)] += _sum_of_squares(difference)
             for name in PIXEL_TERMS:
                 sums[name] += float(found[name])
         return {name: np.array(total) for name, total in sums.items()} | moments
@@ -182,7 +182,7 @@ class TileRunner:
         feeds = {"weights": np.asarray(weights, np.float32)}
         for layer in terms.content_layers:
             target = targets[features_name(layer)]
-            feeds[energy_name(layer)] = np.array(np.vdot(target, target), np.float32)
+            feeds[energy_name(layer)] = np.array(_sum_of_squares(target), np.float32)
         names = [*terms.style_names, *(part.root for part in terms.parts), SHARES]
         return feeds | {name: targets[name] for name in names if name in targets}
 
@@ -237,3 +237,8 @@ def inside_window(tile: Tile, window_rows: Span, window_columns: Span) -> tuple[
         slice(rows.start - top, rows.stop - top),
         slice(columns.start - left, columns.stop - left),
     )
+
+
+def _sum_of_squares(values: Array) -> float:
+    """Return Σ values², added up pairwise: BLAS's dot product loses 1e-3 of 12.6 million squares."""
+    return float(np.square(values).sum(dtype=np.float64))

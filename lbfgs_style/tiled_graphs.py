@@ -209,7 +209,7 @@ def block_graph(
     pixels = terms_of_loss.pixel_sums(b, terms, form.window)
     own = dict(pixels)
     for layer, difference in differences.items():
-        own[distance_name(layer)] = b.reduce("ReduceSumSquare", difference)
+        own[distance_name(layer)] = losses.sum_all(b, "ReduceSumSquare", difference)
     channels = {layer: b.shape(layer)[1] for layer in terms.style_layers}
     for part, mask in masks.items():
         sums = style_losses.sums(b, part.layer, channels[part.layer], mean=terms.with_mean, mask=mask)
