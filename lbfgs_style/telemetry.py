@@ -1,8 +1,8 @@
 """Turn off the telemetry of onnxruntime, which is on by default since its version 1.29.
 
 From its import on, onnxruntime writes a device id and a database of events below the user's cache folder
-(``Microsoft/DeveloperTools/.onnxruntime``) and sends them when it can. It reads the environment variable once,
-when it is imported.
+(``Microsoft/DeveloperTools/.onnxruntime``) and sends them when it can. It reads the environment variable when it
+is imported.
 """
 
 import os

@@ -49,14 +49,13 @@ def show(result: Mapping[str, object]) -> None:
         "losses": ("9.4f", ""),
         "differences": ("9.1e", ""),
         "MB": ("9.0f", "MB"),
+        "GFLOP/s": ("9.0f", "GFLOP/s"),
     }
     for kind, (form, unit) in units.items():
         rows = result.get(kind, {})
         assert isinstance(rows, Mapping)
         for name, value in rows.items():
             print(f"  {name:46} {value:{form}} {unit}")
-    if "peak" in result:
-        print(f"  {'peak of a large matrix product':46} {result['peak']:9.0f} GFLOP/s")
 
 
 def size_in_bytes(text: str) -> int:
