@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from . import images, inputs, networks
 from .checkpoints import Checkpoint
 from .engine import Engine
-from .errors import OptionError
+from .errors import ImageError, OptionError
+from .hidden_pixels import fill_hidden
 from .identity import identity_of
 from .images import Picture
 from .inputs import Keep, OneStyle
@@ -25,7 +26,8 @@ from .pooling import pooling_of, with_pooling
 from .presets import preset
 from .pyramid import CoarseToFine
 from .records import IterateCallback, Result
-from .style_statistics import StyleStatistics, measure
+from .style_measuring import measure
+from .style_statistics import StyleStatistics
 from .term_names import TermNames
 from .version import __version__, versions
 from .workplan import ScalePlan, planned
@@ -149,7 +151,9 @@ class StyleTransfer:
             rgb, scales = loop.run(None if first is None else first.rgb)
         if loop.course.stop_reason != "cancelled":  # whoever cancels waits, and the next run will do it
             self._engine.give_back()
-        finished = images.with_rgb(photo, rgb if shown is None else shown(rgb))
+        finished = images.with_rgb(
+            photo, inputs.with_kept_hidden(rgb if shown is None else shown(rgb), photo, loop.keep)
+        )
         return Result(
             picture=finished,
             history=tuple(loop.course.history),
@@ -201,6 +205,7 @@ class StyleTransfer:
     ) -> tuple[Picture, CoarseToFine]:
         """Check the pictures; return the photo and the loop over the scales."""
         photo = inputs.as_picture(content, "content picture")
+        filled = replace(photo, rgb=fill_hidden(photo.rgb, photo.alpha))
         paintings = inputs.as_styles(styles)
         for style in paintings:
             if isinstance(style.painting, StyleStatistics):
@@ -208,24 +213,31 @@ class StyleTransfer:
                     self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
                 )
         kept = inputs.as_mask(keep, photo)
-        seen, painted = inputs.seen(photo, paintings, kept, self.options)
-        shown = inputs.shown(photo, kept, self.options)
+        seen, painted = inputs.seen(filled, paintings, kept, self.options)
+        shown = inputs.shown(filled, kept, self.options)
         return photo, CoarseToFine(
             self._engine, self.options, self._terms, seen, painted, on_iterate, cancel, kept, shown
         )
 
     def measure_style(
-        self, style: NDArray[Any] | Picture, *, sizes: Sequence[int] | None = None, name: str = "statistics"
+        self,
+        style: NDArray[Any] | Picture,
+        *,
+        style_mask: NDArray[Any] | Picture | None = None,
+        sizes: Sequence[int] | None = None,
+        name: str = "statistics",
     ) -> StyleStatistics:
         """Measure a painting once, to use it again without its file.
 
         Parameters
         ----------
         style : array or Picture
-            The painting, RGB.
+            The painting, RGB; with alpha it is measured where it is opaque.
+        style_mask : array or Picture, optional
+            White where it is measured, see `Style`.
         sizes : sequence of int, optional
             Longer sides to measure at, none above the painting's own; otherwise as
-            `lbfgs_style.style_statistics.ladder` says.
+            `lbfgs_style.style_measuring.ladder` says.
         name : str
             What messages call the statistics.
 
@@ -236,9 +248,13 @@ class StyleTransfer:
         OptionError
             If a size is out of range.
         """
+        painting, where = inputs.as_painting(style, style_mask)
+        if isinstance(painting, StyleStatistics):
+            raise ImageError(f"{painting.name}: expected a painting to measure, got statistics of one.")
         return measure(
             self._engine,
-            inputs.as_picture(style, "style picture").rgb,
+            painting,
+            where,
             self._terms.style_layers,
             sizes=sizes,
             name=name,
@@ -263,6 +279,7 @@ class StyleTransfer:
             "style_scales": [style.scale for style in loop.styles],
             "masks": {
                 "styles": [style.mask is not None for style in loop.styles],
+                "paintings": [style.style_mask is not None for style in loop.styles],
                 "keep": loop.keep is not None,
             },
             "size": list(size),

@@ -57,6 +57,7 @@ def seen_by_network(
     preserve: PreserveColor,
     method: ColorMatch,
     places: Sequence[Mask | None] | None = None,
+    style_masks: Sequence[Mask | None] | None = None,
 ) -> tuple[FloatImage, list[FloatImage]]:
     """Return the photo and the paintings as the network is to see them.
 
@@ -73,12 +74,15 @@ def seen_by_network(
     places : sequence of (array or None), optional
         Where in the photo each painting goes, H×W in [0, 1]: only there are colours and lightness measured
         that it is given. None for everywhere.
+    style_masks : sequence of (array or None), optional
+        Where each painting's own colours and lightness are measured, of its size.
     """
-    pairs = list(zip(styles, places or [None] * len(styles), strict=True))
+    anywhere = [None] * len(styles)
+    each = list(zip(styles, places or anywhere, style_masks or anywhere, strict=True))
     if preserve == "match":
-        return content, [recolored(style, content, method, where) for style, where in pairs]
+        return content, [recolored(style, content, method, where, own) for style, where, own in each]
     if preserve == "luminance":
-        return in_gray(content), [in_gray_like(style, content, where) for style, where in pairs]
+        return in_gray(content), [in_gray_like(style, content, where, own) for style, where, own in each]
     return content, list(styles)
 
 
@@ -101,13 +105,15 @@ def in_gray(picture: FloatImage) -> FloatImage:
     return convert(grayed, picture)
 
 
-def in_gray_like(style: FloatImage, content: FloatImage, where: Mask | None = None) -> FloatImage:
+def in_gray_like(
+    style: FloatImage, content: FloatImage, where: Mask | None = None, style_mask: Mask | None = None
+) -> FloatImage:
     """Return a painting in greys whose lightness has the photo's mean and spread.
 
     L' = σ_c / σ_s (L − μ_s) + μ_c (sec. 3.2 of the paper); a painting of one lightness gets the photo's mean.
-    With a mask, H×W, the photo counts where it is white.
+    With masks, H×W, the photo counts where `where` is white, the painting where `style_mask` is.
     """
-    (mean_s, deviation_s), (mean_c, deviation_c) = _lightness(style), _lightness(content, where)
+    (mean_s, deviation_s), (mean_c, deviation_c) = _lightness(style, style_mask), _lightness(content, where)
     gain = deviation_c / max(deviation_s, _LEAST**0.5)
 
     def matched(pixels: NDArray[np.float64]) -> _Matrix:
@@ -133,13 +139,17 @@ def with_colors_of(result: FloatImage, content: FloatImage) -> FloatImage:
 
 
 def recolored(
-    style: FloatImage, content: FloatImage, method: ColorMatch, where: Mask | None = None
+    style: FloatImage,
+    content: FloatImage,
+    method: ColorMatch,
+    where: Mask | None = None,
+    style_mask: Mask | None = None,
 ) -> FloatImage:
     """Return a painting whose colours have the photo's mean and covariance, clipped to [0, 1].
 
-    With a mask, H×W, the photo counts where it is white.
+    With masks, H×W, the photo counts where `where` is white, the painting where `style_mask` is.
     """
-    matrix, offset = matching(style, content, method, where)
+    matrix, offset = matching(style, content, method, where, style_mask)
 
     def mapped(pixels: NDArray[np.float64]) -> _Matrix:
         return pixels @ matrix.T + offset
@@ -148,7 +158,11 @@ def recolored(
 
 
 def matching(
-    style: FloatImage, content: FloatImage, method: ColorMatch, where: Mask | None = None
+    style: FloatImage,
+    content: FloatImage,
+    method: ColorMatch,
+    where: Mask | None = None,
+    style_mask: Mask | None = None,
 ) -> tuple[_Matrix, _Matrix]:
     """Return A and b of x ↦ A x + b, which gives the colours of a painting a photo's mean and covariance.
 
@@ -160,7 +174,7 @@ def matching(
 
     Differs from the paper: where a painting varies by less than one step of 8 bits in some direction, such as
     a grey one off its axis, it is taken to vary by that much, and falls short of the photo there. With a
-    mask `where`, H×W, the photo's moments are weighted by it.
+    mask `where`, H×W, the photo's moments are weighted by it; `style_mask` does the same to the painting's.
 
     Returns
     -------
@@ -169,7 +183,7 @@ def matching(
     offset : array, 3
         b.
     """
-    (mean_s, covariance_s), (mean_c, covariance_c) = _moments(style), _moments(content, where)
+    (mean_s, covariance_s), (mean_c, covariance_c) = _moments(style, style_mask), _moments(content, where)
     matrix = _METHODS[method](_of_eigenvalues(covariance_s, lambda v: np.maximum(v, _LEAST)), covariance_c)
     return matrix, mean_c - matrix @ mean_s
 

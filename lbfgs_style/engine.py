@@ -129,6 +129,7 @@ class Engine:
         terms: TermNames,
         *,
         what: str,
+        masks: Mapping[str, Array] | None = None,
         window_pixels: int | None = None,
         cancel: threading.Event | None = None,
     ) -> dict[str, Array]:
@@ -143,6 +144,8 @@ class Engine:
             statistic has one, ``mean_<layer>``.
         what : str
             What error messages call the picture.
+        masks : mapping of str to array, optional
+            ``mask_<layer>_<region>`` [1,1,h,w] of each part, where `terms` have regions.
         window_pixels : int, optional
             A larger picture is worked on tile by tile, in windows of about so many pixels.
         cancel : threading.Event, optional
@@ -158,14 +161,15 @@ class Engine:
         size = (image.shape[1], image.shape[2])
         self.check_size(size, terms, what=what)
         if window_pixels is not None and size[0] * size[1] > window_pixels:
-            return self._tiles(size, terms, window_pixels, cancel).targets(image, terms)
+            return self._tiles(size, terms, window_pixels, cancel).targets(image, terms, masks or {})
         model = self.network.model
         session = self._session(
             ("statistics", size, terms),
             lambda choose: statistics_graph(model, size, terms, choose=choose),
         )
         names = [*map(features_name, terms.content_layers), *terms.style_names]
-        values = session.run(names, {IMAGE: np.ascontiguousarray(image[None], np.float32)}, cancel=cancel)
+        inputs = {IMAGE: np.ascontiguousarray(image[None], np.float32), **(masks or {})}
+        values = session.run(names, inputs, cancel=cancel)
         return dict(zip(names, values, strict=True))
 
     def objective(

@@ -25,7 +25,7 @@ class Given:
         The files and their fingerprints.
     content : Picture
         The photo.
-    styles, style_masks : tuple
+    styles, style_masks, painting_masks : tuple
         What was read of each.
     style_weights, style_scales : tuple of float
         As in `lbfgs_style.records.Style`.
@@ -41,13 +41,14 @@ class Given:
     style_weights: tuple[float, ...]
     style_scales: tuple[float, ...]
     style_masks: tuple[Picture | None, ...]
+    painting_masks: tuple[Picture | None, ...]
     keep: Picture | Literal["alpha"] | None
     init: Picture | None
 
     @property
     def shown(self) -> tuple[Picture | StyleStatistics, ...]:
         """What was read of each file, in the order of `Inputs.sources`."""
-        masks = (mask for mask in self.style_masks if mask is not None)
+        masks = (mask for mask in (*self.style_masks, *self.painting_masks) if mask is not None)
         keep = () if self.keep is None or isinstance(self.keep, str) else (self.keep,)
         return (self.content, *self.styles, *masks, *keep, *(() if self.init is None else (self.init,)))
 
@@ -76,5 +77,5 @@ class Given:
 
     @property
     def _styles(self) -> list[Style]:
-        each = zip(self.styles, self.style_weights, self.style_scales, self.style_masks, strict=True)
-        return [Style(*values) for values in each]
+        columns = (self.styles, self.style_weights, self.style_scales, self.style_masks, self.painting_masks)
+        return [Style(*values) for values in zip(*columns, strict=True)]

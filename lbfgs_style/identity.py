@@ -49,6 +49,8 @@ def identity_of(
             f"scale of style {number}": style.scale,
             f"mask of style {number}": _fingerprint(style.mask),
         }
+        if style.style_mask is not None:  # checkpoints of before have no such entry
+            found[f"part of style {number} that is measured"] = _fingerprint(style.style_mask)
     return found
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import color, images, masks
 from .errors import ImageError, NetworkError, OptionError, did_you_mean
+from .hidden_pixels import fill_hidden
 from .images import FloatImage, Picture
 from .masks import Mask
 from .networks import FeatureNetwork
@@ -74,17 +75,50 @@ def as_styles(given: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
     if not listed:
         raise OptionError("No style pictures: give at least one.")
     styles = [item if isinstance(item, Style) else Style(item) for item in listed]
-    return [
-        StylePicture(
-            style.image
-            if isinstance(style.image, StyleStatistics)
-            else as_picture(style.image, "style picture").rgb,
-            float(style.weight),
-            float(style.scale),
-            None if style.mask is None else masks.from_picture(as_picture(style.mask, "style mask")),
+    return [_checked(style) for style in styles]
+
+
+def _checked(style: Style) -> StylePicture:
+    painting, where = as_painting(style.image, style.style_mask)
+    mask = None if style.mask is None else masks.from_picture(as_picture(style.mask, "style mask"))
+    return StylePicture(painting, float(style.weight), float(style.scale), mask, where)
+
+
+def as_painting(
+    image: NDArray[Any] | Picture | StyleStatistics, style_mask: NDArray[Any] | Picture | None
+) -> tuple[FloatImage | StyleStatistics, Mask | None]:
+    """Return what is measured of a style, and where: the painting's alpha times its mask.
+
+    Raises
+    ------
+    ImageError
+        If nothing of the painting is left to measure.
+    OptionError
+        If a mask is given for statistics.
+    """
+    if isinstance(image, StyleStatistics):
+        if style_mask is not None:
+            raise OptionError(
+                f"{image.name}: a style_mask says where a painting is measured; statistics have no pixels: "
+                "give the painting itself, or measure it with the mask."
+            )
+        return image, None
+    painting = as_picture(image, "style picture")
+    where = painting.alpha
+    if style_mask is not None:
+        mask = images.resize(
+            masks.from_picture(as_picture(style_mask, "mask of the style picture")),
+            (painting.rgb.shape[0], painting.rgb.shape[1]),
         )
-        for style in styles
-    ]
+        where = mask if where is None else where * mask
+    if where is not None and where.min() == 1:
+        where = None
+    if where is not None and where.sum() < masks.NOTHING:
+        raise ImageError(
+            "Nothing of the style picture is left to measure: expected one that is opaque somewhere, with a "
+            "mask that is white there, got none; mend the mask or the picture's transparency."
+        )
+    return fill_hidden(painting.rgb, painting.alpha), where
 
 
 def seen(
@@ -111,7 +145,12 @@ def seen(
             )
         paintings.append(style.painting)
     rgb, painted = color.seen_by_network(
-        photo.rgb, paintings, options.preserve_color, options.color_match, _places(photo, styles, keep)
+        photo.rgb,
+        paintings,
+        options.preserve_color,
+        options.color_match,
+        _places(photo, styles, keep),
+        [style.style_mask for style in styles],
     )
     return replace(photo, rgb=rgb), [
         replace(style, painting=new) for style, new in zip(styles, painted, strict=True)
@@ -146,3 +185,15 @@ def shown(photo: Picture, keep: Mask | None, options: Options) -> Callable[[Floa
         return np.where(images.resize(keep, size)[..., np.newaxis] == 1, own, colored)
 
     return in_color
+
+
+def with_kept_hidden(rgb: FloatImage, photo: Picture, keep: Mask | None) -> FloatImage:
+    """Return a result whose pixels that are kept and fully transparent have the photo's own colours.
+
+    The network has seen those of `hidden_pixels.fill_hidden` there.
+    """
+    if keep is None or photo.alpha is None:
+        return rgb
+    size = (rgb.shape[0], rgb.shape[1])
+    hidden = (images.resize(keep, size) == 1) & (images.resize(photo.alpha, size) == 0)
+    return np.where(hidden[..., np.newaxis], images.resize(photo.rgb, size), rgb)

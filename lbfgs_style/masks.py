@@ -18,8 +18,8 @@ from .images import Picture, resize, to_array
 Mask = NDArray[np.float32]
 """H×W float32 in [0,1]."""
 
-# Less than a thousandth of a pixel is nothing.
-_NOTHING = 1e-3
+# Pixels: an area below a thousandth of one is nothing.
+NOTHING = 1e-3
 
 _ROWS = 256
 """At a time: pictures that are painted in blocks leave no memory for another."""
@@ -87,13 +87,13 @@ def divide(
     if others:
         taken = np.sum([mask for _, mask in own], axis=0) if own else np.float32(0)
         found.append((others, (np.clip(1 - taken, 0, 1) * free).astype(np.float32)))
-    if free.sum() < _NOTHING:
+    if free.sum() < NOTHING:
         raise ImageError(
             "Nothing of the picture is left to paint: expected a keep mask that is black somewhere, got one "
             "that is white all over; mend it, or leave it out."
         )
     for members, mask in found:
-        if mask.sum() < _NOTHING:
+        if mask.sum() < NOTHING:
             styles = " and ".join(str(index + 1) for index in members)
             got = (
                 "masks of the others that are white there" if members == others else "one that is black there"

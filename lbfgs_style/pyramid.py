@@ -28,6 +28,7 @@ from .scales import Scale, plan, result_size, style_size
 from .session import Cancelled
 from .standing import BlocksStanding, Standing
 from .starts import Start
+from .style_measuring import moments_at
 from .style_statistics import StyleStatistics
 from .sweeps import Cuts, all_iterations, begun_again, minimize_blocks
 from .term_names import SHARES, TermNames, term_weights
@@ -266,7 +267,8 @@ class CoarseToFine:
     def _source_bytes(self) -> int:
         paintings = (each.painting for each in self.styles)
         read = [each for each in paintings if not isinstance(each, StyleStatistics)]
-        masks = [mask for mask in (self.keep, *(each.mask for each in self.styles)) if mask is not None]
+        of_styles = (mask for each in self.styles for mask in (each.mask, each.style_mask))
+        masks = [mask for mask in (self.keep, *of_styles) if mask is not None]
         return sum(each.nbytes for each in (self.content.rgb, *read, *masks))
 
     def _targets(self, scale: Scale, window: int | None) -> dict[str, NDArray[np.float32]]:
@@ -293,12 +295,18 @@ class CoarseToFine:
     def _measured(
         self, style: StylePicture, scale: Scale, least: int, window: int | None
     ) -> dict[str, NDArray[np.float32]]:
-        terms = TermNames((), self.terms.style_layers, statistic=self.terms.statistic)
         size = style_size(style.size, style.scale, scale, least)
         if isinstance(style.painting, StyleStatistics):
+            terms = TermNames((), self.terms.style_layers, statistic=self.terms.statistic)
             moments = style.painting.at(max(size))
             return {name: moments[name] for name in terms.style_names}
-        picture = to_chw(resize(style.painting, size))
-        return self.engine.statistics(
-            picture, terms, what="style picture", window_pixels=window, cancel=self.cancel
+        return moments_at(
+            self.engine,
+            style.painting,
+            style.style_mask,
+            size,
+            self.terms.style_layers,
+            statistic=self.terms.statistic,
+            window_pixels=window,
+            cancel=self.cancel,
         )

@@ -84,6 +84,7 @@ def document(
             "content": told(inputs.content),
             "styles": [told(style) for style in inputs.styles],
             "style_masks": [None if mask is None else told(mask) for mask in inputs.style_masks],
+            "painting_masks": [None if mask is None else told(mask) for mask in inputs.painting_masks],
             "keep_mask": told(keep) if isinstance(keep, Source) else keep,
             "init": None if inputs.init is None else told(inputs.init),
         }
@@ -167,6 +168,8 @@ def _parsed(contents: dict[str, Any], path: Path) -> Recipe:
         raise OptionError(f"{error} The picture was made by {program}.") from error
     styles = [Source(str(p), str(h)) for p, h in zip(files["styles"], hashes["styles"], strict=True)]
     masks = zip(files["style_masks"], hashes["style_masks"], strict=True)
+    none = [None] * len(styles)  # recipes of before masks of paintings
+    parts = zip(files.get("painting_masks", none), hashes.get("painting_masks", none), strict=True)
     is_alpha = files["keep_mask"] == "alpha"
     return Recipe(
         program=program,
@@ -178,6 +181,7 @@ def _parsed(contents: dict[str, Any], path: Path) -> Recipe:
             content=Source(str(files["content"]), str(hashes["content"])),
             styles=tuple(styles),
             style_masks=tuple(_source_or_none(p, h) for p, h in masks),
+            painting_masks=tuple(_source_or_none(p, h) for p, h in parts),
             keep_mask="alpha" if is_alpha else _source_or_none(files["keep_mask"], hashes["keep_mask"]),
             init=_source_or_none(files["init"], hashes["init"]),
             network=str(files["network"]),

@@ -22,8 +22,8 @@ class Style:
     Attributes
     ----------
     image : array, Picture or StyleStatistics
-        H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1], alpha is ignored; or what was measured of
-        a painting before.
+        H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]; or what was measured of a painting before.
+        A painting with alpha is measured where it is opaque.
     weight : float
         Its share among several styles; larger than 0.
     scale : float
@@ -33,12 +33,16 @@ class Style:
         White where this style goes in the content picture, black where not, grey for soft edges: H×W (or
         what `image` may be) of any resolution, stretched to the content picture. Styles without a mask go
         where no mask is white.
+    style_mask : array or Picture, optional
+        White where the painting is measured, black where not, grey for soft edges: like `mask`, but stretched
+        to the painting.
     """
 
     image: NDArray[Any] | Picture | StyleStatistics
     weight: float = 1.0
     scale: float = 1.0
     mask: NDArray[Any] | Picture | None = None
+    style_mask: NDArray[Any] | Picture | None = None
 
     def __post_init__(self) -> None:
         for name in ("weight", "scale"):
@@ -56,13 +60,16 @@ class StylePicture:
     weight, scale : float
         As in `Style`.
     mask : array, float32, H×W, or None
-        In [0,1].
+        In [0,1]: where it goes in the content picture.
+    style_mask : array, float32, of the painting's height and width, or None
+        In [0,1]: where the painting is measured, its alpha included. None for everywhere.
     """
 
     painting: FloatImage | StyleStatistics
     weight: float = 1.0
     scale: float = 1.0
     mask: NDArray[np.float32] | None = None
+    style_mask: NDArray[np.float32] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

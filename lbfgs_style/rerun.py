@@ -52,6 +52,7 @@ def prepare(
     content: Path | str | None = None,
     styles: Sequence[Path | str] = (),
     style_masks: Sequence[Path | str] = (),
+    painting_masks: Sequence[Path | str] = (),
     keep_mask: Path | str | None = None,
     init: Path | str | None = None,
     network: Path | str | None = None,
@@ -63,7 +64,7 @@ def prepare(
     ----------
     path : path
         A PNG or JPEG that was written with its recipe, or the JSON report of a run.
-    content, styles, style_masks, keep_mask, init, network
+    content, styles, style_masks, painting_masks, keep_mask, init, network
         Where the inputs lie now, if they were moved; masks of those styles that have one.
     max_pixels : int
         See `lbfgs_style.images.read`.
@@ -75,7 +76,7 @@ def prepare(
     NetworkError
         The network is missing, or its weights are others.
     OptionError
-        The recipe, or the number of `styles` or `style_masks`, does not fit.
+        The recipe, or the number of `styles`, `style_masks` or `painting_masks`, does not fit.
     """
     recipe = read_recipe(path)
     inputs = recipe.inputs
@@ -102,6 +103,7 @@ def prepare(
     photo = found(inputs.content, recipe.place, what="content", given=content)
     paintings = [path for path in find_all(inputs.styles, "style", styles) if path is not None]
     masks = find_all(inputs.style_masks, "style-mask", style_masks)
+    parts = find_all(inputs.painting_masks, "painting-mask", painting_masks)
     is_alpha = inputs.keep_mask == "alpha"
     keep = find(inputs.keep_mask if isinstance(inputs.keep_mask, Source) else None, "keep-mask", keep_mask)
     first = find(inputs.init, "init", init)
@@ -118,6 +120,7 @@ def prepare(
             paintings,
             network=used,
             style_masks=masks,
+            painting_masks=parts,
             keep_mask="alpha" if is_alpha else keep,
             init=first,
         ),
@@ -126,6 +129,7 @@ def prepare(
         style_weights=recipe.style_weights,
         style_scales=recipe.style_scales,
         style_masks=tuple(_read(path, max_pixels) for path in masks),
+        painting_masks=tuple(_read(path, max_pixels) for path in parts),
         keep="alpha" if is_alpha else _read(keep, max_pixels),
         init=_read(first, max_pixels),
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import cli_files, images, networks, style_statistics
+from . import cli_files, images, networks, style_measuring, style_statistics
 from .api import DEFAULT_NETWORK, StyleTransfer
 from .cli_options import Device, MaxPixels, Overwrite, Quiet, Threads
 from .cli_values import names, say, wholes
@@ -41,6 +41,13 @@ def rerun(
         list[Path] | None,
         typer.Option(help="Where the mask of a painting lies now; once for each that has one, in order."),
     ] = None,
+    painting_mask: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Where the mask of what is measured of a painting lies now; once for each that has one, in "
+            "order."
+        ),
+    ] = None,
     keep_mask: Annotated[
         Path | None, typer.Option(help="Where the mask of what is left alone lies now.")
     ] = None,
@@ -59,6 +66,7 @@ def rerun(
                 content=content,
                 styles=style or (),
                 style_masks=style_mask or (),
+                painting_masks=painting_mask or (),
                 keep_mask=keep_mask,
                 init=init,
                 network=network,
@@ -87,6 +95,10 @@ def style(
         Path, typer.Option("--output", "-o", help="File to write, ending in .npz, as in starry.style.npz.")
     ],
     network: Annotated[str, typer.Option(help="The network of the runs to come.")] = DEFAULT_NETWORK,
+    painting_mask: Annotated[
+        Path | None,
+        typer.Option(help="Picture that is white where the painting is measured.", metavar="FILE"),
+    ] = None,
     style_layers: Annotated[
         str | None, typer.Option(help="Layers such as relu1_1,relu3_1; the network's own choice without it.")
     ] = None,
@@ -94,7 +106,7 @@ def style(
         str | None,
         typer.Option(
             help="Longer sides in pixels to measure at, as in 128,256,512; without it steps of √2 up to "
-            f"{style_statistics.LARGEST} or the painting's own."
+            f"{style_measuring.LARGEST} or the painting's own."
         ),
     ] = None,
     pooling: Annotated[
@@ -108,7 +120,9 @@ def style(
 ) -> None:
     """Measure a painting's style once; the file then stands for the painting in `transfer`."""
     style_statistics.check_output(output)
-    cli_files.check_results(output, inputs=(painting, networks.find(network)), overwrite=overwrite)
+    masks = [] if painting_mask is None else [painting_mask]
+    cli_files.check_inputs([painting, *masks])
+    cli_files.check_results(output, inputs=(painting, *masks, networks.find(network)), overwrite=overwrite)
     options = Options(
         style_layers=names(style_layers),
         pooling=pooling,  # type: ignore[arg-type]  # checked by Options
@@ -119,7 +133,8 @@ def style(
     job = StyleTransfer(network, options=options, keep_sessions=False)
     with show_log(quiet=quiet, verbose=False):
         picture = cli_files.read_picture(painting, max_pixels)
-        measured = job.measure_style(picture, sizes=wanted, name=str(output))
+        mask, _ = cli_files.read_if(painting_mask, max_pixels)
+        measured = job.measure_style(picture, style_mask=mask, sizes=wanted, name=str(output))
     measured.save(output)
     if not quiet:
         sides = ", ".join(map(str, sorted(measured.sides)))

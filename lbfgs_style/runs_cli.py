@@ -39,6 +39,8 @@ class Files:
         Paintings, or statistics of them.
     style_masks : sequence of str or None
         A file or ``rest`` for each style; None for no masks.
+    painting_masks : sequence of str or None
+        A file or ``all`` for each style; None for no masks.
     keep_mask : str or None
         A file, or ``alpha``.
     init : Path or None
@@ -48,14 +50,23 @@ class Files:
     content: Path
     styles: Sequence[Path]
     style_masks: Sequence[str] | None
+    painting_masks: Sequence[str] | None
     keep_mask: str | None
     init: Path | None
 
     @property
     def masks(self) -> list[Path | None]:
         """Where each style goes."""
-        named = self.style_masks or ["rest"] * len(self.styles)
-        return [None if name == "rest" else Path(name) for name in named]
+        return self._paths(self.style_masks, "rest")
+
+    @property
+    def masks_of_paintings(self) -> list[Path | None]:
+        """Where each painting is measured."""
+        return self._paths(self.painting_masks, "all")
+
+    def _paths(self, masks: Sequence[str] | None, none: str) -> list[Path | None]:
+        """Return the files of an option that is given for each style, None where it has the word for none."""
+        return [None if name == none else Path(name) for name in masks or [none] * len(self.styles)]
 
     @property
     def keep(self) -> Path | None:
@@ -65,16 +76,22 @@ class Files:
     @property
     def all(self) -> tuple[Path, ...]:
         """Every file that is read, but for the network."""
-        more = [path for path in (*self.masks, self.keep, self.init) if path is not None]
+        optional = (*self.masks, *self.masks_of_paintings, self.keep, self.init)
+        more = [path for path in optional if path is not None]
         return (self.content, *self.styles, *more)
 
     def read(self, network: str, blend: str | None, scale: str, max_pixels: int) -> Given:
         """Read them all; `blend` and `scale` are the texts of their options."""
-        count, masks = len(self.styles), self.masks
+        count, masks, parts = len(self.styles), self.masks, self.masks_of_paintings
         weights = (1.0,) * count if blend is None else numbers("--style-blend", blend)
         scales = numbers("--style-scale", scale)
         scales = scales * count if len(scales) == 1 else scales
-        for option, each in (("--style-blend", weights), ("--style-scale", scales), ("--style-mask", masks)):
+        for option, each in (
+            ("--style-blend", weights),
+            ("--style-scale", scales),
+            ("--style-mask", masks),
+            ("--painting-mask", parts),
+        ):
             if len(each) != count:
                 raise OptionError(
                     f"{option} must be given for each painting: expected {count}, got {len(each)}."
@@ -85,6 +102,7 @@ class Files:
         photo, photo_file = cli_files.read(self.content, max_pixels)
         styles = [cli_files.read_style(path, max_pixels) for path in self.styles]
         places = [cli_files.read_if(path, max_pixels) for path in masks]
+        measured = [cli_files.read_if(path, max_pixels) for path in parts]
         keep, keep_file = cli_files.read_if(self.keep, max_pixels)
         start, start_file = cli_files.read_if(self.init, max_pixels)
         is_alpha = self.keep_mask == "alpha"
@@ -94,6 +112,7 @@ class Files:
                 [file for _, file in styles],
                 network=network,
                 style_masks=[file for _, file in places],
+                painting_masks=[file for _, file in measured],
                 keep_mask="alpha" if is_alpha else keep_file,
                 init=start_file,
             ),
@@ -102,6 +121,7 @@ class Files:
             style_weights=weights,
             style_scales=scales,
             style_masks=tuple(mask for mask, _ in places),
+            painting_masks=tuple(mask for mask, _ in measured),
             keep="alpha" if is_alpha else keep,
             init=start,
         )

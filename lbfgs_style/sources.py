@@ -54,6 +54,8 @@ class Inputs:
         Paintings, or statistics of paintings.
     style_masks : tuple of (Source or None)
         Where each style goes.
+    painting_masks : tuple of (Source or None)
+        Where each painting is measured.
     keep_mask : Source, "alpha" or None
         Where the photo is left alone.
     init : Source or None
@@ -65,6 +67,7 @@ class Inputs:
     content: Source
     styles: tuple[Source, ...]
     style_masks: tuple[Source | None, ...]
+    painting_masks: tuple[Source | None, ...]
     keep_mask: Source | Literal["alpha"] | None
     init: Source | None
     network: str
@@ -74,6 +77,7 @@ class Inputs:
         """Every file but the network, with what it is."""
         listed = [("content", self.content), *(("style", style) for style in self.styles)]
         listed += [("style mask", mask) for mask in self.style_masks if mask is not None]
+        listed += [("painting mask", mask) for mask in self.painting_masks if mask is not None]
         listed += [("keep mask", self.keep_mask)] if isinstance(self.keep_mask, Source) else []
         return (*listed, *([] if self.init is None else [("start", self.init)]))
 
@@ -84,6 +88,7 @@ def inputs_of(
     *,
     network: Path | str,
     style_masks: Sequence[Origin | None] = (),
+    painting_masks: Sequence[Origin | None] = (),
     keep_mask: Origin | None = None,
     init: Origin | None = None,
 ) -> Inputs:
@@ -95,7 +100,7 @@ def inputs_of(
         Files, or their fingerprints.
     network : path
         A name or a file.
-    style_masks : sequence
+    style_masks, painting_masks : sequence
         One for each style, or none; None where a style has none.
     keep_mask
         Likewise, or ``"alpha"``.
@@ -105,15 +110,20 @@ def inputs_of(
     ImageFileError
         If one cannot be read.
     """
-    masks = style_masks or [None] * len(styles)
+    none = [None] * len(styles)
     return Inputs(
         content=_source(content),
         styles=tuple(map(_source, styles)),
-        style_masks=tuple(None if mask is None else _source(mask) for mask in masks),
+        style_masks=_sources(style_masks or none),
+        painting_masks=_sources(painting_masks or none),
         keep_mask=None if keep_mask is None else "alpha" if keep_mask == "alpha" else _source(keep_mask),
         init=None if init is None else _source(init),
         network=str(network),
     )
+
+
+def _sources(masks: Sequence[Origin | None]) -> tuple[Source | None, ...]:
+    return tuple(None if mask is None else _source(mask) for mask in masks)
 
 
 def found(source: Source, place: Path, *, what: str, given: Path | str | None = None) -> Path:

@@ -22,17 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .archives import TooLarge, read_arrays, text, whole
-from .engine import Engine
 from .errors import ImageError, ImageFileError, OptionError
 from .files import contents, obstacle, replacing
-from .images import MAX_PIXELS, FloatImage, Picture, fit, read, resize, to_chw
+from .images import MAX_PIXELS, Picture, read
 from .term_names import TermNames
 
 SUFFIX = ".npz"
-LARGEST = 1024
-"""Where a ladder ends when nobody says more, in pixels: the strokes of larger results are those of this."""
-
-_SMALLEST = 2**6.5  # 90.5: where the halving of `scales.plan` ends
 _FORMAT = 1
 _ABOUT = {"format", "network", "network_sha256", "pooling", "layers", "size", "sides"}
 _MOST_BYTES = 2**29
@@ -180,7 +175,7 @@ class StyleStatistics:
             raise ValueError
         # Each size has the same arrays, of as many channels as the first one.
         channels = {layer: len(arrays[f"{numbers[0]}/gram_{layer}"]) for layer in layers}
-        shapes = _terms(layers).moment_shapes(channels)
+        shapes = all_moments(layers).moment_shapes(channels)
         sides = {side: {name: arrays.pop(f"{side}/{name}") for name in shapes} for side in numbers}
         for found in sides.values():
             if not all(_is_statistic(array, shapes[name]) for name, array in found.items()):
@@ -198,8 +193,9 @@ class StyleStatistics:
         )
 
 
-def _terms(layers: tuple[str, ...]) -> TermNames:
-    return TermNames((), layers, statistic="mean-cov")  # the one whose moments are those of all
+def all_moments(layers: tuple[str, ...]) -> TermNames:
+    """Return terms whose moments serve every style statistic."""
+    return TermNames((), layers, statistic="mean-cov")
 
 
 def _is_statistic(array: NDArray[Any], shape: tuple[int, int]) -> bool:
@@ -230,63 +226,6 @@ def check_output(path: Path | str) -> None:
     problem = obstacle(path)
     if problem is not None:
         raise ImageFileError(f"{path}: {problem}")
-
-
-def ladder(longest: int, largest: int = LARGEST) -> tuple[int, ...]:
-    """Plan the sizes to measure a painting at.
-
-    Parameters
-    ----------
-    longest : int
-        Its longer side in pixels.
-    largest : int
-        The largest that is wanted.
-
-    Returns
-    -------
-    tuple of int
-        Longer sides: 91, 128, 181, 256, … up to the largest, which is no more than `longest`.
-    """
-    top = min(longest, largest)
-    steps = range(int(2 * math.log2(max(top, 1) / _SMALLEST)) + 1) if top > _SMALLEST else range(0)
-    return tuple(sorted({*(round(_SMALLEST * 2 ** (step / 2)) for step in steps), top}))
-
-
-def measure(
-    engine: Engine,
-    rgb: FloatImage,
-    layers: tuple[str, ...],
-    *,
-    sizes: Sequence[int] | None,
-    name: str,
-    network_sha256: str,
-    pooling: str,
-) -> StyleStatistics:
-    """Measure a painting at several sizes; see `lbfgs_style.StyleTransfer.measure_style`."""
-    own, terms = (rgb.shape[0], rgb.shape[1]), _terms(layers)
-    engine.check_size(own, terms, what="style picture")
-    if sizes is None:
-        # A narrow painting is never measured smaller than a run would have it.
-        least = math.ceil(engine.smallest_side(terms) * max(own) / min(own))
-        sizes = sorted({max(side, least) for side in ladder(max(own))})
-    for side in sizes:
-        if not 1 <= side <= max(own):
-            raise OptionError(
-                f"Sizes to measure at must lie within the painting's longer side, {max(own)} pixels, "
-                f"got {side}."
-            )
-    return StyleStatistics(
-        name=name,
-        network=engine.network.name,
-        network_sha256=network_sha256,
-        pooling=pooling,
-        layers=layers,
-        size=own,
-        sides={
-            side: engine.statistics(to_chw(resize(rgb, fit(own, side))), terms, what="style picture")
-            for side in sizes
-        },
-    )
 
 
 def read_style(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture | StyleStatistics:

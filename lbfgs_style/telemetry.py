@@ -1,8 +1,8 @@
 """Turn off the telemetry of onnxruntime, which is on by default since its version 1.29.
 
-From its import on, onnxruntime writes a device id and a database of events below the user's cache folder
-(``Microsoft/DeveloperTools/.onnxruntime``) and sends them when it can. It reads the environment variable when it
-is imported.
+When it is imported, onnxruntime writes a device id and a database of events below the user's cache folder
+(``Microsoft/DeveloperTools/.onnxruntime``), which it sends when it can. That is also when it reads the
+environment variable that turns this off.
 """
 
 import os

@@ -81,11 +81,11 @@ class TileRunner:
             values = self.statistics(tile.window_size).run(names, feeds, cancel=self.cancel)
             yield tile, dict(zip(names, values, strict=True))
 
-    def targets(self, image: Array, terms: TermNames) -> dict[str, Array]:
-        """Measure the targets that a picture sets, as `objective.Engine.statistics` does."""
+    def targets(self, image: Array, terms: TermNames, masks: Mapping[str, Array]) -> dict[str, Array]:
+        """Measure the targets that a picture sets, as `engine.Engine.statistics` does."""
         moments = self._zeros(terms)
         features = {layer: np.empty((1, *self.shapes[layer]), np.float32) for layer in terms.content_layers}
-        for tile, found in self.shares(image, terms, {}):
+        for tile, found in self.shares(image, terms, masks):
             for name, total in moments.items():
                 total += found[name]
             for layer, whole in features.items():

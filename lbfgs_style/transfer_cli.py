@@ -109,6 +109,14 @@ def transfer(
             metavar="FILE",
         ),
     ] = None,
+    painting_mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Picture that is white where a painting is measured, like its transparency; once for each "
+            "painting, in their order. 'all' for one that is measured all over.",
+            metavar="FILE",
+        ),
+    ] = None,
     keep_mask: Annotated[
         str | None,
         typer.Option(
@@ -256,7 +264,7 @@ def transfer(
     options = _options(preset if "preset" in explicit else None, options_file, typed)
     check_use(explicit, options)
     start = None if init in get_args(Init) else Path(init)
-    files = Files(content, styles, style_mask, keep_mask, start)
+    files = Files(content, styles, style_mask, painting_mask, keep_mask, start)
     cli_files.check_inputs(files.all)
     target = cli_files.output(output, format, quality)
     inputs = (*files.all, networks.find(network), *([] if options_file is None else [options_file]))

@@ -145,12 +145,16 @@ def test_the_report_is_complete(folder, network):
         "content": "photo.png",
         "styles": ["painting.png"],
         "style_masks": [None],
+        "painting_masks": [None],
         "keep_mask": None,
         "init": None,
         "network": network,
         "output": "out.png",
     }
-    assert (report["style_scales"], report["masks"]) == ([1], {"styles": [False], "keep": False})
+    assert (report["style_scales"], report["masks"]) == (
+        [1],
+        {"styles": [False], "paintings": [False], "keep": False},
+    )
     assert report["size"] == [27, 32]
     assert [scale["size"] for scale in report["scales"]] == [[20, 24], [27, 32]]
     assert len(report["history"]) == 4
