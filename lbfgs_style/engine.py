@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,9 +67,19 @@ class Engine:
         self.provider: str | None = None
         self._device: Device = device
         self._threads = threads
-        self._choose = winograd.CHOICES[convolution]
+        self._convolution: Convolution = convolution
         self._transformed: dict[str, Array] = {}
         self._sessions: dict[object, Session] | None = {} if keep else None
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a copy takes: no sessions, which are made anew where they are needed."""
+        sessions = None if self._sessions is None else {}
+        return self.__dict__ | {"_sessions": sessions, "_transformed": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` gave."""
+        self.__dict__.update(state)
         self._lock = threading.Lock()
 
     def _session(self, key: object, build: Callable[[winograd.Choose | None], onnx.ModelProto]) -> Session:
@@ -78,7 +88,7 @@ class Engine:
             if session is None:
                 self._device = resolved(self._device)
                 # CUDA's own library chooses the algorithm for each convolution.
-                model = build(None if self._device == "cuda" else self._choose)
+                model = build(None if self._device == "cuda" else winograd.CHOICES[self._convolution])
                 session = Session(
                     model,
                     device=self._device,
@@ -283,7 +293,7 @@ class Engine:
 
     def costs(self, terms: TermNames, sources: int) -> Costs:
         """Return what the memory of a run depends on, see `costs.costs_of`."""
-        return costs_of(self.network.model, terms, self._choose, sources)
+        return costs_of(self.network.model, terms, winograd.CHOICES[self._convolution], sources)
 
     def _tiles(
         self, size: tuple[int, int], terms: TermNames, window_pixels: int, cancel: threading.Event | None

@@ -286,7 +286,7 @@ def test_statistics_have_no_colours_to_change(folder, network, capfd, preserve):
     assert run("style", "painting.png", "-o", "a.npz", *given) == 0
     before = contents(folder)
     capfd.readouterr()
-    assert paint(network, "--preserve-color", preserve, styles=("other.png", "a.npz")) == 2
+    assert paint(network, "--preserve-color", preserve, "--quiet", styles=("other.png", "a.npz")) == 2
     one_error(capfd, rf"a\.npz: preserve_color '{preserve}' changes the colours.*give the painting itself")
     assert contents(folder) == before
 
