@@ -29,6 +29,7 @@ from .records import IterateCallback, Result
 from .style_measuring import measure
 from .style_statistics import StyleStatistics
 from .term_names import TermNames
+from .trouble import tell_of_changes
 from .version import __version__, versions
 from .workplan import ScalePlan, planned
 
@@ -191,6 +192,7 @@ class StyleTransfer:
         """
         _, loop = self._loop(content, styles, keep, None, None)
         scales, ways = loop.prepare(given=init is not None)
+        tell_of_changes(loop.content, scales[-1].size, self.options)
         found = planned(self._engine, loop.terms, scales, ways, self.options, timed=True)
         self._engine.give_back()
         return found
@@ -204,7 +206,7 @@ class StyleTransfer:
         cancel: threading.Event | None,
     ) -> tuple[Picture, CoarseToFine]:
         """Check the pictures; return the photo and the loop over the scales."""
-        photo = inputs.as_picture(content, "content picture")
+        photo = inputs.as_content(content, self.options)
         filled = replace(photo, rgb=fill_hidden(photo.rgb, photo.alpha))
         paintings = inputs.as_styles(styles)
         for style in paintings:

@@ -230,8 +230,14 @@ def _inner(window: int, size: tuple[int, int], halo: int) -> tuple[int, int]:
 
 def spelled(count: float) -> str:
     """Write a number of bytes as people do, as in 1.2 GB."""
+    if count < 1e3:
+        return f"{count:.0f} bytes"
     unit, factor = next((row for row in (("GB", 1e9), ("MB", 1e6)) if count >= row[1]), ("kB", 1e3))
     return f"{count / factor:.{1 if count < 10 * factor else 0}f} {unit}"
+
+
+# Bytes: a smaller amount without a unit is taken for one whose unit was forgotten.
+_WITHOUT_UNIT = 10**6
 
 
 def parsed(text: str, name: str) -> int:
@@ -241,6 +247,11 @@ def parsed(text: str, name: str) -> int:
     number = plain.rstrip("KMGI ")
     unit = plain[len(number) :].strip()
     try:
-        return int(float(number) * units[unit])
+        count = int(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):  # int() refuses what is not finite
         raise OptionError(f"{name} must be an amount such as 2GB or 800MB, got {text!r}.") from None
+    if not unit and 0 <= count < _WITHOUT_UNIT:
+        raise OptionError(
+            f"{name} must be an amount with a unit such as 2GB or 800MB, got {text!r}: {spelled(count)}."
+        )
+    return count

@@ -20,6 +20,9 @@ _ANYWHERE = ("device", "threads")
 """Options that may change on the way: they say where the work is done, not what it is."""
 
 
+_DEFAULTS: dict[str, Any] = asdict(Options())
+
+
 def identity_of(
     options: Options,
     network_sha256: str,
@@ -56,7 +59,8 @@ def identity_of(
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say in what two runs differ, as `identity_of` tells them."""
-    before, after = dict(saved["options"]), dict(now["options"])
+    # A run that was saved before an option existed did what its default does.
+    before, after = _DEFAULTS | dict(saved["options"]), _DEFAULTS | dict(now["options"])
     told = [
         f"{printable(name)} was {_spelled(before.get(name))}, now {_spelled(after.get(name))}"
         for name in dict.fromkeys((*before, *after))

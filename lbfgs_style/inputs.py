@@ -56,6 +56,12 @@ def as_picture(image: NDArray[Any] | Picture, name: str) -> Picture:
     return image if isinstance(image, Picture) else images.from_array(image, name=name)
 
 
+def as_content(image: NDArray[Any] | Picture, options: Options) -> Picture:
+    """Take the content picture, a grey one in colour where the options say so."""
+    picture = as_picture(image, "content picture")
+    return picture if options.keep_gray else replace(picture, gray=False, keeps_axis=False)
+
+
 def as_mask(keep: Keep | None, content: Picture) -> Mask | None:
     """Return where the content picture is left alone."""
     if keep is None:

@@ -75,6 +75,8 @@ class Options:
     preserve_color : {"none", "luminance", "match"}
         Whether the result keeps the colours of the content picture: ``luminance`` transfers light and dark
         alone, ``match`` gives the style pictures its colours first, see `lbfgs_style.color`.
+    keep_gray : bool
+        Whether a grey content picture gives a grey result. False paints it in colour.
     color_match : {"cholesky", "pca", "symmetric"}
         How ``match`` maps colours, see `lbfgs_style.color.matching`.
     variables : {"spectral", "pixels", "laplacian"}
@@ -124,6 +126,7 @@ class Options:
     init_noise: float = 0.0
     seed: int = 0
     preserve_color: PreserveColor = "none"
+    keep_gray: bool = True
     color_match: ColorMatch = "symmetric"
     variables: Variables = "spectral"
     history: int = 60
@@ -178,6 +181,7 @@ class Options:
         _check_choice("variables", self.variables, get_args(Variables))
         _check_choice("device", self.device, get_args(Device))
         _check_choice("convolution", self.convolution, get_args(Convolution))
+        self._set("keep_gray", _flag("keep_gray", self.keep_gray))
         self._set("init_noise", number("init_noise", self.init_noise, 0, 1))
         if self.init == "noise" and self.init_noise > 0:
             raise OptionError(
@@ -238,11 +242,22 @@ class Options:
         object.__setattr__(self, name, value)
 
 
+# What people write for a choice whose name differs.
+_SYNONYMS = {"gpu": "cuda", "nvidia": "cuda", "l-bfgs": "lbfgs", "mean": "average", "avg": "average"}
+
+
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise OptionError(
-            f"{name} must be one of {', '.join(choices)}, got {value!r}.{did_you_mean(str(value), choices)}"
-        )
+    if value in choices:
+        return
+    meant = _SYNONYMS.get(str(value).casefold())
+    hint = did_you_mean(meant if meant in choices else str(value), choices)
+    raise OptionError(f"{name} must be one of {', '.join(choices)}, got {value!r}.{hint}")
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise OptionError(f"{name} must be True or False (in TOML true or false), got {value!r}.")
+    return value
 
 
 def _iterations(given: object) -> int | tuple[int, ...] | None:

@@ -19,6 +19,8 @@ from .strips import side_by_side
 _WHOLE_TYPES = (np.uint8, np.uint16)
 _FLOAT_TYPES = (np.float16, np.float32, np.float64)
 _TOLERANCE = 1e-6
+# A largest value beyond this is taken for that of another scale (0 to 255); up to it, for an overshoot of 1.
+_LEAST_SCALED = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,11 +182,14 @@ def _unit_range(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():
         raise ImageError(f"{name}: contains NaN or infinity; expected numbers in [0, 1]")
-    if high > 1 + _TOLERANCE and low >= 0:
+    if high > _LEAST_SCALED and low >= 0:
         top = 255 if high <= 255 else 65535 if high <= 65535 else high
         raise ImageError(
             f"{name}: values up to {high:g} in a float array; expected [0, 1]: divide by {top:g}"
         )
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
-        raise ImageError(f"{name}: values from {low:g} to {high:g}; expected [0, 1]: clip or rescale first")
+        raise ImageError(
+            f"{name}: values from {low:.9g} to {high:.9g} in a float array; expected [0, 1]: clip them with "
+            "np.clip(array, 0, 1), or rescale"
+        )
     return np.clip(array, 0, 1).astype(np.float32)

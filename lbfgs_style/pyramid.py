@@ -32,7 +32,7 @@ from .style_measuring import moments_at
 from .style_statistics import StyleStatistics
 from .sweeps import Cuts, all_iterations, begun_again, minimize_blocks
 from .term_names import SHARES, TermNames, term_weights
-from .trouble import enough_memory, tell_of_blocks_alone, tell_of_lost_numbers
+from .trouble import enough_memory, tell_of_blocks_alone, tell_of_changes, tell_of_lost_numbers
 from .workplan import longest_history, workings
 
 
@@ -101,6 +101,7 @@ class CoarseToFine:
         """
         scales, ways = self.prepare(given=init is not None)
         size = scales[-1].size
+        tell_of_changes(self.content, size, self.options)
         paintings = [each.painting for each in self.styles]
         pictures = [given for given in paintings if not isinstance(given, StyleStatistics)]
         start = Start(self.options, self.content.rgb, pictures, init)

@@ -15,7 +15,7 @@ from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
 from .checkpoints_cli import checkpoint_of
 from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
-from .cli_values import check_use, chosen, counts, layers, longer_side, scales_of, size_in_bytes
+from .cli_values import check_use, chosen, counts, layers, longer_side, say, scales_of, size_in_bytes
 from .errors import OptionError
 from .images import MAX_PIXELS
 from .interrupts import cancelled_by_signals
@@ -154,6 +154,13 @@ def transfer(
             "paintings first), or none."
         ),
     ] = _DEFAULTS.preserve_color,
+    keep_gray: Annotated[
+        bool,
+        typer.Option(
+            "--keep-gray/--no-keep-gray",
+            help="A grey photo gives a grey picture; --no-keep-gray paints it in the painting's colours.",
+        ),
+    ] = _DEFAULTS.keep_gray,
     color_match: Annotated[
         str, typer.Option(help="How match maps colours: symmetric, pca or cholesky.")
     ] = _DEFAULTS.color_match,
@@ -249,6 +256,7 @@ def transfer(
         "init_noise": init_noise,
         "seed": seed,
         "preserve_color": preserve_color,
+        "keep_gray": keep_gray,
         "color_match": color_match,
         "optimizer": optimizer,
         "learning_rate": learning_rate,
@@ -277,6 +285,8 @@ def transfer(
         job = StyleTransfer(network, options=options, keep_sessions=False)
         if not quiet:
             warn_of_units(options.loss, network)
+        if len(styles) > 1 and not quiet:
+            say(f"the photo is {content}; the paintings are {', '.join(map(str, styles))}")
         if dry_run:
             show_plan(given.plan(job))
             return

@@ -1,4 +1,4 @@
-"""What a run says when memory or numbers fail it."""
+"""What a run says when memory or numbers fail it, or when it changes what was given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 from .budget import spelled
 from .errors import MemoryShortage
+from .images import Picture
 from .optimizer import STOP_REASONS
+from .options import Options
 
 log = logging.getLogger(__name__)
 
@@ -57,3 +59,15 @@ def tell_of_blocks_alone(size: tuple[int, int]) -> None:
         size[1],
         size[0],
     )
+
+
+def tell_of_changes(content: Picture, size: tuple[int, int], options: Options) -> None:
+    """Log what a run changes of a content picture: it is enlarged to `size`, or its result is grey."""
+    height, width = content.rgb.shape[:2]
+    if size[0] > height:
+        log.warning(
+            "the content picture of %d×%d pixels is enlarged to %d×%d: size 'full' keeps its own size",
+            *(width, height, size[1], size[0]),
+        )
+    if content.gray and options.preserve_color == "none":
+        log.warning("the content picture is grey, and so is the result: keep_gray=False paints it in colour")
