@@ -117,7 +117,7 @@ def known_header(name: str, data: bytes) -> Header:
         return found
     foreign = image_headers.foreign(data)
     if foreign is not None:
-        raise ImageFileError(f"{name}: {foreign}, which cannot be read: convert it to PNG or JPEG")
+        raise ImageFileError(f"{name}: {foreign}")
     raise ImageFileError(
         f"{name}: damaged, cut short, or of a format that cannot be read; expected one of "
         f"{image_headers.READABLE}: convert it to PNG or JPEG"

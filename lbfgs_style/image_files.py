@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import avif_boxes, metadata, tiff_tags
+from . import avif_boxes, metadata, tiff_pixels, tiff_tags
 from .errors import ImageFileError, OptionError
 from .files import replacing
 from .image_bytes import check_size, header
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _LARGEST_BARE = 2**31
 """Bytes of samples that a TIFF holds uncompressed for sure: its places have 32 bits."""
 
-_SAMPLE_TYPES = ("uint8", "uint16", "float32", "float64")
+_SAMPLE_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +71,11 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     # The declared size is looked at first because a few bytes can unpack to gigabytes.
     check_size(name, *size, max_pixels)
     gray_alpha = file_format == "PNG" and data[25:26] in (b"\0", b"\4")
-    pixels, exif = _unpack(name, data, file_format)
+    if file_format == "TIFF":
+        exif = b""
+        pixels = tiff_pixels.decode(name, data, lambda part: _unpack(name, part, file_format)[0])
+    else:
+        pixels, exif = _unpack(name, data, file_format)
     check_size(name, pixels.shape[0], pixels.shape[1], max_pixels)
     if pixels.dtype.name not in _SAMPLE_TYPES:
         raise ImageFileError(
@@ -200,9 +204,9 @@ def _unpack(name: str, data: bytes, file_format: str) -> tuple[NDArray[Any], byt
 
 
 def _finished(name: str, data: bytes, pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
-    """Do what OpenCV leaves undone: turn pictures, scale deep AVIF, mend alpha."""
+    """Do what OpenCV leaves undone: turn pictures, scale deep AVIF, add alpha."""
     if tiff_tags.is_tiff(data):
-        return _mend_tiff(data, pixels)
+        return pixels
     if pixels.ndim == 2:
         pixels = _with_clear_gray(data, pixels)
     if not avif_boxes.is_avif(data):
@@ -227,25 +231,6 @@ def _with_clear_gray(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:
     top = np.iinfo(pixels.dtype).max
     clear = pixels == int.from_bytes(key, "big") * top // ((1 << data[24]) - 1)
     return np.stack([pixels] * 3 + [np.where(clear, 0, top).astype(pixels.dtype)], axis=2)
-
-
-def _mend_tiff(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:
-    if pixels.ndim != 3 or pixels.shape[2] != 4:
-        return pixels
-    if tiff_tags.number(data, tiff_tags.PHOTOMETRIC) == tiff_tags.CMYK:
-        return pixels[..., :3]  # libtiff makes RGB of it, and an alpha that nobody asked for
-    kind = tiff_tags.number(data, tiff_tags.EXTRA_SAMPLES)
-    # libtiff hands 8-bit pixels over multiplied by their alpha, whether the file holds them so
-    # (ExtraSamples 1) or not (2). Deeper ones come as they are in the file.
-    return _unmultiply(pixels) if kind == 1 or (kind == 2 and pixels.dtype == np.uint8) else pixels
-
-
-def _unmultiply(pixels: NDArray[Any]) -> NDArray[Any]:
-    whole = pixels.dtype.kind == "u"
-    top = float(np.iinfo(pixels.dtype).max) if whole else 1.0
-    alpha = pixels[..., 3:].astype(np.float32)
-    colour = np.minimum(pixels[..., :3] * (top / np.where(alpha > 0, alpha, top)), top)
-    return np.concatenate([np.rint(colour) if whole else colour, alpha], axis=2).astype(pixels.dtype)
 
 
 def _words(error: Exception) -> str:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import avif_boxes, tiff_tags
+from . import avif_boxes, tiff_declared, tiff_tags
 
 Size = tuple[int, int]
 """Height and width."""
@@ -61,11 +61,17 @@ def read(data: bytes) -> Header | None:
 
 
 def foreign(data: bytes) -> str | None:
-    """Return the name of a format that people take for a readable picture, with its article; or None."""
+    """Return why a file that people take for a readable picture cannot be read, with the remedy; or None."""
+    if data.startswith(_RAW) or data[6:14] == b"HEAPCCDR" or data[4:12] == b"ftypcrx ":
+        return tiff_declared.RAW
     if data[4:8] == b"ftyp" and len(data) >= 16:
-        return "a HEIC picture" if data[8:12] in _HEIC else "a film or another ISO media file"
+        what = "a HEIC picture" if data[8:12] in _HEIC else "a film or another ISO media file"
+        return f"{what}, {_CONVERT}"
     text = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return next((name for start, name in _FOREIGN if data.startswith(start) or text.startswith(start)), None)
+    if text.startswith((b"<!doctype html", b"<html")):
+        return _WEB_PAGE
+    found = next((name for start, name in _FOREIGN if data.startswith(start) or text.startswith(start)), None)
+    return None if found is None else f"{found}, {_CONVERT}"
 
 
 def _png(data: bytes) -> Size:
@@ -187,7 +193,14 @@ _FRAMES = {bytes([code]) for code in range(0xC0, 0xD0) if code not in (0xC4, 0xC
 _ALONE = {bytes([code]) for code in (0x00, 0x01, *range(0xD0, 0xD9))}
 """Markers without a length."""
 
+_CONVERT = "which cannot be read: convert it to PNG or JPEG"
+_WEB_PAGE = (
+    "a web page, saved under the name of a picture; expected the picture itself: open its address in a "
+    "browser, and save the picture that it shows"
+)
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+# Camera raw files that do not begin as TIFF files do: Olympus, Panasonic, Fujifilm, Minolta, Sigma.
+_RAW = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb")
 _FOREIGN = (
     (b"\xff\x0a", "a JPEG XL picture"),
     (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
@@ -197,8 +210,7 @@ _FOREIGN = (
     (b"%pdf", "a PDF document"),
     (b"<svg", "an SVG drawing"),
     (b"<?xml", "an XML document, perhaps an SVG drawing"),
-    (b"<!doctype", "a web page"),
-    (b"<html", "a web page"),
+    (b"<!doctype", "a document of markup"),
     (b"\0\0\1\0", "an icon"),
     (b"PK\3\4", "a ZIP archive"),
     (b"\x1f\x8b", "a gzip archive"),

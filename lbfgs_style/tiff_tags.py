@@ -22,6 +22,9 @@ CMYK = 5
 XMP = 700
 ICC = 34675
 
+# Camera raw files have about four inner pages. A damaged count must not cost time.
+_SUB_PAGES, _MOST_INNER = 330, 16
+
 _EXIF, _GPS, _INTEROP = 34665, 34853, 40965
 _DIRECTORIES = (_EXIF, _GPS, _INTEROP)
 """Tags whose value is the place of another directory."""
@@ -117,6 +120,40 @@ def number(block: bytes, tag: int) -> int | None:
     """Return the first number of a tag of the first directory; None where it is not there or not whole."""
     found = entry(block, tag)
     return found.number() if found is not None and found.kind in _WHOLE else None
+
+
+def numbers(found: Directory, tag: int) -> tuple[int, ...] | None:
+    """Return the whole numbers of a tag; None where it is not there or not whole."""
+    value = found.get(tag)
+    if not isinstance(value, Entry) or value.kind not in _WHOLE:
+        return None
+    return tuple(np.frombuffer(value.data, f"<u{_SIZES[value.kind]}").tolist())
+
+
+def pages(block: bytes, most: int = 1000) -> list[Directory]:
+    """Return the directories of a TIFF file's pages, at most `most` of them; a damaged one ends the list."""
+    layout = _layout(block)
+    found: list[Directory] = []
+    with suppress(struct.error):
+        place = 0 if layout is None else _first(block, layout)
+        seen: set[int] = set()
+        while layout is not None and place and place not in seen and len(found) < most:
+            seen.add(place)
+            found.append(dict(_entries(block, layout, place)))
+            (count,) = layout.at(block, "C", place)
+            (place,) = layout.at(block, "O", place + layout.count_length + layout.entry_length * count)
+    return found
+
+
+def inner_pages(block: bytes, page: Directory) -> list[Directory]:
+    """Return the directories that a page of a TIFF file names as its inner ones (tag SubIFDs)."""
+    layout = _layout(block)
+    found: list[Directory] = []
+    if layout is not None:
+        for place in (numbers(page, _SUB_PAGES) or ())[:_MOST_INNER]:
+            with suppress(struct.error):
+                found.append(dict(_entries(block, layout, place)))
+    return found
 
 
 def is_tiff(data: bytes) -> bool:

@@ -1,0 +1,242 @@
+"""What a TIFF file declares of its samples, and which declarations OpenCV reads right.
+
+OpenCV decodes several kinds of TIFF wrongly without a word: planes one behind the other at 16 bits, a
+compression that it lacks, the small preview of a camera raw file. A file is therefore refused by what it
+declares (TIFF 6.0; DNG 1.7) before it is decoded, and what came out is compared with it afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from numpy.typing import NDArray
+
+from . import tiff_tags
+
+RAW = "camera raw: develop it first (darktable, RawTherapee, or the camera's program) and save a PNG or TIFF"
+"""Remedy for sensor data, which are no picture yet."""
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR, LAB, LOG_LUV = 0, 1, 2, 3, 6, 8, 32845
+NONE, LZW, DEFLATE, OLD_DEFLATE, PACK_BITS = 1, 5, 8, 32946, 32773
+
+# Tags beyond those of `tiff_tags`.
+_KIND, _BITS, _COMPRESSION, _SAMPLES, _PLANAR, _FORMAT, _DNG = 254, 258, 259, 277, 284, 339, 50706
+
+# Bits of NewSubfileType: a reduced copy of another page; a transparency mask.
+_REDUCED, _MASK = 1, 4
+
+_SENSOR = (32803, 34892)  # PhotometricInterpretation: colour filter array, linear raw
+
+_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
+
+# Compressions that OpenCV's libtiff decodes: none, CCITT (2, 3, 4, 32771), LZW, JPEG, Deflate, PackBits,
+# and SGI's logarithms of light.
+_DECODED = {NONE, 2, 3, 4, 32771, LZW, 7, DEFLATE, OLD_DEFLATE, PACK_BITS, 34676, 34677}
+_NAMES = {
+    6: "old JPEG",
+    32809: "ThunderScan",
+    34661: "JBIG",
+    34712: "JPEG 2000",
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34887: "LERC",
+    34925: "LZMA",
+    34926: "ZSTD",
+    34927: "WebP",
+    50000: "ZSTD",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+_COLOURS = {
+    4: "a transparency mask",
+    tiff_tags.CMYK: "CMYK",
+    PALETTE: "a palette",
+    YCBCR: "YCbCr",
+    LAB: "CIELab",
+    9: "ICCLab",
+    10: "ITULab",
+    32844: "LogL",
+    LOG_LUV: "LogLuv",
+}
+
+# Extensions of camera raw files, which begin as TIFF files do.
+_RAW_EXTENSIONS = {
+    *(".3fr", ".arw", ".cap", ".cr2", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mef"),
+    *(".mos", ".nef", ".nrw", ".pef", ".raw", ".rwl", ".sr2", ".srf", ".srw"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the first page of a TIFF file declares.
+
+    Attributes
+    ----------
+    page : Directory
+        Its tags.
+    height, width : int
+        Pixels as they are stored, before the orientation is applied.
+    samples : int
+        Samples per pixel, alpha among them.
+    bits : int
+        Bits per sample.
+    sample_format : int
+        1 unsigned, 2 signed, 3 floating point.
+    compression, photometric : int
+        Codes of TIFF 6.0, tags 259 and 262.
+    planar : bool
+        Each sample has a plane of its own, and the planes lie one behind the other.
+    orientation : int
+        1 to 8.
+    """
+
+    page: tiff_tags.Directory
+    height: int
+    width: int
+    samples: int
+    bits: int
+    sample_format: int
+    compression: int
+    photometric: int
+    planar: bool
+    orientation: int
+
+    @property
+    def is_gray(self) -> bool:
+        """Tell whether the colour is one sample, black or white at 0."""
+        return self.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO)
+
+    @property
+    def is_half(self) -> bool:
+        """Tell whether the samples are floating point of 16 bits."""
+        return self.sample_format == _FLOAT and self.bits == 16
+
+
+def read(data: bytes) -> Declared | None:
+    """Return what a TIFF file declares; None where it has no first page, or not the size of one."""
+    pages = tiff_tags.pages(data, most=1)
+    page = pages[0] if pages else {}
+
+    def first(tag: int, default: int) -> int:
+        return (tiff_tags.numbers(page, tag) or (default,))[0]
+
+    height, width = first(tiff_tags.HEIGHT, 0), first(tiff_tags.WIDTH, 0)
+    if not height or not width:
+        return None
+    bits = tiff_tags.numbers(page, _BITS) or (1,)
+    return Declared(
+        page=page,
+        height=height,
+        width=width,
+        samples=first(_SAMPLES, 1),
+        bits=bits[0] if len(set(bits)) == 1 else 0,
+        sample_format=first(_FORMAT, _UNSIGNED),
+        compression=first(_COMPRESSION, NONE),
+        photometric=first(tiff_tags.PHOTOMETRIC, -1),
+        planar=first(_PLANAR, 1) == 2,
+        orientation=first(tiff_tags.ORIENTATION, 1),
+    )
+
+
+def problem(data: bytes, declared: Declared, name: str) -> str | None:
+    """Return why a TIFF file cannot be read right, with the remedy, in one line; None where it can.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    declared : Declared
+        What its first page declares.
+    name : str
+        The file's name; its extension tells camera raw files that say nothing else of it.
+    """
+    if _is_raw(data, declared, name):
+        return RAW
+    if (tiff_tags.numbers(declared.page, _KIND) or (0,))[0] & _REDUCED:
+        return (
+            "its first page declares itself a reduced copy of another (NewSubfileType 1); expected the "
+            "picture itself: save that as PNG or TIFF"
+        )
+    remedy = "convert it to PNG, or to TIFF with LZW or Deflate"
+    if declared.compression not in _DECODED:
+        known = _NAMES.get(declared.compression)
+        called = f"{known} compression" if known else f"compression no. {declared.compression}"
+        return f"a TIFF with {called}; expected none, LZW, Deflate, PackBits, JPEG or CCITT: {remedy}"
+    if not 1 <= declared.samples <= 4:
+        return f"a TIFF of {declared.samples} channels; expected 1 to 4: keep its red, green and blue alone"
+    expected = _expected(declared)
+    return f"a TIFF of {_spelled(declared)}; expected {expected}: {remedy}" if expected else None
+
+
+def mismatch(declared: Declared, pixels: NDArray[Any]) -> str | None:
+    """Return how decoded pixels differ from what the file declares, in one line; None where they agree.
+
+    Parameters
+    ----------
+    declared : Declared
+        What the file declares.
+    pixels : array
+        H×W or H×W×C, turned by the orientation or not.
+    """
+    size = (declared.height, declared.width)
+    came, channels = pixels.shape[:2], 1 if pixels.ndim == 2 else pixels.shape[2]
+    depth = 8 * pixels.dtype.itemsize
+    expected_depth = max(8, declared.bits if declared.bits not in (10, 12, 14) else 16)
+    if declared.photometric in (LOG_LUV, 32844):
+        expected_depth = depth
+    expected = 1 if declared.is_gray else max(3, declared.samples)
+    if came in (size, size[::-1]) and (depth, channels) == (expected_depth, expected):
+        return None
+    return (
+        f"declares {size[1]}×{size[0]} pixels of {expected} channels and {expected_depth} bits, and was "
+        f"decoded as {came[1]}×{came[0]}, {channels} and {depth}: convert it to PNG"
+    )
+
+
+def page_count(data: bytes) -> int:
+    """Return the number of pages that are pictures, without reduced copies and masks."""
+    kinds = [(tiff_tags.numbers(page, _KIND) or (0,))[0] for page in tiff_tags.pages(data)]
+    return sum(not kind & (_REDUCED | _MASK) for kind in kinds)
+
+
+def _is_raw(data: bytes, declared: Declared, name: str) -> bool:
+    if data[8:10] == b"CR" or declared.photometric in _SENSOR or _DNG in declared.page:
+        return True
+    inner = tiff_tags.inner_pages(data, declared.page)
+    photometric = [(tiff_tags.numbers(page, tiff_tags.PHOTOMETRIC) or (-1,))[0] for page in inner]
+    return any(kind in _SENSOR for kind in photometric) or PurePath(name).suffix.lower() in _RAW_EXTENSIONS
+
+
+def _expected(declared: Declared) -> str | None:
+    """Return what would be read in place of samples that are not; None where they are."""
+    bits, kind = declared.bits, declared.photometric
+    if kind not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
+        # libtiff turns these into RGB, from 8 bits alone.
+        allowed = {PALETTE: (4, 8), tiff_tags.CMYK: (8,), YCBCR: (8,), LAB: (8,), LOG_LUV: (16,)}.get(kind)
+        if allowed is None:
+            return "grey, RGB, a palette, CMYK, YCbCr or CIELab"
+        return None if bits in allowed else f"{' or '.join(map(str, allowed))} bits"
+    if declared.sample_format == _FLOAT:
+        if bits not in (16, 32, 64):
+            return "floating point of 16, 32 or 64 bits"
+    elif declared.sample_format not in (_UNSIGNED, _SIGNED):
+        return "unsigned or floating-point samples"
+    elif bits not in ((1, 8, 10, 12, 14, 16, 32, 64) if declared.is_gray else (8, 10, 12, 14, 16, 32, 64)):
+        return "8 or 16 bits"
+    counts = (1,) if declared.is_gray and bits > 8 else (1, 2) if declared.is_gray else (3, 4)
+    if declared.samples in counts:
+        return None
+    return "1 channel" if counts == (1,) else f"{' or '.join(map(str, counts))} channels"
+
+
+def _spelled(declared: Declared) -> str:
+    format_name = {_FLOAT: "floating-point", _SIGNED: "signed", 4: "undefined", 5: "complex", 6: "complex"}
+    bits = f"{declared.bits}-bit" if declared.bits else "unequally deep"
+    kind = format_name.get(declared.sample_format, "")
+    colour = "grey" if declared.is_gray else "RGB" if declared.photometric == RGB else ""
+    colour = colour or _COLOURS.get(declared.photometric, f"photometric no. {declared.photometric}")
+    channels = "1 channel" if declared.samples == 1 else f"{declared.samples} channels"
+    return " ".join(word for word in (bits, kind, f"samples ({colour}, {channels})") if word)
