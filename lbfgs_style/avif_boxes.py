@@ -25,6 +25,8 @@ class AvifProperties:
         The colour profile; empty if there is none.
     primaries : int
         The code of the primaries where they are given by a code (ITU-T H.273): 1 are sRGB's, 2 unspecified.
+    transfer : int
+        The code of the transfer function: 13 is sRGB's, 2 unspecified.
     size : (int, int) or None
         Height and width before turning: of several pictures those of the largest.
     """
@@ -34,6 +36,7 @@ class AvifProperties:
     mirror: int | None = None
     icc: bytes = b""
     primaries: int = 2
+    transfer: int = 2
     size: tuple[int, int] | None = None
 
 
@@ -69,6 +72,7 @@ def properties(data: bytes) -> AvifProperties:
         mirror=mirror[0] & 1 if mirror else None,
         icc=found.get(b"colrprof", found.get(b"colrrICC", b""))[4:],
         primaries=struct.unpack_from(">H", codes, 4)[0] if len(codes) >= 6 else 2,
+        transfer=struct.unpack_from(">H", codes, 6)[0] if len(codes) >= 8 else 2,
         size=max(sizes, key=math.prod, default=None),
     )
 

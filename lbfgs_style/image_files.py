@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import avif_boxes, metadata, tiff_pixels, tiff_tags
+from . import avif_boxes, color_codes, metadata, png_color, tiff_declared, tiff_pixels, tiff_tags
 from .errors import ImageFileError, OptionError
 from .files import replacing
+from .icc import Profile
 from .image_bytes import check_size, header
 from .metadata import Metadata
 from .resizing import memory_errors
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 _LARGEST_BARE = 2**31
 """Bytes of samples that a TIFF holds uncompressed for sure: its places have 32 bits."""
+
+# Formats whose numbers are proportional to energy: Radiance by its definition, PFM by custom.
+_LINEAR = ("Radiance HDR", "PFM")
 
 _SAMPLE_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
@@ -38,16 +42,20 @@ class Decoded:
     Attributes
     ----------
     pixels : array
-        H×W, H×W×3 (RGB) or H×W×4 (RGBA), upright; uint8, uint16 or floating point in [0, 1].
+        H×W, H×W×3 (RGB) or H×W×4 (RGBA), upright; uint8, uint16, or floating point: in [0, 1] from Radiance,
+        PFM and LogLuv, as the file has it from other TIFF.
     gray : bool
         True for a file of one colour channel, with or without alpha.
     metadata : Metadata
         What the file says beside its pixels.
+    profile : Profile or None
+        How the pixels become sRGB where no embedded ICC profile says it; None where they are sRGB.
     """
 
     pixels: NDArray[Any]
     gray: bool
     metadata: Metadata
+    profile: Profile | None = None
 
 
 def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
@@ -56,7 +64,7 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     Parameters
     ----------
     data : bytes
-        A file of a format in `lbfgs_style.image_headers`. Floating point is clipped to [0, 1].
+        A file of a format in `lbfgs_style.image_headers`.
     name, max_pixels
         See `lbfgs_style.images.decode`.
 
@@ -81,17 +89,16 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
         raise ImageFileError(
             f"{name}: {pixels.dtype} samples; expected 8 or 16 bit unsigned or floating point: convert it"
         )
-    if pixels.dtype.kind == "f":
-        if np.isnan(pixels).any():
-            raise ImageFileError(
-                f"{name}: contains NaN; expected numbers in [0, 1]: repair the picture first"
-            )
-        pixels = np.clip(pixels, 0, 1)
+    if pixels.dtype.kind == "f" and np.isnan(pixels).any():
+        raise ImageFileError(f"{name}: contains NaN; expected numbers in [0, 1]: repair the picture first")
     about = metadata.read(data, exif)
+    profile, about = _declared_colors(name, data, about)
+    if profile is None and (file_format in _LINEAR or tiff_declared.is_linear(data)):
+        pixels, profile = _clipped_light(name, pixels), color_codes.linear()
     pixels = _finished(name, data, pixels, about.exif)
     if pixels.ndim == 3:
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-    return Decoded(pixels, gray_alpha or pixels.ndim == 2, about)
+    return Decoded(pixels, gray_alpha or pixels.ndim == 2, about, profile)
 
 
 def encode(
@@ -212,8 +219,6 @@ def _finished(name: str, data: bytes, pixels: NDArray[Any], exif: bytes) -> NDAr
     if not avif_boxes.is_avif(data):
         return upright(pixels, exif)
     found = avif_boxes.properties(data)
-    if found.primaries not in (1, 2) and not found.icc:
-        log.warning("%s: colours of primaries no. %d are taken as sRGB", name, found.primaries)
     if pixels.dtype == np.uint16:
         # Its 10 or 12 bits come as they are.
         top = (1 << found.bits) - 1 if found.bits > 8 else 65535
@@ -221,6 +226,44 @@ def _finished(name: str, data: bytes, pixels: NDArray[Any], exif: bytes) -> NDAr
     # An EXIF orientation means nothing here (ISO/IEC 23000-22): the file has properties for it.
     pixels = np.rot90(pixels, found.turns)
     return pixels if found.mirror is None else np.flip(pixels, found.mirror)
+
+
+def _declared_colors(name: str, data: bytes, about: Metadata) -> tuple[Profile | None, Metadata]:
+    """Return the profile that a PNG or AVIF names by code or numbers, and the metadata that still count."""
+    profile, transfer = None, ""
+    if data.startswith(metadata.PNG_SIGNATURE):
+        try:
+            profile, icc_counts = png_color.declared(data, name)
+        except ValueError as error:
+            transfer = str(error)
+        else:
+            about = about if icc_counts else replace(about, icc=b"")
+    elif avif_boxes.is_avif(data) and not about.icc:
+        found = avif_boxes.properties(data)
+        transfer = color_codes.HDR.get(found.transfer, "")
+        # A file that leaves one of the two open means sRGB by it.
+        profile = color_codes.by_code(
+            1 if found.primaries == 2 else found.primaries, 13 if found.transfer == 2 else found.transfer
+        )
+        if profile is None:
+            codes = found.primaries, found.transfer
+            log.warning("%s: colours of primaries no. %d, transfer no. %d are taken as sRGB", name, *codes)
+    if transfer:
+        raise ImageFileError(
+            f"{name}: a picture of high dynamic range ({transfer}); expected SDR: convert it to sRGB, "
+            "with tone mapping, first"
+        )
+    return profile if profile is not None and not profile.is_srgb() else None, about
+
+
+def _clipped_light(name: str, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Clip linear light to [0, 1], and say in one line that it is such and what was lost."""
+    outside = float(np.mean((pixels < 0) | (pixels > 1)))
+    lost = (
+        f"; {outside:.1%} of its values are outside [0, 1] and clipped: expose it darker" if outside else ""
+    )
+    log.warning("%s: linear light, converted to sRGB%s", name, lost)
+    return np.clip(pixels, 0, 1)
 
 
 def _with_clear_gray(data: bytes, pixels: NDArray[Any]) -> NDArray[Any]:

@@ -52,12 +52,20 @@ __all__ = [
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a picture file: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PNM, PAM, PFM, HDR, JPEG 2000, Sun raster.
 
-    16 bits, alpha and grey are kept; palettes and CMYK become RGB; of an animation the first frame is taken.
-    The orientation is applied. Colours of a profile with three primaries (Adobe RGB, Display P3, ProPhoto …)
-    become sRGB, those outside it clipped; a warning is logged where a profile is not applied. Floating point
-    (TIFF, HDR, PFM) is clipped to [0, 1]. A file that is cut short is refused, and so is a damaged PNG, which
-    has checksums. A JPEG damaged in its middle is read as far as it goes: libjpeg may say so on stderr, which
-    the command turns into a warning.
+    16 bits, alpha and grey are kept; palettes and CMYK become RGB; of an animation the first frame is
+    taken, of a TIFF file the first page. The orientation is applied.
+
+    Colours of a profile with three primaries (Adobe RGB, Display P3, ProPhoto …) become sRGB, those outside
+    it clipped; a warning is logged where a profile is not applied. Colours that PNG or AVIF name by code or
+    numbers (cICP, nclx; gAMA and cHRM) become sRGB too; those of PQ and HLG are refused. Radiance HDR, PFM
+    and LogLuv TIFF hold linear light, which is encoded as sRGB and clipped to [0, 1]: one warning says so.
+    Floating point of other TIFF files is taken as float arrays are: sRGB unless its profile says otherwise,
+    and refused outside [0, 1].
+
+    A file that is cut short is refused, and so are a damaged PNG and damaged strips of a TIFF. A JPEG
+    damaged in its middle is read as far as it goes: libjpeg may say so on stderr, which the command turns
+    into a warning. TIFF files of samples or a compression that OpenCV decodes wrongly are refused by what
+    they are, and so is camera raw.
 
     Parameters
     ----------
@@ -95,6 +103,10 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     decoded = image_files.decode(data, name, max_pixels=max_pixels)
     picture = from_array(decoded.pixels, name=name)
     picture = replace(picture, gray=decoded.gray or picture.gray, metadata=decoded.metadata)
+    if decoded.profile is not None:
+        # A result is written as sRGB then: few programs read colours by code or number.
+        picture = replace(picture, rgb=decoded.profile.to_srgb(picture.rgb))
+        return _without_profile(picture)
     return _in_srgb(picture, name)
 
 

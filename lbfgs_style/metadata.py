@@ -116,7 +116,7 @@ def embed(encoded: bytes, metadata: Metadata, size: tuple[int, int], *, alpha: b
 
 def _read_png(data: bytes) -> Metadata:
     found = Metadata()
-    for kind, body in _png_parts(data):
+    for kind, body in png_parts(data):
         if kind == b"eXIf":
             found = replace(found, exif=body.removeprefix(_EXIF_HEAD))
         elif kind == b"iCCP" and not found.icc:  # one alone is allowed, and many would take long to unpack
@@ -133,10 +133,11 @@ def png_transparency(data: bytes) -> bytes:
     """Return what a PNG says of transparency without an alpha (chunk ``tRNS``); empty of any other file."""
     if not data.startswith(PNG_SIGNATURE):
         return b""
-    return next((body for kind, body in _png_parts(data) if kind == b"tRNS"), b"")
+    return next((body for kind, body in png_parts(data) if kind == b"tRNS"), b"")
 
 
-def _png_parts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def png_parts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the content of each chunk of a PNG; one that is cut short has what is left."""
     place = len(PNG_SIGNATURE)
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)

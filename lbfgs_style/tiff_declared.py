@@ -202,6 +202,11 @@ def page_count(data: bytes) -> int:
     return sum(not kind & (_REDUCED | _MASK) for kind in kinds)
 
 
+def is_linear(data: bytes) -> bool:
+    """Tell whether a TIFF file holds logarithms of light, which OpenCV turns into linear light."""
+    return tiff_tags.number(data, tiff_tags.PHOTOMETRIC) == LOG_LUV
+
+
 def _is_raw(data: bytes, declared: Declared, name: str) -> bool:
     if data[8:10] == b"CR" or declared.photometric in _SENSOR or _DNG in declared.page:
         return True

@@ -44,6 +44,8 @@ FLOORS = {
     "embedding": 0,
     "quick_png": 0.1,
     "icc": 1,
+    "color_codes": 1.1,
+    "png_color": 1.15,
     "image_formats": 1,
     "image_headers": 1,
     "metadata": 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 import subprocess
@@ -274,12 +275,22 @@ def test_grey_with_alpha_stays_grey(tmp_path):
     assert images.to_array(green)[0, 0].tolist() == [182, 182, 182, 200]  # 255 · 0.7152 = 182.4
 
 
-def test_floating_point_files_are_clipped(tmp_path):
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([0, 0.25, 230], "values up to 230 in a float array; expected [0, 1]: divide by 255"),
+        ([-0.7, 0.25, 0.8], "values from -0.7 to 0.8; expected [0, 1]: clip or rescale first"),
+        ([0, 0.25, np.inf], "contains NaN or infinity"),
+    ],
+)
+def test_floating_point_files_are_in_the_range_of_float_arrays(tmp_path, values, says):
     path = tmp_path / "a.tiff"
-    path.write_bytes(cv2.imencode(".tiff", np.array([[-1, 0.25, 7, np.inf]], np.float32))[1].tobytes())
-    picture = images.read(path)
-    assert picture.dtype == np.float32
-    assert images.to_array(picture).tolist() == [[0, 0.25, 1, 1]]
+    path.write_bytes(cv2.imencode(".tiff", np.array([values], np.float32))[1].tobytes())
+    with pytest.raises(ImageError, match=re.escape(says)) as caught:
+        images.read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    path.write_bytes(cv2.imencode(".tiff", np.array([[0, 0.25, 1 + 5e-7]], np.float32))[1].tobytes())
+    assert images.to_array(images.read(path)).tolist() == [[0, 0.25, 1]]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -410,9 +421,7 @@ def test_a_decoder_that_makes_more_than_the_header_says_is_not_believed(monkeypa
 def test_what_is_read_of_a_header_ends_somewhere():
     """A gap of any length is white space for these formats; nobody writes one."""
     for gap, size in ((1 << 10, (3, 5)), (1 << 17, None)):
-        assert image_headers.read(b"P6" + b" " * gap + b"5 3\n255\n") == image_headers.Header(
-            "PNM or PFM", size
-        )
+        assert image_headers.read(b"P6" + b" " * gap + b"5 3\n255\n") == image_headers.Header("PNM", size)
 
 
 @pytest.mark.parametrize("between", [b"\xff", b"\xff\x01", b"\xff\xe0\0\2", b"\xff\xfe\0\4\xff\xd9"])

@@ -506,7 +506,9 @@ def test_properties_of_avif():
     colour = box(b"colr", b"prof", profiles.rgb())
     codes = box(b"colr", b"nclx", struct.pack(">HHHB", 12, 13, 6, 0x80))
     found = avif_boxes.properties(avif(coding, colour, codes, box(b"irot", b"\3"), box(b"imir", b"\1")))
-    assert found == avif_boxes.AvifProperties(bits=12, turns=3, mirror=1, icc=profiles.rgb(), primaries=12)
+    assert found == avif_boxes.AvifProperties(
+        bits=12, turns=3, mirror=1, icc=profiles.rgb(), primaries=12, transfer=13
+    )
     assert avif_boxes.properties(avif(box(b"av1C", bytes([0x81, 0, 0b01000000, 0])))).bits == 10
     assert avif_boxes.properties(avif()) == avif_boxes.AvifProperties()
     assert avif_boxes.is_avif(avif())

@@ -63,6 +63,12 @@ def wave(height: int = 40, width: int = 48) -> np.ndarray:
     return np.stack([80 + 3 * x, 100 + 3 * y, 60 + 2 * (x + y)], axis=2).astype(np.uint8)
 
 
+def shown(light: np.ndarray) -> np.ndarray:
+    """Return linear light as sRGB encodes it (IEC 61966-2-1), clipped to [0, 1]."""
+    light = np.clip(light, 0, 1).astype(float)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055).astype(np.float32)
+
+
 def encoded(extension: str, rgb: np.ndarray, *flags: int) -> bytes:
     """Return a file of OpenCV's; from RGB, RGBA or grey."""
     bgr = rgb if rgb.ndim == 2 else rgb[..., [2, 1, 0, 3][: rgb.shape[2]]]
@@ -116,8 +122,8 @@ def plain() -> dict[str, tuple[bytes, np.ndarray, float]]:
         "pgm": (encoded(".pgm", gray), gray, 0),
         "pbm": (encoded(".pbm", two), two, 0),
         "pam": (encoded(".pam", rgb), rgb, 0),
-        "pfm": (encoded(".pfm", unit), unit, 1e-6),
-        "hdr": (encoded(".hdr", unit), unit, 0.01),
+        "pfm": (encoded(".pfm", unit), shown(unit), 1e-6),
+        "hdr": (encoded(".hdr", unit), shown(unit), 0.01),
         "jp2": (encoded(".jp2", rgb, cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000), rgb, 0),
         "ras": (encoded(".ras", rgb), rgb, 0),
     }

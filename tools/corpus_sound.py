@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from corpus_cases import CMYK_JPEG, Case, encoded, indexed, plain, wave
+from corpus_cases import CMYK_JPEG, Case, encoded, indexed, plain, shown, wave
 from picture_bytes import (
     big_tiff,
     bmp,
@@ -201,7 +201,7 @@ def transparent() -> Iterator[Case]:
 
 
 def floats() -> Iterator[Case]:
-    """Numbers beyond [0, 1] are clipped to it; infinity too."""
+    """Linear light beyond [0, 1] is clipped to it, infinity too; other numbers beyond it are refused."""
     unit = (wave() / 255).astype(np.float32)
     odd = {
         "infinite": (np.inf, 1),
@@ -214,12 +214,19 @@ def floats() -> Iterator[Case]:
     for name, (value, wanted) in odd.items():
         pixels, wants = unit.copy(), unit.copy()
         pixels[7, 9], wants[7, 9] = value, wanted
-        yield Case("floats", f"{name}.tiff", tiff(pixels, sample_format=3), wants)
-        yield Case("floats", f"{name}.pfm", b"PF\n48 40\n-1.0\n" + pixels[::-1].tobytes(), wants)
-        double = tiff(pixels.astype(np.float64), sample_format=3)
-        yield Case("floats", f"{name}-64.tiff", double, wants.astype(np.float64))
+        light = b"PF\n48 40\n-1.0\n" + pixels[::-1].tobytes()
+        yield Case("floats", f"{name}.pfm", light, shown(wants), 1e-6)
+        for kind in (np.float32, np.float64):
+            data = tiff(pixels.astype(kind), sample_format=3)
+            refused = {"says": "infinity" if np.isinf(value) else "expected [0, 1]"}
+            given = refused if value != wanted else {"wants": wants.astype(kind)}
+            yield Case("floats", f"{name}-{np.dtype(kind).name}.tiff", data, **given)
     yield Case(
-        "floats", "gray.pfm", b"Pf\n48 40\n1.0\n" + unit[::-1, :, 0].astype(">f4").tobytes(), unit[..., 0]
+        "floats",
+        "gray.pfm",
+        b"Pf\n48 40\n1.0\n" + unit[::-1, :, 0].astype(">f4").tobytes(),
+        shown(unit[..., 0]),
+        1e-6,
     )
     bright = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 2 +X 2\n" + bytes([255, 255, 255, 255] * 4)
     yield Case("floats", "bright.hdr", bright, np.ones((2, 2, 3), np.float32))
