@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import avif_boxes, color_codes, metadata, png_color, tiff_declared, tiff_pixels, tiff_tags
+from . import avif_boxes, bmp_masks, color_codes, metadata, png_color, tiff_declared, tiff_pixels, tiff_tags
 from .errors import ImageFileError, OptionError
 from .files import replacing
 from .icc import Profile
@@ -82,6 +82,8 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     if file_format == "TIFF":
         exif = b""
         pixels = tiff_pixels.decode(name, data, lambda part: _unpack(name, part, file_format)[0])
+    elif file_format == "BMP" and (masked := _unmask(name, data)) is not None:
+        pixels, exif = masked, b""
     else:
         pixels, exif = _unpack(name, data, file_format)
     check_size(name, pixels.shape[0], pixels.shape[1], max_pixels)
@@ -208,6 +210,13 @@ def _unpack(name: str, data: bytes, file_format: str) -> tuple[NDArray[Any], byt
         )
     pairs = zip(kinds, blobs, strict=True)
     return pixels, next((blob.tobytes() for kind, blob in pairs if kind == cv2.IMAGE_METADATA_EXIF), b"")
+
+
+def _unmask(name: str, data: bytes) -> NDArray[Any] | None:
+    try:
+        return bmp_masks.decode(data)
+    except ValueError as error:
+        raise ImageFileError(f"{name}: {error}; expected a whole BMP file: get another copy of it") from error
 
 
 def _finished(name: str, data: bytes, pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:

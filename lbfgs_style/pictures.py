@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import pillow_images
 from .errors import ImageError
 from .metadata import Metadata
 from .resizing import FloatImage, resize
@@ -58,7 +59,9 @@ def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
     ----------
     array : array
         H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA); uint8, uint16, or floating point in [0, 1]
-        (1e-6 beyond is clipped).
+        (1e-6 beyond is clipped). Or an image of Pillow, which is converted by its mode: palettes, CMYK,
+        YCbCr, HSV and such become RGB, or RGBA where they have transparency. Its EXIF orientation is not
+        applied (a warning says so), nor is its colour profile.
     name : str
         What error messages call it.
 
@@ -72,7 +75,7 @@ def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
     ImageError
         The shape, the type or the range is not one of these, or the array is empty, or holds NaN or infinity.
     """
-    array = np.asarray(array)
+    array = pillow_images.as_array(array, name) if pillow_images.is_pillow(array) else np.asarray(array)
     _require_shape(array, name)
     unit = _unit_range(array, name)
     alpha = np.ascontiguousarray(unit[..., 3]) if unit.ndim == 3 and unit.shape[2] == 4 else None
