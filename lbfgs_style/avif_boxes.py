@@ -77,6 +77,17 @@ def properties(data: bytes) -> AvifProperties:
     )
 
 
+def frame_count(data: bytes) -> int:
+    """Return the number of frames of an AVIF file: the most samples of a track, 1 where there is none."""
+    counts = [1]
+    place = [data]
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz"):
+        place = [body for outer in place for name, body in _boxes(outer) if name == kind]
+    for sizes in place:
+        counts += struct.unpack_from(">I", sizes, 8)
+    return max(counts)
+
+
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = 0
     while place + 8 <= len(data):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Generator
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 log = logging.getLogger(__name__)
 
 _OURS = ("lbfgs-style: ", "lbfgs_style")  # what we say, and what the library logs
+# How OpenCV's log begins: level and time, thread, place in its source, function.
+_OPENCV = re.compile(r"^\[ *(ERROR|WARN)\S*\] \S+ \S+ \S+ ")
 _STDERR = 2
 _MOST = 1 << 16
 
@@ -24,6 +27,8 @@ def heard(name: str) -> Generator[None]:
     """Keep stderr for our own lines while pictures are read.
 
     libjpeg reads on where a JPEG is damaged in its middle, and says so there alone: that becomes a warning.
+    So does every error that OpenCV logs while it reads a picture all the same, whatever the format; its log
+    is made to speak for that time.
 
     Parameters
     ----------
@@ -41,12 +46,16 @@ def heard(name: str) -> Generator[None]:
         os.close(stderr)
         yield
         return
-    well = False
+    import cv2
+
+    opencv, well = cv2.utils.logging, False
+    level = opencv.setLogLevel(opencv.LOG_LEVEL_WARNING)
     try:
         os.dup2(caught.fileno(), _STDERR)
         yield
         well = True
     finally:
+        opencv.setLogLevel(level)
         os.dup2(stderr, _STDERR)
         os.close(stderr)
         with caught:
@@ -60,8 +69,16 @@ def _tell(name: str, lines: list[str], *, well: bool) -> None:
     for line in lines:
         if line.startswith(_OURS):
             sys.stderr.write(line + "\n")
-        elif well and not told and not line.startswith(("libpng", "[")):
-            log.warning("%s: may be damaged in its middle, and is read as far as it goes (%s)", name, line)
+        elif well and not told and _is_damage(line):
+            words = _OPENCV.sub("", line)
+            log.warning("%s: may be damaged in its middle, and is read as far as it goes (%s)", name, words)
             told = True
         else:
             log.debug("%s: %s", name, line)
+
+
+def _is_damage(line: str) -> bool:
+    """Tell whether a line is about damage: OpenCV's errors, and what libjpeg says, inside a TIFF too."""
+    if line.startswith("["):
+        return line.startswith("[ERROR") or " JPEGLib: Corrupt" in line
+    return not line.startswith("libpng")

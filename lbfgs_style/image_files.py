@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import avif_boxes, bmp_masks, color_codes, metadata, png_color, tiff_declared, tiff_pixels, tiff_tags
+from . import (
+    avif_boxes,
+    bmp_masks,
+    color_codes,
+    first_frames,
+    metadata,
+    png_color,
+    tiff_declared,
+    tiff_pixels,
+    tiff_tags,
+)
 from .errors import ImageFileError, OptionError
 from .files import replacing
 from .icc import Profile
@@ -100,6 +110,9 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     pixels = _finished(name, data, pixels, about.exif)
     if pixels.ndim == 3:
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    several = first_frames.told(data, file_format)
+    if several is not None:
+        log.warning("%s: %s", name, several)
     return Decoded(pixels, gray_alpha or pixels.ndim == 2, about, profile)
 
 

@@ -53,7 +53,7 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a picture file: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PNM, PAM, PFM, HDR, JPEG 2000, Sun raster.
 
     16 bits, alpha and grey are kept; palettes and CMYK become RGB; of an animation the first frame is
-    taken, of a TIFF file the first page. The orientation is applied.
+    taken, of a TIFF file the first page, which one warning says. The orientation is applied.
 
     Colours of a profile with three primaries (Adobe RGB, Display P3, ProPhoto …) become sRGB, those outside
     it clipped; a warning is logged where a profile is not applied. Colours that PNG or AVIF name by code or

@@ -64,7 +64,7 @@ def read(data: bytes, exif: bytes = b"") -> Metadata:
     if data.startswith(b"\xff\xd8"):
         return _read_jpeg(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        found = dict(_webp_chunks(data))
+        found = dict(webp_chunks(data))
         exif = found.get(b"EXIF", b"").removeprefix(_EXIF_HEAD)
         return Metadata(exif, found.get(b"ICCP", b""), found.get(b"XMP ", b""))
     if avif_boxes.is_avif(data):
@@ -190,7 +190,8 @@ def _jpeg_segments(metadata: Metadata) -> Iterator[bytes]:
             yield bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 
 
-def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the content of each chunk of a WebP; one that is cut short has what is left."""
     place = 12
     while place + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, place)
@@ -200,7 +201,7 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _webp(encoded: bytes, metadata: Metadata, size: tuple[int, int], alpha: bool) -> bytes:
     """Write the extended form: a header that says what there is, and each part in its place."""
-    picture = [(kind, body) for kind, body in _webp_chunks(encoded) if kind in (b"ALPH", b"VP8 ", b"VP8L")]
+    picture = [(kind, body) for kind, body in webp_chunks(encoded) if kind in (b"ALPH", b"VP8 ", b"VP8L")]
     flags = 0x20 * bool(metadata.icc) | 0x10 * alpha | 0x08 * bool(metadata.exif) | 0x04 * bool(metadata.xmp)
     sides = b"".join((side - 1).to_bytes(3, "little") for side in (size[1], size[0]))
     parts = [(b"VP8X", struct.pack("<I", flags) + sides), (b"ICCP", metadata.icc), *picture]

@@ -268,6 +268,44 @@ def test_what_decoders_say_is_heard_up_to_a_length(caplog):
     assert sum(len(record.args[-1]) for record in caplog.records) <= 1 << 16
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "[ERROR:0@0.1] global grfmt_tiff.cpp:117 TIFF_Error Fax3Decode2D: Bad code word",
+            "Fax3Decode2D: Bad",
+        ),
+        (
+            "[ WARN:0@0.1] global grfmt_tiff.cpp:123 TIFF_Warning JPEGLib: Corrupt JPEG data",
+            "JPEGLib: Corrupt",
+        ),
+    ],
+)
+def test_errors_that_opencv_logs_are_damage_in_every_format(caplog, line, words):
+    with decoder_words.heard("a picture"):
+        os.write(2, f"{line}\n".encode())
+    (record,) = caplog.records
+    assert (
+        f"a picture: may be damaged in its middle, and is read as far as it goes ({words}"
+        in record.getMessage()
+    )
+
+
+def test_a_damaged_jpeg_inside_a_tiff_is_said(folder, network, capfd):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    flags = [cv2.IMWRITE_TIFF_COMPRESSION, 7, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 16]
+    data = bytearray(corpus_cases.encoded(".tiff", noise, *flags))
+    data[len(data) // 2 : len(data) // 2 + 60] = b"\xff\xd9" * 30
+    Path("hole.tiff").write_bytes(data)
+    level = cv2.utils.logging.getLogLevel()
+    assert paint(network, content="hole.tiff") == 0
+    assert (
+        "hole.tiff: may be damaged in its middle, and is read as far as it goes (JPEGLib:"
+        in capfd.readouterr().err
+    )
+    assert cv2.utils.logging.getLogLevel() == level
+
+
 def test_what_is_no_damage_is_not_called_so(caplog):
     """libpng has checksums and refuses damage; what it warns of, and what OpenCV logs, is something else."""
     with decoder_words.heard("a picture"):

@@ -45,6 +45,7 @@ FLOORS = {
     "embedding": 0,
     "quick_png": 0.1,
     "icc": 1,
+    "first_frames": 1.05,
     "color_codes": 1.1,
     "png_color": 1.15,
     "image_formats": 1,
@@ -143,8 +144,9 @@ FLOORS = {
 
 ONLY = {
     "onnxruntime": {"session"},
-    # The sheets write letters, and pack small pictures for pages; recordings are videos.
-    "cv2": {"image_files", "recording", "resizing", "sheets"},
+    # The sheets write letters, and pack small pictures for pages; recordings are videos; the command hears
+    # what decoders log.
+    "cv2": {"decoder_words", "image_files", "recording", "resizing", "sheets"},
     "scipy": {"optimizer", "parametrization", "subspace"},
     "h5py": {"weights"},
     "typer": {
