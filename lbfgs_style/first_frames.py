@@ -41,8 +41,6 @@ def _gif(data: bytes) -> int:
         while data[place]:
             place += 1 + data[place]
         place += 1
-        if place >= len(data):
-            break
     return count
 
 

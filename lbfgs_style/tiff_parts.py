@@ -19,8 +19,8 @@ _Tags = dict[int, Sequence[int] | bytes]
 _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _FORMAT = 258, tiff_tags.PHOTOMETRIC, 277, 284, 339
 _COMPRESSION, _FILL_ORDER, _ROWS, _JPEG_TABLES = 259, 266, 278, 347
 _STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
-# Tags that say how samples are laid out and coded; 317 is the predictor, 338 the extra samples.
-_LAYOUT = (256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 322, 323, 324, 325, 338, 339)
+# Tags that say how samples are laid out and coded; 317 is the predictor.
+_LAYOUT = (256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339)
 
 _ROW = 1 << 20
 """Bytes of a row at most: OpenCV reads sides of up to 2^20 samples."""
@@ -63,7 +63,6 @@ def readable(data: bytes, declared: Declared) -> list[bytes]:
     files: list[bytes] = []
     for plane in range(declared.samples):
         own = dict(tags) | single
-        own.pop(tiff_tags.EXTRA_SAMPLES, None)
         for tag in (_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS):
             if tag in tags:
                 each = len(tags[tag]) // declared.samples

@@ -84,6 +84,12 @@ def test_rows_of_an_odd_number_of_pixels():
     ("data", "says"),
     [
         (bmp(32, BYTES, [[PIXEL] * 5] * 4)[:-1], "damaged or cut short"),
+        (bmp(32, BYTES, np.zeros((0, 3))), "damaged or cut short"),
+        (bmp(32, BYTES, np.zeros((3, 0))), "damaged or cut short"),
+        (
+            bmp(32, BYTES, [[PIXEL]])[:18] + b"\xff" * 4 + bmp(32, BYTES, [[PIXEL]])[22:],
+            "damaged or cut short",
+        ),
         (bmp(32, (0xF0F0, 0xFF, 0xFF0000), [[PIXEL]]), "damaged: a mask of 0xf0f0"),
         (bmp(16, (0xF00000, 0xFF, 0xFF00), [[1]]), "damaged: a mask of 0xf00000"),
     ],

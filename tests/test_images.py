@@ -390,6 +390,21 @@ def test_files_that_are_no_pictures_are_refused_by_name(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+PAGES = [b"<!DOCTYPE html><title>404</title>", b"\xef\xbb\xbf \n<HTML lang=en>"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_web_page_under_the_name_of_a_picture_is_called_so(tmp_path, page):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(page)
+    with pytest.raises(ImageFileError) as caught:
+        images.read(path)
+    assert str(caught.value) == (
+        f"{path}: a web page, saved under the name of a picture; expected the picture itself: open its "
+        "address in a browser, and save the picture that it shows"
+    )
+
+
 def test_a_folder_is_no_picture(tmp_path):
     with pytest.raises(ImageFileError, match="folder"):
         images.read(tmp_path)

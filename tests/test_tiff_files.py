@@ -101,9 +101,10 @@ def test_planes_lie_as_the_orientation_says():
     np.testing.assert_array_equal(read(data), PHOTO[::-1].transpose(1, 0, 2))
 
 
-def test_half_floats_are_read():
-    true = UNIT.astype(np.float16)
-    got = read(tiff([true.tobytes()], true.shape, 16, t339=[3, 3, 3]))
+@pytest.mark.parametrize(("channels", "more"), [(3, {}), (4, {"t338": [2]})])
+def test_half_floats_are_read(channels, more):
+    true = np.dstack([UNIT, UNIT[..., 1]])[..., :channels].astype(np.float16)
+    got = read(tiff([true.tobytes()], true.shape, 16, t339=[3] * channels, **more))
     assert got.dtype == np.float16
     np.testing.assert_array_equal(got, true)
 
