@@ -160,7 +160,10 @@ def _with_directory(data: bytes, tags: _Tags) -> bytes:
             kind, packed = 7, values
         else:
             kind = 3 if max(values, default=0) <= 0xFFFF else 4
-            packed = struct.pack(f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *values)
+            # No file that is read has places beyond 32 bits: one that names such a place is damaged.
+            packed = struct.pack(
+                f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *(min(v, 0xFFFFFFFF) for v in values)
+            )
         entries += struct.pack(order + "HHI", tag, kind, len(values))
         if len(packed) <= 4:
             entries += packed.ljust(4, b"\0")

@@ -245,6 +245,14 @@ def test_a_strip_outside_the_file_is_refused():
     assert "damaged" in refusal(tiff([bytes(90)], (6, 5, 3), 8, t273=[10**6]))
 
 
+@pytest.mark.parametrize(("bits", "sample_format"), [(8, 1), (16, 3)])
+def test_a_place_of_64_bits_is_refused(bits, sample_format):
+    """Two numbers of 32 bits, declared as one of 64 bits that no file reaches."""
+    data = tiff([bytes(180)], (6, 5, 3), bits, t273=[8, 1], t339=[sample_format] * 3)
+    data = data.replace(struct.pack("<HHI", 273, 4, 2), struct.pack("<HHI", 273, 16, 1))
+    assert "damaged" in refusal(data)
+
+
 def test_tiles_are_checked_too():
     tiles = [RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8) for _ in range(2)]
     raw = [zlib.compress(tile.tobytes()) for tile in tiles]
