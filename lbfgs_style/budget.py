@@ -250,7 +250,7 @@ def parsed(text: str, name: str) -> int:
         count = int(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):  # int() refuses what is not finite
         raise OptionError(f"{name} must be an amount such as 2GB or 800MB, got {text!r}.") from None
-    if not unit and 0 <= count < _WITHOUT_UNIT:
+    if text.strip().upper() == number.strip() and 0 <= count < _WITHOUT_UNIT:
         raise OptionError(
             f"{name} must be an amount with a unit such as 2GB or 800MB, got {text!r}: {spelled(count)}."
         )

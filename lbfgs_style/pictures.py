@@ -192,7 +192,7 @@ def _unit_range(array: NDArray[Any], name: str) -> NDArray[np.float32]:
         )
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         raise ImageError(
-            f"{name}: values from {low:.9g} to {high:.9g} in a float array; expected [0, 1]: clip them with "
+            f"{name}: values from {low:.7g} to {high:.7g} in a float array; expected [0, 1]: clip them with "
             "np.clip(array, 0, 1), or rescale"
         )
     return np.clip(array, 0, 1).astype(np.float32)
