@@ -88,7 +88,8 @@ class CoarseToFine:
         wanted = () if self.options.scales == "single" else self.options.scales
         if given and wanted == "auto":
             wanted = ()
-        scales = plan(size, wanted, self.options.iterations, least)
+        from_noise = self.options.init == "noise" and not given
+        scales = plan(size, wanted, self.options.iterations, least, from_noise=from_noise)
         regions = self._regions(size)
         self.terms = replace(self.terms, regions=len(regions.masks) if regions else 0)
         return scales, workings(self.engine, self.terms, self.options, scales, self._source_bytes())

@@ -19,8 +19,14 @@ from .options import Options
 COARSEST = 128
 """About the longer side, in pixels, where ``auto`` begins: halving stops between 90 and 179."""
 
+# Iterations of the largest scale, of the one before, and so on; the last number holds for all others.
 AUTO_ITERATIONS = (40, 40, 80, 150)
-"""Iterations of the largest scale, of the one before, and so on; the last number holds for all others."""
+
+# A run from noise has to find the photo: it begins at about this longer side in pixels, where the photo's forms
+# are larger than the painting's strokes, and makes more iterations, at the first scale at least `NOISE_FIRST`.
+NOISE_COARSEST = 256
+NOISE_ITERATIONS = (60, 200)
+NOISE_FIRST = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,8 @@ def plan(
     scales: Sequence[int] | Literal["auto"],
     iterations: int | Sequence[int] | None,
     smallest_side: int,
+    *,
+    from_noise: bool = False,
 ) -> tuple[Scale, ...]:
     """Plan the scales of a picture.
 
@@ -64,11 +72,13 @@ def plan(
         Height and width of the result.
     scales : sequence of int or "auto"
         Longer sides, coarse to fine; those not below the result's are left out, the result's is added.
-        ``"auto"`` halves the result's down to about `COARSEST`.
+        ``"auto"`` halves the result's down to about `COARSEST` or `NOISE_COARSEST`.
     iterations : int, sequence of int or None
-        For every scale, for each one, or as in `AUTO_ITERATIONS`.
+        For every scale, for each one, or as in `AUTO_ITERATIONS` or `NOISE_ITERATIONS`.
     smallest_side : int
         Shortest side that the network can work on; coarser scales are left out.
+    from_noise : bool
+        Whether the first scale starts from noise alone.
 
     Returns
     -------
@@ -84,14 +94,14 @@ def plan(
     if scales == "auto":
         wanted: list[int] = []
         side = longest / 2
-        while side >= COARSEST * 0.7:
+        while side >= (NOISE_COARSEST if from_noise else COARSEST) * 0.7:
             wanted.insert(0, round(side))
             side /= 2
     else:
         wanted = [side for side in scales if side < longest]
     sizes = [fit(size, side) for side in wanted]
     sizes = [*(s for s in sizes if min(s) >= smallest_side), size]
-    return tuple(Scale(s, n) for s, n in zip(sizes, _counts(iterations, len(sizes)), strict=True))
+    return tuple(Scale(s, n) for s, n in zip(sizes, _counts(iterations, len(sizes), from_noise), strict=True))
 
 
 def style_size(own: tuple[int, int], factor: float, scale: Scale, smallest_side: int) -> tuple[int, int]:
@@ -104,9 +114,11 @@ def style_size(own: tuple[int, int], factor: float, scale: Scale, smallest_side:
     return fit(own, min(max(round(scale.longest * factor), least), max(own)))
 
 
-def _counts(iterations: int | Sequence[int] | None, scales: int) -> list[int]:
+def _counts(iterations: int | Sequence[int] | None, scales: int, from_noise: bool) -> list[int]:
     if iterations is None:
-        return [AUTO_ITERATIONS[min(i, len(AUTO_ITERATIONS) - 1)] for i in reversed(range(scales))]
+        table = NOISE_ITERATIONS if from_noise else AUTO_ITERATIONS
+        counts = [table[min(i, len(table) - 1)] for i in reversed(range(scales))]
+        return [max(counts[0], NOISE_FIRST), *counts[1:]] if from_noise else counts
     if isinstance(iterations, int):
         return [iterations] * scales
     if len(iterations) != scales:

@@ -29,6 +29,22 @@ def test_plan_gives_coarse_scales_more_iterations() -> None:
 
 
 @pytest.mark.parametrize(
+    ("longest", "scales", "iterations"),
+    [
+        (2048, "auto", [300, 200, 200, 60]),
+        (512, "auto", [300, 60]),
+        (256, "auto", [300]),
+        (512, (), [300]),
+        (512, (64, 128), [300, 200, 60]),
+    ],
+)
+def test_a_run_from_noise_has_iterations_of_its_own(longest, scales, iterations):
+    planned = plan((longest, longest), scales, None, 16, from_noise=True)
+    assert [s.iterations for s in planned] == iterations
+    assert [s.iterations for s in plan((512, 512), (256,), (3, 4), 16, from_noise=True)] == [3, 4]
+
+
+@pytest.mark.parametrize(
     ("longest", "sides"),
     [(128, [128]), (178, [178]), (180, [90, 180]), (360, [90, 180, 360]), (500, [125, 250, 500])],
 )
