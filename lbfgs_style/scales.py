@@ -22,8 +22,9 @@ COARSEST = 128
 # Iterations of the largest scale, of the one before, and so on; the last number holds for all others.
 AUTO_ITERATIONS = (40, 40, 80, 150)
 
-# A run from noise has to find the photo: it begins at about this longer side in pixels, where the photo's forms
-# are larger than the painting's strokes, and makes more iterations, at the first scale at least `NOISE_FIRST`.
+# A run from noise has to find the photo: it begins at about this longer side in pixels, where the photo's
+# forms are larger than the painting's strokes, and makes more iterations, at the first scale at least
+# `NOISE_FIRST`.
 NOISE_COARSEST = 256
 NOISE_ITERATIONS = (60, 200)
 NOISE_FIRST = 300
