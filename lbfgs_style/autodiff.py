@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from . import rules_algebra as algebra
 from . import rules_spatial as spatial
-from .backward import Backward
+from .backward import Backward, described
 from .builder import GraphBuilder
 from .errors import GraphError
 
@@ -97,12 +97,12 @@ def gradients(b: GraphBuilder, seeds: Mapping[str, Seed], wrt: Sequence[str]) ->
         rule = RULES.get(node.op_type)
         if rule is None or node.domain not in ("", "ai.onnx"):
             raise GraphError(
-                f"Cannot differentiate the operator {node.op_type} (node {node.name!r}): "
+                f"Cannot differentiate {described(b, node)}: "
                 f"there are rules for {', '.join(sorted(RULES))}."
             )
         if len(node.output) != 1:
             raise GraphError(
-                f"Cannot differentiate the {node.op_type} node {node.name!r}: expected one output, "
+                f"Cannot differentiate {described(b, node)}: expected one output, "
                 f"got {len(node.output)}."
             )
         last = b.total(arrived)

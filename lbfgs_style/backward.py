@@ -77,7 +77,13 @@ class Backward:
 
     def refuse(self, why: str) -> GraphError:
         """Return the error for a form of an operator that no rule covers."""
-        return GraphError(f"Cannot differentiate the {self.node.op_type} node {self.node.name!r}: {why}.")
+        return GraphError(f"Cannot differentiate {described(self.b, self.node)}: {why}.")
+
+
+def described(b: GraphBuilder, node: onnx.NodeProto) -> str:
+    """Name a node in a message, by what the user's own network calls its output."""
+    output = node.output[0]
+    return f"the {node.op_type} node {b.origins.get(output, output)!r}"
 
 
 def step(b: GraphBuilder, tensor: str, *, at_zero: int) -> str:

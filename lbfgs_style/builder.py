@@ -22,6 +22,8 @@ Shape = tuple[int | None, ...]
 
 # Initialisers up to this many values (shapes, axes, factors) take part in shape inference; weights need not.
 _SMALL = 64
+# What the tensors of a graph taken over begin with.
+_PREFIX = "net."
 # What a model says of itself where onnxruntime is to leave all tensors in the plain layout.
 _LAYOUT, _PLAIN = "lbfgs_style.layout", "plain"
 
@@ -46,6 +48,8 @@ class GraphBuilder:
         Constant that is another one's kernel turned around with its channels swapped → that other one.
     later : dict of str to str
         Tensor → another one that its readers had better wait for, but those that lead to it; see `layout`.
+    origins : dict of str to str
+        Tensor that `extend` renamed → its name in the graph that it was taken from.
     is_plain : bool
         Whether onnxruntime is to leave all tensors in the plain layout; see `layout`.
     """
@@ -57,11 +61,12 @@ class GraphBuilder:
         self.shapes: dict[str, Shape] = {}
         self.turned: dict[str, str] = {}
         self.later: dict[str, str] = {}
+        self.origins: dict[str, str] = {}
         self.is_plain = False
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[str] = []
         self._counter = 0
-        self._taken: set[str] = set()  # names of a graph taken over, which may be of our own making
+        self._taken: set[str] = set()
 
     def fresh(self, stem: str) -> str:
         """Return a name that no tensor has."""
@@ -69,10 +74,22 @@ class GraphBuilder:
             self._counter += 1
             name = f"{stem}_{self._counter}"
             if name not in self._taken:
+                self._taken.add(name)
                 return name
+
+    def _claim(self, name: str) -> str:
+        """Return a fixed name, or raise GraphError if another tensor has it."""
+        if name in self._taken:
+            raise GraphError(
+                f"The graph needs the name {name!r} for a tensor of its own, but the network has a layer of "
+                "that name: rename the layer."
+            )
+        self._taken.add(name)
+        return name
 
     def input(self, name: str, shape: Sequence[int | str | None]) -> str:
         """Declare an input of the graph: floating point, lengths `shape` (a str names a free one)."""
+        self._claim(name)
         self._inputs.append(self._value_info(name, list(shape)))
         self.shapes[name] = tuple(length if isinstance(length, int) else None for length in shape)
         return name
@@ -80,15 +97,14 @@ class GraphBuilder:
     def output(self, tensor: str, name: str | None = None) -> None:
         """Declare `tensor` an output, under another name if one is given."""
         if name is not None and name != tensor:
-            self.op("Identity", tensor, name=name)
+            self.op("Identity", tensor, name=self._claim(name))
             tensor = name
         self._outputs.append(tensor)
 
     def constant(self, value: object, *, name: str | None = None, integer: bool = False) -> str:
         """Add an initialiser; integers (shapes, axes) become int64, everything else the builder's dtype."""
         array = np.asarray(value, dtype=np.int64 if integer else self.dtype)
-        if name is None:
-            name = self.fresh("constant")
+        name = self.fresh("constant") if name is None else self._claim(name)
         self.constants[name] = array
         self.shapes[name] = array.shape
         return name
@@ -133,13 +149,47 @@ class GraphBuilder:
             result = self.op("Add", result, tensor)
         return result
 
-    def extend(self, nodes: Iterable[onnx.NodeProto], constants: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over the nodes and constants of another graph."""
-        taken = list(nodes)
-        self.nodes.extend(taken)
-        self._taken.update(constants, *(node.output for node in taken))
+    def extend(
+        self,
+        nodes: Iterable[onnx.NodeProto],
+        constants: Mapping[str, NDArray[np.generic]],
+        kept: Iterable[str],
+    ) -> None:
+        """Append copies of the nodes and constants of another graph.
+
+        Rewrites edit the nodes of a builder in place, so the given ones are never shared. All tensors get a
+        prefix that no name of ours has, for the other graph may call its tensors as it likes.
+
+        Parameters
+        ----------
+        nodes : iterable of onnx.NodeProto
+            In topological order; not changed.
+        constants : mapping of str to ndarray
+            The initialisers that they read.
+        kept : iterable of str
+            Tensors that keep their names: inputs that this builder has, and layers.
+        """
+        same = set(kept)
+        prefix = _PREFIX
+        while any(name.startswith(prefix) for name in same):
+            prefix += "."
+
+        def own(name: str) -> str:
+            # An empty name stands for an optional input that is left out.
+            return name if name in same or not name else prefix + name
+
+        for node in nodes:
+            copy = type(node)()
+            copy.CopyFrom(node)
+            copy.input[:] = map(own, node.input)
+            copy.output[:] = map(own, node.output)
+            copy.name = copy.output[0]  # onnxruntime wants the names of nodes to differ, too
+            self.nodes.append(copy)
+            self._taken.update(copy.output)
+            self.origins |= {own(name): name for name in node.output}
         for name, array in constants.items():
-            self.constant(array, name=name, integer=np.issubdtype(array.dtype, np.integer))
+            self.constant(array, name=own(name), integer=np.issubdtype(array.dtype, np.integer))
+            self.origins[own(name)] = name
 
     def infer_shapes(self) -> None:
         """Fill `shapes` for all tensors so far; the lengths of weights are used, never their values."""

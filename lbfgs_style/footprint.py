@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _VIEWS = {"Reshape", "Identity"}
 _REPLACED = {"Conv", "MaxPool", "AveragePool", "Resize"}
-_TO_PLAIN, _TO_BLOCKED = ":plain", ":blocked"
+# What the copy of a tensor in the other layout is called: no name of a tensor holds a zero byte.
+_TO_PLAIN, _TO_BLOCKED = "\0plain", "\0blocked"
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,10 +222,10 @@ def with_network(
 
 
 def extend(b: GraphBuilder, model: onnx.ModelProto, layers: Sequence[str]) -> None:
-    """Take over the part of a network that `layers` need."""
+    """Append copies of the nodes that `layers` need; ``image`` and `layers` keep their names."""
     from onnx import numpy_helper
 
     nodes = needed_nodes(model, layers)
     read = {name for node in nodes for name in node.input}
     weights = (tensor for tensor in model.graph.initializer if tensor.name in read)
-    b.extend(nodes, {tensor.name: numpy_helper.to_array(tensor) for tensor in weights})
+    b.extend(nodes, {tensor.name: numpy_helper.to_array(tensor) for tensor in weights}, (IMAGE, *layers))

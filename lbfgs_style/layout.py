@@ -16,7 +16,8 @@ first, and wait at the full size of their layers, their small factors wait inste
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -153,13 +154,14 @@ def _keep_blocked(b: GraphBuilder) -> None:
     """Let plain cotangents enter the blocked layout where they meet a blocked tensor."""
     b.infer_shapes()
     old, b.nodes = b.nodes, []
+    readers = Counter(name for node in old for name in node.input)
     makers: dict[str, onnx.NodeProto] = {}
     blocked: set[str] = set()
     for node in old:
         if node.op_type in ("Add", "Mul"):
             for blocked_one, plain in ((0, 1), (1, 0)):
                 if _should_enter(b, node, makers, blocked, node.input[blocked_one], node.input[plain]):
-                    node.input[plain] = _entered(b, node.input[plain], makers)
+                    node.input[plain] = _entered(b, node.input[plain], makers, readers)
                     blocked.add(node.input[plain])
         if _is_blocked(b, node, blocked):
             blocked.add(node.output[0])
@@ -182,16 +184,37 @@ def _should_enter(
     return makers[one].op_type == {"Add": "Conv", "Mul": "HardSigmoid"}[node.op_type]
 
 
-def _entered(b: GraphBuilder, tensor: str, makers: dict[str, onnx.NodeProto]) -> str:
+def _entered(
+    b: GraphBuilder, tensor: str, makers: dict[str, onnx.NodeProto], readers: Mapping[str, int]
+) -> str:
+    """Return a tensor of the same values that is in blocks.
+
+    Parameters
+    ----------
+    b : GraphBuilder
+        Gets the nodes.
+    tensor : str
+        A tensor in the plain layout.
+    makers : dict of str to onnx.NodeProto
+        Tensor → the node that makes it, for all nodes so far.
+    readers : mapping of str to int
+        Tensor → how many inputs of nodes it is, in the whole graph.
+    """
     maker = makers[tensor]
     # Enlarging and adding zeros are blocked as well, and what they enlarge is smaller. A pooling behind zeros
     # would be made one with them, which is an error of onnxruntime's: zeros as wide as its window.
-    if maker.op_type in ("Resize", "Pad") and maker.input[0] in makers:
-        maker.input[0] = _entered(b, maker.input[0], makers)
-        b.nodes.remove(maker)  # behind its new input
-        b.nodes.append(maker)
-        return tensor
-    return b.op("MaxPool", tensor, attributes={"kernel_shape": [1, 1]})
+    if maker.op_type not in ("Resize", "Pad") or maker.input[0] not in makers:
+        return b.op("MaxPool", tensor, attributes={"kernel_shape": [1, 1]})
+    inner = _entered(b, maker.input[0], makers, readers)
+    moved = type(maker)()
+    moved.CopyFrom(maker)
+    moved.input[0] = inner
+    if readers[tensor] > 1:  # the others may stand before the new input, and read the old node
+        moved.name = moved.output[0] = b.fresh(maker.op_type.lower())
+    else:
+        b.nodes.remove(maker)
+    b.nodes.append(moved)
+    return moved.output[0]
 
 
 def blocked_tensors(b: GraphBuilder) -> set[str]:

@@ -51,8 +51,12 @@ _MAX_DIMS = 8
 _MAX_WINDOW = 1024
 _WINDOWS = ("kernel_shape", "strides", "dilations", "pads")
 
-_RESERVED = {"loss", "terms", "weights", "shares", "d_image", "tv", "range"}
+# Names of tensors of our graphs. All tensors of a network but its layers get a prefix there, see `builder`.
+_RESERVED = re.compile(
+    "loss|terms|weights|shares|tile|own_share|likewise|d_image|around_image|(?:own_|rest_|d_)*(?:tv|range)"
+)
 _RESERVED_STEMS = "features|gram|mean|root|mask|distance|energy|d"
+_RESERVED_PREFIXES = ("around_", "winograd_")
 
 
 def shown(text: str, most: int = 60) -> str:
@@ -266,10 +270,11 @@ def _check_names(layers: tuple[str, ...], tensors: Iterable[str], label: str) ->
             )
     ends = "|".join(map(re.escape, layers))
     ours = re.compile(rf"(?:[a-z]+_)*(?:{_RESERVED_STEMS})_(?:{ends})(?:_\d+)?")
-    for name in tensors:
-        if name in _RESERVED or ours.fullmatch(name):
+    of_tensors = {prefix + name for prefix in _RESERVED_PREFIXES for name in tensors}
+    for layer in layers:
+        if _RESERVED.fullmatch(layer) or ours.fullmatch(layer) or layer in of_tensors:
             raise NetworkError(
-                f"The network {label!r} calls a tensor {shown(name)}, a name that the graphs made of it "
+                f"The network {label!r} calls a layer {shown(layer)}, a name that the graphs made of it "
                 "need: expected another one; rename it."
             )
 

@@ -39,7 +39,9 @@ def with_pooling(network: FeatureNetwork, pooling: Pooling | None) -> FeatureNet
         return network
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
-    nodes = [new for node in model.graph.node for new in _replaced(node, pooling, model.graph)]
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    taken.update(tensor.name for tensor in model.graph.initializer)
+    nodes = [new for node in model.graph.node for new in _replaced(node, pooling, model.graph, taken)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return replace(network, model=model)
@@ -56,7 +58,10 @@ def pooling_of(network: FeatureNetwork, pooling: Pooling | None) -> str:
     return _KINDS[kinds.pop()] if len(kinds) == 1 else "mixed"
 
 
-def _replaced(node: onnx.NodeProto, pooling: Pooling, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def _replaced(
+    node: onnx.NodeProto, pooling: Pooling, graph: onnx.GraphProto, taken: set[str]
+) -> Iterator[onnx.NodeProto]:
+    """Yield what stands for a node; names of new tensors are added to those `taken`."""
     from onnx import helper
 
     if node.op_type not in _KINDS:
@@ -64,15 +69,24 @@ def _replaced(node: onnx.NodeProto, pooling: Pooling, graph: onnx.GraphProto) ->
         return
     (x, y), shared = (node.input[0], node.output[0]), [a for a in node.attribute if a.name in _SHARED]
     if pooling == "l2":
-        tiny = helper.make_tensor(f"{y}_at_zero", 1, [], [_AT_ZERO])
-        graph.initializer.append(tiny)
-        mean = helper.make_node("AveragePool", [f"{y}_squares"], [f"{y}_mean"], name=f"{y}_mean")
+        names = ("squares", "mean", "at_zero", "positive")
+        squares, average, tiny, positive = (_unused(f"{y}_{name}", taken) for name in names)
+        graph.initializer.append(helper.make_tensor(tiny, 1, [], [_AT_ZERO]))
+        mean = helper.make_node("AveragePool", [squares], [average], name=average)
         mean.attribute.extend(shared)
-        yield helper.make_node("Mul", [x, x], [f"{y}_squares"], name=f"{y}_squares")
+        yield helper.make_node("Mul", [x, x], [squares], name=squares)
         yield mean
-        yield helper.make_node("Add", [f"{y}_mean", tiny.name], [f"{y}_positive"], name=f"{y}_positive")
-        yield helper.make_node("Sqrt", [f"{y}_positive"], [y], name=node.name)
+        yield helper.make_node("Add", [average, tiny], [positive], name=positive)
+        yield helper.make_node("Sqrt", [positive], [y], name=node.name)
         return
     made = helper.make_node("MaxPool" if pooling == "max" else "AveragePool", [x], [y], name=node.name)
     made.attribute.extend(shared)
     yield made
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """Return `name`, longer where another tensor has it, and add it to those `taken`."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name

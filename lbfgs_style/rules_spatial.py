@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .backward import Backward, step
+from .builder import GraphBuilder
 
 # --- convolution and pooling -----------------------------------------------------------------------------
 
@@ -38,9 +39,19 @@ def d_conv(v: Backward) -> Sequence[str | None]:
     swapped = kernel.reshape(groups, outputs, inputs, *sizes).swapaxes(1, 2)
     turned = np.flip(swapped.reshape(groups * inputs, outputs, *sizes), tuple(range(2, kernel.ndim)))
     attributes = {"pads": inverse, "dilations": dilations, "group": groups, "kernel_shape": list(sizes)}
-    weight = v.b.constant(np.ascontiguousarray(turned), name=f"{v.node.input[1]}.turned")
-    v.b.turned[weight] = v.node.input[1]
+    weight = _turned(v.b, v.node.input[1], np.ascontiguousarray(turned))
     return [v.b.op("Conv", v.g, weight, attributes=attributes), None, None]
+
+
+def _turned(b: GraphBuilder, kernel: str, array: np.ndarray) -> str:
+    """Return the constant with a kernel's values turned around; nodes that share a kernel share it, too."""
+    for name, source in b.turned.items():
+        # In other groups, the same kernel is turned in another way.
+        if source == kernel and np.array_equal(b.constants[name], array):
+            return name
+    name = b.constant(array)
+    b.turned[name] = kernel
+    return name
 
 
 @dataclass(frozen=True, slots=True)

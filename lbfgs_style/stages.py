@@ -195,19 +195,18 @@ def with_stages(
     nodes, b.nodes = b.nodes, []
     joined: dict[str, str] = {}
     for node in nodes:
-        own = type(node)()
-        own.CopyFrom(node)  # the network stays as it is
-        own.input[:] = [joined.get(name, name) for name in node.input]
-        b.nodes.append(own)
-        name = node.output[0]
+        node.input[:] = [joined.get(name, name) for name in node.input]
+        b.nodes.append(node)
+        tensor = node.output[0]
+        name = b.origins[tensor]
         if name not in joins:
             continue
         rows, columns = joins[name]
-        inner = b.slice(name, 2, rows.start, rows.start + rows.length)
+        inner = b.slice(tensor, 2, rows.start, rows.start + rows.length)
         inner = b.slice(inner, 3, columns.start, columns.start + columns.length)
         inner = b.pad(inner, [0, 0, rows.before, columns.before], [0, 0, rows.after, columns.after])
         size = [join.before + join.length + join.after for join in (rows, columns)]
-        joined[name] = b.op("Add", inner, b.input(around_name(name), [1, shapes[name][0], *size]))
+        joined[tensor] = b.op("Add", inner, b.input(around_name(name), [1, shapes[name][0], *size]))
     b.infer_shapes()
     return b
 

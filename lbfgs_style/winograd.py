@@ -153,7 +153,7 @@ def rewrite(b: GraphBuilder, choose: Choose) -> bool:
             b.nodes.append(node)
             continue
         source = b.turned.get(node.input[1], node.input[1])
-        name = _PREFIX + source
+        name = _PREFIX + b.origins.get(source, source)
         if name not in declared:
             declared.add(b.input(name, [_TILE**2, *b.shape(source)[:2]]))
         _convolve(b, node, name, is_turned=source != node.input[1])

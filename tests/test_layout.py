@@ -75,7 +75,7 @@ def test_without_direct_convolutions_nothing_is_put_into_blocks(tmp_path):
     graph = objective_graph(network, SIZE, TERMS, choose=lambda i, o, h, w: min(i, o) > 3)
     assert is_plain(graph)
     (back,) = (node for node in graph.graph.node if node.op_type == "ConvTranspose")
-    assert back.input[1] == "conv1_1.weight"
+    assert back.input[1] == "net.conv1_1.weight"
     _, one = optimized(graph, tmp_path)
     _, other = optimized(graph, tmp_path, [_INTO_BLOCKS])
     if not one["ReorderOutput"]:

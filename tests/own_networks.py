@@ -1,0 +1,160 @@
+"""Networks of a few channels as users bring them, and what every way to work on a picture must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from lbfgs_style import networks
+from lbfgs_style.engine import Engine
+from lbfgs_style.graphs import objective_graph
+from lbfgs_style.style_losses import with_roots
+from lbfgs_style.term_names import TermNames
+
+TERMS = TermNames(("z",), ("r", "z"))
+"""The terms of `around`, and of every network that has layers r and z."""
+
+
+def weights(*shape: int, seed: int = 0) -> np.ndarray:
+    """Return random weights whose convolution keeps the size of features about the same."""
+    scale = np.sqrt(2 / np.prod(shape[1:]))
+    return np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
+
+
+def network(
+    nodes: Sequence[onnx.NodeProto], constants: Mapping[str, object], layers: Sequence[str]
+) -> networks.FeatureNetwork:
+    """Return a network of some nodes; constants that are not arrays become int64."""
+    return networks.from_model(model(nodes, constants, layers))
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto], constants: Mapping[str, object], layers: Sequence[str]
+) -> onnx.ModelProto:
+    """Return the same before any check."""
+    arrays = {
+        name: value if isinstance(value, np.ndarray) else np.asarray(value, np.int64)
+        for name, value in constants.items()
+    }
+    graph = helper.make_graph(
+        nodes,
+        "own",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "h", "w"])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *[None] * 3]) for name in layers],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def node(op_type: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+    """Return a node of one output; `inputs` between spaces, ``-`` for one that is left out."""
+    names = ["" if name == "-" else name for name in inputs.split()]
+    return helper.make_node(op_type, names, [output], output, **attributes)
+
+
+def around(
+    *nodes: onnx.NodeProto, channels: int = 8, layers: Sequence[str] = ("r", "z"), **constants: object
+) -> networks.FeatureNetwork:
+    """Return r = relu(conv(image)), then `nodes`, which make m of r, then z = conv(m)."""
+    first = [node("Conv", "image w", "a", pads=[1] * 4), node("Relu", "a", "r")]
+    last = node("Conv", "m v", "z", pads=[1] * 4)
+    kernels = {"w": weights(channels, 3, 3, 3), "v": weights(channels, channels, 3, 3, seed=1)}
+    return network([*first, *nodes, last], {**kernels, **constants}, layers)
+
+
+class Problem:
+    """A network's objective at one size, with the targets of two random pictures.
+
+    Parameters
+    ----------
+    chosen : FeatureNetwork
+        The network.
+    size : (int, int)
+        Height and width.
+    terms : TermNames
+        The terms; all have weights.
+    convolution : str
+        As in `lbfgs_style.options.Options`.
+    """
+
+    def __init__(
+        self,
+        chosen: networks.FeatureNetwork,
+        size: tuple[int, int],
+        terms: TermNames = TERMS,
+        convolution: str = "auto",
+    ) -> None:
+        rng = np.random.default_rng(4)
+        self.photo, self.painting, self.x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
+        self.network, self.size, self.terms = chosen, size, terms
+        self.engine = Engine(chosen, device="cpu", threads=1, keep=False, convolution=convolution)
+        self.weights = np.linspace(0.5, 2, len(terms.names)).astype(np.float32)
+
+    @cache  # noqa: B019  # problems live as long as a test
+    def targets(self, pixels: int | None = None) -> dict[str, np.ndarray]:
+        """Measure the targets, whole or in tiles."""
+        content, style = TermNames(self.terms.content_layers, ()), TermNames((), self.terms.style_layers)
+        found = self.engine.statistics(self.photo, content, what="photo", window_pixels=pixels)
+        return found | self.engine.statistics(self.painting, style, what="painting", window_pixels=pixels)
+
+    def evaluate(self, pixels: int | None = None) -> tuple[float, np.ndarray]:
+        """Return loss and gradient [3,H,W], whole or in tiles."""
+        targets = self.targets(pixels)
+        found = self.engine.objective(self.size, self.terms, targets, self.weights, window_pixels=pixels)(
+            self.x
+        )
+        return found.loss, found.gradient
+
+    def blocks(self, pixels: int) -> tuple[float, np.ndarray]:
+        """Return the loss and the gradient [3,H,W] that all blocks of one cut give together.
+
+        Before its loss counts, each block is evaluated with other pixels and put back: what it changes in
+        the sums must be what it has of them.
+        """
+        blocks = self.engine.blocks(self.x.copy(), self.terms, self.targets(), self.weights, pixels)
+        gradient = np.empty_like(self.x)
+        for tile in self.engine.cuts(self.size, self.terms, pixels)[0]:
+            place = np.index_exp[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+            pixels_before = self.x[place].copy()
+            block = blocks.free(tile)
+            block.evaluate(1 - pixels_before)
+            block.keep(1 - pixels_before)
+            again = blocks.free(tile)
+            again.evaluate(pixels_before)
+            again.keep(pixels_before)
+            blocks.begin_sweep()
+            gradient[place] = blocks.free(tile).evaluate(pixels_before)[2]
+        return blocks.value()[0], gradient
+
+    def exact(self, slopes: int = 3, step: float = 1e-8) -> tuple[float, np.ndarray, list[tuple[float, float]]]:
+        """Return loss and gradient in float64 by ONNX's evaluator, and slopes along random directions.
+
+        Each slope comes twice: by the gradient, and by central differences of the loss.
+        """
+        model = objective_graph(self.network.model, self.size, self.terms, dtype=np.float64)
+        feeds = with_roots(self.targets(), self.terms) | {"weights": self.weights, "image": self.x[None]}
+        feeds = {name: np.asarray(value, np.float64) for name, value in feeds.items()}
+        evaluator, rng = ReferenceEvaluator(model), np.random.default_rng(5)
+
+        def run(image: np.ndarray) -> tuple[float, np.ndarray]:
+            with np.errstate(all="ignore"):  # steep HardSigmoids
+                loss, gradient = evaluator.run(["loss", "d_image"], feeds | {"image": image})
+            return float(loss), gradient[0]
+
+        loss, gradient = run(feeds["image"])
+        found: list[tuple[float, float]] = []
+        for _ in range(slopes):
+            direction = rng.normal(size=gradient.shape)
+            ends = [run(feeds["image"] + sign * step * direction)[0] for sign in (1, -1)]
+            found.append((float(np.vdot(gradient, direction)), (ends[0] - ends[1]) / (2 * step)))
+        return loss, gradient, found
+
+
+def far(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the distance of two arrays relative to the second."""
+    return float(np.linalg.norm(np.subtract(found, expected)) / (np.linalg.norm(expected) or 1))
