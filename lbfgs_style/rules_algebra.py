@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from .backward import Backward, step, unbroadcast
 from .builder import GraphBuilder
 
+# Divisors are at least this, so that 0 / 0 becomes 0: the smallest normal float32, and a norm whose square is
+# about as small.
+_LEAST, _LEAST_NORM = 1.2e-38, 1.1e-19
+
 # --- elementwise -----------------------------------------------------------------------------------------
 
 
@@ -31,8 +35,13 @@ def d_abs(v: Backward) -> Sequence[str]:
 
 
 def d_sqrt(v: Backward) -> Sequence[str]:
-    """y = √x: dx = g / 2y."""
-    return [v.b.op("Div", v.b.op("Mul", v.g, v.b.constant(0.5)), v.y)]
+    """y = √x: dx = g y / 2x, which is g / 2y, and 0 at x = 0.
+
+    There the slope is infinite from the right. A ReLU before it hands 0 on for whole regions, and its own
+    gradient, 0, cannot undo an infinite one.
+    """
+    doubled = v.b.op("Max", v.b.op("Add", v.x, v.x), v.b.constant(_LEAST))
+    return [v.b.op("Div", v.b.op("Mul", v.g, v.y), doubled)]
 
 
 def d_add(v: Backward) -> Sequence[str | None]:
@@ -72,13 +81,18 @@ def d_div(v: Backward) -> Sequence[str | None]:
 
 
 def d_pow(v: Backward) -> Sequence[str]:
-    """y = xᵖ, p constant: dx = g p xᵖ⁻¹."""
+    """y = xᵖ, p constant: dx = g p xᵖ⁻¹, and for p < 1 0 at x = 0, where the slope is infinite."""
     exponent = v.constant_input(1)
     if exponent is None or exponent.size != 1:
         raise v.refuse("its exponent is not one number")
     p = float(exponent.reshape(()))
-    slope = v.b.op("Mul", v.b.op("Pow", v.x, v.b.constant(p - 1)), v.b.constant(p))
-    return [v.b.op("Mul", v.g, slope)]
+    x, g = v.x, v.g
+    if p < 1:
+        nonzero = v.b.op("Abs", v.b.op("Sign", x))
+        g = v.b.op("Mul", g, nonzero)
+        x = v.b.op("Add", x, v.b.op("Sub", v.b.constant(1.0), nonzero))  # 1 in place of 0
+    slope = v.b.op("Mul", v.b.op("Pow", x, v.b.constant(p - 1)), v.b.constant(p))
+    return [v.b.op("Mul", g, slope)]
 
 
 # --- products --------------------------------------------------------------------------------------------
@@ -137,9 +151,12 @@ def d_gemm(v: Backward) -> Sequence[str | None]:
 
 
 def _reduced_axes(v: Backward) -> list[int]:
+    """Return the axes that a reduction sums over: without any given, all of them or none."""
     axes = v.constant_input(1)
     rank = len(v.b.shape(v.x))
-    return list(range(rank)) if axes is None or axes.size == 0 else sorted(int(a) % rank for a in axes)
+    if axes is None or axes.size == 0:
+        return [] if v.attribute("noop_with_empty_axes", 0) else list(range(rank))
+    return sorted(int(a) % rank for a in axes)
 
 
 def _keep_axes(v: Backward, tensor: str) -> str:
@@ -176,8 +193,9 @@ def d_reduce_l1(v: Backward) -> Sequence[str]:
 
 
 def d_reduce_l2(v: Backward) -> Sequence[str]:
-    """y = √Σ x²: dx = g x / y."""
-    return [v.b.op("Mul", v.x, _keep_axes(v, v.b.op("Div", v.g, v.y)))]
+    """y = √Σ x²: dx = g x / y, and 0 where all x are 0."""
+    norm = v.b.op("Max", _keep_axes(v, v.y), v.b.constant(_LEAST_NORM))
+    return [v.b.op("Mul", v.b.op("Div", v.x, norm), _keep_axes(v, v.g))]
 
 
 # --- shapes ----------------------------------------------------------------------------------------------

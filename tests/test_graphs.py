@@ -177,8 +177,8 @@ def test_constant_picture_has_a_symmetric_gradient() -> None:
 def test_deeper_layers_are_cut_away() -> None:
     model = objective_graph(small_vgg().model, SIZE, TermNames((), ("relu1_1",)))
     assert [node.name for node in model.graph.node if node.op_type == "Conv"][0:2] == [
-        "preprocess",
-        "conv1_1",
+        "net.preprocess",
+        "net.conv1_1",
     ]
     assert not any("conv1_2" in tensor.name for tensor in model.graph.initializer)
 
