@@ -97,13 +97,11 @@ def gradients(b: GraphBuilder, seeds: Mapping[str, Seed], wrt: Sequence[str]) ->
         rule = RULES.get(node.op_type)
         if rule is None or node.domain not in ("", "ai.onnx"):
             raise GraphError(
-                f"Cannot differentiate {described(b, node)}: "
-                f"there are rules for {', '.join(sorted(RULES))}."
+                f"Cannot differentiate {described(b, node)}: there are rules for {', '.join(sorted(RULES))}."
             )
         if len(node.output) != 1:
             raise GraphError(
-                f"Cannot differentiate {described(b, node)}: expected one output, "
-                f"got {len(node.output)}."
+                f"Cannot differentiate {described(b, node)}: expected one output, got {len(node.output)}."
             )
         last = b.total(arrived)
         cotangents = rule(Backward(b, node, last, wanted))

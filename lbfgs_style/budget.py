@@ -73,6 +73,8 @@ class Costs:
         Pixels that a window reaches beyond its tile or block, on each side.
     variables : int
         Of the optimiser, for each pixel.
+    obstacle : str
+        A sentence that says why the network cannot be worked on in tiles or blocks; empty where it can.
     """
 
     weights: int
@@ -81,6 +83,7 @@ class Costs:
     sources: int
     halo: int
     variables: int = 3
+    obstacle: str = ""
 
     @property
     def smallest_window(self) -> int:
@@ -169,6 +172,8 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
     for m in range(wanted, short - 1, -1):
         if whole(m) <= budget:
             return Working("whole", None, m, whole(m))
+    if costs.obstacle:
+        raise too_large(size, budget, whole(short), costs.obstacle)
     least = min(pixels, costs.smallest_window)
     fixed, window = besides(short), TURNS_ARENA * costs.per_pixel
     most = int((budget - fixed) / window)
@@ -185,11 +190,11 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
     raise too_large(size, budget, blocks(least))
 
 
-def too_large(size: tuple[int, int], budget: int, least: int) -> OptionError:
-    """Return what says that a scale of a size takes more than the budget, `least` bytes or more."""
+def too_large(size: tuple[int, int], budget: int, least: int, why: str = "") -> OptionError:
+    """Return the error for a scale that takes `least` bytes, more than the budget; `why` is a sentence."""
     return OptionError(
         f"A picture of {size[1]}×{size[0]} pixels does not fit into {spelled(budget)} of memory: expected at "
-        f"least {spelled(least)}; allow more with --memory, or choose a smaller size."
+        f"least {spelled(least)}; allow more with --memory, or choose a smaller size. {why}".rstrip()
     )
 
 

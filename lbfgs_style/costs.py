@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from . import winograd
 from .budget import Costs
+from .errors import GraphError
 from .footprint import peak_bytes
 from .graphs import feature_shapes, needed_nodes, objective_builder, smallest_side
-from .term_names import TermNames
+from .term_names import TermNames, positions
 from .tiles import halo, receptive_fields
 
 if TYPE_CHECKING:
@@ -36,13 +37,19 @@ def costs_of(model: onnx.ModelProto, terms: TermNames, choose: winograd.Choose, 
     side = max(_SAMPLE, 2 * smallest_side(model, terms.layers))
     read = {name for node in needed_nodes(model, terms.layers) for name in node.input}
     shapes = feature_shapes(model, (side, side), terms.content_layers)
-    fields = receptive_fields(model, terms.layers)
-    masks = sum(fields[part.layer].stride ** -2 for part in terms.parts if part.region is not None)
+    try:
+        reach, obstacle = halo(list(receptive_fields(model, terms.layers).values())), ""
+    except GraphError as error:  # parts are not needed where the memory is enough
+        reach, obstacle = 0, str(error)
+    features = feature_shapes(model, (side, side), terms.style_layers)
+    masked = [features[part.layer] for part in terms.parts if part.region is not None]
+    masks = sum(positions(shape) for shape in masked) / side**2
     kept = 1 if terms.regions else 0
     return Costs(
         weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
         per_pixel=peak_bytes(objective_builder(model, (side, side), terms, choose=choose)) / side**2,
         targets=4 * (sum(math.prod(shape) for shape in shapes.values()) / side**2 + masks + kept),
         sources=sources,
-        halo=halo(list(fields.values())),
+        halo=reach,
+        obstacle=obstacle,
     )

@@ -22,6 +22,7 @@ from . import terms as terms_of_loss
 from .autodiff import gradients
 from .builder import GraphBuilder
 from .onnx_format import needed_nodes
+from .operator_reach import windows_of
 from .term_names import IMAGE, TermNames, distance_name, features_name
 
 if TYPE_CHECKING:
@@ -173,30 +174,16 @@ def smallest_side(model: onnx.ModelProto, layers: Sequence[str]) -> int:
     """Return the shortest side, in pixels, that a picture must have for every layer to have a pixel.
 
     Backwards from one pixel of each layer: a window of k pixels that moves by s needs (n − 1)·s + k pixels,
-    less the padding, for n. 16 for relu5_1 of VGG.
+    less the padding, for n. 16 for relu5_1 of VGG. What sees the whole picture needs no more than it gives.
     """
-    from onnx import numpy_helper
-
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    needed: dict[str, int] = dict.fromkeys(layers, 1)
-    for node in reversed(needed_nodes(model, layers)):
+    needed: dict[str, int] = {}
+    for node, inputs, windows in reversed(windows_of(model, layers)):
         least = max(needed.get(name, 1) for name in node.output)
-        if node.op_type in ("Conv", "MaxPool", "AveragePool"):
-            given = {a.name: list(a.ints) for a in node.attribute}
-            sides = constants[node.input[1]].dims[2:] if node.op_type == "Conv" else given["kernel_shape"]
-            reach = max(given.get("dilations", [1])) * (max(sides) - 1) + 1
-            least = (least - 1) * max(given.get("strides", [1])) + reach - _padding(given.get("pads", []))
-        elif node.op_type == "Pad" and node.input[1] in constants:
-            least -= _padding(numpy_helper.to_array(constants[node.input[1]]).tolist())
-        for name in node.input:
+        if windows is not None:
+            least = max(window.needed(least) for window in windows)
+        for name in inputs:
             needed[name] = max(needed.get(name, 1), least)
-    return needed[IMAGE]
-
-
-def _padding(pads: Sequence[int]) -> int:
-    """Return what padding adds at least to height and width; ONNX lists all fronts, then all ends."""
-    half = len(pads) // 2
-    return min((pads[half - axis] + pads[2 * half - axis] for axis in (1, 2) if half >= axis), default=0)
+    return needed.get(IMAGE, 1)
 
 
 def feature_shapes(

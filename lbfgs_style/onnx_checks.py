@@ -79,8 +79,8 @@ def check_safety(model: onnx.ModelProto, label: str) -> None:
     ------
     NetworkError
         For external data (which could read any file), functions, subgraphs, training graphs, sparse or
-        string tensors, weights that are absent, of the wrong length or not finite, other operators than
-        `OPERATORS` or other domains (which could call custom libraries), and whatever the ONNX checker
+        string tensors, weights that are absent, of the wrong length or not finite, inputs or outputs
+        without a shape, other operators than `OPERATORS` or other domains (which could call custom libraries), and whatever the ONNX checker
         refuses.
     """
     import onnx
@@ -102,6 +102,12 @@ def check_safety(model: onnx.ModelProto, label: str) -> None:
     constants = [a.t for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
     for tensor in (*graph.initializer, *constants):
         _check_tensor(tensor, label)
+    for value in (*graph.input, *graph.output):
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+            raise NetworkError(
+                f"The network {label!r} does not tell the shape of {shown(value.name)}: expected "
+                "[1, channels, height, width], with lengths or names of free ones; export it again with them."
+            )
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:

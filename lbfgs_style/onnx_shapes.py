@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .errors import NetworkError
 from .onnx_checks import one_line, shown
 from .onnx_format import needed_nodes
+from .operator_reach import dependent_nodes
 
 if TYPE_CHECKING:
     import onnx
@@ -42,13 +43,21 @@ def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> N
     Raises
     ------
     NetworkError
-        If types or shapes contradict each other, a convolution's kernel is not constant, a size cannot be
-        known, a tensor is too large, or a layer is not float32 [1, channels, height, width].
+        If a layer is the same for every picture, types or shapes contradict each other, a convolution's
+        kernel is not constant, a size cannot be known, a tensor is too large, or a layer is not float32
+        [1, channels, height, width].
     """
     import onnx
     from onnx import shape_inference
 
     nodes = needed_nodes(model, layers)
+    depending = {name for node, _ in dependent_nodes(model, layers) for name in node.output}
+    for layer in layers:
+        if layer not in depending:
+            raise NetworkError(
+                f"The layer {shown(layer)} of the network {label!r} is the same for every picture: expected "
+                "outputs [1, channels, height, width] that depend on 'image'; leave it out."
+            )
     try:
         inferred = shape_inference.infer_shapes(
             _skeleton(model, nodes, layers), check_type=True, strict_mode=True, data_prop=True
@@ -93,6 +102,12 @@ def _check_convolution(
         raise NetworkError(
             f"The network {label!r} works out the kernel of the Conv node {shown(node.name)} while it runs: "
             "expected a constant one."
+        )
+    if not image or None in image:
+        raise NetworkError(
+            f"The network {label!r} does not tell the shape of {shown(node.input[0])}, the input of the Conv "
+            f"node {shown(node.name)}, for a picture of {SIDE}×{SIDE} pixels: expected [1, channels, height, "
+            f"width], got {_spelled(image)}."
         )
     fits = len(kernel) == len(image) == 4 and kernel[1] * groups == image[1] and kernel[0] % groups == 0
     fits = fits and all(each is None or list(each) == [kernel[0]] for each in bias)

@@ -18,7 +18,7 @@ from . import layout, winograd
 from .builder import GraphBuilder
 from .graphs import extend, needed_nodes, with_network
 from .term_names import IMAGE
-from .tiles import Field, Span, alignment, halo, receptive_fields
+from .tiles import Field, Span, alignment, followed, halo, misfits
 
 if TYPE_CHECKING:
     import onnx
@@ -141,15 +141,16 @@ def stages(model: onnx.ModelProto, layers: Sequence[str]) -> tuple[Stage, ...]:
         A single one where there is no such pooling.
     """
     nodes = needed_nodes(model, layers)
+    fields = followed(model, layers)
+    odd = misfits(model, layers, fields)
     last_use = {name: index for index, node in enumerate(nodes) for name in node.input}
     cuts: list[str] = []
     open_until = last_use[IMAGE]
     for index, node in enumerate(nodes[:-1]):
-        if node.op_type in ("MaxPool", "AveragePool") and open_until <= index:
+        if node.op_type in ("MaxPool", "AveragePool") and open_until <= index and node.output[0] not in odd:
             cuts.append(node.output[0])
         open_until = max(open_until, *(last_use.get(name, index) for name in node.output))
-    made = [name for node in nodes for name in node.output]
-    fields = {IMAGE: Field()} | receptive_fields(model, made)
+    made = [name for node in nodes for name in node.output if name in fields]
     found: list[Stage] = []
     ends = [-1, *(made.index(name) for name in cuts), len(made) - 1]
     for source, (begin, end) in zip((IMAGE, *cuts), pairwise(ends), strict=True):

@@ -314,6 +314,21 @@ def batch_of_layers(model: onnx.ModelProto) -> None:
     model.graph.node[2].CopyFrom(helper.make_node("Reshape", ["relu1_1", "shape"], ["pooled"]))
 
 
+def constant_layer(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((1, 4, 5, 5), np.float32), "fixed"))
+    model.graph.node[2].CopyFrom(helper.make_node("Identity", ["fixed"], ["pooled"], "pool"))
+
+
+def unshaped(of: str) -> Change:
+    """Leave out what the file says of the shapes of its inputs or outputs."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for value in getattr(model.graph, of):
+            value.type.tensor_type.ClearField("shape")
+
+    return change
+
+
 def sparse(model: onnx.ModelProto) -> None:
     made = model.graph.sparse_initializer.add()
     made.values.CopyFrom(numpy_helper.from_array(np.ones(1, np.float32), "thin"))
@@ -473,7 +488,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a Pad by 2⁶²": (overflowing_padding, "does not fit a picture"),
     "a reshape to what does not fit": (reshaped(1, 1 << 40, 1, 1), "shape|fit"),
     "a reshape by what is seen": (reshaped_by_pixels, "expected one that is known"),
-    "as many axes as the picture is bright": (axes_by_pixels, "do not fit"),
+    "as many axes as the picture is bright": (axes_by_pixels, "does not tell the shape of 'other'"),
     "a reshape to two axes": (reshaped(0, -1), "not what it says|fit"),
     "a reshape to a negative length": (reshaped(1, -5, 1, 1), "does not fit a picture"),
     "weights that multiply the picture": (broadcast, "numbers for each pixel"),
@@ -481,6 +496,9 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a layer of integers": (integer_layer, "fit|not what it says"),
     "a layer that is flat": (flat_layer, "not what it says"),
     "a layer with a batch": (batch_of_layers, "not what it says"),
+    "a layer of weights alone": (constant_layer, "'pooled'.*is the same for every picture"),
+    "a picture of unknown shape": (unshaped("input"), "does not tell the shape of 'image'"),
+    "layers of unknown shape": (unshaped("output"), "does not tell the shape of 'relu1_1'"),
     "a kernel worked out while it runs": (dynamic_kernel, "works out the kernel"),
     "a cycle": (cycle, "not valid ONNX"),
     "a node that feeds itself": (itself, "not valid ONNX"),

@@ -131,7 +131,9 @@ class Problem:
             gradient[place] = blocks.free(tile).evaluate(pixels_before)[2]
         return blocks.value()[0], gradient
 
-    def exact(self, slopes: int = 3, step: float = 1e-8) -> tuple[float, np.ndarray, list[tuple[float, float]]]:
+    def exact(
+        self, slopes: int = 3, step: float = 1e-8
+    ) -> tuple[float, np.ndarray, list[tuple[float, float]]]:
         """Return loss and gradient in float64 by ONNX's evaluator, and slopes along random directions.
 
         Each slope comes twice: by the gradient, and by central differences of the loss.
