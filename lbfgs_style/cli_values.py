@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -106,21 +107,69 @@ def scales_of(option: str, text: str) -> Any:
     return wholes(option, text, "'auto', 'single' or whole numbers as in 256,512")
 
 
+def split(text: str, mark: str) -> list[str]:
+    r"""Cut a text at a mark, but not behind a backslash: ``a\,b,c`` is ``a\,b`` and ``c``."""
+    parts = [""]
+    for piece in re.findall(r"\\.|.", text, re.DOTALL):
+        if piece == mark:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
+
+
+def _plain(part: str) -> str:
+    """Take the backslashes before commas, colons, bars and backslashes out of a name."""
+    return re.sub(r"\\([\\,:|])", r"\1", part)
+
+
 def names(text: str | None) -> tuple[str, ...] | None:
     """Read names between commas."""
-    return None if text is None else tuple(part.strip() for part in text.split(","))
+    return None if text is None else tuple(_plain(part.strip()) for part in split(text, ","))
 
 
-def layers(option: str, text: str | None) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:
-    """Read layers between commas, each with or without a weight as in relu1_1:2."""
+def layers(
+    option: str, text: str | None, known: Callable[[], Collection[str]]
+) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:
+    """Read layers between commas, each with or without a weight as in relu1_1:2.
+
+    Names may hold colons, as those of TensorFlow's tensors do: where all of ``block1/Relu:0`` is a layer, the
+    number is no weight. A backslash before a colon says that it belongs to the name.
+
+    Parameters
+    ----------
+    option : str
+        What errors call it.
+    text : str or None
+        What was typed.
+    known : function
+        () → the layers of the network; called only where there is a colon that may be either.
+
+    Returns
+    -------
+    layers, weights : tuple or None
+        None for weights where no layer has one; else 1 for those without.
+    """
     if text is None:
         return None, None
-    found = [part.strip().rpartition(":") for part in text.split(",")]
-    if not any(colon for _, colon, _ in found):
-        return tuple(last for _, _, last in found), None
-    expected = "layers such as relu1_1:2,relu3_1 with numbers after the colons"
-    weights = [_number(option, last, expected, text) if colon else 1.0 for _, colon, last in found]
-    return tuple(name if colon else last for name, colon, last in found), tuple(weights)
+    found = [_layer(option, part.strip(), text, known) for part in split(text, ",")]
+    weights = tuple(1.0 if weight is None else weight for _, weight in found)
+    return tuple(name for name, _ in found), weights if any(
+        weight is not None for _, weight in found
+    ) else None
+
+
+def _layer(
+    option: str, part: str, text: str, known: Callable[[], Collection[str]]
+) -> tuple[str, float | None]:
+    """Read one layer, and its weight where it has one."""
+    *head, tail = split(part, ":")
+    if not head or _plain(part) in known():
+        return _plain(part), None
+    expected = (
+        "layers such as relu1_1:2,relu3_1 with numbers after the colons, or with \\: for a colon in a name"
+    )
+    return _plain(":".join(head)), _number(option, tail, expected, text)
 
 
 def numbers(option: str, text: str, example: str = "2,1") -> tuple[float, ...]:

@@ -44,6 +44,11 @@ def layers(kind: Literal["content", "style"], options: Options, network: Feature
     for layer in wanted:
         if layer not in network.layers:
             hint = advice(options.loss, kind, wanted, network.layers) or did_you_mean(layer, network.layers)
+            if layer.rpartition(":")[0] in network.layers:
+                hint = (
+                    f" {kind}_layers takes names alone, got {','.join(wanted)}: give the weights as "
+                    f"{kind}_layer_weights."
+                )
             raise NetworkError(
                 f"The network {network.name!r} has no layer {layer!r} for {kind}: expected one of "
                 f"{', '.join(network.layers)} (the outputs of four dimensions).{hint}"

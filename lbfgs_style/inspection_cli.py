@@ -12,7 +12,7 @@ import typer
 from . import cli_files, images, inspection, networks
 from .api import DEFAULT_NETWORK
 from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
-from .cli_values import counts, longer_side, names, numbers, say
+from .cli_values import counts, longer_side, names, numbers, say, split
 from .errors import OptionError, did_you_mean
 from .images import MAX_PIXELS, Picture
 from .inspection import GRID, RECONSTRUCTION, Panel
@@ -172,9 +172,10 @@ def _sets(text: str | None, *, comma_separates: bool) -> list[tuple[str, ...]]:
     """Read alternatives: sets of layers between bars; without a bar each layer may be one of its own."""
     if text is None:
         return []
-    if comma_separates and "|" not in text:
+    sets = split(text, "|")
+    if comma_separates and len(sets) == 1:
         return [(layer,) for layer in names(text) or ()]
-    return [names(part) or () for part in text.split("|")]
+    return [names(part) or () for part in sets]
 
 
 def _target(output: Path, *pictures: Path, network: str, overwrite: bool) -> cli_files.Output:

@@ -80,8 +80,8 @@ def check_safety(model: onnx.ModelProto, label: str) -> None:
     NetworkError
         For external data (which could read any file), functions, subgraphs, training graphs, sparse or
         string tensors, weights that are absent, of the wrong length or not finite, inputs or outputs
-        without a shape, other operators than `OPERATORS` or other domains (which could call custom libraries), and whatever the ONNX checker
-        refuses.
+        without a shape, other operators than `OPERATORS` or other domains (which could call custom
+        libraries), and whatever the ONNX checker refuses.
     """
     import onnx
 

@@ -56,7 +56,7 @@ class Options:
         δ: how strongly values outside [0,1], which no picture file can hold, are drawn back. 0 clips them at
         the end only, as most other programs do.
     content_layers, style_layers : tuple of str, or None
-        Layers of the network; None takes the network's own choice.
+        Names of layers of the network, whatever characters they hold; None takes the network's own choice.
     content_layer_weights, style_layer_weights : tuple of float, or None
         v_l and w_l before they are made to sum to 1, one for each of the layers named; None for equal ones.
     style_statistic : {"gram", "mean-cov", "wasserstein"}
@@ -288,11 +288,6 @@ def _check_layers(name: str, layers: object) -> None:
         raise OptionError(
             f"{name} must be a tuple (in TOML a list) of layers such as ('relu1_1', 'relu3_1'), got "
             f"{layers!r}."
-        )
-    if any(":" in layer for layer in layers):
-        raise OptionError(
-            f"{name} takes names alone, got {','.join(layers)}: give the weights as "
-            f"{name.replace('layers', 'layer_weights')}."
         )
     if len(set(layers)) < len(layers):
         raise OptionError(f"{name} names a layer twice: {','.join(layers)}.")

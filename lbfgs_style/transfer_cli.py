@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -85,7 +86,7 @@ def transfer(
         str | None,
         typer.Option(
             help="Layers, with a weight or without, such as relu1_1:2,relu3_1; the network's own choice "
-            "without it."
+            "without it. A colon that belongs to a name may be written \\:, a comma \\,."
         ),
     ] = None,
     style_statistic: Annotated[
@@ -235,8 +236,16 @@ def transfer(
             "--strength stands for --content-weight and --style-weight and contradicts them: give one or the "
             "other."
         )
-    content_names, content_layer_weights = layers("--content-layers", content_layers)
-    style_names, style_layer_weights = layers("--style-layers", style_layers)
+
+    @cache
+    def loaded() -> networks.FeatureNetwork:
+        return networks.load(network)
+
+    def known() -> tuple[str, ...]:
+        return loaded().layers
+
+    content_names, content_layer_weights = layers("--content-layers", content_layers, known)
+    style_names, style_layer_weights = layers("--style-layers", style_layers, known)
     typed = {
         "size": longer_side("--size", size),
         "scales": scales_of("--scales", scales),
@@ -282,7 +291,7 @@ def transfer(
     with show_log(quiet=quiet, verbose=verbose), cancelled_by_signals(begun=begun) as cancel:
         given = files.read(network, style_blend, style_scale, max_pixels)
         target.check(result_size(given.content, options))
-        job = StyleTransfer(network, options=options, keep_sessions=False)
+        job = StyleTransfer(loaded(), options=options, keep_sessions=False)
         if not quiet:
             warn_of_units(options.loss, network)
         if len(styles) > 1 and not quiet:

@@ -385,7 +385,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
         threads=2,
         convolution="direct",
     )
-    assert seen["network"] == network
+    assert seen["network"].path == Path(network)
     assert [style.weight for style in seen["styles"]] == [2, 0.5]
     assert [style.image.rgb.shape for style in seen["styles"]] == [(24, 24, 3), (20, 20, 3)]
     assert [style.scale for style in seen["styles"]] == [0.5, 1]
@@ -425,7 +425,7 @@ def test_without_options_the_library_decides(folder, monkeypatch):
     seen = captured(monkeypatch)
     assert run("transfer", "photo.png", "painting.png", "-o", "out.png") == 2
     assert seen["options"] == Options()
-    assert seen["network"] == "compact"
+    assert seen["network"].name == "compact"
     assert [style.weight for style in seen["styles"]] == [1]
 
 

@@ -68,7 +68,6 @@ REFUSED = [
     ("seed", True, "whole number", "got True"),
     ("threads", -1, "whole number from 0 to 4096", "got -1"),
     ("content_weight", 10**400, "at most 1e+30", "got a number of over 300 digits"),
-    ("style_layers", ("relu1_1:2",), "names alone", "got relu1_1:2: give the weights as style_layer_weights"),
     ("scales", np.array([32, 64]), "a tuple (in TOML a list) of longer sides", "got array([32, 64])"),
 ]
 

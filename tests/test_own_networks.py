@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-from own_networks import TERMS, Problem, around, far, network, node, weights
+import json
+from dataclasses import replace
+from pathlib import Path
 
-from lbfgs_style import Options, StyleTransfer, networks
+import numpy as np
+import onnx
+import pytest
+from command import one_error, paint, photo, run
+from own_networks import Problem, around, far, node, weights
+
+from lbfgs_style import Options, StyleStatistics, StyleTransfer, images, networks, read_options
+from lbfgs_style.embedding import extract
 from lbfgs_style.pooling import with_pooling
 from lbfgs_style.term_names import TermNames
 
@@ -82,12 +89,11 @@ def assert_same_slopes(slopes: list[tuple[float, float]], rel: float = 1e-5) -> 
     assert [ours for ours, _ in slopes] == pytest.approx([theirs for _, theirs in slopes], rel=rel, abs=1e-7)
 
 
-OURS = (
-    "loss terms weights shares tile own_share likewise d_image tv range own_tv rest_range constant_1 conv_7 "
-    "mul_20 around_m around_image winograd_w winograd_v features_r gram_z d_gram_z mean_r mask_r_0 d_r "
-    "distance_z energy_z root_r height width net.a net.r v.turned m_squares m_mean m_positive m_at_zero "
-    "tile_mean"
-).split()
+OURS = """
+loss terms weights shares tile own_share likewise d_image tv range own_tv rest_range constant_1 conv_7 mul_20
+around_m around_image winograd_w winograd_v features_r gram_z d_gram_z mean_r mask_r_0 d_r distance_z energy_z
+root_r height width net.a net.r v.turned m_squares m_mean m_positive m_at_zero tile_mean
+"""
 """Names of our graphs' tensors, inputs and outputs."""
 
 
@@ -95,7 +101,8 @@ OURS = (
 def test_a_network_may_call_its_tensors_as_we_call_ours(pooling: str | None) -> None:
     """As intermediate tensors, as weights and as both: the numbers are those of the same with plain names."""
     found = []
-    for names in ([f"x{i}" for i in range(len(OURS))], OURS):
+    ours = OURS.split()
+    for names in ([f"x{i}" for i in range(len(ours))], ours):
         half = len(names) // 2
         constants = {name: weights(8, 1, 1, seed=i) for i, name in enumerate(names[:half])}
         chain, tensor = [], "r"
@@ -115,3 +122,63 @@ def test_a_network_may_call_its_tensors_as_we_call_ours(pooling: str | None) -> 
 def test_a_layer_that_our_graphs_need_the_name_of_is_refused(name: str) -> None:
     with pytest.raises(networks.NetworkError, match=f"calls a layer '{name}', a name that the graphs"):
         around(node("Relu", "r", "m"), node("Relu", "m", name), layers=("r", "z", name))
+
+
+# --- names with colons -----------------------------------------------------------------------------------
+
+
+def tensorflow(folder) -> str:
+    """Save a network that calls its layers as tf2onnx does, one of them with a weight's look and a comma."""
+    made = around(node("Relu", "r", "m"), node("Relu", "m", "b/Relu:0"), layers=("r", "z", "b/Relu:0"))
+    first = node("Relu", "b/Relu:0", "b,2:1")
+    made.model.graph.node.append(first)
+    made.model.graph.output.append(made.model.graph.output[0])
+    made.model.graph.output[-1].name = "b,2:1"
+    onnx.save(made.model, folder / "tf.onnx")
+    return str(folder / "tf.onnx")
+
+
+CHOICES = [
+    ("b/Relu:0", ("b/Relu:0",), None),
+    ("b/Relu:0:2,r", ("b/Relu:0", "r"), (2.0, 1.0)),
+    (r"b/Relu\:0", ("b/Relu:0",), None),
+    (r"b/Relu\:0:2, r:3", ("b/Relu:0", "r"), (2.0, 3.0)),
+    (r"b\,2:1,r", ("b,2:1", "r"), None),
+    (r"b\,2\:1:4,z:0.5", ("b,2:1", "z"), (4.0, 0.5)),
+    ("r:2,z", ("r", "z"), (2.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize(("text", "layers", "layer_weights"), CHOICES)
+def test_layers_with_colons_are_chosen_by_the_command(text, layers, layer_weights, folder) -> None:
+    """The recipe holds the names as they are, and a rerun takes them again."""
+    path = tensorflow(folder)
+    given = ("--style-layers", text, "--content-layers", r"b/Relu:0", "--scales", "single")
+    assert paint(path, *given) == 0
+    told = json.loads(extract(Path("out.png").read_bytes()) or "")["options"]
+    assert (told["style_layers"], told["content_layers"]) == (list(layers), ["b/Relu:0"])
+    assert told["style_layer_weights"] == (None if layer_weights is None else list(layer_weights))
+    assert run("rerun", "out.png", "-o", "again.png") == 0
+    np.testing.assert_array_equal(images.read("again.png").rgb, images.read("out.png").rgb)
+
+
+def test_layers_with_colons_are_chosen_in_files_and_in_python(folder) -> None:
+    path = tensorflow(folder)
+    (folder / "own.toml").write_text('style-layers = ["b/Relu:0", "b,2:1"]\nstyle-layer-weights = [2, 1]\n')
+    options = read_options(folder / "own.toml")
+    assert options == Options(style_layers=("b/Relu:0", "b,2:1"), style_layer_weights=(2.0, 1.0))
+    job = StyleTransfer(path, options=replace(options, size=32, iterations=1))
+    statistics = job.measure_style(photo(), sizes=[32])
+    statistics.save(folder / "style.npz")
+    job.run(photo(), StyleStatistics.load(folder / "style.npz"))
+    assert paint(path, "--options", "own.toml") == 0
+    assert run("reconstruct", "content", "photo.png", "-o", "sheet.png", "--network", path, "--layers",
+               r"b/Relu:0,b\,2:1", "--size", 32, "--iterations", 1) == 0  # fmt: skip
+
+
+def test_a_weight_in_a_name_is_told_where_there_is_no_such_layer(folder, capfd) -> None:
+    path = tensorflow(folder)
+    with pytest.raises(networks.NetworkError, match=r"style_layers takes names alone.*style_layer_weights"):
+        StyleTransfer(path, options=Options(style_layers=("r:2",)))
+    assert paint(path, "--style-layers", "b/Relu:x") == 2
+    one_error(capfd, r"--style-layers must be.*numbers after the colons, or with \\: for a colon in a name")

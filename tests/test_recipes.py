@@ -115,7 +115,7 @@ def test_what_is_typed_wins_over_the_file(folder, network):
             "content-weight = " + "9" * 400,
             r"mine\.toml: content_weight must be.*got a number of over 300 digits",
         ),
-        ("style-layers = ['relu1_1:2']", r"mine\.toml: style_layers takes names alone.*style_layer_weights"),
+        ("style-layers = ['relu1_1:2']", r"style_layers takes names alone.*style_layer_weights"),
         ("scales = '32,64'", r"mine\.toml: scales must be.*in TOML a list"),
     ],
 )
