@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -236,16 +236,9 @@ def transfer(
             "--strength stands for --content-weight and --style-weight and contradicts them: give one or the "
             "other."
         )
-
-    @cache
-    def loaded() -> networks.FeatureNetwork:
-        return networks.load(network)
-
-    def known() -> tuple[str, ...]:
-        return loaded().layers
-
-    content_names, content_layer_weights = layers("--content-layers", content_layers, known)
-    style_names, style_layer_weights = layers("--style-layers", style_layers, known)
+    loaded = cache(partial(networks.load, network))
+    content_names, content_layer_weights = layers("--content-layers", content_layers, lambda: loaded().layers)
+    style_names, style_layer_weights = layers("--style-layers", style_layers, lambda: loaded().layers)
     typed = {
         "size": longer_side("--size", size),
         "scales": scales_of("--scales", scales),
