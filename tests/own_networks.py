@@ -132,7 +132,7 @@ class Problem:
         return blocks.value()[0], gradient
 
     def exact(
-        self, slopes: int = 3, step: float = 1e-8
+        self, slopes: int = 3, step: float = 1e-9
     ) -> tuple[float, np.ndarray, list[tuple[float, float]]]:
         """Return loss and gradient in float64 by ONNX's evaluator, and slopes along random directions.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
@@ -266,3 +267,61 @@ def test_what_no_rule_covers_is_refused_by_name(name: str) -> None:
     make, word = REFUSED[name]
     with pytest.raises(GraphError, match=word):
         loss_and_gradient(make, np.ones(IMAGE))
+
+
+AT_ZERO: dict[str, Make] = {
+    "Sqrt": lambda b, x: b.op("Sqrt", x),
+    "Pow 0.5": lambda b, x: b.op("Pow", x, b.constant(0.5)),
+    "Pow 0": lambda b, x: b.op("Pow", x, b.constant(0.0)),
+    "Pow 1.5": lambda b, x: b.op("Pow", x, b.constant(1.5)),
+    "ReduceL2": lambda b, x: b.reduce("ReduceL2", x, [1], keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", AT_ZERO)
+@pytest.mark.parametrize("through_relu", [True, False])
+def test_a_gradient_at_zero_is_zero(name: str, through_relu: bool) -> None:
+    """Where all that is seen is 0; elsewhere it is that of the formula, in float32 and in float64."""
+    x = np.array([[0.0, 0, 0], [0.5, 2, 1], [-1, -2, -3], [1e-12, 4, 1e6]])
+    if not through_relu:
+        x = np.maximum(x, 0)
+    found = []
+    for dtype in (np.float64, np.float32):
+        b = GraphBuilder(dtype)
+        b.input("x", x.shape)
+        y = AT_ZERO[name](b, b.op("Relu", "x") if through_relu else "x")
+        seed = b.constant(np.full(b.shape(y), 3.0))
+        b.output(gradients(b, {y: seed}, ["x"])["x"], "gradient")
+        model = b.model()
+        if dtype == np.float64:
+            with np.errstate(over="ignore"):
+                found.append(ReferenceEvaluator(model).run(None, {"x": x})[0])
+        else:
+            session = onnxruntime.InferenceSession(model.SerializeToString())
+            found.append(session.run(None, {"x": x.astype(np.float32)})[0])
+    positive = np.maximum(x, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = {
+            "Sqrt": 0.5 / np.sqrt(positive),
+            "Pow 0.5": 0.5 / np.sqrt(positive),
+            "Pow 0": 0 * positive,
+            "Pow 1.5": 1.5 * np.sqrt(positive),
+            "ReduceL2": positive / np.linalg.norm(positive, axis=1, keepdims=True),
+        }
+    expected = np.where(positive > 0, 3 * slopes[name], 0)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(found[1], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("op_type", ["ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2"])
+@pytest.mark.parametrize("axes", [None, []])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_a_reduction_over_no_axis(op_type: str, axes: list[int] | None, keepdims: int) -> None:
+    """With ``noop_with_empty_axes`` each value is reduced by itself: the mean's gradient is not divided."""
+    attributes = {"noop_with_empty_axes": 1, "keepdims": keepdims}
+
+    def make(b: GraphBuilder, x: str) -> str:
+        given = () if axes is None else (b.constant(axes, integer=True),)
+        return b.op(op_type, x, *given, attributes=attributes)
+
+    assert_matches_differences(make, np.random.default_rng(0).normal(size=(2, 3, 4)))

@@ -10,12 +10,17 @@ import numpy as np
 import onnx
 import pytest
 from command import one_error, paint, photo, run
-from own_networks import Problem, around, far, node, weights
+from own_networks import TERMS, Problem, around, far, network, node, weights
 
 from lbfgs_style import Options, StyleStatistics, StyleTransfer, images, networks, read_options
 from lbfgs_style.embedding import extract
+from lbfgs_style.errors import GraphError, OptionError
+from lbfgs_style.graphs import smallest_side
+from lbfgs_style.onnx_checks import OPERATORS
+from lbfgs_style.operator_reach import REACH
 from lbfgs_style.pooling import with_pooling
 from lbfgs_style.term_names import TermNames
+from lbfgs_style.tiles import receptive_fields
 
 
 def skip(channels: int, *between) -> networks.FeatureNetwork:
@@ -77,9 +82,9 @@ def test_a_network_of_any_shape_gives_right_numbers(name: str, convolution: str)
     terms = TermNames(("z",), tuple(chosen.layers))
     before = chosen.model.SerializeToString()
     problem = Problem(chosen, (36, 42), terms, convolution)
-    loss, gradient, slopes = problem.exact()
+    loss, gradient, slopes = problem.exact(slopes=1)
     assert_same_slopes(slopes)
-    for found in (problem.evaluate(), problem.evaluate(600), problem.blocks(600)):
+    for found in (problem.evaluate(), problem.evaluate(600), problem.blocks(900)):
         assert found[0] == pytest.approx(loss, rel=1e-4)
         assert far(found[1], gradient) < 1e-3
     assert chosen.model.SerializeToString() == before
@@ -97,8 +102,7 @@ root_r height width net.a net.r v.turned m_squares m_mean m_positive m_at_zero t
 """Names of our graphs' tensors, inputs and outputs."""
 
 
-@pytest.mark.parametrize("pooling", [None, "l2"])
-def test_a_network_may_call_its_tensors_as_we_call_ours(pooling: str | None) -> None:
+def test_a_network_may_call_its_tensors_as_we_call_ours() -> None:
     """As intermediate tensors, as weights and as both: the numbers are those of the same with plain names."""
     found = []
     ours = OURS.split()
@@ -110,7 +114,7 @@ def test_a_network_may_call_its_tensors_as_we_call_ours(pooling: str | None) -> 
             chain.append(node("Add", f"{tensor} {names[number]}", name))
             tensor = name
         pool = node("MaxPool", tensor, "m", kernel_shape=[2, 2], strides=[2, 2])
-        chosen = with_pooling(around(*chain, pool, **constants), pooling)
+        chosen = with_pooling(around(*chain, pool, **constants), "l2")
         problem = Problem(chosen, (36, 42))
         found.append([problem.evaluate(), problem.evaluate(600), problem.blocks(600)])
     for plain, ours in zip(*found, strict=True):
@@ -122,6 +126,149 @@ def test_a_network_may_call_its_tensors_as_we_call_ours(pooling: str | None) -> 
 def test_a_layer_that_our_graphs_need_the_name_of_is_refused(name: str) -> None:
     with pytest.raises(networks.NetworkError, match=f"calls a layer '{name}', a name that the graphs"):
         around(node("Relu", "r", "m"), node("Relu", "m", name), layers=("r", "z", name))
+
+
+# --- what operators see ----------------------------------------------------------------------------------
+
+
+def test_every_operator_says_how_far_it_sees() -> None:
+    assert set(REACH) == OPERATORS
+
+
+POOL = node("MaxPool", "r", "p", kernel_shape=[2, 2], strides=[2, 2])
+
+IN_PARTS = {
+    "a kernel that is wide and low": around(
+        node("Conv", "r k", "m", pads=[0, 2, 0, 2]), k=weights(8, 8, 1, 5)
+    ),
+    "a kernel that sees to one side": around(
+        node("Conv", "r k", "m", pads=[0, 2, 2, 0]), k=weights(8, 8, 3, 3)
+    ),
+    "a shift": around(
+        node("Slice", "r s e x", "cut"),
+        node("Pad", "cut p", "m"),
+        **{"s": [3, 0], "e": [2**31 - 1, -2], "x": [2, 3], "p": [0, 0, 0, 0, 0, 0, 3, 2]},
+    ),
+    "a window of 3 that moves by 2": around(
+        node("Pad", "r p", "padded"),
+        node("AveragePool", "padded", "m", kernel_shape=[3, 3], strides=[2, 2]),
+        p=[0, 0, 0, 0, 0, 0, 1, 1],
+    ),
+    "copies around": around(
+        POOL, node("Pad", "p b", "padded", mode="reflect"), node("Conv", "padded k", "m"),
+        b=[0, 0, 2, 1, 0, 0, 2, 1], k=weights(8, 8, 5, 3),
+    ),
+    "a norm over channels": around(
+        node("ReduceL2", "r x", "n"), node("Add", "n one", "o"), node("Div", "r o", "m"),
+        x=[1], one=np.ones((), np.float32),
+    ),
+    "a gate for each channel": around(node("Mul", "r c", "m"), c=weights(8, 1, 1)),
+    "1×1 alone": network(
+        [node("Conv", "image u", "r"), node("Relu", "r", "z")], {"u": weights(4, 3, 1, 1)}, ("r", "z")
+    ),
+}  # fmt: skip
+"""Networks that tiles and blocks are exact for."""
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_windows_of_any_form_are_exact_in_parts(name: str) -> None:
+    problem = Problem(IN_PARTS[name], (37, 52))
+    whole = problem.evaluate()
+    assert min(map(len, problem.engine.cuts(problem.size, TERMS, 800))) > 1
+    for found in (problem.evaluate(800), problem.blocks(800)):
+        assert found[0] == pytest.approx(whole[0], rel=1e-5)
+        assert far(found[1], whole[1]) < 1e-4
+
+
+def normed(*axes: int) -> networks.FeatureNetwork:
+    """Return m = (r − mean) / deviation over some axes."""
+    return around(
+        node("ReduceMean", "r ax", "mu"), node("Sub", "r mu", "d"), node("Mul", "d d", "dd"),
+        node("ReduceMean", "dd ax", "var"), node("Add", "var eps", "ve"), node("Sqrt", "ve", "sd"),
+        node("Div", "d sd", "m"),
+        ax=list(axes), eps=np.array(1e-3, np.float32),
+    )  # fmt: skip
+
+
+def flat(*nodes, **constants: object) -> networks.FeatureNetwork:
+    """Return nodes that make `mixed` of r as [8, positions], which gets the shape of r again."""
+    return around(
+        node("Shape", "r", "shape"), node("Reshape", "r rows", "flat"), *nodes,
+        node("Reshape", "mixed shape", "m"),
+        rows=[8, -1], square=weights(8, 8), **constants,
+    )  # fmt: skip
+
+
+WHOLE = {
+    "normed over the picture": (normed(2, 3), "ReduceMean node 'mu' sees the whole picture"),
+    "normed over rows": (normed(-1), "ReduceMean node 'mu' sees the whole picture"),
+    "normed over all": (normed(), "ReduceMean node 'mu' sees the whole picture"),
+    "attention": (flat(node("MatMul", "square flat", "mixed")), "Reshape node 'flat' sees the whole picture"),
+    "a product": (flat(node("Gemm", "square flat", "mixed")), "Reshape node 'flat' sees the whole picture"),
+    "height and width exchanged": (
+        around(node("Transpose", "r", "m", perm=[0, 1, 3, 2])),
+        "Transpose node 'm' sees the whole picture",
+    ),
+    "the first 20 columns": (
+        around(node("Slice", "r s e x", "m"), s=[0], e=[20], x=[3]),
+        "Slice node 'm' sees the whole picture",
+    ),
+    "a valid window": (
+        around(node("Conv", "r k", "m"), k=weights(8, 8, 3, 3)),
+        "Conv node 'm' gives the layer 'z' another height or width",
+    ),
+    "a crop": (
+        around(node("Slice", "r s e x", "m"), s=[2, 3], e=[2**31 - 1] * 2, x=[2, 3]),
+        "Slice node 'm' gives the layer 'z' another height or width",
+    ),
+    "a padding": (
+        around(node("Pad", "r p", "m"), p=[0, 0, 1, 1, 0, 0, 1, 1]),
+        "Pad node 'm' gives the layer 'z' another height or width",
+    ),
+    "a pooling that leaves out the end": (
+        around(node("MaxPool", "r", "m", kernel_shape=[3, 3], strides=[2, 2])),
+        "MaxPool node 'm' gives the layer 'z' another height or width",
+    ),
+    "unequal strides": (
+        around(node("MaxPool", "r", "m", kernel_shape=[2, 1], strides=[2, 1])),
+        "MaxPool node 'm' has one stride in height and another in width",
+    ),
+}  # fmt: skip
+"""Networks that are exact on whole pictures alone → why."""
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_sees_the_whole_picture_is_refused_in_parts_before_the_run(name: str) -> None:
+    """Evaluated whole it is right; where it does not fit the memory, the first line says why."""
+    chosen, why = WHOLE[name]
+    problem = Problem(chosen, (30, 35))
+    loss, gradient, slopes = problem.exact(slopes=1)
+    assert_same_slopes(slopes)
+    found = problem.evaluate()
+    assert found[0] == pytest.approx(loss, rel=1e-4)
+    assert far(found[1], gradient) < 2e-3
+    for work in (problem.evaluate, problem.blocks):
+        with pytest.raises(GraphError, match=why):
+            work(400)
+    options = Options(size=640, scales="single", memory=310 * 10**6, device="cpu", iterations=1)
+    picture = np.zeros((480, 640, 3), np.uint8)
+    says = f"640×480 pixels does not fit into 310 MB.*at least [34].. MB; allow more with --memory.*{why}"
+    with pytest.raises(OptionError, match=says):
+        StyleTransfer(chosen, options=options).run(picture, picture, on_iterate=pytest.fail)
+
+
+def test_a_picture_for_a_constant_of_one_size_is_not_cut() -> None:
+    """A weight for each place fits pictures of one size alone, in which a tile has another place."""
+    places = np.random.default_rng(0).uniform(0.5, 1, (1, 1, 1, 512)).astype(np.float32)
+    with pytest.raises(GraphError, match="the Mul node 'm' sees the whole picture"):
+        receptive_fields(around(node("Mul", "r places", "m"), places=places).model, ["z"])
+
+
+def test_a_picture_must_be_as_large_as_a_crop_needs() -> None:
+    crop = around(node("Slice", "r s e x", "m"), s=[2, 3], e=[-1, 2**31 - 1], x=[2, 3])
+    assert smallest_side(crop.model, ["z"]) == 4  # 2 + 1 rows and 3 columns are cut off
+    copies = around(node("Pad", "r p", "m", mode="reflect"), p=[0, 0, 4, 4, 0, 0, 4, 4])
+    assert smallest_side(copies.model, ["z"]) == 5
 
 
 # --- names with colons -----------------------------------------------------------------------------------
