@@ -217,7 +217,7 @@ STEPS = {
     convolution: 4,
     pooling: 2,
     padding: 2,
-    crop: 0.5,
+    crop: 1,
     whole: 0.7,
 }
 """What may come next → how often."""
@@ -230,7 +230,7 @@ def drawn(seed: int) -> FeatureNetwork:
     d.maps.append(x)
     steps, often = list(STEPS), list(STEPS.values())
     for _ in range(d.rng.randint(2, 5)):
-        x = d.rng.choices(steps, often)[0](d, d.rng.choice(d.maps[-2:]))
+        x = d.rng.choices(steps, often)[0](d, d.rng.choice(d.maps[-3:]))
         d.maps.append(x)
     last = d.node("Conv", x.name, d.kernel(4, x.channels, (3, 3)), pads=[1] * 4)
     layers = dict.fromkeys([d.maps[0].name, d.rng.choice(d.maps).name, last])
