@@ -122,8 +122,8 @@ def joined(d: Draft, x: Map) -> Map:
     return Map(d.node(kind, x.name, other.name), x.channels, x.size)
 
 
-def convolution(d: Draft, x: Map) -> Map:
-    """Convolve: mostly so that the size stays."""
+def convolution(d: Draft, x: Map, kinds: int | None = None) -> Map:
+    """Convolve, in one of the first `kinds` forms or any; in most the size stays."""
     sides, pads, dilations = d.rng.choice(
         [
             ((3, 3), [1, 1, 1, 1], [1, 1]),
@@ -135,7 +135,7 @@ def convolution(d: Draft, x: Map) -> Map:
             ((3, 3), [2, 2, 2, 2], [2, 2]),
             ((3, 3), [0, 0, 0, 0], [1, 1]),
             ((3, 3), [2, 2, 2, 2], [1, 1]),
-        ]
+        ][:kinds]
     )
     reach = [dilations[i] * (sides[i] - 1) - pads[i] - pads[i + 2] for i in range(2)]
     groups = x.channels if d.rng.random() < 0.2 else 1
@@ -226,7 +226,7 @@ STEPS = {
 def drawn(seed: int) -> FeatureNetwork:
     """Return a network of two or three layers, drawn by a seed."""
     d = Draft(random.Random(seed))
-    x = convolution(d, Map("image", 3))
+    x = convolution(d, Map("image", 3), 4)
     d.maps.append(x)
     steps, often = list(STEPS), list(STEPS.values())
     for _ in range(d.rng.randint(2, 5)):

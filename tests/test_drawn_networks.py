@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 
 import pytest
 from drawn_networks import drawn
 from own_networks import Problem, far
 
 from lbfgs_style.errors import GraphError
+from lbfgs_style.onnx_checks import DIFFERENTIABLE
 from lbfgs_style.term_names import TermNames
+from lbfgs_style.tiles import receptive_fields
 
-COUNT = int(os.environ.get("LBFGS_STYLE_DRAWN", "40"))
+COUNT = int(os.environ.get("LBFGS_STYLE_DRAWN", "30"))
 """Networks that are drawn."""
+
+SEEN = 60
+"""Networks that are looked at without being run."""
 
 SIZES = [(33, 47), (48, 32), (31, 36)]
 """Heights and widths, odd and even."""
@@ -42,3 +48,15 @@ def test_all_ways_give_the_numbers_of_float64(seed: int) -> None:
     for value, slope in found:
         assert value == pytest.approx(loss, rel=1e-3)
         assert far(slope, gradient) < 1e-2
+
+
+def test_what_is_drawn_is_worth_it() -> None:
+    """All operators that have a rule occur, and many networks can be worked on in parts."""
+    operators, in_parts = set[str](), 0
+    for seed in range(SEEN):
+        chosen = drawn(seed)
+        operators.update(node.op_type for node in chosen.model.graph.node)
+        with suppress(GraphError):
+            in_parts += len(receptive_fields(chosen.model, chosen.layers)) > 0
+    assert operators >= DIFFERENTIABLE
+    assert in_parts > SEEN / 3

@@ -16,7 +16,7 @@ from lbfgs_style import Options, StyleStatistics, StyleTransfer, images, network
 from lbfgs_style.embedding import extract
 from lbfgs_style.errors import GraphError, OptionError
 from lbfgs_style.graphs import smallest_side
-from lbfgs_style.onnx_checks import OPERATORS
+from lbfgs_style.onnx_checks import DIFFERENTIABLE, OPERATORS
 from lbfgs_style.operator_reach import REACH
 from lbfgs_style.pooling import with_pooling
 from lbfgs_style.term_names import TermNames
@@ -269,6 +269,20 @@ def test_a_picture_must_be_as_large_as_a_crop_needs() -> None:
     assert smallest_side(crop.model, ["z"]) == 4  # 2 + 1 rows and 3 columns are cut off
     copies = around(node("Pad", "r p", "m", mode="reflect"), p=[0, 0, 4, 4, 0, 0, 4, 4])
     assert smallest_side(copies.model, ["z"]) == 5
+
+
+@pytest.mark.parametrize("op_type", sorted(OPERATORS - DIFFERENTIABLE - {"Constant"}))
+def test_what_has_no_gradient_is_refused_by_name(op_type: str) -> None:
+    """In the way of a layer; what makes no features at all never becomes one."""
+    inputs = {"Gather": "r zero", "PRelu": "r one", "BatchNormalization": "r c c c c", "Unsqueeze": "r zero"}
+    inputs |= {"InstanceNormalization": "r c c", "Max": "r one", "Min": "r one", "Sum": "r r"}
+    attributes = {"to": 1} if op_type == "Cast" else {"axis": 1} if "Softmax" in op_type else {}
+    odd = node(op_type, inputs.get(op_type, "r"), "odd", **attributes)
+    constants = {"zero": [0], "one": np.ones((1, 1, 1), np.float32), "c": np.ones(8, np.float32)}
+    with pytest.raises((networks.NetworkError, GraphError)) as caught:
+        Problem(around(odd, node("Mul", "odd r", "m"), **constants), (16, 16)).evaluate()
+    if op_type not in ("Flatten", "Shape", "Squeeze", "Unsqueeze", "Gather"):  # these give no features
+        assert f"Cannot differentiate the {op_type} node 'odd'" in str(caught.value)
 
 
 # --- names with colons -----------------------------------------------------------------------------------
