@@ -35,13 +35,38 @@ def d_abs(v: Backward) -> Sequence[str]:
 
 
 def d_sqrt(v: Backward) -> Sequence[str]:
-    """y = √x: dx = g y / 2x, which is g / 2y, and 0 at x = 0.
+    """y = √x: dx = g / 2y, and 0 at x = 0.
 
     There the slope is infinite from the right. A ReLU before it hands 0 on for whole regions, and its own
     gradient, 0, cannot undo an infinite one.
     """
+    if _is_positive(v.b, v.x):
+        return [v.b.op("Div", v.b.op("Mul", v.g, v.b.constant(0.5)), v.y)]
     doubled = v.b.op("Max", v.b.op("Add", v.x, v.x), v.b.constant(_LEAST))
     return [v.b.op("Div", v.b.op("Mul", v.g, v.y), doubled)]
+
+
+def _is_positive(b: GraphBuilder, tensor: str) -> bool:
+    """Return whether a positive constant was added to what cannot be negative, as before most roots."""
+    makers = {name: node for node in b.nodes for name in node.output}
+
+    def is_square(name: str) -> bool:
+        node = makers.get(name)
+        if node is None:
+            return False
+        if node.op_type in ("AveragePool", "ReduceMean", "ReduceSum"):
+            return is_square(node.input[0])
+        same = node.op_type == "Mul" and node.input[0] == node.input[1]
+        return same or node.op_type in ("Abs", "Relu", "ReduceL1", "ReduceL2", "ReduceSumSquare")
+
+    node = makers.get(tensor)
+    if node is None or node.op_type != "Add":
+        return False
+    constants = [b.constants[name] for name in node.input if name in b.constants]
+    others = [name for name in node.input if name not in b.constants]
+    return (
+        all(each.astype(float).min() > 0 for each in constants) and len(others) == 1 and is_square(others[0])
+    )
 
 
 def d_add(v: Backward) -> Sequence[str | None]:
