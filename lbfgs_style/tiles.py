@@ -160,8 +160,8 @@ def halo(fields: Sequence[Field]) -> int:
     """Return how far a window must reach beyond its tile for the tile's gradient to be exact, in pixels.
 
     A pixel's gradient comes from features that see it, and these see pixels up to the width of the receptive
-    field away; a cropped network's features may lie beside all that they see. Rounded up to a multiple of
-    `alignment`, and at least that.
+    field away; where a network crops or shifts, a feature may see other places than its own. Rounded up to a
+    multiple of `alignment`, and at least that.
     """
     stride = alignment(fields)
     reach = max(max(field.last - field.first, field.last, -field.first, 1) for field in fields)

@@ -104,7 +104,7 @@ def pointwise(d: Draft, x: Map) -> Map:
 
 def channels(d: Draft, x: Map) -> Map:
     """Choose channels, or lay out axes as they are."""
-    if d.rng.random() < 0.3:
+    if d.rng.random() < 0.3 or x.channels < 4:
         return Map(d.node("Transpose", x.name, perm=[0, 1, 2, 3]), x.channels, x.size)
     bounds = (d.constant([value]) for value in (1, d.rng.choice([-1, x.channels]), d.rng.choice([1, -3])))
     start, stop, axis = bounds
