@@ -98,11 +98,14 @@ def _delay(b: GraphBuilder) -> None:
 
 
 def _ancestors(nodes: Sequence[onnx.NodeProto], tensor: str) -> set[str]:
-    """Return the tensors that a tensor is made of, and itself; `nodes` in topological order."""
-    found = {tensor}
-    for node in reversed(nodes):
-        if found.intersection(node.output):
-            found.update(node.input)
+    """Return the tensors that a tensor is made of, and itself; `nodes` in any order."""
+    makers = {name: node for node in nodes for name in node.output}
+    found, open_ones = {tensor}, [tensor]
+    while open_ones:
+        node = makers.get(open_ones.pop())
+        new = set[str]() if node is None else set(node.input) - found
+        found |= new
+        open_ones.extend(new)
     return found
 
 

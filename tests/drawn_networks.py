@@ -149,10 +149,11 @@ def convolution(d: Draft, x: Map, kinds: int | None = None) -> Map:
 
 
 def pooling(d: Draft, x: Map) -> Map:
-    """Pool over windows that mostly fill the picture."""
-    sides, strides = d.rng.choice(
-        [((2, 2), [2, 2])] * 3 + [((3, 3), [3, 3]), ((3, 3), [2, 2]), ((2, 2), [1, 1]), ((2, 2), [2, 1])]
-    )
+    """Pool over windows that mostly fill the picture; now and then where another pooling begins, too."""
+    plain = [((2, 2), [2, 2])] * 3 + [((3, 3), [3, 3])] * 2
+    odd = [((3, 3), [2, 2]), ((2, 2), [1, 1]), ((2, 2), [2, 1])]
+    sides, strides = d.rng.choice([*plain, d.rng.choice(odd)])
+    x = d.rng.choice([x, d.maps[0]])
     op_type = d.rng.choice(["MaxPool", "AveragePool"])
     name = d.node(op_type, x.name, kernel_shape=list(sides), strides=strides)
     return Map(name, x.channels, f"{x.size}pool{sides}{strides}")
@@ -233,5 +234,6 @@ def drawn(seed: int) -> FeatureNetwork:
         x = d.rng.choices(steps, often)[0](d, d.rng.choice(d.maps[-3:]))
         d.maps.append(x)
     last = d.node("Conv", x.name, d.kernel(4, x.channels, (3, 3)), pads=[1] * 4)
-    layers = dict.fromkeys([d.maps[0].name, d.rng.choice(d.maps).name, last])
+    between = [each.name for each in d.rng.sample(d.maps, 2)]
+    layers = dict.fromkeys([d.maps[0].name, *between, last])
     return network(d.nodes, d.constants, list(layers))

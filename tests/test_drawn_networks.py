@@ -15,7 +15,7 @@ from lbfgs_style.onnx_checks import DIFFERENTIABLE
 from lbfgs_style.term_names import TermNames
 from lbfgs_style.tiles import receptive_fields
 
-COUNT = int(os.environ.get("LBFGS_STYLE_DRAWN", "30"))
+COUNT = int(os.environ.get("LBFGS_STYLE_DRAWN", "40"))
 """Networks that are drawn."""
 
 SEEN = 60

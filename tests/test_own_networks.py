@@ -64,6 +64,16 @@ SHAPES = {
         depth=weights(8, 1, 3, 3, seed=3),
         one=[1],
     ),
+    "layers on two ways that wait for each other": lambda: around(
+        node("Conv", "r v", "k", pads=[1] * 4),
+        node("Relu", "k", "y"),
+        node("Slice", "r one two one", "side"),
+        node("Mul", "y half", "m"),
+        layers=("r", "side", "y", "z"),
+        one=[1],
+        two=[7],
+        half=np.array(0.5, np.float32),
+    ),
     "a weight called as a turned one": lambda: around(
         node("Mul", "r v.turned", "m"), **{"v.turned": weights(8, 1, 1, seed=2)}
     ),
