@@ -279,7 +279,10 @@ def test_grey_with_alpha_stays_grey(tmp_path):
     ("values", "says"),
     [
         ([0, 0.25, 230], "values up to 230 in a float array; expected [0, 1]: divide by 255"),
-        ([-0.7, 0.25, 0.8], "values from -0.7 to 0.8; expected [0, 1]: clip or rescale first"),
+        (
+            [-0.7, 0.25, 0.8],
+            "values from -0.7 to 0.8 in a float array; expected [0, 1]: clip",
+        ),
         ([0, 0.25, np.inf], "contains NaN or infinity"),
     ],
 )

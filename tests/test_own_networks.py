@@ -101,7 +101,11 @@ def test_a_network_of_any_shape_gives_right_numbers(name: str, convolution: str)
 
 
 def assert_same_slopes(slopes: list[tuple[float, float]], rel: float = 1e-5) -> None:
-    assert [ours for ours, _ in slopes] == pytest.approx([theirs for _, theirs in slopes], rel=rel, abs=1e-7)
+    assert [ours for ours, _ in slopes] == pytest.approx(
+        [theirs for _, theirs in slopes],
+        rel=rel,
+        abs=1e-6,  # rounding of the loss over the step
+    )
 
 
 OURS = """
