@@ -129,7 +129,7 @@ def names(text: str | None) -> tuple[str, ...] | None:
 
 
 def layers(
-    option: str, text: str | None, known: Callable[[], Collection[str]]
+    option: str, text: str | None, known: Callable[[], Collection[str]] = tuple
 ) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:
     """Read layers between commas, each with or without a weight as in relu1_1:2.
 
@@ -143,7 +143,8 @@ def layers(
     text : str or None
         What was typed.
     known : function
-        () → the layers of the network; called only where there is a colon that may be either.
+        () → the layers of the network; called only where there is a colon that may be either. Without it
+        every unescaped colon stands before a weight.
 
     Returns
     -------
