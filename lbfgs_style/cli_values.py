@@ -154,10 +154,10 @@ def layers(
     if text is None:
         return None, None
     found = [_layer(option, part.strip(), text, known) for part in split(text, ",")]
-    weights = tuple(1.0 if weight is None else weight for _, weight in found)
-    return tuple(name for name, _ in found), weights if any(
-        weight is not None for _, weight in found
-    ) else None
+    chosen = tuple(name for name, _ in found)
+    if all(weight is None for _, weight in found):
+        return chosen, None
+    return chosen, tuple(1.0 if weight is None else weight for _, weight in found)
 
 
 def _layer(

@@ -36,19 +36,18 @@ def costs_of(model: onnx.ModelProto, terms: TermNames, choose: winograd.Choose, 
     """
     side = max(_SAMPLE, 2 * smallest_side(model, terms.layers))
     read = {name for node in needed_nodes(model, terms.layers) for name in node.input}
-    shapes = feature_shapes(model, (side, side), terms.content_layers)
+    shapes = feature_shapes(model, (side, side), terms.layers)
     try:
         reach, obstacle = halo(list(receptive_fields(model, terms.layers).values())), ""
     except GraphError as error:  # parts are not needed where the memory is enough
         reach, obstacle = 0, str(error)
-    features = feature_shapes(model, (side, side), terms.style_layers)
-    masked = [features[part.layer] for part in terms.parts if part.region is not None]
-    masks = sum(positions(shape) for shape in masked) / side**2
+    content = sum(math.prod(shapes[layer]) for layer in terms.content_layers) / side**2
+    masks = sum(positions(shapes[part.layer]) for part in terms.parts if part.region is not None) / side**2
     kept = 1 if terms.regions else 0
     return Costs(
         weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
         per_pixel=peak_bytes(objective_builder(model, (side, side), terms, choose=choose)) / side**2,
-        targets=4 * (sum(math.prod(shape) for shape in shapes.values()) / side**2 + masks + kept),
+        targets=4 * (content + masks + kept),
         sources=sources,
         halo=reach,
         obstacle=obstacle,

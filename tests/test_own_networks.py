@@ -13,6 +13,7 @@ from command import one_error, paint, photo, run
 from own_networks import TERMS, Problem, around, far, network, node, weights
 
 from lbfgs_style import Options, StyleStatistics, StyleTransfer, images, networks, read_options
+from lbfgs_style.builder import GraphBuilder
 from lbfgs_style.embedding import extract
 from lbfgs_style.errors import GraphError, OptionError
 from lbfgs_style.graphs import smallest_side
@@ -140,6 +141,18 @@ def test_a_network_may_call_its_tensors_as_we_call_ours() -> None:
 def test_a_layer_that_our_graphs_need_the_name_of_is_refused(name: str) -> None:
     with pytest.raises(networks.NetworkError, match=f"calls a layer '{name}', a name that the graphs"):
         around(node("Relu", "r", "m"), node("Relu", "m", name), layers=("r", "z", name))
+
+
+def test_a_name_of_ours_is_never_given_twice() -> None:
+    """Whatever a load lets pass: names that the builder makes itself avoid all others, fixed ones refuse."""
+    b = GraphBuilder()
+    b.extend(
+        [node("Relu", "image", "relu_1"), node("Relu", "relu_1", "gram_z")], {}, ("image", "relu_1", "gram_z")
+    )
+    assert b.op("Relu", "image") != "relu_1"
+    for declare in (lambda: b.input("gram_z", []), lambda: b.output("relu_1", "gram_z")):
+        with pytest.raises(GraphError, match=r"needs the name 'gram_z'.*rename the layer"):
+            declare()
 
 
 # --- what operators see ----------------------------------------------------------------------------------
