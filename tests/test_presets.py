@@ -202,7 +202,7 @@ def test_what_is_told_to_give_beside_a_preset_suits_compact(name: str) -> None:
     """The options parse, `compact` has the layers, and no layer of the style outweighs the others."""
     words = on_compact(name).split()
     told = dict(zip(words[::2], words[1::2], strict=True))
-    names, weights = layers("--style-layers", told["--style-layers"], tuple)
+    names, weights = layers("--style-layers", told["--style-layers"])
     content = told.get("--content-layers")
     options = replace(
         Options.preset(name),
