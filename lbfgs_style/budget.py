@@ -11,6 +11,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
 
+from .checks import LEAST_MEMORY
 from .errors import OptionError
 
 PROCESS = 235 * 10**6
@@ -241,10 +242,6 @@ def spelled(count: float) -> str:
     return f"{count / factor:.{1 if count < 10 * factor else 0}f} {unit}"
 
 
-# Bytes: a smaller amount without a unit is taken for one whose unit was forgotten.
-_WITHOUT_UNIT = 10**6
-
-
 def parsed(text: str, name: str) -> int:
     """Read a number of bytes such as 2GB, 1.5 GiB or 800M; errors call it `name`."""
     units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
@@ -255,8 +252,9 @@ def parsed(text: str, name: str) -> int:
         count = int(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):  # int() refuses what is not finite
         raise OptionError(f"{name} must be an amount such as 2GB or 800MB, got {text!r}.") from None
-    if text.strip().upper() == number.strip() and 0 <= count < _WITHOUT_UNIT:
+    if count < LEAST_MEMORY:
         raise OptionError(
-            f"{name} must be an amount with a unit such as 2GB or 800MB, got {text!r}: {spelled(count)}."
+            f"{name} must be an amount with a unit such as 2GB or 800MB, at least "
+            f"{spelled(LEAST_MEMORY)}, got {text!r}."
         )
     return count

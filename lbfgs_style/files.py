@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 import stat
 import sys
@@ -19,6 +20,20 @@ MOST_BYTES = 2**31 - 1
 
 _MOST_OF_PIPE = 2**28
 """The most bytes that are read from a pipe, which does not tell what is to come."""
+
+
+# The scheme of an address, as `Path` has it; a single letter is a drive of Windows.
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+
+
+def not_a_path(path: Path | str) -> str | None:
+    """Say that an address such as https://… is no path, to follow it in a message; None for a path."""
+    found = _SCHEME.match(str(path))
+    if found is None or Path(path).exists():
+        return None
+    if found[1].lower() == "file":
+        return "an address of a file; expected its path: leave out file://"
+    return "a web address; expected a file: download it first"
 
 
 def contents(
@@ -48,6 +63,9 @@ def contents(
         about = path.stat()
     except ValueError:  # a zero byte
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
+    except FileNotFoundError as error:
+        problem = not_a_path(path)
+        raise (FileNotFoundError(errno.ENOENT, problem, str(path)) if problem else error) from error
     ours = stat.S_ISFIFO(about.st_mode) and path.is_absolute() and path.parts[1] in ("dev", "proc")
     if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode) or ours):
         what = "a named pipe, a socket or a device; expected a file, or - for standard input"
@@ -123,6 +141,8 @@ def obstacle(path: Path | str) -> str | None:
         What is wrong and how to mend it, to follow the name of the file in a message; None if nothing is.
     """
     path = Path(path)
+    if not_a_path(path):
+        return "is an address; expected the name of a file"
     if sys.platform == "win32" and is_reserved(path.name):
         return "is a name that Windows keeps for itself: choose another name"
     if path.is_dir():

@@ -53,7 +53,7 @@ def identity_of(
             f"mask of style {number}": _fingerprint(style.mask),
         }
         if style.style_mask is not None:  # checkpoints of before have no such entry
-            found[f"part of style {number} that is measured"] = _fingerprint(style.style_mask)
+            found[f"mask or transparency of style picture {number}"] = _fingerprint(style.style_mask)
     return found
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
-import re
 from pathlib import Path
 from typing import BinaryIO
 
 from . import image_headers
 from .errors import ImageFileError, did_you_mean
-from .files import MOST_BYTES, contents, first_bytes
+from .files import MOST_BYTES, contents, first_bytes, not_a_path
 from .image_headers import Header, Size
 
 MAX_PIXELS = 2**28
@@ -27,9 +27,6 @@ _ROOM = 2**28
 _PIXEL = 32
 """The most bytes of a pixel: four numbers of 64 bits."""
 
-# The scheme of a web address, as a path has it.
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-
 
 def read_bytes(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """Return the bytes of a picture file, or raise ImageFileError; `max_pixels` as in `read_pipe`."""
@@ -38,21 +35,21 @@ def read_bytes(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
             raise ImageFileError(f"{path}: is a folder; expected a picture file")
         return contents(path, read_pipe=lambda file: read_pipe(file, str(path), max_pixels=max_pixels))
     except FileNotFoundError as error:
-        if _ADDRESS.match(str(path)):
+        problem = not_a_path(path)
+        if problem:
             address = str(path).replace(":/", "://", 1)  # Path makes one of two slashes
+            raise ImageFileError(f"{address}: {problem}") from error
+        count = len(glob.glob(str(path)))
+        if count:
+            files = "one file matches" if count == 1 else f"{count} files match"
             raise ImageFileError(
-                f"{address}: a web address; expected a file: download the picture first"
+                f"{path}: no such file: a pattern that the shell has not expanded, which {files}; expected "
+                "the name of a file: leave out the quotes around it, or write the name"
             ) from error
         if not path.parent.is_dir():
             raise ImageFileError(f"{path}: not found: the folder {path.parent} does not exist") from error
         listable = os.access(path.parent, os.R_OK)
         hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()] if listable else [])
-        if any(mark in path.name for mark in "*?["):
-            count = sum(1 for _ in path.parent.glob(path.name)) if listable else 0
-            raise ImageFileError(
-                f"{path}: no such file: the shell has not expanded this pattern, which {count} files match; "
-                "expected the name of a file: leave out quotes around the pattern, or write the name"
-            ) from error
         raise ImageFileError(f"{path}: no such file.{hint}") from error
     except ImageFileError:
         raise

@@ -86,19 +86,27 @@ def as_styles(given: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
     if not listed:
         raise OptionError("No style pictures: give at least one.")
     styles = [item if isinstance(item, Style) else Style(item) for item in listed]
-    return [_checked(style) for style in styles]
+    numbered = enumerate(styles, 1)
+    return [
+        _checked(style, f"style picture {n}" if len(styles) > 1 else "style picture") for n, style in numbered
+    ]
 
 
-def _checked(style: Style) -> StylePicture:
-    painting, where = as_painting(style.image, style.style_mask)
+def _checked(style: Style, name: str) -> StylePicture:
+    painting, where = as_painting(style.image, style.style_mask, name=name)
     mask = None if style.mask is None else masks.from_picture(as_picture(style.mask, "style mask"))
     return StylePicture(painting, float(style.weight), float(style.scale), mask, where)
 
 
 def as_painting(
-    image: NDArray[Any] | Picture | StyleStatistics, style_mask: NDArray[Any] | Picture | None
+    image: NDArray[Any] | Picture | StyleStatistics,
+    style_mask: NDArray[Any] | Picture | None,
+    *,
+    name: str = "style picture",
 ) -> tuple[FloatImage | StyleStatistics, Mask | None]:
     """Return what is measured of a style, and where: the painting's alpha times its mask.
+
+    Messages call it `name`.
 
     Raises
     ------
@@ -114,20 +122,22 @@ def as_painting(
                 "give the painting itself, or measure it with the mask."
             )
         return image, None
-    painting = as_picture(image, "style picture")
+    painting = as_picture(image, name)
     where = painting.alpha
     if style_mask is not None:
         mask = images.resize(
-            masks.from_picture(as_picture(style_mask, "mask of the style picture")),
+            masks.from_picture(as_picture(style_mask, f"mask of the {name}")),
             (painting.rgb.shape[0], painting.rgb.shape[1]),
         )
         where = mask if where is None else where * mask
     if where is not None and where.min() == 1:
         where = None
     if where is not None and where.sum() < masks.NOTHING:
+        is_hidden = painting.alpha is not None and painting.alpha.sum() < masks.NOTHING
+        what = "it is transparent everywhere" if is_hidden else "its mask is black wherever it is opaque"
         raise ImageError(
-            "Nothing of the style picture is left to measure: expected one that is opaque somewhere, with a "
-            "mask that is white there, got none; mend the mask or the picture's transparency."
+            f"Nothing of the {name} is left to measure: {what}; expected a part that is opaque and "
+            "white in the mask: mend the mask or the transparency."
         )
     return fill_hidden(painting.rgb, painting.alpha), where
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import NetworkError, NetworkFileError
+from .files import not_a_path
 from .known_networks import KNOWN, KnownNetwork, known
 from .onnx_checks import check_interface, check_safety, shown, to_opset
 from .onnx_format import (
@@ -130,6 +131,9 @@ def find(name_or_path: str | Path) -> Path:
         path = Path(name_or_path).expanduser()
         if path.is_file():
             return path
+        problem = not_a_path(text)
+        if problem:
+            raise NetworkFileError(f"{text}: {problem}.")
         raise NetworkFileError(
             f"There is no network file {text!r}: expected a known name "
             f"({', '.join(row.name for row in KNOWN)}) or the path of an .onnx file."

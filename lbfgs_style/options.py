@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from .checks import MAX_WEIGHT, number, positive, weight, whole
+import numpy as np
+
+from .checks import LEAST_MEMORY, MAX_WEIGHT, number, positive, weight, whole
 from .errors import OptionError, did_you_mean
 from .presets import Init, Optimizer, Pooling, Preset, Variables
 from .presets import preset as row_of
@@ -192,7 +194,7 @@ class Options:
         self._set("history", whole("history", self.history, 1, 400))
         self._set("threads", whole("threads", self.threads, 0, 4096))
         if self.memory is not None:
-            self._set("memory", whole("memory", self.memory, 1, 2**63 - 1))
+            self._set("memory", whole("memory", self.memory, LEAST_MEMORY, 2**63 - 1, " (bytes)"))
 
     @property
     def balance(self) -> tuple[float, float]:
@@ -249,15 +251,15 @@ _SYNONYMS = {"gpu": "cuda", "nvidia": "cuda", "l-bfgs": "lbfgs", "mean": "averag
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value in choices:
         return
-    meant = _SYNONYMS.get(str(value).casefold())
+    meant = _SYNONYMS.get(str(value).casefold().rstrip(":0123456789"))
     hint = did_you_mean(meant if meant in choices else str(value), choices)
     raise OptionError(f"{name} must be one of {', '.join(choices)}, got {value!r}.{hint}")
 
 
 def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
+    if not isinstance(value, bool | np.bool_):
         raise OptionError(f"{name} must be True or False (in TOML true or false), got {value!r}.")
-    return value
+    return bool(value)
 
 
 def _iterations(given: object) -> int | tuple[int, ...] | None:

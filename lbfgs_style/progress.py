@@ -45,7 +45,7 @@ def show_log(*, quiet: bool, verbose: bool) -> Generator[None]:
     if any(isinstance(other, _Stderr) for other in logger.handlers):
         yield
         return
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    handler.setFormatter(_Line())
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
@@ -60,6 +60,15 @@ def seconds_left(iterate: Iterate) -> float:
     """Estimate the time left from the time so far, in seconds."""
     done = work_done(iterate)
     return iterate.seconds * (1 - done) / done
+
+
+class _Line(logging.Formatter):
+    """Formats a record as a line of the command; what only --verbose shows names the module."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = record.levelname.lower()
+        where = level if record.levelno >= logging.WARNING else record.name.removeprefix("lbfgs_style.")
+        return f"lbfgs-style: {where}: {record.getMessage()}"
 
 
 class _Stderr(logging.Handler):

@@ -88,7 +88,7 @@ class CoarseToFine:
         wanted = () if self.options.scales == "single" else self.options.scales
         if given and wanted == "auto":
             wanted = ()
-        from_noise = self.options.init == "noise" and not given
+        from_noise = self.options.init_noise == 1 or (self.options.init == "noise" and not given)
         scales = plan(size, wanted, self.options.iterations, least, from_noise=from_noise)
         regions = self._regions(size)
         self.terms = replace(self.terms, regions=len(regions.masks) if regions else 0)

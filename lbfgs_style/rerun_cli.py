@@ -44,8 +44,7 @@ def rerun(
     painting_mask: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Where the mask of what is measured of a painting lies now; once for each that has one, in "
-            "order."
+            help="Where the mask of a painting itself lies now; once for each that has one, in order."
         ),
     ] = None,
     keep_mask: Annotated[

@@ -66,7 +66,7 @@ class Files:
 
     def _paths(self, masks: Sequence[str] | None, none: str) -> list[Path | None]:
         """Return the files of an option that is given for each style, None where it has the word for none."""
-        return [None if name == none else Path(name) for name in masks or [none] * len(self.styles)]
+        return [None if name.lower() == none else Path(name) for name in masks or [none] * len(self.styles)]
 
     @property
     def keep(self) -> Path | None:

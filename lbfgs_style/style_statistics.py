@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .archives import TooLarge, read_arrays, text, whole
 from .errors import ImageError, ImageFileError, OptionError
-from .files import contents, obstacle, replacing
+from .files import contents, not_a_path, obstacle, replacing
 from .images import MAX_PIXELS, Picture, read
 from .term_names import TermNames
 
@@ -214,7 +214,7 @@ def read_statistics(path: Path | str) -> bytes:
     try:
         return contents(path, most=_MOST_BYTES)
     except FileNotFoundError as error:
-        raise ImageFileError(f"{path}: no such file.") from error
+        raise ImageFileError(f"{path}: {not_a_path(path) or 'no such file.'}") from error
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
@@ -16,8 +17,9 @@ from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
 from .checkpoints_cli import checkpoint_of
 from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
-from .cli_values import check_use, chosen, counts, layers, longer_side, say, scales_of, size_in_bytes
-from .errors import OptionError
+from .cli_values import check_use, chosen, counts, layers, longer_side, scales_of, size_in_bytes
+from .errors import OptionError, did_you_mean
+from .files import not_a_path
 from .images import MAX_PIXELS
 from .interrupts import cancelled_by_signals
 from .options import Init, Options
@@ -30,6 +32,8 @@ from .scales import result_size
 from .settings import WEIGHTS, of_file
 
 _DEFAULTS = Options()
+
+log = logging.getLogger(__name__)
 
 
 def transfer(
@@ -113,8 +117,8 @@ def transfer(
     painting_mask: Annotated[
         list[str] | None,
         typer.Option(
-            help="Picture that is white where a painting is measured, like its transparency; once for each "
-            "painting, in their order. 'all' for one that is measured all over.",
+            help="Picture that is white where the style is taken from a painting; once for each painting, in "
+            "their order. 'all' for a whole painting. Transparent parts are left out anyway.",
             metavar="FILE",
         ),
     ] = None,
@@ -287,8 +291,6 @@ def transfer(
         job = StyleTransfer(loaded(), options=options, keep_sessions=False)
         if not quiet:
             warn_of_units(options.loss, network)
-        if len(styles) > 1 and not quiet:
-            say(f"the photo is {content}; the paintings are {', '.join(map(str, styles))}")
         if dry_run:
             show_plan(given.plan(job))
             return
@@ -303,6 +305,8 @@ def transfer(
                 ):
 
                     def note(iterate: Iterate) -> bool | None:
+                        if len(styles) > 1 and not begun.is_set():
+                            log.warning("the photo is %s; the paintings are %s", content, _listed(styles))
                         begun.set()
                         return seen(iterate)
 
@@ -310,6 +314,10 @@ def transfer(
             finally:  # a picture that is painted is written, whatever became of frames and video
                 if result is not None:
                     finish(result, target, report, given, recipe=recipe, quiet=quiet, checkpoint=saved)
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def _options(preset: str | None, file: Path | None, typed: Mapping[str, Any]) -> Options:
@@ -326,7 +334,9 @@ def _init(text: str) -> Any:
     if text in get_args(Init):
         return text
     if Path(text) != cli_files.STANDARD and not Path(text).exists():
+        problem = not_a_path(text)
         raise OptionError(
-            f"--init must be content, noise, style or a picture file, got {text!r}, which is neither."
+            f"--init must be content, noise, style or a picture file, got {text!r}, which is "
+            f"{problem or 'neither'}.{did_you_mean(text, get_args(Init))}"
         )
     return _DEFAULTS.init

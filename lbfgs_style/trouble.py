@@ -66,12 +66,12 @@ def tell_of_changes(content: Picture, size: tuple[int, int], options: Options) -
     height, width = content.rgb.shape[:2]
     if size[0] > height:
         log.warning(
-            "the content picture of %d×%d pixels is enlarged to %d×%d: size 'full' (--size full) keeps its "
-            "own",
+            "the content picture of %d×%d pixels is enlarged to %d×%d: --size full (size='full') keeps its "
+            "size",
             *(width, height, size[1], size[0]),
         )
     if content.gray and options.preserve_color == "none":
         log.warning(
-            "the content picture is grey, and so is the result: keep_gray=False (--no-keep-gray) paints it "
-            "in colour"
+            "the content picture is grey, and so is the result: transfer --no-keep-gray (keep_gray=False) "
+            "paints in colour"
         )

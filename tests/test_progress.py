@@ -157,7 +157,7 @@ def test_what_the_library_logs_stands_above_the_bar_once(monkeypatch):
         logging.getLogger("another.package").debug("chatter")
         assert logging.getLogger().level == root_level
     lines = [part for line in without_codes(terminal.getvalue()).splitlines() for part in line.split("\r")]
-    assert lines.count("lbfgs_style.session: running on the CPU") == 1
+    assert lines.count("lbfgs-style: session: running on the CPU") == 1
     assert terminal.getvalue().count("running on") == 1
     assert "chatter" not in terminal.getvalue()
 
@@ -176,7 +176,12 @@ def test_how_much_of_the_log_is_shown(capsys, quiet, verbose, shown):
     with show_progress(quiet=quiet, verbose=verbose):
         for level in ("debug", "warning", "error"):
             getattr(logger, level)(level)
-    assert capsys.readouterr().err.splitlines() == [f"lbfgs_style: {level}" for level in shown]
+    lines = {
+        "debug": "lbfgs-style: lbfgs_style: debug",
+        "warning": "lbfgs-style: warning: warning",
+        "error": "lbfgs-style: error: error",
+    }
+    assert capsys.readouterr().err.splitlines() == [lines[level] for level in shown]
     assert (logger.level, logger.handlers) == before
 
 

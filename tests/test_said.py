@@ -11,7 +11,7 @@ from command import one_error, paint, photo, run, save
 from small_networks import small_vgg
 
 from lbfgs_style import ImageError, OptionError, Options, StyleTransfer, identity, images, transfer
-from lbfgs_style.budget import parsed, spelled
+from lbfgs_style.budget import spelled
 from lbfgs_style.errors import nearest
 
 QUICK = Options(size=32, iterations=1, device="cpu", threads=1)
@@ -25,11 +25,13 @@ QUICK = Options(size=32, iterations=1, device="cpu", threads=1)
     [
         (
             "https://example.org/a.jpg",
-            r"^lbfgs-style: https://example\.org/a\.jpg: a web address; .*download",
+            r"^lbfgs-style: https://example\.org/a\.jpg: a web address; expected a file: download",
         ),
-        ("*.png", r"\*\.png: no such file: the shell has not expanded this pattern, which 2 files match;"),
+        ("*.png", r"\*\.png: no such file: a pattern that the shell has not expanded, which 2 files match;"),
         ("no/*.png", r"the folder no does not exist"),
-        ("[ab].png", r"pattern, which 0 files match; .*leave out quotes"),
+        ("photo.pn?", r"which one file matches;"),
+        ("../*/phot?.png", r"which (one file matches|\d+ files match);"),
+        ("Photo[1].png", r"Photo\[1\]\.png: no such file\. Did you mean 'photo\.png'\?"),
         ("PHOTO.PNG", r"PHOTO\.PNG: no such file\. Did you mean 'photo\.png'\?"),
     ],
 )
@@ -47,8 +49,12 @@ def test_inputs_that_are_no_files(folder, network, capfd, content, says):
         (("--network", "VGG19"), "Did you mean 'vgg19'"),
         (("--preset", "Gatys"), "Did you mean 'gatys'"),
         (("--style-statistic", "Wasserstein"), "Did you mean 'wasserstein'"),
-        (("--memory", "2"), "--memory must be an amount with a unit such as 2GB or 800MB, got '2': 2 bytes"),
-        (("--memory", "2000B"), r"does not fit into 2\.0 kB|0 kB"),
+        (("--memory", "2"), r"--memory must be an amount with a unit .* at least 1\.0 MB, got '2'"),
+        (("--init", "Noise"), "Did you mean 'noise'"),
+        (("--init", "https://a.org/b.png"), "which is a web address; expected a file: download it first"),
+        (("--network", "https://a.org/b.onnx"), "a web address; expected a file: download it first"),
+        (("--options", "https://a.org/b.toml"), "a web address; expected a file: download it first"),
+        (("--painting-mask", "https://a.org/b.png"), "https://a.org/b.png: a web address"),
     ],
 )
 def test_choices_in_other_words(folder, network, capfd, typed, says):
@@ -56,11 +62,25 @@ def test_choices_in_other_words(folder, network, capfd, typed, says):
     one_error(capfd, says)
 
 
-def test_amounts_without_a_unit():
-    assert parsed("2000000", "--memory") == 2_000_000
-    with pytest.raises(OptionError, match="with a unit"):
-        parsed("999999", "--memory")
+def test_amounts_are_spelled_with_their_unit():
     assert (spelled(2), spelled(999), spelled(1000)) == ("2 bytes", "999 bytes", "1.0 kB")
+    with pytest.raises(
+        OptionError, match=r"memory must be a whole number from 1000000 to \d+ \(bytes\), got 2\."
+    ):
+        Options(memory=2)
+
+
+def test_addresses_of_other_files(folder, network, capfd):
+    for arguments in (
+        ("transfer", "photo.png", "https://a.org/b.npz", "-o", "out.png"),
+        ("rerun", "https://a.org/b.png"),
+    ):
+        assert run(*arguments) == 2
+        one_error(capfd, "a web address; expected a file: download it first")
+    assert paint(network, content="file:///tmp/a.png") == 2
+    one_error(capfd, "an address of a file; expected its path: leave out file://")
+    assert paint(network, output="https://a.org/b.png") == 2
+    one_error(capfd, "is an address; expected the name of a file")
 
 
 def test_the_nearest_is_spelled_as_the_choice_is():
@@ -87,7 +107,9 @@ def test_values_just_above_one_are_clipped_not_divided(top, remedy):
 def test_an_enlarged_photo_is_said(caplog):
     job = StyleTransfer(small_vgg(), options=replace(QUICK, size=64))
     job.run(photo(), photo())
-    said = "the content picture of 32×27 pixels is enlarged to 64×54: size 'full' (--size full) keeps its own"
+    said = (
+        "the content picture of 32×27 pixels is enlarged to 64×54: --size full (size='full') keeps its size"
+    )
     assert [record.message for record in caplog.records] == [said]
     caplog.clear()
     job.plan(photo(), photo())
@@ -101,8 +123,8 @@ def test_an_enlarged_photo_is_said(caplog):
 def test_which_picture_is_the_photo_is_said(folder, network, capfd):
     save("b.png", photo())
     assert paint(network, content="photo.png", styles=("b.png", "painting.png")) == 0
-    err = capfd.readouterr().err
-    assert err.splitlines()[0] == "lbfgs-style: the photo is photo.png; the paintings are b.png, painting.png"
+    lines = capfd.readouterr().err.splitlines()
+    assert "lbfgs-style: warning: the photo is photo.png; the paintings are b.png, painting.png" in lines
     assert paint(network, "--quiet", styles=("b.png", "painting.png")) == 0
     assert paint(network, styles=("painting.png",)) == 0
     assert "the photo is" not in capfd.readouterr().err
@@ -116,7 +138,7 @@ def test_a_grey_photo_is_said(caplog):
     assert result.image.shape == GRAY.shape
     (record,) = caplog.records
     assert record.message.startswith(
-        "the content picture is grey, and so is the result: keep_gray=False (--no-keep-gray)"
+        "the content picture is grey, and so is the result: transfer --no-keep-gray (keep_gray=False)"
     )
     assert record.levelno == logging.WARNING
 
