@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from command import photo, save, save_network
+from test_pull import published, site  # noqa: F401  # fixtures
 
 import lbfgs_style
+from lbfgs_style import known_networks
 
 ROOT = Path(lbfgs_style.__file__).parents[1]
 
@@ -71,6 +73,20 @@ session.resolved("auto")
 """
 
 
+PULL = """
+import sys
+from dataclasses import replace
+from lbfgs_style import cli, known_networks
+
+name, url, size, known_hash = sys.argv[1:]
+known_networks.KNOWN = tuple(
+    replace(row, url=url, size=int(size), known_hash=known_hash) if row.name == name else row
+    for row in known_networks.KNOWN
+)
+assert cli._exit_code(lambda: cli.app(["networks", "pull", name], standalone_mode=False)) == 0
+"""
+
+
 def run_at_home(folder: Path, code: str, *arguments: object, **environment: str) -> list[str]:
     """Run a script with a new home, as a user who is not in CI; return the files below that home."""
     home = folder / "home"
@@ -102,6 +118,14 @@ def network(tmp_path):
 @pytest.mark.parametrize("code", [COMMANDS, LIBRARY, WORKERS], ids=["commands", "library", "workers"])
 def test_nothing_is_written_to_a_home(tmp_path, network, code):
     assert run_at_home(tmp_path, code, network) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the cache folder of Linux")
+def test_a_network_that_is_pulled_is_all_that_is_kept(tmp_path, published):  # noqa: F811  # the fixture
+    published("vgg19-caffe")
+    row = known_networks.known("vgg19-caffe")
+    written = run_at_home(tmp_path, PULL, row.name, row.url, row.size, row.known_hash)
+    assert written == [".cache/lbfgs_style/vgg19-caffe.onnx"]
 
 
 def test_tools_write_nothing_to_a_home(tmp_path):
