@@ -89,9 +89,9 @@ def cache_folder() -> Path:
     chosen = os.environ.get("LBFGS_STYLE_CACHE")
     if chosen:
         return Path(chosen).expanduser()
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("lbfgs_style"))
+    return platformdirs.user_cache_path("lbfgs_style")
 
 
 def search_path() -> tuple[Path, ...]:
@@ -107,7 +107,7 @@ def _folders() -> Iterator[Path]:
     if (package.parent / "pyproject.toml").is_file():
         yield package.parent / "models"
     yield package / "models"
-    # Last and lazily: asking pooch costs an import that the bundled network never needs.
+    # Last and lazily: asking platformdirs costs an import that the bundled network never needs.
     yield cache_folder()
 
 

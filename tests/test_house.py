@@ -183,7 +183,7 @@ PRINTERS = {
     "transfer_cli",
 }
 
-HEAVY = ("onnx", "onnxruntime", "cv2", "scipy", "typer", "rich", "pooch", "h5py", "torch")
+HEAVY = ("onnx", "onnxruntime", "cv2", "scipy", "typer", "rich", "platformdirs", "h5py", "torch")
 
 
 def imports(source: str) -> tuple[set[str], set[str]]:
