@@ -27,7 +27,7 @@ FLOORS = {
     "presets": 1,
     "preset_advice": 1.05,
     "budget": 1,
-    "checks": 1,
+    "checks": 0.9,
     "options": 1.1,
     "onnx_format": 1,
     "onnx_checks": 1,
