@@ -2,7 +2,7 @@
 
 L-BFGS keeps several vectors as long as all its variables. Here its variables are the pixels of one block, and
 the rest of the picture is held. What the loss depends on are sums over positions, and these are known of the
-whole picture (see `tiled_graphs.block_graph`); features that the block does not reach are made once (see
+whole picture (see `block_graph.block_graph`); features that the block does not reach are made once (see
 `stages`).
 
 A block that lowered the loss of the whole by itself would do in its place what all should do: the first ones
@@ -27,12 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .block_graph import LIKEWISE, OWN_SHARE
 from .errors import CheckpointError
+from .network_graph import IMAGE
 from .session import Session
 from .stages import Area, Form, around_name
-from .term_names import IMAGE, SHARES, TermNames
+from .term_names import SHARES, TermNames
 from .tiled import TileRunner, inside_window, of_picture, window_of
-from .tiled_graphs import LIKEWISE, OWN_SHARE, scalar_sums
+from .tiled_graphs import scalar_sums
 from .tiles import Span, Tile
 
 Array = NDArray[np.float32]
@@ -79,7 +81,7 @@ class Blocks:
     place : function
         A block → where it lies in the stages of the network.
     session : function
-        A form → session of its `tiled_graphs.block_graph`.
+        A form → session of its `block_graph.block_graph`.
     surroundings : function
         A window [1,3,h,w] and names → those outputs of its `stages.surroundings_graph`.
     image : array, float32, [3,H,W]

@@ -11,8 +11,11 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
 
-from .checks import LEAST_MEMORY
+from .byte_sizes import spelled
+from .costs import Costs
 from .errors import OptionError
+from .subspace import optimizer_bytes, vectors
+from .sweeps import sweeps
 
 PROCESS = 235 * 10**6
 """Bytes of the process before it has a picture: Python, NumPy, SciPy, OpenCV, onnxruntime, typer."""
@@ -47,49 +50,8 @@ since they compute features once in each evaluation and not twice."""
 _LARGEST_BLOCK = 2**22
 """Pixels of a block's window; larger ones bring little."""
 
-_SWEEPS = 4
-"""Over all blocks, one for each way to cut the picture; they share the iterations."""
-
-_SHORTEST_SWEEP = 4
-"""Iterations of a sweep at least: each begins without curvature."""
 
 Way = Literal["whole", "tiles", "blocks"]
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What memory depends on.
-
-    Attributes
-    ----------
-    weights : int
-        Bytes of the weights in use.
-    per_pixel : float
-        Bytes of an evaluation's tensors, for each pixel of the picture or window.
-    targets : float
-        Bytes of the content's targets and of the masks, for each pixel of the picture.
-    sources : int
-        Bytes of the pictures that were read.
-    halo : int
-        Pixels that a window reaches beyond its tile or block, on each side.
-    variables : int
-        Of the optimiser, for each pixel.
-    obstacle : str
-        A sentence that says why the network cannot be worked on in tiles or blocks; empty where it can.
-    """
-
-    weights: int
-    per_pixel: float
-    targets: float
-    sources: int
-    halo: int
-    variables: int = 3
-    obstacle: str = ""
-
-    @property
-    def smallest_window(self) -> int:
-        """Pixels of the smallest window: a tile as long as its halo."""
-        return (3 * self.halo) ** 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +74,6 @@ class Working:
     window_pixels: int | None
     history: int
     bytes: int
-
-
-def sweeps(iterations: int) -> int:
-    """Return how many sweeps over all blocks share the iterations."""
-    return min(_SWEEPS, max(1, iterations // _SHORTEST_SWEEP))
-
-
-def carried(history: int) -> int:
-    """Return how many directions keep their curvature when L-BFGS begins anew after so many iterations."""
-    return history // 2
-
-
-def vectors(iterations: int, history: int) -> int:
-    """Return how many vectors L-BFGS has at most, see `lbfgs_style.subspace`."""
-    return history + carried(history) if iterations > history else iterations
-
-
-def optimizer_bytes(variables: int, kept: int) -> int:
-    """Return the bytes of the optimiser with so many vectors that are kept, see `lbfgs_style.subspace`.
-
-    They are float32. As much as 20 more take the points of float64 where it began, where it is and that was
-    best, picture and gradient, and what they become on the way.
-    """
-    return variables * 4 * (kept + 20)
 
 
 def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, budget: int) -> Working:
@@ -232,29 +170,3 @@ def _inner(window: int, size: tuple[int, int], halo: int) -> tuple[int, int]:
         for side, whole in zip(sides, size, strict=True)
     )
     return height, width
-
-
-def spelled(count: float) -> str:
-    """Write a number of bytes as people do, as in 1.2 GB."""
-    if count < 1e3:
-        return f"{count:.0f} bytes"
-    unit, factor = next((row for row in (("GB", 1e9), ("MB", 1e6)) if count >= row[1]), ("kB", 1e3))
-    return f"{count / factor:.{1 if count < 10 * factor else 0}f} {unit}"
-
-
-def parsed(text: str, name: str) -> int:
-    """Read a number of bytes such as 2GB, 1.5 GiB or 800M; errors call it `name`."""
-    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-    plain = text.strip().upper().removesuffix("B")
-    number = plain.rstrip("KMGI ")
-    unit = plain[len(number) :].strip()
-    try:
-        count = int(float(number) * units[unit])
-    except (ValueError, KeyError, OverflowError):  # int() refuses what is not finite
-        raise OptionError(f"{name} must be an amount such as 2GB or 800MB, got {text!r}.") from None
-    if count < LEAST_MEMORY:
-        raise OptionError(
-            f"{name} must be an amount with a unit such as 2GB or 800MB, at least "
-            f"{spelled(LEAST_MEMORY)}, got {text!r}."
-        )
-    return count

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GraphError
-from .onnx_format import IR_VERSION, OPSET
 
 if TYPE_CHECKING:
     import onnx
@@ -259,3 +258,9 @@ def _model(
     domains = {"": OPSET, **{node.domain: 1 for node in graph.node if node.domain}}
     opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+# Pinned: the newest defaults of the onnx package are newer than what onnxruntime loads.
+OPSET = 18
+
+IR_VERSION = 10

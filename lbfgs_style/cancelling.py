@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from .session import Cancelled
-
 T = TypeVar("T")
 
 
@@ -46,3 +44,7 @@ def unless_cancelled(work: Callable[[], T], cancel: threading.Event | None) -> T
     if failures:
         raise failures[0]
     return found[0]
+
+
+class Cancelled(Exception):
+    """The run was cancelled by its event; no result."""

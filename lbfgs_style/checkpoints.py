@@ -9,14 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from numbers import Real  # NumPy's numbers are registered as such
 from pathlib import Path
 from typing import Any, Self
 
-from .errors import CheckpointError, OptionError
+from .errors import CheckpointError, OptionError, printable
 from .files import obstacle
-from .identity import differences
 from .locks import is_locked, locked
+from .options import Options
 from .snapshots import Snapshot, read, size_of, temporary_of, write
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ class Checkpoint:
         identity : function
             Gives what the run is made of, see `identity_of`. It takes time, and is called when it is needed.
         cancel : threading.Event, optional
-            Ends a save with `lbfgs_style.session.Cancelled` once it is set; the one before it stays.
+            Ends a save with `lbfgs_style.cancelling.Cancelled` once it is set; the one before it stays.
 
         Raises
         ------
@@ -252,3 +253,31 @@ def _seconds(name: str, value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
         raise OptionError(f"{name} must be a number of seconds, 0 or more, got {value!r}.")
     return float(value)
+
+
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in what two runs differ, as `identity_of` tells them."""
+    # A run that was saved before an option existed did what its default does.
+    before, after = _DEFAULTS | dict(saved["options"]), _DEFAULTS | dict(now["options"])
+    told = [
+        f"{printable(name)} was {_spelled(before.get(name))}, now {_spelled(after.get(name))}"
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name) != after.get(name)
+    ]
+    for name in dict.fromkeys((*saved, *now)):
+        was, is_now = saved.get(name), now.get(name)
+        if name == "options" or was == is_now:
+            continue
+        if isinstance(was, float) and isinstance(is_now, float):
+            told.append(f"{printable(name)} was {was:g}, now {is_now:g}")
+        else:
+            how = "is new" if was is None else "is gone" if is_now is None else "changed"
+            told.append(f"the {printable(name)} {how}")
+    return told
+
+
+def _spelled(value: object) -> str:
+    return printable(",".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+_DEFAULTS: dict[str, Any] = asdict(Options())

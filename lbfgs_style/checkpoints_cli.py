@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .checkpoints import Checkpoint
 from .cli_files import STANDARD, Output
-from .cli_values import say
 from .errors import OptionError
 from .locks import lock_of
+from .streams import say
 
 _LONGEST_NAME = 255
 """Bytes in the name of a file, on most file systems."""

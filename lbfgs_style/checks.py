@@ -11,9 +11,6 @@ from .errors import OptionError
 MAX_WEIGHT = 1e30
 """Losses are float32, whose numbers end at 3e38."""
 
-# Bytes: a smaller budget is one whose unit was forgotten.
-LEAST_MEMORY = 10**6
-
 
 def whole(name: str, value: object, least: int, most: int, otherwise: str = "") -> int:
     """Check a whole number; `otherwise` names what else there could be."""

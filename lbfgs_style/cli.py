@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from . import inspection_cli, networks_cli, presets_cli, rerun_cli, transfer_cli
-from .cli_values import say
+from . import inspection_cli, measure_style_cli, networks_cli, presets_cli, rerun_cli, transfer_cli
 from .errors import StyleError
 from .interrupts import INTERRUPTED
-from .streams import finish_output, prepare
+from .streams import finish_output, prepare, say
 from .version import __version__
 
 MISUSED = 2
@@ -26,7 +25,7 @@ app = typer.Typer(
 )
 app.command()(transfer_cli.transfer)
 app.command()(rerun_cli.rerun)
-app.command()(rerun_cli.style)
+app.command()(measure_style_cli.style)
 app.command()(inspection_cli.grid)
 app.command()(inspection_cli.reconstruct)
 app.command("presets")(presets_cli.show_presets)

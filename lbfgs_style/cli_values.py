@@ -3,57 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Collection, Sequence, Set
-from contextlib import suppress
+from collections.abc import Callable, Collection, Set
 from typing import Any, Literal
 
 import typer
 
-from .budget import parsed
+from .byte_sizes import parsed
 from .errors import OptionError
 from .options import Options
-
-
-def say(text: str) -> None:
-    """Write one line on stderr, under the program's name; nobody need be there to read it.
-
-    Names of files may hold anything: line breaks, and codes that a terminal obeys.
-    """
-    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    with suppress(OSError):
-        typer.echo(f"lbfgs-style: {plain}", err=True)
-
-
-def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows on stdout, on a terminal as a table with columns for what they say."""
-    if _are_for_people(rows):
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*heads)
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
-
-
-def show_list(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows on stdout, on a terminal one below the other: for more columns than a screen is wide."""
-    if _are_for_people(rows):
-        width = max(map(len, heads)) + 2
-        for row in rows:
-            typer.secho(row[0], bold=True)
-            for head, cell in zip(heads[1:], row[1:], strict=True):
-                typer.echo(f"  {head:<{width}}{cell}")
-
-
-def _are_for_people(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether stdout is a terminal; else print each row on a line, for grep and cut."""
-    if sys.stdout.isatty():
-        return True
-    for row in rows:
-        typer.echo("\t".join(row))
-    return False
 
 
 def chosen(context: typer.Context) -> set[str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import winograd
-from .budget import Costs
 from .errors import GraphError
 from .footprint import peak_bytes
-from .graphs import feature_shapes, needed_nodes, objective_builder, smallest_side
+from .graphs import objective_builder
+from .network_graph import feature_shapes, needed_nodes
+from .receptive_fields import halo, receptive_fields, smallest_side
 from .term_names import TermNames, positions
-from .tiles import halo, receptive_fields
 
 if TYPE_CHECKING:
     import onnx
@@ -52,3 +53,39 @@ def costs_of(model: onnx.ModelProto, terms: TermNames, choose: winograd.Choose, 
         halo=reach,
         obstacle=obstacle,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What memory depends on.
+
+    Attributes
+    ----------
+    weights : int
+        Bytes of the weights in use.
+    per_pixel : float
+        Bytes of an evaluation's tensors, for each pixel of the picture or window.
+    targets : float
+        Bytes of the content's targets and of the masks, for each pixel of the picture.
+    sources : int
+        Bytes of the pictures that were read.
+    halo : int
+        Pixels that a window reaches beyond its tile or block, on each side.
+    variables : int
+        Of the optimiser, for each pixel.
+    obstacle : str
+        A sentence that says why the network cannot be worked on in tiles or blocks; empty where it can.
+    """
+
+    weights: int
+    per_pixel: float
+    targets: float
+    sources: int
+    halo: int
+    variables: int = 3
+    obstacle: str = ""
+
+    @property
+    def smallest_window(self) -> int:
+        """Pixels of the smallest window: a tile as long as its halo."""
+        return (3 * self.halo) ** 2

@@ -16,8 +16,7 @@ from .checkpoints import Checkpoint
 from .errors import CheckpointError
 from .objective import Value
 from .optimizer import Outcome
-from .records import ScaleResult
-from .scales import Scale
+from .scales import Scale, ScaleResult
 from .snapshots import Snapshot
 from .standing import BlocksStanding, Standing
 from .term_names import TermNames

@@ -11,22 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import winograd
+from .block_graph import block_graph
 from .blocks import Blocks
-from .budget import Costs
-from .costs import costs_of
+from .costs import Costs, costs_of
 from .errors import ImageError
-from .graphs import feature_shapes, objective_graph, smallest_side, statistics_graph
+from .graphs import objective_graph, statistics_graph
+from .network_graph import IMAGE, feature_shapes
 from .networks import FeatureNetwork
 from .objective import Objective
 from .options import Convolution, Device
+from .receptive_fields import receptive_fields, smallest_side
 from .resources import trim
 from .session import Session, give_back, resolved
 from .stages import Area, Form, area, stages, surroundings_graph
-from .style_losses import with_roots
-from .term_names import IMAGE, TermNames, features_name
+from .term_names import TermNames, features_name
 from .tiled import TileRunner
-from .tiled_graphs import assessment_graph, block_graph, tile_gradient_graph, tile_statistics_graph
-from .tiles import Tile, plan, receptive_fields
+from .tiled_graphs import assessment_graph, tile_gradient_graph, tile_statistics_graph
+from .tiles import Tile, plan
+from .wasserstein import with_roots
 
 if TYPE_CHECKING:
     import onnx
@@ -205,7 +207,7 @@ class Engine:
         weights : array [K]
             Factor of each term.
         cancel : threading.Event, optional
-            Once set, an evaluation ends with `lbfgs_style.session.Cancelled`.
+            Once set, an evaluation ends with `lbfgs_style.cancelling.Cancelled`.
         window_pixels : int, optional
             As in `statistics`.
         """

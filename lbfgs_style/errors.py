@@ -94,3 +94,9 @@ def printable(text: str) -> str:
     """Return what came from elsewhere on one line, without what a terminal would obey, not too long."""
     cut = text.strip()[:100]
     return cut if cut.isprintable() else ascii(cut)[1:-1]
+
+
+def shown(text: str, most: int = 60) -> str:
+    """Quote a name that came from a file: on one line, without what a terminal would obey, not too long."""
+    cut = text if len(text) <= most else text[:most] + "…"
+    return repr(cut.encode("utf-8", "replace").decode())

@@ -9,9 +9,10 @@ from typing import Literal
 from .api import StyleTransfer
 from .checkpoints import Checkpoint
 from .images import Picture
-from .records import IterateCallback, Result, Style
+from .records import IterateCallback, Result
 from .sources import Inputs
 from .style_statistics import StyleStatistics
+from .styles import Style
 from .workplan import ScalePlan
 
 
@@ -28,7 +29,7 @@ class Given:
     styles, style_masks, painting_masks : tuple
         What was read of each.
     style_weights, style_scales : tuple of float
-        As in `lbfgs_style.records.Style`.
+        As in `lbfgs_style.styles.Style`.
     keep : Picture, "alpha" or None
         Where the photo is left alone.
     init : Picture or None

@@ -21,14 +21,11 @@ from . import layout, losses, winograd
 from . import terms as terms_of_loss
 from .autodiff import gradients
 from .builder import GraphBuilder
-from .onnx_format import needed_nodes
-from .operator_reach import windows_of
-from .term_names import IMAGE, TermNames, distance_name, features_name
+from .network_graph import IMAGE, Floating, layer_shape, with_network
+from .term_names import TermNames, distance_name, features_name
 
 if TYPE_CHECKING:
     import onnx
-
-Floating = type[np.floating]
 
 
 def statistics_graph(
@@ -122,7 +119,7 @@ def objective_builder(
     for layer, difference in differences.items():
         sums[distance_name(layer)] = losses.sum_all(b, "ReduceSumSquare", difference)
     energies = {layer: losses.sum_all(b, "ReduceSumSquare", target) for layer, target in targets.items()}
-    shapes = {layer: _features(b, layer) for layer in terms.layers}
+    shapes = {layer: layer_shape(b, layer) for layer in terms.layers}
     found = terms_of_loss.assess(b, terms, sums, energies, shapes, size)
     b.output(found.loss, "loss")
     b.output(found.terms, "terms")
@@ -132,12 +129,6 @@ def objective_builder(
     if choose is not None:
         layout.arrange(b, choose)
     return b
-
-
-def _features(b: GraphBuilder, layer: str) -> tuple[int, int, int]:
-    """Channels, height and width of a layer's features."""
-    _, channels, height, width = b.shape(layer)
-    return channels, height, width
 
 
 def gradient_graph(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
@@ -168,51 +159,3 @@ def gradient_graph(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelP
         seeds[layer] = b.input(f"d_{layer}", [1, channels, f"height_{layer}", f"width_{layer}"])
     b.output(gradients(b, seeds, [IMAGE])[IMAGE], "d_image")
     return b.model()
-
-
-def smallest_side(model: onnx.ModelProto, layers: Sequence[str]) -> int:
-    """Return the shortest side, in pixels, that a picture must have for every layer to have a pixel.
-
-    Backwards from one pixel of each layer: a window of k pixels that moves by s needs (n − 1)·s + k pixels,
-    less the padding, for n. 16 for relu5_1 of VGG. What sees the whole picture needs no more than it gives.
-    """
-    needed: dict[str, int] = {}
-    for node, inputs, windows in reversed(windows_of(model, layers)):
-        least = max(needed.get(name, 1) for name in node.output)
-        if windows is not None:
-            least = max(window.needed(least) for window in windows)
-        for name in inputs:
-            needed[name] = max(needed.get(name, 1), least)
-    return needed.get(IMAGE, 1)
-
-
-def feature_shapes(
-    model: onnx.ModelProto, size: tuple[int, int], layers: Sequence[str]
-) -> dict[str, tuple[int, int, int]]:
-    """Return channels, height and width of the features of each layer of a picture of `size`."""
-    b = with_network(model, size, layers)
-    return {layer: _features(b, layer) for layer in layers}
-
-
-def with_network(
-    model: onnx.ModelProto,
-    size: tuple[int | str, int | str],
-    layers: Sequence[str],
-    dtype: Floating = np.float32,
-) -> GraphBuilder:
-    """Start a graph with the part of a network that `layers` need."""
-    b = GraphBuilder(dtype)
-    b.input(IMAGE, [1, 3, *size])
-    extend(b, model, layers)
-    b.infer_shapes()
-    return b
-
-
-def extend(b: GraphBuilder, model: onnx.ModelProto, layers: Sequence[str]) -> None:
-    """Append copies of the nodes that `layers` need; ``image`` and `layers` keep their names."""
-    from onnx import numpy_helper
-
-    nodes = needed_nodes(model, layers)
-    read = {name for node in nodes for name in node.input}
-    weights = (tensor for tensor in model.graph.initializer if tensor.name in read)
-    b.extend(nodes, {tensor.name: numpy_helper.to_array(tensor) for tensor in weights}, (IMAGE, *layers))

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import printable
 from .images import Picture
 from .options import Options
-from .records import StylePicture
 from .style_statistics import StyleStatistics
+from .styles import StylePicture
 
 _ANYWHERE = ("device", "threads")
 """Options that may change on the way: they say where the work is done, not what it is."""
-
-
-_DEFAULTS: dict[str, Any] = asdict(Options())
 
 
 def identity_of(
@@ -55,31 +51,6 @@ def identity_of(
         if style.style_mask is not None:  # checkpoints of before have no such entry
             found[f"mask or transparency of style picture {number}"] = _fingerprint(style.style_mask)
     return found
-
-
-def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in what two runs differ, as `identity_of` tells them."""
-    # A run that was saved before an option existed did what its default does.
-    before, after = _DEFAULTS | dict(saved["options"]), _DEFAULTS | dict(now["options"])
-    told = [
-        f"{printable(name)} was {_spelled(before.get(name))}, now {_spelled(after.get(name))}"
-        for name in dict.fromkeys((*before, *after))
-        if before.get(name) != after.get(name)
-    ]
-    for name in dict.fromkeys((*saved, *now)):
-        was, is_now = saved.get(name), now.get(name)
-        if name == "options" or was == is_now:
-            continue
-        if isinstance(was, float) and isinstance(is_now, float):
-            told.append(f"{printable(name)} was {was:g}, now {is_now:g}")
-        else:
-            how = "is new" if was is None else "is gone" if is_now is None else "changed"
-            told.append(f"the {printable(name)} {how}")
-    return told
-
-
-def _spelled(value: object) -> str:
-    return printable(",".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _fingerprint(*arrays: NDArray[Any] | None) -> str | None:

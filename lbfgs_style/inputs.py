@@ -17,8 +17,8 @@ from .masks import Mask
 from .networks import FeatureNetwork
 from .options import Options
 from .preset_advice import advice
-from .records import Style, StylePicture
 from .style_statistics import StyleStatistics
+from .styles import Style, StylePicture
 
 OneStyle = NDArray[Any] | Picture | StyleStatistics | Style
 """What may stand for a style."""

@@ -12,7 +12,7 @@ import typer
 from . import cli_files, images, inspection, networks
 from .api import DEFAULT_NETWORK
 from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
-from .cli_values import counts, longer_side, names, numbers, say, split
+from .cli_values import counts, longer_side, names, numbers, split
 from .errors import OptionError, did_you_mean
 from .images import MAX_PIXELS, Picture
 from .inspection import GRID, RECONSTRUCTION, Panel
@@ -21,6 +21,7 @@ from .options import Options
 from .progress import show_progress
 from .sheets import Canvas, Legend
 from .sources import title
+from .streams import say
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Sheet to write: png, jpg, webp, avif or tiff; '-' for stdout.")

@@ -6,8 +6,11 @@ their factors, in `terms`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .builder import GraphBuilder
-from .presets import Variation
+from .loss_forms import Variation
+from .term_names import Moments
 
 # Keeps a division by an all-zero target finite; far below the energy of any feature map.
 TINY = 1e-20
@@ -105,3 +108,19 @@ def excess(b: GraphBuilder, image: str) -> str:
     above = b.op("Relu", b.op("Sub", image, b.constant(1.0)))
     below = b.op("Relu", b.op("Mul", image, b.constant(-1.0)))
     return b.total(sum_all(b, "ReduceSumSquare", side) for side in (above, below))
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """A distance between moments.
+
+    Attributes
+    ----------
+    value : str
+        Tensor with the number.
+    slopes : Moments or None
+        Its derivatives by the moments, where they are known in closed form; None leaves them to `autodiff`.
+    """
+
+    value: str
+    slopes: Moments | None = None

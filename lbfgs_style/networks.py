@@ -12,20 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import NetworkError, NetworkFileError
+from .builder import IR_VERSION, OPSET
+from .errors import NetworkError, NetworkFileError, shown
 from .files import not_a_path
 from .known_networks import KNOWN, KnownNetwork, known
-from .onnx_checks import check_interface, check_safety, shown, to_opset
-from .onnx_format import (
-    IR_VERSION,
-    OPSET,
-    Metadata,
-    default_layers,
-    describe,
-    fold_constants,
-    read_metadata,
-    weights_sha256,
-)
+from .network_graph import fold_constants
+from .onnx_checks import check_interface, check_safety, to_opset
+from .onnx_format import Metadata, default_layers, describe, read_metadata, weights_sha256
 from .onnx_shapes import check_shapes
 from .onnx_wire import parse
 

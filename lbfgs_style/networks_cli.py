@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import networks
-from .cli_values import show_table
 from .errors import NetworkFileError
 from .progress import show_log
-from .streams import can_draw
+from .streams import can_draw, show_table
 
 if TYPE_CHECKING:
     from .downloads import Progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,18 +55,3 @@ class Objective:
     def __call__(self, image: NDArray[np.floating]) -> Evaluation:
         """Evaluate at a picture [3,H,W]."""
         return Evaluation(*self._evaluate(np.ascontiguousarray(image, np.float32)))
-
-
-def blend_grams(statistics: Sequence[Mapping[str, Array]], shares: Sequence[float]) -> dict[str, Array]:
-    """Mix the moments of several styles, in proportion to `shares`.
-
-    Σ_k s_k ‖G − A_k‖² and ‖G − Σ_k s_k A_k‖² (with Σ s_k = 1) differ by a constant only, so one mean target
-    does what a loss for each style would. Mixed means and Gram matrices are those of the pictures' features
-    thrown together; so covariances must not be mixed instead.
-    """
-    factors = np.array(shares, np.float64)
-    factors = (factors / factors.max() / (factors / factors.max()).sum()).astype(np.float32)
-    return {
-        name: np.einsum("k,kij->ij", factors, np.stack([each[name] for each in statistics]))
-        for name in statistics[0]
-    }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import NetworkError
+from .errors import NetworkError, shown
 
 if TYPE_CHECKING:
     import onnx
@@ -57,12 +57,6 @@ _RESERVED = re.compile(
 )
 _RESERVED_STEMS = "features|gram|mean|root|mask|distance|energy|d"
 _RESERVED_PREFIXES = ("around_", "winograd_")
-
-
-def shown(text: str, most: int = 60) -> str:
-    """Quote a name that came from a file: on one line, without what a terminal would obey, not too long."""
-    cut = text if len(text) <= most else text[:most] + "…"
-    return repr(cut.encode("utf-8", "replace").decode())
 
 
 def check_safety(model: onnx.ModelProto, label: str) -> None:

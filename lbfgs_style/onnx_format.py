@@ -18,25 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import NetworkError
+from .network_graph import constant_of
 
 if TYPE_CHECKING:
     import onnx
 
-# Pinned: the newest defaults of the onnx package are newer than what onnxruntime loads.
-OPSET = 18
-IR_VERSION = 10
 
 FORMAT = "1"
 _PREFIX = "lbfgs_style."
 _STYLE_LAYER = re.compile(r"relu\d+_1")
 _CONTENT_PREFERENCE = ("relu4_2", "relu4_1")
-# Attributes of Constant that hold plain numbers.
-_PLAIN_CONSTANTS = {
-    "value_float": np.float32,
-    "value_floats": np.float32,
-    "value_int": np.int64,
-    "value_ints": np.int64,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +97,7 @@ def weights_sha256(model: onnx.ModelProto) -> str:
     from onnx import numpy_helper
 
     digest = hashlib.sha256()
-    folded = (tensor for tensor in map(_constant, model.graph.node) if tensor is not None)
+    folded = (tensor for tensor in map(constant_of, model.graph.node) if tensor is not None)
     for tensor in sorted((*model.graph.initializer, *folded), key=lambda item: item.name):
         array = numpy_helper.to_array(tensor)
         if not np.issubdtype(array.dtype, np.floating):
@@ -115,65 +106,6 @@ def weights_sha256(model: onnx.ModelProto) -> str:
         digest.update(f"{tensor.name}\0{shape}\0".encode())
         digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
     return digest.hexdigest()
-
-
-def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn Constant nodes into initialisers, as everything that reads weights expects them.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        Not changed.
-
-    Returns
-    -------
-    onnx.ModelProto
-        A copy, or `model` itself where nothing is to be folded. A Constant that is an output stays.
-    """
-    import onnx
-
-    outputs = {value.name for value in model.graph.output}
-    tensors = [None if outputs & set(node.output) else _constant(node) for node in model.graph.node]
-    if not any(tensor is not None for tensor in tensors):
-        return model
-    folded = onnx.ModelProto()
-    folded.CopyFrom(model)
-    del folded.graph.node[:]
-    folded.graph.node.extend(
-        node for node, tensor in zip(model.graph.node, tensors, strict=True) if tensor is None
-    )
-    folded.graph.initializer.extend(tensor for tensor in tensors if tensor is not None)
-    return folded
-
-
-def needed_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> list[onnx.NodeProto]:
-    """Return the nodes of a network that `layers` depend on, in their order."""
-    wanted, nodes = set(layers), []
-    for node in reversed(model.graph.node):
-        if any(name in wanted for name in node.output):
-            wanted.update(node.input)
-            nodes.append(node)
-    return nodes[::-1]
-
-
-def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """Return the value of a Constant node under the name of its output; None for any other node."""
-    import onnx
-    from onnx import helper, numpy_helper
-
-    if node.op_type != "Constant" or len(node.attribute) != 1:
-        return None
-    attribute = node.attribute[0]
-    tensor = onnx.TensorProto()
-    if attribute.name == "value":
-        tensor.CopyFrom(attribute.t)
-    elif attribute.name in _PLAIN_CONSTANTS:
-        value = helper.get_attribute_value(attribute)
-        tensor = numpy_helper.from_array(np.asarray(value, _PLAIN_CONSTANTS[attribute.name]))
-    else:  # strings and sparse tensors are no numbers of ours
-        return None
-    tensor.name = node.output[0]
-    return tensor
 
 
 def describe(

@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .errors import NetworkError
-from .onnx_checks import one_line, shown
-from .onnx_format import needed_nodes
+from .errors import NetworkError, shown
+from .network_graph import needed_nodes
+from .onnx_checks import one_line
 from .operator_reach import dependent_nodes
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .onnx_checks import shown
-from .onnx_format import needed_nodes
+from .errors import shown
+from .network_graph import needed_nodes
 
 if TYPE_CHECKING:
     import onnx

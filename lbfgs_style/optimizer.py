@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import blas
-from .budget import carried, vectors
+from .cancelling import Cancelled
 from .errors import CheckpointError, OptimizationError
 from .first_order import Step, is_memory
 from .objective import Evaluation, Value
 from .parametrization import Flat, Image, Parametrization
-from .session import Cancelled
 from .standing import Standing
-from .subspace import Coordinates, Subspace
+from .subspace import Coordinates, Subspace, carried, vectors
 
 if TYPE_CHECKING:
     from scipy.optimize import LbfgsInvHessProduct

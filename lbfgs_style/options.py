@@ -10,7 +10,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .checks import LEAST_MEMORY, MAX_WEIGHT, number, positive, weight, whole
+from .byte_sizes import LEAST_MEMORY
+from .checks import MAX_WEIGHT, number, positive, weight, whole
 from .errors import OptionError, did_you_mean
 from .presets import Init, Optimizer, Pooling, Preset, Variables
 from .presets import preset as row_of

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import OptionError, did_you_mean
+from .loss_forms import RELATIVE, Factor, LossForm, Variation
 
 Init = Literal["content", "noise", "style"]
 Optimizer = Literal["lbfgs", "adam", "sgd"]
@@ -19,86 +20,6 @@ Pooling = Literal["max", "average", "l2"]
 Variables = Literal["spectral", "pixels", "laplacian"]
 
 _VGG_STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-
-
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """The factor number · C^channels · M^positions · (H·W)^pixels of a squared distance.
-
-    Attributes
-    ----------
-    number : float
-        What does not depend on the size.
-    channels, positions, pixels : int
-        Exponents of the layer's channels C, its positions M, and of the pixels H·W of the picture.
-    """
-
-    number: float = 1.0
-    channels: int = 0
-    positions: int = 0
-    pixels: int = 0
-
-    def at(self, channels: int, positions: int, pixels: int) -> float:
-        """Return the factor for a layer and a picture."""
-        powers = ((channels, self.channels), (positions, self.positions), (pixels, self.pixels))
-        value = self.number
-        for base, exponent in powers:
-            value *= float(base) ** exponent
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Variation:
-    """The form of the total variation; its exponent p is an option.
-
-    Attributes
-    ----------
-    joint : bool
-        Σ (a² + b²)^p over the pixels that have a neighbour below (difference a) and beside (difference b),
-        in place of Σ |a|^p + Σ |b|^p.
-    per_pixel : bool
-        Divided by the number of pixels.
-    white : float
-        What the source's pixel values call white.
-    number : float
-        Another factor.
-    """
-
-    joint: bool = False
-    per_pixel: bool = True
-    white: float = 1.0
-    number: float = 1.0
-
-    def at(self, power: float, pixels: int) -> float:
-        """Return the factor of the sum over differences of pixel values in [0,1]."""
-        unit = self.white ** (2 * power if self.joint else power)
-        return self.number * unit / (pixels if self.per_pixel else 1)
-
-
-@dataclass(frozen=True, slots=True)
-class LossForm:
-    """How distances become terms of the loss.
-
-    Attributes
-    ----------
-    content : Factor or None
-        Of ‖F − P‖²; None divides it by ‖P‖².
-    style : Factor or None
-        Of ‖G − A‖² with G = F Fᵀ / M; None divides it by ‖A‖².
-    variation : Variation
-        The total variation.
-    mean : bool
-        A weight is shared by the layers (their weights sum to 1), not given to each of them.
-    """
-
-    content: Factor | None = None
-    style: Factor | None = None
-    variation: Variation = Variation()
-    mean: bool = True
-
-
-RELATIVE = LossForm()
-"""The form of the defaults: distances without a unit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .api import DEFAULT_NETWORK
-from .cli_values import say, show_list
+from .loss_forms import Factor, Variation
 from .preset_advice import on_compact
-from .presets import PRESETS, Factor, Preset, Variation
+from .presets import PRESETS, Preset
 from .presets import preset as preset_row
+from .streams import say, show_list
 
 _HEADS = (
     "preset",

@@ -11,27 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import Working
-from .cancelling import unless_cancelled
+from .cancelling import Cancelled, unless_cancelled
 from .course import Course
 from .engine import Engine
 from .errors import CheckpointError, ImageError, OptimizationError
 from .first_order import Step, make_step
-from .graphs import feature_shapes
+from .held_variables import Held
 from .images import FloatImage, Picture, resize, to_chw, to_hwc
 from .masks import Mask, Regions, at_layer, divide, hold, laid_over
-from .objective import Value, blend_grams
+from .network_graph import feature_shapes
+from .objective import Value
 from .optimizer import FAR, OTHER_VARIABLES, Outcome, minimize
 from .options import Options
-from .parametrization import KINDS, Held, Parametrization
-from .records import Iterate, IterateCallback, ScaleResult, StylePicture, work_done
-from .scales import Scale, plan, result_size, style_size
-from .session import Cancelled
+from .parametrization import KINDS, Parametrization
+from .records import Iterate, IterateCallback, work_done
+from .scales import Scale, ScaleResult, plan, result_size, style_size
 from .standing import BlocksStanding, Standing
 from .starts import Start
 from .style_measuring import moments_at
 from .style_statistics import StyleStatistics
+from .styles import StylePicture
 from .sweeps import Cuts, all_iterations, begun_again, minimize_blocks
-from .term_names import SHARES, TermNames, term_weights
+from .term_names import SHARES, TermNames, blend_grams, term_weights
 from .trouble import enough_memory, tell_of_blocks_alone, tell_of_changes, tell_of_lost_numbers
 from .workplan import longest_history, workings
 

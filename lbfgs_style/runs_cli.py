@@ -10,11 +10,11 @@ from pathlib import Path
 import typer
 
 from . import cli_files
-from .budget import spelled
+from .byte_sizes import spelled
 from .checkpoints import Checkpoint
 from .checks import positive
 from .cli_files import HTML, Output
-from .cli_values import numbers, say
+from .cli_values import numbers
 from .errors import OptionError
 from .files import replacing
 from .given import Given
@@ -24,6 +24,7 @@ from .optimizer import STOP_REASONS
 from .recipes import document, recipe_text
 from .records import Result
 from .sources import inputs_of
+from .streams import say
 from .workplan import ScalePlan
 
 

@@ -8,7 +8,7 @@ Transfer", CVPR 2017, sec. 6).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -128,3 +128,34 @@ def _counts(iterations: int | Sequence[int] | None, scales: int, from_noise: boo
             f"got {len(iterations)} numbers."
         )
     return list(iterations)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleResult:
+    """How one scale went.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width.
+    iterations, evaluations : int
+        How many were made.
+    seconds : float
+        Wall time, targets and building included.
+    loss_start, loss_end : float
+        The loss at the first and the best picture.
+    terms_start, terms_end : mapping of str to float
+        Each term there, without its weight.
+    stop_reason : str
+        Why it ended, a key of `lbfgs_style.optimizer.STOP_REASONS`.
+    """
+
+    size: tuple[int, int]
+    iterations: int
+    evaluations: int
+    seconds: float
+    loss_start: float
+    loss_end: float
+    terms_start: Mapping[str, float]
+    terms_end: Mapping[str, float]
+    stop_reason: str

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .builder import GraphBuilder, is_plain
+from .cancelling import Cancelled
 from .errors import MemoryShortage, SessionError
 from .options import Device
 from .resources import trim
@@ -46,10 +47,6 @@ _INTO_BLOCKS = "NchwcTransformer"
 
 _sharing = threading.Lock()
 _is_shared = False
-
-
-class Cancelled(Exception):
-    """The run was cancelled by its event; no result."""
 
 
 class Session:

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from .budget import parsed
+from .byte_sizes import parsed
 from .errors import OptionError, did_you_mean
 from .files import contents
 from .options import Options

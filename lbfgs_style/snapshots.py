@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 
 from .archives import amount, count, number, numbers, read_arrays, text, whole
 from .budget import Way, Working
+from .cancelling import Cancelled
 from .errors import CheckpointError
 from .files import replacing
 from .objective import Value
 from .optimizer import STOP_REASONS
-from .records import ScaleResult
-from .scales import Scale
-from .session import Cancelled
+from .scales import Scale, ScaleResult
 from .standing import BlocksStanding, Done, Standing
 
 _FORMAT = 3

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from . import layout, winograd
 from .builder import GraphBuilder
-from .graphs import extend, needed_nodes, with_network
-from .term_names import IMAGE
-from .tiles import Field, Span, alignment, followed, halo, misfits
+from .network_graph import IMAGE, extend, needed_nodes, with_network
+from .receptive_fields import Field, alignment, followed, halo, misfits
+from .tiles import Span
 
 if TYPE_CHECKING:
     import onnx
@@ -42,7 +42,7 @@ class Stage:
     step : int
         What its windows begin at multiples of, in positions of the source.
     halo : int
-        How far its windows reach beyond what changes, in positions of the source; see `tiles.halo`.
+        How far its windows reach beyond what changes, in positions of the source; see `receptive_fields`.
     """
 
     source: str
@@ -184,7 +184,7 @@ def area(parts: tuple[Stage, ...], block: tuple[Span, Span], size: tuple[int, in
 def with_stages(
     model: onnx.ModelProto, layers: Sequence[str], parts: Sequence[Stage], form: Form, shapes: Shapes
 ) -> GraphBuilder:
-    """Start a graph with a network in stages, as `graphs.with_network` does with a whole one.
+    """Start a graph with a network in stages, as `network_graph.with_network` does with a whole one.
 
     Its inputs are ``image`` [1,3,h,w] and ``around_<source>`` [1,C,·,·] for each later stage, the values of a
     pooling with zeros where they see the block.

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
+
+import typer
 
 
 def prepare() -> None:
@@ -47,3 +51,44 @@ def finish_output() -> OSError | None:
         os.close(nowhere)
         return error
     return None
+
+
+def say(text: str) -> None:
+    """Write one line on stderr, under the program's name; nobody need be there to read it.
+
+    Names of files may hold anything: line breaks, and codes that a terminal obeys.
+    """
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    with suppress(OSError):
+        typer.echo(f"lbfgs-style: {plain}", err=True)
+
+
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows on stdout, on a terminal as a table with columns for what they say."""
+    if _are_for_people(rows):
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*heads)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+
+
+def show_list(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows on stdout, on a terminal one below the other: for more columns than a screen is wide."""
+    if _are_for_people(rows):
+        width = max(map(len, heads)) + 2
+        for row in rows:
+            typer.secho(row[0], bold=True)
+            for head, cell in zip(heads[1:], row[1:], strict=True):
+                typer.echo(f"  {head:<{width}}{cell}")
+
+
+def _are_for_people(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether stdout is a terminal; else print each row on a line, for grep and cut."""
+    if sys.stdout.isatty():
+        return True
+    for row in rows:
+        typer.echo("\t".join(row))
+    return False

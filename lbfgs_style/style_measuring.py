@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from .engine import Engine
 from .errors import OptionError
-from .graphs import feature_shapes
 from .images import FloatImage, fit, resize, to_chw
 from .masks import Mask, at_layer
+from .network_graph import feature_shapes
 from .options import StyleStatistic
 from .style_statistics import StyleStatistics, all_moments
 from .term_names import TermNames

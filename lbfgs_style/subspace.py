@@ -138,3 +138,22 @@ class Subspace:
         self._scales[:] = 1
         self._scales[: len(chosen)] = np.sqrt(ratios[chosen])
         self._scales *= usual * float(np.linalg.norm(self.coordinates(gradient)))
+
+
+def carried(history: int) -> int:
+    """Return how many directions keep their curvature when L-BFGS begins anew after so many iterations."""
+    return history // 2
+
+
+def vectors(iterations: int, history: int) -> int:
+    """Return how many vectors L-BFGS has at most, see `lbfgs_style.subspace`."""
+    return history + carried(history) if iterations > history else iterations
+
+
+def optimizer_bytes(variables: int, kept: int) -> int:
+    """Return the bytes of the optimiser with so many vectors that are kept, see `lbfgs_style.subspace`.
+
+    They are float32. As much as 20 more take the points of float64 where it began, where it is and that was
+    best, picture and gradient, and what they become on the way.
+    """
+    return variables * 4 * (kept + 20)

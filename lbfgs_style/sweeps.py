@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Block, Blocks
-from .budget import sweeps
-from .cancelling import unless_cancelled
+from .cancelling import Cancelled, unless_cancelled
 from .errors import CheckpointError
 from .first_order import Step
+from .held_variables import Detail, Held
 from .objective import Objective, Value
 from .optimizer import FAR, OnIterate, Outcome, minimize
-from .parametrization import Detail, Held, Parametrization
-from .session import Cancelled
+from .parametrization import Parametrization
 from .standing import BlocksStanding, Done, Standing
 from .tiled import of_picture
 from .tiles import Span, Tile
@@ -254,3 +253,15 @@ def _added(done: Done | None, outcome: Outcome, start: Value, end: Value) -> Don
         start=start,
         end=end,
     )
+
+
+_SWEEPS = 4
+"""Over all blocks, one for each way to cut the picture; they share the iterations."""
+
+_SHORTEST_SWEEP = 4
+"""Iterations of a sweep at least: each begins without curvature."""
+
+
+def sweeps(iterations: int) -> int:
+    """Return how many sweeps over all blocks share the iterations."""
+    return min(_SWEEPS, max(1, iterations // _SHORTEST_SWEEP))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .loss_forms import RELATIVE, LossForm
+from .objective import Array
 from .options import Options, StyleStatistic
-from .presets import RELATIVE, LossForm
 
-IMAGE = "image"
 SHARES = "shares"
 PIXEL_TERMS = ("tv", "range")
 
@@ -70,7 +70,7 @@ class StylePart:
 
     @property
     def root(self) -> str:
-        """Name of the square root [C,C] of the target's covariance, see `style_losses.wasserstein`."""
+        """Name of the square root [C,C] of the target's covariance, see `wasserstein.wasserstein`."""
         return f"root_{self.suffix}"
 
     @property
@@ -200,3 +200,18 @@ def _layer_weights(weight: float, each: Sequence[float] | None, count: int, *, i
     given = [1.0] * count if each is None else list(each)
     total = math.fsum(given) if is_mean else 1.0
     return [weight * own / total for own in given]
+
+
+def blend_grams(statistics: Sequence[Mapping[str, Array]], shares: Sequence[float]) -> dict[str, Array]:
+    """Mix the moments of several styles, in proportion to `shares`.
+
+    Σ_k s_k ‖G − A_k‖² and ‖G − Σ_k s_k A_k‖² (with Σ s_k = 1) differ by a constant only, so one mean target
+    does what a loss for each style would. Mixed means and Gram matrices are those of the pictures' features
+    thrown together; so covariances must not be mixed instead.
+    """
+    factors = np.array(shares, np.float64)
+    factors = (factors / factors.max() / (factors / factors.max()).sum()).astype(np.float32)
+    return {
+        name: np.einsum("k,kij->ij", factors, np.stack([each[name] for each in statistics]))
+        for name in statistics[0]
+    }

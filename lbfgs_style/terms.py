@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from . import losses, style_losses
+from . import losses, moments, style_losses
 from .autodiff import gradients
 from .builder import GraphBuilder
-from .presets import Factor
+from .loss_forms import Factor
+from .network_graph import IMAGE
 from .term_names import (
-    IMAGE,
     PIXEL_TERMS,
     SHARES,
     Moments,
@@ -54,9 +54,9 @@ def style_moments(b: GraphBuilder, terms: TermNames, masks: Mapping[StylePart, s
     found: dict[str, str] = {}
     for part, mask in masks.items():
         _, channels, height, width = b.shape(part.layer)
-        own = style_losses.sums(b, part.layer, channels, mean=terms.with_mean, mask=mask)
+        own = moments.sums(b, part.layer, channels, mean=terms.with_mean, mask=mask)
         if mask is None:
-            own = style_losses.divided(b, own, height * width)
+            own = moments.divided(b, own, height * width)
         found |= dict(zip(terms.moments(part).names, own.names, strict=True))
     return found
 
@@ -208,7 +208,7 @@ def by_sums(
     for part in terms.parts:
         d_moments = _picked(terms, part, slopes)
         if part.region is None:
-            d_moments = style_losses.divided(b, d_moments, positions(shapes[part.layer]))
+            d_moments = moments.divided(b, d_moments, positions(shapes[part.layer]))
         found |= dict(zip(terms.moments(part).names, d_moments.names, strict=True))
     return found
 
@@ -246,7 +246,7 @@ def picture_gradient(
         for part, mask in masks.items():
             if part.layer == layer:
                 d_moments = _picked(terms, part, slopes)
-                found.append(style_losses.cotangent(b, layer, d_moments, mask, after))
+                found.append(moments.cotangent(b, layer, d_moments, mask, after))
         return b.total(found)
 
     of_pixels = gradients(b, {tensor: slopes[name] for name, tensor in pixels.items()}, [IMAGE])

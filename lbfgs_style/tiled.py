@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .network_graph import IMAGE
+from .receptive_fields import Field
 from .session import Session
 from .term_names import (
-    IMAGE,
     PIXEL_TERMS,
     SHARES,
     StylePart,
@@ -28,7 +29,7 @@ from .term_names import (
     positions,
 )
 from .tiled_graphs import TILE, scalar_sums
-from .tiles import Field, Span, Tile
+from .tiles import Span, Tile
 
 Array = NDArray[np.float32]
 
@@ -53,7 +54,7 @@ class TileRunner:
     assessment : function
         Size of the picture → session of its `assessment_graph`.
     cancel : threading.Event or None
-        Once set, a run ends with `lbfgs_style.session.Cancelled`.
+        Once set, a run ends with `lbfgs_style.cancelling.Cancelled`.
     """
 
     tiles: Sequence[Tile]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from .budget import spelled
+from .byte_sizes import spelled
 from .errors import MemoryShortage
 from .images import Picture
 from .optimizer import STOP_REASONS

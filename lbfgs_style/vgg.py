@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .builder import IR_VERSION, OPSET
 from .errors import NetworkError, did_you_mean
-from .onnx_format import IR_VERSION, OPSET, default_layers, describe
+from .onnx_format import default_layers, describe
 
 if TYPE_CHECKING:
     import onnx

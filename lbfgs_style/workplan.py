@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .budget import Costs, Working, arrange, blocks_bytes, too_large, vectors
+from .budget import Working, arrange, blocks_bytes, too_large
+from .costs import Costs
 from .engine import Engine
 from .objective import Evaluation
 from .optimizer import minimize
@@ -17,6 +18,7 @@ from .options import Options
 from .parametrization import KINDS, PER_PIXEL
 from .resources import available_memory
 from .scales import Scale
+from .subspace import vectors
 from .term_names import TermNames
 
 UNKNOWN_MEMORY = 4 * 10**9

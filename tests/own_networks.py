@@ -13,8 +13,8 @@ from onnx.reference import ReferenceEvaluator
 from lbfgs_style import networks
 from lbfgs_style.engine import Engine
 from lbfgs_style.graphs import objective_graph
-from lbfgs_style.style_losses import with_roots
 from lbfgs_style.term_names import TermNames
+from lbfgs_style.wasserstein import with_roots
 
 TERMS = TermNames(("z",), ("r", "z"))
 """The terms of `around`, and of every network that has layers r and z."""

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from lbfgs_style import OptionError, Options, StyleTransfer, budget, resources, workplan
-from lbfgs_style.budget import Costs, arrange, blocks_bytes, optimizer_bytes, parsed, spelled
+from lbfgs_style.budget import arrange, blocks_bytes
+from lbfgs_style.byte_sizes import parsed, spelled
+from lbfgs_style.costs import Costs
 from lbfgs_style.scales import Scale
+from lbfgs_style.subspace import optimizer_bytes
 from lbfgs_style.term_names import TermNames
 from lbfgs_style.tiles import Tile
 

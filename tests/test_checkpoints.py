@@ -299,7 +299,7 @@ def test_what_is_gone_is_named(path):
 
 def test_options_of_another_version_are_named():
     saved, now = {"options": {"gone": 1, "same": 2}}, {"options": {"same": 2, "new": [3, 4]}}
-    assert identity.differences(saved, now) == ["gone was 1, now None", "new was None, now 3,4"]
+    assert checkpoints.differences(saved, now) == ["gone was 1, now None", "new was None, now 3,4"]
 
 
 def test_changes_are_told_on_one_line_that_ends(path):

@@ -8,8 +8,8 @@ from command import photo
 from small_networks import small_vgg
 
 from lbfgs_style import Options, StyleTransfer, color, images, inputs
-from lbfgs_style.records import StylePicture
 from lbfgs_style.strips import STRIP
+from lbfgs_style.styles import StylePicture
 
 METHODS = ["cholesky", "pca", "symmetric"]
 

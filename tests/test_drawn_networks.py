@@ -12,8 +12,8 @@ from own_networks import Problem, far
 
 from lbfgs_style.errors import GraphError
 from lbfgs_style.onnx_checks import DIFFERENTIABLE
+from lbfgs_style.receptive_fields import receptive_fields
 from lbfgs_style.term_names import TermNames
-from lbfgs_style.tiles import receptive_fields
 
 COUNT = int(os.environ.get("LBFGS_STYLE_DRAWN", "40"))
 """Networks that are drawn."""

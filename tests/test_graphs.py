@@ -8,10 +8,12 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from small_networks import small_vgg
 
-from lbfgs_style import losses, style_losses
+from lbfgs_style import losses
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import gradient_graph, objective_graph, smallest_side, statistics_graph
-from lbfgs_style.presets import Variation
+from lbfgs_style.graphs import gradient_graph, objective_graph, statistics_graph
+from lbfgs_style.loss_forms import Variation
+from lbfgs_style.moments import divided, sums
+from lbfgs_style.receptive_fields import smallest_side
 from lbfgs_style.term_names import TermNames
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
@@ -29,7 +31,7 @@ def evaluate(make, feeds: dict[str, np.ndarray]) -> np.ndarray:
 
 def gram(b: GraphBuilder, features: str) -> str:
     _, channels, height, width = b.shape(features)
-    return style_losses.divided(b, style_losses.sums(b, features, channels, mean=False), height * width).gram
+    return divided(b, sums(b, features, channels, mean=False), height * width).gram
 
 
 def test_gram_matrix_of_ones_is_one() -> None:

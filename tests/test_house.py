@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,134 +15,43 @@ import lbfgs_style
 PACKAGE = Path(lbfgs_style.__file__).parent
 MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 
-# Data goes one way; a module imports only from floors below its own. A tenth is a step within a floor.
-FLOORS = {
-    "errors": 0,
-    "version": 0,
-    "telemetry": 0,
-    "files": 0,
-    "locks": 0,
-    "archives": 0,
-    "resources": 0,
-    # What a user may choose; files and formats.
-    "presets": 1,
-    "preset_advice": 1.05,
-    "budget": 1,
-    "checks": 0.9,
-    "options": 1.1,
-    "onnx_format": 1,
-    "onnx_checks": 1,
-    "onnx_wire": 1,
-    "onnx_shapes": 1.2,
-    "operator_reach": 1.1,
-    "known_networks": 1,
-    "srgb": 0,
-    "strips": 0,
-    "tiff_tags": 0,
-    "tiff_declared": 0.1,
-    "tiff_parts": 0.2,
-    "tiff_pixels": 0.3,
-    "avif_boxes": 0,
-    "bmp_masks": 0,
-    "embedding": 0,
-    "quick_png": 0.1,
-    "icc": 1,
-    "first_frames": 1.05,
-    "color_codes": 1.1,
-    "png_color": 1.15,
-    "image_formats": 1,
-    "image_headers": 1,
-    "metadata": 1,
-    "image_bytes": 1.1,
-    "image_files": 1.2,
-    "pillow_images": 1,
-    "pictures": 1.1,
-    "settings": 1.2,
-    "torch_files": 1,
-    "downloads": 1,
-    "builder": 1.1,
-    # Pictures, networks, derivatives.
-    "resizing": 1,
-    "hidden_pixels": 1.1,
-    "images": 2,
-    "color": 2,
-    "sheets": 2.1,
-    "networks": 2,
-    "vgg": 2,
-    "weights": 2.1,
-    "pull": 2.2,
-    "pooling": 2.1,
-    "backward": 2,
-    "rules_algebra": 2.1,
-    "rules_spatial": 2.1,
-    "autodiff": 2.2,
-    "winograd": 2.2,
-    "layout": 2.3,
-    "footprint": 2.4,
-    "tiles": 4.1,
-    "costs": 4.2,
-    "stages": 4.15,
-    "tiled_graphs": 4.2,
-    "tiled": 5.1,
-    "blocks": 5.2,
-    # From terms to steps of the optimiser.
-    "losses": 3,
-    "term_names": 3,
-    "style_losses": 3.1,
-    "terms": 3.2,
-    "graphs": 4,
-    "session": 5,
-    "cancelling": 5.1,
-    "objective": 6,
-    "engine": 6.1,
-    "scales": 7,
-    "masks": 7,
-    "parametrization": 7,
-    "standing": 7.1,
-    "first_order": 7.1,
-    "subspace": 7.1,
-    "blas": 7.1,
-    "optimizer": 7.2,
-    # The run and its faces.
-    "sources": 1,
-    "style_statistics": 7,
-    "style_measuring": 7.1,
-    "starts": 7.1,
-    "records": 7.3,
-    "snapshots": 7.4,
-    "identity": 7.4,
-    "checkpoints": 7.5,
-    "course": 7.6,
-    "sweeps": 7.3,
-    "trouble": 7.4,
-    "workplan": 7.4,
-    "inputs": 7.4,
-    "recipes": 7.4,
-    "recording": 7.4,
-    "html_report": 7.5,
-    "pyramid": 8,
-    "api": 9,
-    "inspection": 9.1,
-    "given": 9.1,
-    "rerun": 9.2,
-    "__init__": 9.3,
-    "streams": 9.9,
-    "progress": 10,
-    "interrupts": 10,
-    "cli_options": 10,
-    "cli_values": 10,
-    "decoder_words": 9.9,
-    "cli_files": 10,
-    "checkpoints_cli": 10.1,
-    "networks_cli": 10.1,
-    "presets_cli": 10.1,
-    "runs_cli": 10.1,
-    "transfer_cli": 10.2,
-    "inspection_cli": 10.2,
-    "rerun_cli": 10.2,
-    "cli": 10.3,
-    "__main__": 10.4,
+# A module imports only from its own room and from rooms to its left.
+ROOMS = {
+    "ground": "errors version",
+    "system": "archives blas byte_sizes cancelling files locks resources telemetry",
+    "settings": "checks loss_forms options preset_advice presets settings",
+    "graphs": (
+        "autodiff backward builder footprint layout network_graph operator_reach receptive_fields "
+        "rules_algebra rules_spatial winograd"
+    ),
+    "images": (
+        "avif_boxes bmp_masks color color_codes embedding first_frames hidden_pixels icc "
+        "image_bytes image_files image_formats image_headers images metadata pictures pillow_images "
+        "png_color quick_png resizing srgb strips tiff_declared tiff_parts tiff_pixels tiff_tags"
+    ),
+    "networks": (
+        "downloads known_networks networks onnx_checks onnx_format onnx_shapes onnx_wire pooling pull "
+        "torch_files vgg weights"
+    ),
+    "objective": (
+        "block_graph blocks costs engine graphs losses moments objective session stages style_losses "
+        "term_names terms tiled tiled_graphs tiles wasserstein"
+    ),
+    "optimization": "first_order held_variables optimizer parametrization standing subspace sweeps",
+    "transfer": (
+        "api budget checkpoints course identity inputs masks pyramid records scales snapshots starts "
+        "style_measuring style_statistics styles trouble workplan"
+    ),
+    "outputs": "given html_report inspection loss_curves recipes recording rerun sheets sources",
+    "cli": (
+        "checkpoints_cli cli cli_files cli_options cli_values inspection_cli interrupts measure_style_cli "
+        "decoder_words networks_cli presets_cli progress rerun_cli runs_cli streams transfer_cli"
+    ),
 }
+ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules.split()}
+ORDER = list(ROOMS)
+# Pairs of rooms of which the first must not import from the second, though it stands to its left.
+STRANGERS = {("networks", "images"), ("objective", "images"), ("optimization", "images")}
 
 ONLY = {
     "onnxruntime": {"session"},
@@ -150,38 +60,14 @@ ONLY = {
     "cv2": {"decoder_words", "image_files", "recording", "resizing", "sheets"},
     "scipy": {"optimizer", "parametrization", "subspace"},
     "h5py": {"weights"},
-    "typer": {
-        "cli",
-        "cli_options",
-        "cli_values",
-        "inspection_cli",
-        "networks_cli",
-        "rerun_cli",
-        "runs_cli",
-        "transfer_cli",
-    },
-    "rich": {"cli_values", "networks_cli", "progress"},
+    "typer": set(ROOMS["cli"].split()),
+    "rich": set(ROOMS["cli"].split()),
     "torch": set(),
     "torchvision": set(),
 }
 
 # The face: what may print and exit.
-PRINTERS = {
-    "__main__",
-    "checkpoints_cli",
-    "cli",
-    "cli_files",
-    "cli_values",
-    "decoder_words",
-    "inspection_cli",
-    "interrupts",
-    "networks_cli",
-    "progress",
-    "rerun_cli",
-    "runs_cli",
-    "streams",
-    "transfer_cli",
-}
+PRINTERS = {"__main__", *ROOMS["cli"].split()}
 
 HEAVY = ("onnx", "onnxruntime", "cv2", "scipy", "typer", "rich", "platformdirs", "h5py", "torch")
 
@@ -228,17 +114,24 @@ def late():
     assert packages == {"numpy", "typing", "onnx", "scipy"}
 
 
-def test_every_module_has_a_floor() -> None:
-    """A new module takes its place in `FLOORS`; the package has no folders of code."""
-    assert set(FLOORS) == set(MODULES)
+def test_every_module_has_a_room() -> None:
+    """A new module takes its place in `ROOMS`; the package has no folders of code."""
+    assert set(ROOM_OF) == set(MODULES) - {"__init__", "__main__"}
     assert {p.parent for p in PACKAGE.rglob("*.py")} == {PACKAGE}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_module_imports_only_from_floors_below(module: str) -> None:
+@pytest.mark.parametrize("module", sorted(ROOM_OF))
+def test_module_imports_only_from_rooms_to_its_left(module: str) -> None:
     siblings, _ = imports(MODULES[module].read_text(encoding="utf-8"))
-    wrong = {name for name in siblings if FLOORS[name] >= FLOORS[module]}
-    assert not wrong, f"{module} (floor {FLOORS[module]}) must not import {wrong}"
+    room = ROOM_OF[module]
+    others = {name: ROOM_OF[name] for name in siblings - {"__init__"}}
+    allowed = set(ORDER[: ORDER.index(room) + 1]) - {right for left, right in STRANGERS if left == room}
+    assert {name: other for name, other in others.items() if other not in allowed} == {}
+
+
+def test_imports_go_in_no_circle() -> None:
+    graph = {name: imports(MODULES[name].read_text(encoding="utf-8"))[0] & set(ROOM_OF) for name in ROOM_OF}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("package", ONLY)

@@ -14,9 +14,8 @@ import pytest
 from command import enter, start
 
 from lbfgs_style import __main__, cli, interrupts
-from lbfgs_style.cancelling import unless_cancelled
+from lbfgs_style.cancelling import Cancelled, unless_cancelled
 from lbfgs_style.locks import locked
-from lbfgs_style.session import Cancelled
 
 
 def handles(process, number):

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lbfgs_style import losses, style_losses
+from lbfgs_style import losses
 from lbfgs_style.builder import GraphBuilder
+from lbfgs_style.moments import sums
 from lbfgs_style.session import Session
 from lbfgs_style.tiled import _sum_of_squares
 
@@ -56,7 +57,7 @@ def test_moments(image):
     features = image.reshape(1, 8, SIDE * 3 // 8, SIDE) ** 2
 
     def make(b: GraphBuilder, x: str) -> list[str]:
-        moments = style_losses.sums(b, x, 8, mean=True)
+        moments = sums(b, x, 8, mean=True)
         return [moments.gram, *filter(None, [moments.mean])]
 
     gram, mean = evaluate(features, make)

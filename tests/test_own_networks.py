@@ -16,12 +16,11 @@ from lbfgs_style import Options, StyleStatistics, StyleTransfer, images, network
 from lbfgs_style.builder import GraphBuilder
 from lbfgs_style.embedding import extract
 from lbfgs_style.errors import GraphError, OptionError
-from lbfgs_style.graphs import smallest_side
 from lbfgs_style.onnx_checks import DIFFERENTIABLE, OPERATORS
 from lbfgs_style.operator_reach import REACH
 from lbfgs_style.pooling import with_pooling
+from lbfgs_style.receptive_fields import receptive_fields, smallest_side
 from lbfgs_style.term_names import TermNames
-from lbfgs_style.tiles import receptive_fields
 
 
 def skip(channels: int, *between) -> networks.FeatureNetwork:

@@ -7,7 +7,8 @@ import pytest
 from scipy import fft
 
 from lbfgs_style import parametrization
-from lbfgs_style.parametrization import Detail, Held, Laplacian, Pixels, Spectral
+from lbfgs_style.held_variables import Detail, Held
+from lbfgs_style.parametrization import Laplacian, Pixels, Spectral
 
 SIZES = [(8, 12), (7, 5), (1, 9), (16, 16), (37, 50)]
 ALL = pytest.mark.parametrize("kind", [Pixels, Spectral, Laplacian])

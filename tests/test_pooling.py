@@ -10,9 +10,9 @@ from small_networks import small_vgg
 from lbfgs_style import Options, StyleTransfer, networks
 from lbfgs_style.autodiff import gradients
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import smallest_side, with_network
+from lbfgs_style.network_graph import with_network
 from lbfgs_style.pooling import with_pooling
-from lbfgs_style.tiles import receptive_fields
+from lbfgs_style.receptive_fields import receptive_fields, smallest_side
 
 LAYERS = ("relu2_1", "relu3_1")
 

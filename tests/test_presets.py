@@ -13,9 +13,11 @@ from small_networks import small_vgg
 
 from lbfgs_style import NetworkError, Options, StyleTransfer, images
 from lbfgs_style.cli_values import layers
-from lbfgs_style.graphs import objective_graph, with_network
+from lbfgs_style.graphs import objective_graph
+from lbfgs_style.loss_forms import Factor
+from lbfgs_style.network_graph import with_network
 from lbfgs_style.preset_advice import advice, on_compact
-from lbfgs_style.presets import PRESETS, Factor, preset
+from lbfgs_style.presets import PRESETS, preset
 from lbfgs_style.term_names import StylePart, TermNames, features_name
 
 Features = Mapping[str, np.ndarray]

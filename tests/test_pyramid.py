@@ -14,7 +14,7 @@ from small_networks import small_vgg
 from lbfgs_style import ImageError, Iterate, Options, images
 from lbfgs_style.engine import Engine
 from lbfgs_style.pyramid import CoarseToFine
-from lbfgs_style.records import StylePicture
+from lbfgs_style.styles import StylePicture
 from lbfgs_style.term_names import TermNames
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))

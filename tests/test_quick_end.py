@@ -26,6 +26,7 @@ from lbfgs_style import (
 )
 from lbfgs_style.blocks import Blocks
 from lbfgs_style.budget import Working
+from lbfgs_style.cancelling import Cancelled
 from lbfgs_style.embedding import extract
 from lbfgs_style.engine import Engine
 from lbfgs_style.images import Metadata, Picture
@@ -170,7 +171,7 @@ def test_a_save_is_ended(path):  # noqa: F811
     snapshots.write(path, snapshot, identity, cancel)
     assert path.read_bytes() == before
     cancel.set()
-    with pytest.raises(session.Cancelled):
+    with pytest.raises(Cancelled):
         snapshots.write(path, snapshot, identity, cancel)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

@@ -10,8 +10,8 @@ import pytest
 from command import one_error, paint, photo, run, save
 from small_networks import small_vgg
 
-from lbfgs_style import ImageError, OptionError, Options, StyleTransfer, identity, images, transfer
-from lbfgs_style.budget import spelled
+from lbfgs_style import ImageError, OptionError, Options, StyleTransfer, checkpoints, images, transfer
+from lbfgs_style.byte_sizes import spelled
 from lbfgs_style.errors import nearest
 
 QUICK = Options(size=32, iterations=1, device="cpu", threads=1)
@@ -175,6 +175,6 @@ def test_a_checkpoint_of_before_an_option_fits():
     """It names no `keep_gray`, whose default does what was done before."""
     saved, now = {"options": asdict(Options())}, {"options": asdict(Options())}
     del saved["options"]["keep_gray"]
-    assert identity.differences(saved, now) == []
+    assert checkpoints.differences(saved, now) == []
     now["options"]["keep_gray"] = False
-    assert identity.differences(saved, now) == ["keep_gray was True, now False"]
+    assert checkpoints.differences(saved, now) == ["keep_gray was True, now False"]

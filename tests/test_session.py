@@ -12,7 +12,8 @@ import pytest
 
 from lbfgs_style import SessionError
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.session import Cancelled, Session
+from lbfgs_style.cancelling import Cancelled
+from lbfgs_style.session import Session
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 

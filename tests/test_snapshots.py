@@ -18,8 +18,7 @@ from lbfgs_style.budget import Working
 from lbfgs_style.objective import Value
 from lbfgs_style.optimizer import minimize
 from lbfgs_style.parametrization import Pixels
-from lbfgs_style.records import ScaleResult
-from lbfgs_style.scales import Scale
+from lbfgs_style.scales import Scale, ScaleResult
 from lbfgs_style.snapshots import Snapshot
 from lbfgs_style.standing import BlocksStanding, Done, Standing
 

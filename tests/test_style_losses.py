@@ -11,11 +11,12 @@ from onnx.reference import ReferenceEvaluator
 from scipy.linalg import sqrtm
 from small_networks import small_vgg
 
-from lbfgs_style import style_losses
+from lbfgs_style import style_losses, wasserstein
 from lbfgs_style.builder import GraphBuilder
 from lbfgs_style.graphs import objective_graph, statistics_graph
-from lbfgs_style.style_losses import NOISE, root_of
+from lbfgs_style.moments import divided, sums
 from lbfgs_style.term_names import Moments, StylePart, TermNames
+from lbfgs_style.wasserstein import NOISE, root_of
 
 STATISTICS = ("gram", "mean-cov", "wasserstein")
 Sample = tuple[np.ndarray, np.ndarray]
@@ -150,7 +151,7 @@ def test_square_roots_of_hard_matrices() -> None:
     b = GraphBuilder(np.float64)
     for name, tensor in zip(
         ("root", "inverse"),
-        style_losses.square_roots(b, b.input("a", [20, 20]), b.constant(np.eye(20))),
+        wasserstein.square_roots(b, b.input("a", [20, 20]), b.constant(np.eye(20))),
         strict=True,
     ):
         b.output(tensor, name)
@@ -158,7 +159,7 @@ def test_square_roots_of_hard_matrices() -> None:
     assert np.linalg.norm(root @ root - matrix) < 1e-9 * np.linalg.norm(matrix)
     exact = (vectors / np.sqrt(np.logspace(3, -9, 20))) @ vectors.T
     assert np.linalg.norm(inverse - exact) < 1e-3 * np.linalg.norm(exact)
-    assert len(style_losses.scalings()) == 22
+    assert len(wasserstein.scalings()) == 22
 
 
 def test_moments_with_and_without_a_mask() -> None:
@@ -170,8 +171,8 @@ def test_moments_with_and_without_a_mask() -> None:
     b = GraphBuilder(np.float64)
     for name, array in feeds.items():
         b.input(name, array.shape)
-    plain = style_losses.divided(b, style_losses.sums(b, "f", 2, mean=True), 2)
-    masked = style_losses.sums(b, "f", 2, mean=True, mask="w")
+    plain = divided(b, sums(b, "f", 2, mean=True), 2)
+    masked = sums(b, "f", 2, mean=True, mask="w")
     for tensor in (*plain.names, *masked.names):
         b.output(tensor)
     gram, mean, guided, guided_mean = ReferenceEvaluator(b.model()).run(None, feeds)

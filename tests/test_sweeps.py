@@ -12,9 +12,10 @@ from small_networks import small_vgg
 from lbfgs_style import Iterate, Options, StyleTransfer, pyramid, sweeps
 from lbfgs_style.blocks import Block, Blocks
 from lbfgs_style.budget import Working
+from lbfgs_style.cancelling import Cancelled
 from lbfgs_style.engine import Engine
-from lbfgs_style.parametrization import Detail
-from lbfgs_style.session import Cancelled, Session
+from lbfgs_style.held_variables import Detail
+from lbfgs_style.session import Session
 from lbfgs_style.sweeps import all_iterations, borders, shares
 from lbfgs_style.term_names import TermNames
 from lbfgs_style.tiled import of_picture

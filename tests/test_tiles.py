@@ -11,8 +11,9 @@ from small_networks import small_vgg
 from lbfgs_style.builder import GraphBuilder
 from lbfgs_style.engine import Engine
 from lbfgs_style.presets import PRESETS
+from lbfgs_style.receptive_fields import Field, alignment, halo, receptive_fields
 from lbfgs_style.term_names import StylePart, TermNames
-from lbfgs_style.tiles import Field, alignment, halo, plan, receptive_fields
+from lbfgs_style.tiles import plan
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)
