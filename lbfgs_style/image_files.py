@@ -53,7 +53,7 @@ class Decoded:
     ----------
     pixels : array
         H×W, H×W×3 (RGB) or H×W×4 (RGBA), upright; uint8, uint16, or floating point: in [0, 1] from Radiance,
-        PFM and LogLuv, as the file has it from other TIFF.
+        PFM and TIFF.
     gray : bool
         True for a file of one colour channel, with or without alpha.
     metadata : Metadata
@@ -91,6 +91,7 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
     gray_alpha = file_format == "PNG" and data[25:26] in (b"\0", b"\4")
     if file_format == "TIFF":
         exif = b""
+        gray_alpha = tiff_tags.number(data, tiff_tags.PHOTOMETRIC) in (0, 1)
         pixels = tiff_pixels.decode(name, data, lambda part: _unpack(name, part, file_format)[0])
     elif file_format == "BMP" and (masked := _unmask(name, data)) is not None:
         pixels, exif = masked, b""
@@ -196,14 +197,7 @@ def upright(pixels: NDArray[Any], exif: bytes) -> NDArray[Any]:
 
     Where it asks for nothing, or is damaged, the pixels come back as they are.
     """
-    orientation = tiff_tags.number(exif, tiff_tags.ORIENTATION)
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels
+    return tiff_pixels.turned(pixels, tiff_tags.number(exif, tiff_tags.ORIENTATION))
 
 
 def _unpack(name: str, data: bytes, file_format: str) -> tuple[NDArray[Any], bytes]:

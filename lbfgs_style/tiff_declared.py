@@ -23,9 +23,19 @@ NONE, LZW, DEFLATE, OLD_DEFLATE, PACK_BITS = 1, 5, 8, 32946, 32773
 
 # Tags beyond those of `tiff_tags`.
 _KIND, _BITS, _COMPRESSION, _SAMPLES, _PLANAR, _FORMAT, _DNG = 254, 258, 259, 277, 284, 339, 50706
+_PREDICTOR = 317
+
+# Predictor 3: the bytes of floating-point samples, sorted by their place, less those to the left.
+_OF_FLOATS = 3
 
 # Bits of NewSubfileType: a reduced copy of another page; a transparency mask.
 _REDUCED, _MASK = 1, 4
+
+LONGEST = 1 << 20
+"""Samples of the longest side that OpenCV reads."""
+
+# Samples that OpenCV reads in all.
+_MOST = 1 << 30
 
 _SENSOR = (32803, 34892)  # PhotometricInterpretation: colour filter array, linear raw
 
@@ -89,6 +99,8 @@ class Declared:
         Codes of TIFF 6.0, tags 259 and 262.
     planar : bool
         Each sample has a plane of its own, and the planes lie one behind the other.
+    predictor : int
+        1 none, 2 differences of whole numbers, 3 of floating point; 1 where the compression has none.
     orientation : int
         1 to 8.
     """
@@ -102,6 +114,7 @@ class Declared:
     compression: int
     photometric: int
     planar: bool
+    predictor: int
     orientation: int
 
     @property
@@ -113,6 +126,28 @@ class Declared:
     def is_half(self) -> bool:
         """Tell whether the samples are floating point of 16 bits."""
         return self.sample_format == _FLOAT and self.bits == 16
+
+    @property
+    def is_wide_gray(self) -> bool:
+        """Tell whether grey with other samples behind it can be decoded as a wide row of grey samples."""
+        wide = max(self.width, (tiff_tags.numbers(self.page, tiff_tags.TILE_WIDTH) or (0,))[0]) * self.samples
+        return (
+            self.is_gray
+            and self.samples > 1
+            and not self.planar
+            and self.bits in (8, 16, 32, 64)
+            and self.compression in (NONE, LZW, DEFLATE, OLD_DEFLATE, PACK_BITS)
+            and self.predictor != _OF_FLOATS
+            and wide <= LONGEST
+            and wide * self.height <= _MOST
+        )
+
+    @property
+    def alpha(self) -> tuple[int, int] | None:
+        """Return which sample of a grey file is its alpha, and its kind: 1 multiplied in, 2 not."""
+        extra = tiff_tags.numbers(self.page, tiff_tags.EXTRA_SAMPLES) or ()
+        found = ((number, kind) for number, kind in enumerate(extra[: self.samples - 1], 1) if kind in (1, 2))
+        return next(found, None) if self.is_gray else None
 
 
 def read(data: bytes) -> Declared | None:
@@ -127,6 +162,7 @@ def read(data: bytes) -> Declared | None:
     if not height or not width:
         return None
     bits = tiff_tags.numbers(page, _BITS) or (1,)
+    compression = first(_COMPRESSION, NONE)
     return Declared(
         page=page,
         height=height,
@@ -134,9 +170,10 @@ def read(data: bytes) -> Declared | None:
         samples=first(_SAMPLES, 1),
         bits=bits[0] if len(set(bits)) == 1 else 0,
         sample_format=first(_FORMAT, _UNSIGNED),
-        compression=first(_COMPRESSION, NONE),
+        compression=compression,
         photometric=first(tiff_tags.PHOTOMETRIC, -1),
         planar=first(_PLANAR, 1) == 2,
+        predictor=first(_PREDICTOR, 1) if compression in (LZW, DEFLATE, OLD_DEFLATE) else 1,
         orientation=first(tiff_tags.ORIENTATION, 1),
     )
 
@@ -155,7 +192,7 @@ def problem(data: bytes, declared: Declared, name: str) -> str | None:
     """
     if _is_raw(data, declared, name):
         return RAW
-    if (tiff_tags.numbers(declared.page, _KIND) or (0,))[0] & _REDUCED:
+    if _is_reduced_copy(data, declared):
         return (
             "its first page declares itself a reduced copy of another (NewSubfileType 1); expected the "
             "picture itself: save that as PNG or TIFF"
@@ -167,6 +204,11 @@ def problem(data: bytes, declared: Declared, name: str) -> str | None:
         return f"a TIFF with {called}; expected none, LZW, Deflate, PackBits, JPEG or CCITT: {remedy}"
     if not 1 <= declared.samples <= 4:
         return f"a TIFF of {declared.samples} channels; expected 1 to 4: keep its red, green and blue alone"
+    if declared.is_half and declared.predictor == _OF_FLOATS:
+        return (
+            "a TIFF of 16-bit floating point with predictor 3; expected predictor 1 or 2: save it without a "
+            "predictor, or as floating point of 32 bits"
+        )
     expected = _expected(declared)
     return f"a TIFF of {_spelled(declared)}; expected {expected}: {remedy}" if expected else None
 
@@ -215,6 +257,14 @@ def _is_raw(data: bytes, declared: Declared, name: str) -> bool:
     return any(kind in _SENSOR for kind in photometric) or PurePath(name).suffix.lower() in _RAW_EXTENSIONS
 
 
+def _is_reduced_copy(data: bytes, declared: Declared) -> bool:
+    """Tell whether the first page is a copy of another; a page that is alone is the picture."""
+    if not (tiff_tags.numbers(declared.page, _KIND) or (0,))[0] & _REDUCED:
+        return False
+    others = [*tiff_tags.pages(data)[1:], *tiff_tags.inner_pages(data, declared.page)]
+    return any(not (tiff_tags.numbers(page, _KIND) or (0,))[0] & (_REDUCED | _MASK) for page in others)
+
+
 def _expected(declared: Declared) -> str | None:
     """Return what would be read in place of samples that are not; None where they are."""
     bits, kind = declared.bits, declared.photometric
@@ -231,6 +281,8 @@ def _expected(declared: Declared) -> str | None:
         return "unsigned or floating-point samples"
     elif bits not in ((1, 8, 10, 12, 14, 16, 32, 64) if declared.is_gray else (8, 10, 12, 14, 16, 32, 64)):
         return "8 or 16 bits"
+    if declared.is_wide_gray or (declared.is_gray and declared.planar):
+        return None
     counts = (1,) if declared.is_gray and bits > 8 else (1, 2) if declared.is_gray else (3, 4)
     if declared.samples in counts:
         return None
@@ -242,6 +294,11 @@ def _spelled(declared: Declared) -> str:
     bits = f"{declared.bits}-bit" if declared.bits else "unequally deep"
     kind = format_name.get(declared.sample_format, "")
     colour = "grey" if declared.is_gray else "RGB" if declared.photometric == RGB else ""
-    colour = colour or _COLOURS.get(declared.photometric, f"photometric no. {declared.photometric}")
+    unknown = (
+        "no PhotometricInterpretation"
+        if declared.photometric < 0
+        else f"PhotometricInterpretation {declared.photometric}"
+    )
+    colour = colour or _COLOURS.get(declared.photometric, unknown)
     channels = "1 channel" if declared.samples == 1 else f"{declared.samples} channels"
     return " ".join(word for word in (bits, kind, f"samples ({colour}, {channels})") if word)

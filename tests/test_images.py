@@ -278,10 +278,13 @@ def test_grey_with_alpha_stays_grey(tmp_path):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ([0, 0.25, 230], "values up to 230 in a float array; expected [0, 1]: divide by 255"),
+        (
+            [0, 0.25, 230],
+            "floating-point samples from 0 to 230; expected 0 to 1: clip or rescale them in an image editor",
+        ),
         (
             [-0.7, 0.25, 0.8],
-            "values from -0.7 to 0.8 in a float array; expected [0, 1]: clip",
+            "floating-point samples from -0.7 to 0.8; expected 0 to 1: clip or rescale them",
         ),
         ([0, 0.25, np.inf], "contains NaN or infinity"),
     ],

@@ -36,6 +36,8 @@ def tiff(blocks, shape, bits, photometric=2, order="<", **tags) -> bytes:
     values = {256: [width], 257: [height], 258: [bits] * samples, 259: [1], 262: [photometric]}
     values |= {273: offsets, 277: [samples], 278: [height], 279: [len(block) for block in blocks], 284: [1]}
     values |= {int(name[1:]): value for name, value in tags.items()}
+    if photometric < 0:
+        del values[262]
     entries, behind, start = b"", b"", 8 + len(data) + 2 + 12 * len(values) + 4
     for tag, numbers in sorted(values.items()):
         packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
@@ -166,7 +168,9 @@ def test_a_compression_that_is_not_read_is_named(code, name, bits):
     ("shape", "bits", "photometric", "more", "says"),
     [
         ((6, 5, 5), 8, 2, {"t338": [0, 0]}, "a TIFF of 5 channels; expected 1 to 4"),
-        ((6, 5, 2), 16, 1, {"t338": [2]}, r"16-bit samples (grey, 2 channels); expected 1 channel"),
+        ((6, 5, 2), 12, 1, {"t338": [2]}, r"12-bit samples (grey, 2 channels); expected 1 channel"),
+        ((6, 5, 3), 8, -1, {}, "8-bit samples (no PhotometricInterpretation, 3 channels); expected grey"),
+        ((6, 5, 3), 8, 77, {}, "8-bit samples (PhotometricInterpretation 77, 3 channels); expected grey"),
         ((6, 5, 2), 8, 2, {}, "8-bit samples (RGB, 2 channels); expected 3 or 4 channels"),
         ((6, 5, 4), 16, 5, {}, "16-bit samples (CMYK, 4 channels); expected 8 bits"),
         ((6, 5, 3), 16, 8, {}, "16-bit samples (CIELab, 3 channels); expected 8 bits"),
@@ -302,7 +306,152 @@ def test_an_inner_page_that_is_a_picture_is_no_camera_raw():
 
 
 def test_a_reduced_copy_is_not_taken_for_the_picture():
-    assert "reduced copy" in refusal(tiff([bytes(90)], (6, 5, 3), 8, t254=[1]))
+    inner = picture_bytes.directory("<", [(256, 4, 1, 60), (257, 4, 1, 60), (254, 4, 1, 0)])[8:]
+    given = {"t273": [8], "t279": [90], "t330": [8 + 90]}
+    assert "reduced copy" in refusal(tiff([bytes(90), inner], (6, 5, 3), 8, t254=[1], **given))
+
+
+def test_a_reduced_copy_of_nothing_is_the_picture():
+    """Programs that cut a page out of a file leave its kind as it was."""
+    true = (PHOTO >> 8).astype(np.uint8)
+    np.testing.assert_array_equal(read(tiff([true.tobytes()], true.shape, 8, t254=[1])), true)
+
+
+@pytest.mark.parametrize("rows", [6, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_bits_in_the_other_order_are_turned_before_they_are_unpacked(dtype, rows):
+    """FillOrder 2."""
+    turned = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+    true = (PHOTO >> (16 - 8 * np.dtype(dtype).itemsize)).astype(dtype)
+    blocks = [zlib.compress(true[top : top + rows].tobytes()).translate(turned) for top in range(0, 6, rows)]
+    given = {"t259": [8], "t266": [2], "t278": [rows]}
+    data = tiff(blocks, true.shape, true.dtype.itemsize * 8, **given)
+    np.testing.assert_array_equal(read(data), true)
+    blocks[-1] = blocks[-1][: len(blocks[-1]) // 2]
+    assert "cannot be unpacked" in refusal(tiff(blocks, true.shape, true.dtype.itemsize * 8, **given))
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("planar", [1, 2])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])
+def test_strips_that_are_missing_are_refused(dtype, planar, compression):
+    true = (PHOTO / 65535 if np.dtype(dtype).kind == "f" else PHOTO >> 8).astype(dtype)
+    blocks = planes(true, "<", 4) if planar == 2 else [true[:4].tobytes(), true[4:].tobytes()]
+    blocks = [zlib.compress(block) for block in blocks] if compression == 8 else blocks
+    given = {"t278": [4], "t284": [planar], "t259": [compression]}
+    given |= {"t339": [3 if true.dtype.kind == "f" else 1] * 3}
+    bits = true.dtype.itemsize * 8
+    np.testing.assert_array_equal(read(tiff(blocks, true.shape, bits, **given)), true)
+    for there in range(1, len(blocks)):
+        line = refusal(tiff(blocks[:there], true.shape, bits, **given))
+        assert f"damaged: it names {there} strips or tiles of {len(blocks)}; expected a whole" in line
+
+
+def test_strips_beyond_those_of_the_picture_mean_nothing():
+    blocks = [*planes(PHOTO, "<", 6), bytes(60), bytes(60)]
+    np.testing.assert_array_equal(read(tiff(blocks, PHOTO.shape, 16, t284=[2])), PHOTO)
+
+
+def gray_samples(dtype, extra: int) -> np.ndarray:
+    samples = np.dstack([PHOTO, PHOTO[..., 0]])[..., : 1 + extra]
+    if np.dtype(dtype).kind == "f":
+        return (samples / 65535).astype(dtype)
+    return (samples >> (16 - 8 * np.dtype(dtype).itemsize)).astype(dtype)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("planar", [1, 2])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])
+def test_grey_keeps_its_alpha(dtype, order, planar, orientation, caplog):
+    true = gray_samples(dtype, 1)
+    blocks = (
+        planes(true, order, 6) if planar == 2 else [true.astype(true.dtype.newbyteorder(order)).tobytes()]
+    )
+    given = {"t338": [2], "t284": [planar], "t274": [orientation]}
+    given |= {"t339": [3 if true.dtype.kind == "f" else 1] * 2}
+    data = tiff(blocks, true.shape, true.dtype.itemsize * 8, 1, order, **given)
+    picture = images.decode(data, name="a.tif")
+    assert picture.gray
+    got = images.to_array(picture)
+    assert got.dtype == dtype
+    upright = true.swapaxes(0, 1) if orientation > 4 else true
+    upright = upright[:, ::-1] if orientation in (2, 3, 6, 7) else upright
+    upright = upright[::-1] if orientation in (3, 4, 7, 8) else upright
+    np.testing.assert_array_equal(got, upright[..., [0, 0, 0, 1]])
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_differences_of_grey_and_alpha_are_undone(dtype, tiled):
+    """Predictor 2: each sample is less the one of its kind to the left, in its strip or tile."""
+    true = RNG.integers(0, 256, (16, 32, 2)).astype(dtype)
+    step = 16 if tiled else 32
+    parts = [true[:, left : left + step] for left in range(0, 32, step)]
+    steps = [np.diff(part, axis=1, prepend=dtype(0)) for part in parts]
+    blocks = [zlib.compress(part.astype(dtype).tobytes()) for part in steps]
+    given = {"t338": [2], "t259": [8], "t317": [2]} | ({"t322": [16], "t323": [16]} if tiled else {})
+    data = tiff(blocks, true.shape, true.dtype.itemsize * 8, 1, **given)
+    np.testing.assert_array_equal(read(data), true[..., [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(("kinds", "alpha"), [([0], None), ([0, 0], None), ([0, 2], 2), ([], None)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_of_several_samples_behind_grey_the_alpha_is_taken(dtype, kinds, alpha):
+    true = gray_samples(dtype, max(1, len(kinds)))
+    more = {"t338": kinds} if kinds else {}
+    got = read(tiff([true.tobytes()], true.shape, true.dtype.itemsize * 8, 1, **more))
+    np.testing.assert_array_equal(got, true[..., 0] if alpha is None else true[..., [0, 0, 0, alpha]])
+
+
+def test_white_at_zero_with_alpha_and_grey_times_alpha():
+    stored = np.uint8([[[0, 255], [51, 128], [255, 0]]])
+    got = read(tiff([stored.tobytes()], stored.shape, 8, photometric=0, t338=[2]))
+    assert got[0, :, [0, 3]].T.tolist() == [[255, 255], [204, 128], [0, 0]]
+    stored = np.uint16([[[300, 600], [7, 0]]])
+    got = read(tiff([stored.tobytes()], stored.shape, 16, photometric=1, t338=[1]))
+    assert got[0, :, [0, 3]].T.tolist() == [[32768, 600], [7, 0]]
+
+
+def test_an_alpha_that_cannot_be_read_is_said(monkeypatch, caplog):
+    """As of JPEG in TIFF, here for its width."""
+    monkeypatch.setattr(tiff_declared, "LONGEST", 9)
+    true = gray_samples(np.uint8, 1)
+    got = images.to_array(images.decode(tiff([true.tobytes()], true.shape, 8, 1, t338=[2]), name="a.tif"))
+    np.testing.assert_array_equal(got, true[..., 0])
+    (record,) = caplog.records
+    assert record.getMessage().startswith("a.tif: its alpha is not read: save a TIFF with LZW")
+
+
+@pytest.mark.parametrize("compression", [5, 8])
+def test_a_predictor_of_half_floats_that_is_not_read_is_named(compression):
+    line = refusal(tiff([bytes(180)], (6, 5, 3), 16, t339=[3] * 3, t259=[compression], t317=[3]))
+    assert "a TIFF of 16-bit floating point with predictor 3; expected predictor 1 or 2" in line
+
+
+def test_a_predictor_without_a_compression_means_nothing():
+    true = UNIT.astype(np.float16)
+    np.testing.assert_array_equal(read(tiff([true.tobytes()], true.shape, 16, t339=[3] * 3, t317=[3])), true)
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (1.5, "a.tif: floating-point samples from 0.25 to 1.5; expected 0 to 1: clip or rescale them in an "),
+        (-2, "a.tif: floating-point samples from -2 to 0.25; expected 0 to 1: clip or rescale them in an "),
+        (np.nan, "a.tif: contains NaN or infinity in floating-point samples; expected 0 to 1: repair it in "),
+        (np.inf, "a.tif: contains NaN or infinity in floating-point samples; expected 0 to 1: repair it in "),
+        (-np.inf, "a.tif: contains NaN or infinity in floating-point samples; expected 0 to 1: repair it "),
+    ],
+)
+def test_floating_point_outside_the_range_has_advice_for_files(value, says, dtype, photometric):
+    stored = np.array([[0.25, value]], dtype)
+    line = refusal(tiff([stored.tobytes()], (1, 2, 1), stored.itemsize * 8, photometric, t339=[3]))
+    assert line.startswith(says)
+    assert line.endswith("image editor, or save 8 or 16 bits")
 
 
 def test_what_comes_out_otherwise_than_declared_is_refused(monkeypatch):
