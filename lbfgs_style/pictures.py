@@ -35,7 +35,8 @@ class Picture:
     alpha : array, float32, H×W, or None
         Opacity in [0, 1]; the colours are not multiplied by it.
     gray : bool
-        It came as one channel (H×W, H×W×1, or a file of grey, with or without alpha) and goes back as such.
+        It came as one channel (H×W, H×W×1, or a file or Pillow image of grey, with or without alpha) and
+        goes back as such.
     dtype : numpy.dtype
         What it came as: uint8, uint16, float16, float32 or float64.
     keeps_axis : bool
@@ -60,8 +61,8 @@ def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
     array : array
         H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA); uint8, uint16, or floating point in [0, 1]
         (1e-6 beyond is clipped). Or an image of Pillow, which is converted by its mode: palettes, CMYK,
-        YCbCr, HSV and such become RGB, or RGBA where they have transparency. Its EXIF orientation is not
-        applied (a warning says so), nor is its colour profile.
+        YCbCr, HSV and such become RGB, or RGBA where they have transparency; grey stays grey. Its EXIF
+        orientation is not applied (a warning says so), nor is its colour profile.
     name : str
         What error messages call it.
 
@@ -75,18 +76,22 @@ def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
     ImageError
         The shape, the type or the range is not one of these, or the array is empty, or holds NaN or infinity.
     """
-    array = pillow_images.as_array(array, name) if pillow_images.is_pillow(array) else np.asarray(array)
+    pillow_gray = False
+    if pillow_images.is_pillow(array):
+        pillow_gray = pillow_images.is_gray(array)
+        array = pillow_images.as_array(array, name)
+    array = np.asarray(array)
     _require_shape(array, name)
     unit = _unit_range(array, name)
     alpha = np.ascontiguousarray(unit[..., 3]) if unit.ndim == 3 and unit.shape[2] == 4 else None
-    gray = unit.ndim == 2 or unit.shape[2] == 1
-    rgb = np.repeat(unit.reshape(*unit.shape[:2], 1), 3, axis=2) if gray else unit[..., :3]
+    single = unit.ndim == 2 or unit.shape[2] == 1
+    rgb = np.repeat(unit.reshape(*unit.shape[:2], 1), 3, axis=2) if single else unit[..., :3]
     return Picture(
         rgb=np.ascontiguousarray(rgb),
         alpha=alpha,
-        gray=gray,
+        gray=single or pillow_gray,
         dtype=np.dtype(array.dtype.type),
-        keeps_axis=gray and unit.ndim == 3,
+        keeps_axis=single and unit.ndim == 3,
     )
 
 
@@ -99,8 +104,8 @@ def to_array(picture: Picture) -> NDArray[Any]:
     Returns
     -------
     array
-        H×W, H×W×1, H×W×3 (RGB) or H×W×4 (RGBA) of `picture.dtype`. Grey with alpha, which only files have,
-        is an H×W×4 whose colours are equal.
+        H×W, H×W×1, H×W×3 (RGB) or H×W×4 (RGBA) of `picture.dtype`. Grey with alpha, which only files and
+        images of Pillow have, is an H×W×4 whose colours are equal.
     """
     channels = luma(picture.rgb)[..., np.newaxis] if picture.gray else picture.rgb
     if picture.alpha is not None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import warnings
+
 import numpy as np
 import pytest
+from picture_bytes import chunk, png
 
 from lbfgs_style import images, pillow_images
 from lbfgs_style.errors import ImageError
@@ -19,6 +24,9 @@ class Stand:
 
     def convert(self, mode):
         raise ValueError(f"conversion from {self.mode} to {mode} not supported")
+
+    def load(self):
+        return None
 
     def getbands(self):
         return tuple(self.mode)
@@ -86,6 +94,48 @@ def test_a_palette_with_alpha_keeps_it(pil):
     assert taken(image).tolist() == [[[10, 20, 30, 255], [40, 50, 60, 128]]]
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_a_transparent_grey_of_16_bits_keeps_them(pil, mode):
+    deep = np.array([[0, 4112, 65535, 4113]], np.uint16)
+    image = pil.frombytes(mode, (4, 1), deep.astype(">u2" if mode == "I;16B" else "<u2").tobytes())
+    image.info["transparency"] = 4112
+    picture = images.from_array(image)
+    assert picture.gray
+    got = images.to_array(picture)
+    assert got.dtype == np.uint16
+    np.testing.assert_array_equal(got[..., :3], np.dstack([deep] * 3))
+    assert got[..., 3].tolist() == [[65535, 0, 65535, 65535]]
+
+
+def test_a_file_of_deep_grey_is_the_same_by_pillow(pil):
+    deep = np.array([[0, 4112, 65535, 4113]], np.uint16)
+    data = png(deep, 0, 16, chunk(b"tRNS", struct.pack(">H", 4112)))
+    ours, pillows = images.decode(data), images.from_array(pil.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(pillows.rgb, ours.rgb)
+    np.testing.assert_array_equal(pillows.alpha, ours.alpha)
+
+
+@pytest.mark.parametrize(("key", "alpha"), [(0, [0, 255]), (1, [255, 0]), (255, [255, 0])])
+def test_black_and_white_keep_their_transparency(pil, key, alpha):
+    image = pil.fromarray(np.array([[False, True]]))
+    image.info["transparency"] = key
+    assert taken(image).tolist() == [[[0, 0, 0, alpha[0]], [255, 255, 255, alpha[1]]]]
+    assert images.from_array(image).gray
+
+
+def test_grey_with_alpha_is_grey(pil):
+    gray = pil.fromarray(PHOTO[..., 0])
+    clear = gray.copy()
+    clear.info["transparency"] = int(PHOTO[0, 0, 0])
+    for image in (gray.convert("LA"), gray.convert("LA").convert("La"), clear):
+        picture = images.from_array(image)
+        assert picture.gray
+        colored = images.with_rgb(picture, PHOTO.astype(np.float32) / 255)
+        assert np.ptp(images.to_array(colored)[..., :3], axis=2).max() == 0
+    assert not images.from_array(gray.convert("RGBA")).gray
+    np.testing.assert_array_equal(taken(clear)[..., 3] == 0, PHOTO[..., 0] == PHOTO[0, 0, 0])
+
+
 def test_grey_and_black_and_white_are_grey(pil):
     gray = PHOTO[..., 0]
     np.testing.assert_array_equal(taken(pil.fromarray(gray)), gray)
@@ -115,6 +165,36 @@ def test_a_mode_that_pillow_does_not_convert_is_refused_by_name():
     ) as caught:
         taken(Stand("LAB"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_behind_an_image_is_refused(pil):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    file = io.BytesIO()
+    pil.fromarray(noise).save(file, "PNG")
+    data = file.getvalue()
+    place = data.rindex(b"IDAT")
+    damaged = [data[: len(data) // 2], data[:place] + b"\1\2\3\4" + data[place + 4 :]]
+    for broken in damaged:
+        with pytest.raises(
+            ImageError, match=r"^content: Pillow cannot load this image \(.*\); expected a whole"
+        ):
+            taken(pil.open(io.BytesIO(broken)))
+    image = pil.fromarray(PHOTO)
+    image.close()
+    with pytest.raises(ImageError, match=r"^content: Pillow cannot load this image"):
+        taken(image)
+
+
+@pytest.mark.parametrize("exif", [b"II*\0\x08\0\0\0\xff\xff", b"garbage", b"II*\0"])
+def test_damaged_exif_says_nothing(pil, exif, caplog):
+    file = io.BytesIO()
+    pil.fromarray(PHOTO).save(file, "WEBP", exif=b"Exif\0\0" + exif)
+    image = pil.open(file)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert taken(image).shape == PHOTO.shape
+    assert [str(warning.message) for warning in caught] == []
+    assert caplog.records == []
 
 
 def test_an_orientation_that_is_not_applied_is_said(caplog):
