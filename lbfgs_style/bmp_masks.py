@@ -63,7 +63,11 @@ def _samples(pixels: NDArray[np.unsignedinteger], mask: int) -> NDArray[np.uint8
         return np.zeros(pixels.shape, np.uint8)
     shift = (mask & -mask).bit_length() - 1
     top = mask >> shift
-    if top & (top + 1) or mask >> 8 * pixels.itemsize:
-        raise ValueError(f"damaged: a mask of {mask:#x}")
+    if mask >> 8 * pixels.itemsize:
+        raise ValueError(
+            f"damaged: colour mask {mask:#x} is wider than a pixel of {8 * pixels.itemsize} bits"
+        )
+    if top & (top + 1):
+        raise ValueError(f"damaged: colour mask {mask:#x} has gaps")
     samples = (pixels & pixels.dtype.type(mask)) >> pixels.dtype.type(shift)
     return np.rint(samples * np.float32(255 / top)).astype(np.uint8)

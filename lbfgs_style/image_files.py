@@ -266,8 +266,8 @@ def _declared_colors(name: str, data: bytes, about: Metadata) -> tuple[Profile |
             log.warning("%s: colours of primaries no. %d, transfer no. %d are taken as sRGB", name, *codes)
     if transfer:
         raise ImageFileError(
-            f"{name}: a picture of high dynamic range ({transfer}); expected SDR: convert it to sRGB, "
-            "with tone mapping, first"
+            f"{name}: a picture of high dynamic range ({transfer}); expected standard dynamic range (SDR): "
+            "convert it to sRGB, with tone mapping, first"
         )
     return profile if profile is not None and not profile.is_srgb() else None, about
 
@@ -276,7 +276,10 @@ def _clipped_light(name: str, pixels: NDArray[Any]) -> NDArray[Any]:
     """Clip linear light to [0, 1], and say in one line that it is such and what was lost."""
     outside = float(np.mean((pixels < 0) | (pixels > 1)))
     lost = (
-        f"; {outside:.1%} of its values are outside [0, 1] and clipped: expose it darker" if outside else ""
+        f"; {outside:.1%} of its values are outside [0, 1] and clipped: lower its exposure in an HDR "
+        "editor first"
+        if outside
+        else ""
     )
     log.warning("%s: linear light, converted to sRGB%s", name, lost)
     return np.clip(pixels, 0, 1)

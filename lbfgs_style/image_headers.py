@@ -67,11 +67,22 @@ def foreign(data: bytes) -> str | None:
     if data[4:8] == b"ftyp" and len(data) >= 16:
         what = "a HEIC picture" if data[8:12] in _HEIC else "a film or another ISO media file"
         return f"{what}, {_CONVERT}"
-    text = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        return _WEB_PAGE
-    found = next((name for start, name in _FOREIGN if data.startswith(start) or text.startswith(start)), None)
-    return None if found is None else f"{found}, {_CONVERT}"
+    text = _text(data)
+    start = _PROLOGUE.sub(b"", text, count=1)
+    for begins, named in _TEXTS:
+        if begins.match(start) or begins.match(text):
+            return named
+    return next((named for begin, named in _FOREIGN if data.startswith(begin)), None)
+
+
+def _text(data: bytes) -> bytes:
+    """Return the beginning as text of one byte for each letter, in small letters, without leading blanks."""
+    begin = data[:_TEXT_LOOKED_AT]
+    if begin.startswith((b"\xff\xfe", b"\xfe\xff")):
+        begin = begin.decode("utf-16", "ignore").encode()
+    elif begin.startswith((b"<\0", b"{\0", b"\0<", b"\0{")):
+        begin = begin.replace(b"\0", b"")
+    return begin.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
 
 
 def _png(data: bytes) -> Size:
@@ -195,24 +206,32 @@ _ALONE = {bytes([code]) for code in (0x00, 0x01, *range(0xD0, 0xD9))}
 """Markers without a length."""
 
 _CONVERT = "which cannot be read: convert it to PNG or JPEG"
-_WEB_PAGE = (
-    "a web page, saved under the name of a picture; expected the picture itself: open its address in a "
-    "browser, and save the picture that it shows"
+_UNPACK = "which cannot be read: unpack it first"
+_DOWNLOADED = (
+    ", saved under the name of a picture; expected the picture itself: open its address in a browser, and "
+    "save the picture that it shows"
+)
+_TEXT_LOOKED_AT = 4096
+"""Bytes of a file that are looked at as text."""
+
+# What may stand before the first element of a page or drawing: blanks, comments, instructions.
+_PROLOGUE = re.compile(rb"(?:\s+|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
+_TEXTS = (
+    (re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|script)\b"), f"a web page{_DOWNLOADED}"),
+    (re.compile(rb"<(?:!doctype\s+svg|svg)\b"), f"an SVG drawing, {_CONVERT}"),
+    (re.compile(rb"<(?:!|\?xml)"), f"an XML or HTML document{_DOWNLOADED}"),
+    (re.compile(rb"(?:\{\s*[\"}]|\[\s*[\[{\"])"), f"JSON text, perhaps a server's answer{_DOWNLOADED}"),
+    (re.compile(rb"%pdf"), f"a PDF document, {_CONVERT}"),
 )
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 # Camera raw files that do not begin as TIFF files do: Olympus, Panasonic, Fujifilm, Minolta, Sigma.
 _RAW = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb")
 _FOREIGN = (
-    (b"\xff\x0a", "a JPEG XL picture"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
-    (b"\x76\x2f\x31\x01", "an OpenEXR picture"),
-    (b"8bps", "a Photoshop document"),
-    (b"8BPS", "a Photoshop document"),
-    (b"%pdf", "a PDF document"),
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML document, perhaps an SVG drawing"),
-    (b"<!doctype", "a document of markup"),
-    (b"\0\0\1\0", "an icon"),
-    (b"PK\3\4", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
+    (b"\xff\x0a", f"a JPEG XL picture, {_CONVERT}"),
+    (b"\0\0\0\x0cJXL ", f"a JPEG XL picture, {_CONVERT}"),
+    (b"\x76\x2f\x31\x01", f"an OpenEXR picture, {_CONVERT}"),
+    (b"8BPS", f"a Photoshop document, {_CONVERT}"),
+    (b"\0\0\1\0", f"an icon, {_CONVERT}"),
+    (b"PK\3\4", f"a ZIP archive, {_UNPACK}"),
+    (b"\x1f\x8b", f"a gzip archive, {_UNPACK}"),
 )

@@ -90,8 +90,11 @@ def test_rows_of_an_odd_number_of_pixels():
             bmp(32, BYTES, [[PIXEL]])[:18] + b"\xff" * 4 + bmp(32, BYTES, [[PIXEL]])[22:],
             "damaged or cut short",
         ),
-        (bmp(32, (0xF0F0, 0xFF, 0xFF0000), [[PIXEL]]), "damaged: a mask of 0xf0f0"),
-        (bmp(16, (0xF00000, 0xFF, 0xFF00), [[1]]), "damaged: a mask of 0xf00000"),
+        (bmp(32, (0xF0F0, 0xFF, 0xFF0000), [[PIXEL]]), "damaged: colour mask 0xf0f0 has gaps"),
+        (
+            bmp(16, (0xF00000, 0xFF, 0xFF00), [[1]]),
+            "damaged: colour mask 0xf00000 is wider than a pixel of 16 bits",
+        ),
     ],
 )
 def test_damage_is_refused(data, says):

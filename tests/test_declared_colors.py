@@ -120,20 +120,58 @@ def test_a_profile_stands_above_numbers():
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
 def test_high_dynamic_range_is_refused(transfer, name):
     with pytest.raises(
-        ImageFileError, match=f"^a.png: a picture of high dynamic range \\({name}\\); expected"
+        ImageFileError, match=f"^a.png: a picture of high dynamic range \\({name}\\); expected standard dyn"
     ):
         read(GRAYS, cicp(9, transfer, 0, 1))
 
 
 @pytest.mark.parametrize("codes", [(2, 2, 0, 1), (12, 13, 0, 0), (12, 13, 1, 1), (99, 13, 0, 1)])
-def test_a_code_that_is_not_applied_is_said(codes, caplog):
-    np.testing.assert_array_equal(read(GRAYS, cicp(*codes)), GRAYS)
+@pytest.mark.parametrize(
+    ("others", "instead"),
+    [
+        ([], "sRGB is"),
+        ([chunk(b"sRGB", b"\0"), gama(1)], "sRGB is"),
+        ([gama(1)], "gAMA is"),
+        ([chrm(*P3), gama(1)], "gAMA and cHRM are"),
+        ([chrm(*P3)], "cHRM is"),
+        ([iccp(profiles.rgb()), gama(1)], "its ICC profile (iCCP) is"),
+    ],
+)
+def test_a_code_that_is_not_known_is_said_and_what_is_taken(codes, others, instead, caplog):
+    np.testing.assert_array_equal(read(GRAYS, cicp(*codes), *others), read(GRAYS, *others))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
+    code = "-".join(map(str, codes))
     assert (
         record.getMessage()
-        == f"a.png: its colours of code {'-'.join(map(str, codes))} (cICP) are not applied"
+        == f"a.png: the colour code {code} (cICP) is not known: {instead} taken in its place"
     )
+
+
+@pytest.mark.parametrize("number", [0, 1, 9_999, 1_000_001, 2**32 - 1])
+@pytest.mark.parametrize("others", [[], [chrm(*P3)]])
+def test_a_gamma_that_makes_no_sense_is_not_applied(number, others, caplog):
+    colors = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    senseless = chunk(b"gAMA", struct.pack(">I", number))
+    np.testing.assert_array_equal(read(colors, senseless, *others), read(colors, *others))
+    (record,) = caplog.records
+    assert (
+        record.getMessage()
+        == f"a.png: its gamma of {number / 100_000:g} (gAMA) makes no sense; expected 0.1 to "
+        "10: sRGB's curve is taken in its place"
+    )
+
+
+@pytest.mark.parametrize("exponent", [0.1, 0.35, 2.5, 10])
+def test_a_gamma_that_makes_sense_is_applied(exponent, caplog):
+    assert np.abs(read(GRAYS, gama(exponent)).astype(int) - GRAYS).max() > 9
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("primaries", [[0] * 8, [0.3] * 8])
+def test_a_gamma_counts_where_the_primaries_span_nothing(primaries):
+    np.testing.assert_array_equal(read(GRAYS, gama(1), chrm(*primaries)), read(GRAYS, gama(1)))
+    assert np.abs(read(GRAYS, gama(1), chrm(*primaries)).astype(int) - GRAYS).max() > 9
 
 
 def test_a_result_is_written_as_srgb():
@@ -182,7 +220,9 @@ def test_light_beyond_white_is_clipped_and_said(caplog):
     picture = images.decode(cv2.imencode(".pfm", light[..., ::-1])[1].tobytes(), name="a")
     np.testing.assert_allclose(picture.rgb, shown(light), atol=1e-6)
     (record,) = caplog.records
-    assert "50.0% of its values are outside [0, 1] and clipped" in record.getMessage()
+    assert record.getMessage().endswith(
+        "50.0% of its values are outside [0, 1] and clipped: lower its exposure in an HDR editor first"
+    )
 
 
 def test_floating_point_of_tiff_is_srgb(caplog):

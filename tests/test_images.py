@@ -396,7 +396,19 @@ def test_files_that_are_no_pictures_are_refused_by_name(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-PAGES = [b"<!DOCTYPE html><title>404</title>", b"\xef\xbb\xbf \n<HTML lang=en>"]
+PAGES = [
+    b"<!DOCTYPE html><title>404</title>",
+    b"\xef\xbb\xbf \n<HTML lang=en>",
+    b"<!-- saved from a site -->\n<!-- <b> --><html>",
+    b"<head><title>404</title></head>",
+    b"<body>",
+    b"<?xml version='1.0'?>\n<html xmlns='http://www.w3.org/1999/xhtml'>",
+    b"<?xml version='1.0'?><!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0 Strict//EN'>",
+    "<!DOCTYPE html>".encode("utf-16"),
+    b"\xfe\xff" + "\n<html>".encode("utf-16-be"),
+    "<html>".encode("utf-16-le"),
+    "<html>".encode("utf-16-be"),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -409,6 +421,40 @@ def test_a_web_page_under_the_name_of_a_picture_is_called_so(tmp_path, page):
         f"{path}: a web page, saved under the name of a picture; expected the picture itself: open its "
         "address in a browser, and save the picture that it shows"
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (
+            b'{"error": "not found"}',
+            "JSON text, perhaps a server's answer, saved under the name of a picture;",
+        ),
+        (b'\n[\n {"a": 1}]', "JSON text, perhaps a server's answer, saved under the name of a picture;"),
+        (b"{}", "JSON text"),
+        (b"<!-- drawn --><svg>", "an SVG drawing, which cannot be read: convert it to PNG or JPEG"),
+        (b"<?xml version='1.0'?><!DOCTYPE svg PUBLIC ''>", "an SVG drawing"),
+        (
+            b"<?xml version='1.0'?><Error><Code>",
+            "an XML or HTML document, saved under the name of a picture;",
+        ),
+        (b"<!DOCTYPE book>", "an XML or HTML document"),
+        (b"<!-- " + b"-" * 9000, "an XML or HTML document"),
+        (b"<!--" * 9000, "an XML or HTML document"),
+        (b"%PDF-1.7", "a PDF document, which cannot be read: convert it to PNG or JPEG"),
+        (b"PK\3\4" + bytes(60), "a ZIP archive, which cannot be read: unpack it first"),
+        (b"\x1f\x8b\x08" + bytes(60), "a gzip archive, which cannot be read: unpack it first"),
+    ],
+)
+def test_text_and_archives_under_the_name_of_a_picture_are_called_so(data, says):
+    with pytest.raises(ImageFileError, match=rf"^photo\.jpg: {re.escape(says)}"):
+        images.decode(data, name="photo.jpg")
+
+
+@pytest.mark.parametrize("data", [b"{not JSON", b"[not JSON", b"<header>", b"<Error>", b"\xff\xfe\0"])
+def test_other_text_has_no_name(data):
+    with pytest.raises(ImageFileError, match=r"^a: damaged, cut short, or of a format that cannot be read"):
+        images.decode(data, name="a")
 
 
 def test_a_folder_is_no_picture(tmp_path):
