@@ -155,6 +155,7 @@ def test_white_of_12_bits_is_white():
         (50001, "WebP"),
         (50002, "JPEG XL"),
         (4711, "compression no. 4711"),
+        (0, "compression no. 0"),
     ],
 )
 @pytest.mark.parametrize("bits", [8, 16])
