@@ -1,4 +1,4 @@
-"""What all commands share: text of options → what the library takes, and the line on stderr."""
+"""Reads the text of options: what a user types → what the library takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is made of, so that a saved one goes on with nothing else."""
+"""Fingerprints of what a run is made of, so that a saved run is resumed with nothing else."""
 
 from __future__ import annotations
 

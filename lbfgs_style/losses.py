@@ -1,7 +1,7 @@
 """Distances, total variation and range as ONNX nodes.
 
-Gradients come from `autodiff`. What a style is measured by is in `style_losses`; which terms there are, and
-their factors, in `terms`.
+Gradients come from `autodiff`. Distances between style statistics are in `style_losses`; which terms there
+are, and their factors, in `terms`.
 """
 
 from __future__ import annotations

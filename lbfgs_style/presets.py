@@ -1,9 +1,10 @@
 """Presets: what well-known programs compute, as rows of one table of data.
 
-A preset is the form of its losses, its weights and layers, how it starts and what moves the pixels. The forms
-share one code path (`lbfgs_style.terms`): they differ in factors of the layer's channels C, of its positions
-M, and of the picture's pixels. Where a source leaves weights or iterations to its user, the row has our
-choice: all weights of ``mean-squares`` and ``gluon``, the 1,000 iterations of these two and of ``gatys``.
+A preset is the form of its losses (`loss_forms`), its weights and layers, how it starts and what moves the
+pixels. The forms share one code path (`lbfgs_style.terms`): they differ in factors of the layer's channels
+C, of its positions M, and of the picture's pixels. Where a source leaves weights or iterations to its user,
+the row has our choice: all weights of ``mean-squares`` and ``gluon``, the 1,000 iterations of these two and
+of ``gatys``.
 """
 
 from __future__ import annotations

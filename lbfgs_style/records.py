@@ -1,4 +1,4 @@
-"""What goes into a run and what comes out: styles, callbacks' records, results."""
+"""What comes out of a run: the records that callbacks get, and the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands ``lbfgs-style rerun`` and ``lbfgs-style style``: what outlives a run, used again."""
+"""The command ``lbfgs-style rerun``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard input, output and error of the command, whatever they are connected to."""
+"""Standard streams of the command: made fit for use, and the lines, tables and lists written to them."""
 
 from __future__ import annotations
 

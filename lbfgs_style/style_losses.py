@@ -1,4 +1,4 @@
-"""What a style is measured by: moments of the features, and distances between them, as ONNX nodes.
+"""Distances between the moments of features, by the style statistic, as ONNX nodes.
 
 The features of a layer are M vectors f_i ∈ R^C. Three statistics describe them:
 
@@ -11,7 +11,7 @@ matrices of Gatys et al., "Controlling Perceptual Factors in Neural Style Transf
 Differs from the paper: a position counts as much as the mask says, not the square of it; for masks of black
 and white it is the same.
 
-All are sums over positions, so they add up over tiles; `cotangent` is the way back from them to features.
+All are sums over positions, so they add up over tiles; `moments` computes them and leads back to features.
 """
 
 from __future__ import annotations

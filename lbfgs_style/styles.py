@@ -1,4 +1,4 @@
-"""Style images: as a user gives them, and checked."""
+"""Styles: an image, its weight, scale and masks, as a user gives them (`Style`) and checked."""
 
 from __future__ import annotations
 
