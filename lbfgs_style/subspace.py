@@ -141,7 +141,7 @@ class Subspace:
 
 
 def carried(history: int) -> int:
-    """Return how many directions keep their curvature when L-BFGS begins anew after so many iterations."""
+    """Return the number of directions whose curvature a restart of L-BFGS keeps."""
     return history // 2
 
 
@@ -151,7 +151,7 @@ def vectors(iterations: int, history: int) -> int:
 
 
 def optimizer_bytes(variables: int, kept: int) -> int:
-    """Return the bytes of the optimiser with so many vectors that are kept, see `lbfgs_style.subspace`.
+    """Return the bytes of the optimiser with `kept` vectors, see `lbfgs_style.subspace`.
 
     They are float32. As much as 20 more take the points of float64 where it began, where it is and that was
     best, picture and gradient, and what they become on the way.

@@ -100,7 +100,7 @@ class Declared:
     planar : bool
         Each sample has a plane of its own, and the planes lie one behind the other.
     predictor : int
-        1 none, 2 differences of whole numbers, 3 of floating point; 1 where the compression has none.
+        1 no predictor, 2 differences of whole numbers, 3 of floating point; 1 for compressions without one.
     orientation : int
         1 to 8.
     """

@@ -85,7 +85,7 @@ def turned(pixels: NDArray[Any], orientation: int | None) -> NDArray[Any]:
 
 
 def _gray(name: str, declared: Declared, planes: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return grey of several samples with its alpha as BGRA of equal colours; grey where it has none."""
+    """Return grey of several samples with alpha as BGRA of equal colours, without alpha as grey."""
     alpha = declared.alpha
     if len(planes) == 1:  # OpenCV has dropped the others, and turned 8 bits round
         if alpha is not None:
