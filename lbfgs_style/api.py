@@ -24,12 +24,11 @@ from .inputs import Keep, OneStyle
 from .options import Options
 from .pooling import pooling_of, with_pooling
 from .presets import preset
-from .pyramid import CoarseToFine
+from .pyramid import CoarseToFine, tell_of_changes
 from .records import IterateCallback, Result
 from .style_measuring import measure
 from .style_statistics import StyleStatistics
 from .term_names import TermNames
-from .trouble import tell_of_changes
 from .version import __version__, versions
 from .workplan import ScalePlan, planned
 

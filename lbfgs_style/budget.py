@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from .byte_sizes import spelled
 from .costs import Costs
-from .errors import OptionError
+from .errors import MemoryShortage, OptionError
 from .subspace import optimizer_bytes, vectors
 from .sweeps import sweeps
 
@@ -170,3 +172,34 @@ def _inner(window: int, size: tuple[int, int], halo: int) -> tuple[int, int]:
         for side, whole in zip(sides, size, strict=True)
     )
     return height, width
+
+
+_LESS = 0.6
+"""Share of what was too much that is recommended."""
+
+
+@contextmanager
+def enough_memory(size: tuple[int, int], expected: int) -> Generator[None]:
+    """Say what to do where the system gives less memory than was planned for.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width in work.
+    expected : int
+        Bytes that the process was expected to take.
+
+    Raises
+    ------
+    MemoryShortage
+        In place of MemoryError.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        less = spelled(_LESS * expected).replace(" ", "")
+        raise MemoryShortage(
+            f"Not enough memory for {size[1]}×{size[0]} pixels, which were to take {spelled(expected)}: ask "
+            f"for less with --memory {less} (memory={int(_LESS * expected)} in Python), or choose a "
+            "smaller size."
+        ) from error

@@ -147,7 +147,7 @@ class Checkpoint:
         identity : function
             Gives what the run is made of, see `identity_of`. It takes time, and is called when it is needed.
         cancel : threading.Event, optional
-            Ends a save with `lbfgs_style.cancelling.Cancelled` once it is set; the one before it stays.
+            Ends a save with `lbfgs_style.blas.Cancelled` once it is set; the one before it stays.
 
         Raises
         ------

@@ -9,7 +9,6 @@ from itertools import combinations
 from pathlib import Path
 
 from . import images
-from .decoder_words import heard
 from .errors import ImageFileError, OptionError
 from .files import obstacle
 from .image_bytes import read_bytes, read_pipe
@@ -17,7 +16,7 @@ from .image_formats import OUTPUT_FORMATS
 from .images import MAX_PIXELS, Picture
 from .recording import FRAMES
 from .sources import STANDARD_INPUT, Source, fingerprint
-from .streams import output_is_closed
+from .streams import heard, output_is_closed
 from .style_statistics import SUFFIX, StyleStatistics, read_statistics
 
 STANDARD = Path(STANDARD_INPUT)

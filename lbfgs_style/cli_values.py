@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Set
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -145,3 +145,28 @@ def _number(option: str, part: str, expected: str, text: str) -> float:
 def size_in_bytes(option: str, text: str) -> int:
     """Read an amount of memory such as 2GB."""
     return parsed(text, option)
+
+
+Network = Annotated[
+    str, typer.Option(help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.")
+]
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+Threads = Annotated[int, typer.Option(help="CPU threads; 0 takes one for each physical core.")]
+
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite/--no-overwrite", help="Replace an output that is there, or refuse to."),
+]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Largest height × width of a picture that is read; others are refused unpacked.",
+        metavar="N",
+    ),
+]

@@ -207,7 +207,7 @@ class Engine:
         weights : array [K]
             Factor of each term.
         cancel : threading.Event, optional
-            Once set, an evaluation ends with `lbfgs_style.cancelling.Cancelled`.
+            Once set, an evaluation ends with `lbfgs_style.blas.Cancelled`.
         window_pixels : int, optional
             As in `statistics`.
         """

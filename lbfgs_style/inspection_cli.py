@@ -11,8 +11,19 @@ import typer
 
 from . import cli_files, images, inspection, networks
 from .api import DEFAULT_NETWORK
-from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
-from .cli_values import counts, longer_side, names, numbers, split
+from .cli_values import (
+    Device,
+    MaxPixels,
+    Network,
+    Overwrite,
+    Quiet,
+    Threads,
+    counts,
+    longer_side,
+    names,
+    numbers,
+    split,
+)
 from .errors import OptionError, did_you_mean
 from .images import MAX_PIXELS, Picture
 from .inspection import GRID, RECONSTRUCTION, Panel

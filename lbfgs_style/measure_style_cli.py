@@ -9,8 +9,7 @@ import typer
 
 from . import cli_files, networks, style_measuring, style_statistics
 from .api import DEFAULT_NETWORK, StyleTransfer
-from .cli_options import Device, MaxPixels, Overwrite, Quiet, Threads
-from .cli_values import names, wholes
+from .cli_values import Device, MaxPixels, Overwrite, Quiet, Threads, names, wholes
 from .images import MAX_PIXELS
 from .options import Options
 from .progress import show_log

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import blas
-from .cancelling import Cancelled
+from .blas import Cancelled
 from .errors import CheckpointError, OptimizationError
 from .first_order import Step, is_memory
 from .objective import Evaluation, Value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .budget import Working
-from .cancelling import Cancelled, unless_cancelled
+from .blas import Cancelled, unless_cancelled
+from .budget import Working, enough_memory
 from .course import Course
 from .engine import Engine
 from .errors import CheckpointError, ImageError, OptimizationError
@@ -21,7 +22,7 @@ from .images import FloatImage, Picture, resize, to_chw, to_hwc
 from .masks import Mask, Regions, at_layer, divide, hold, laid_over
 from .network_graph import feature_shapes
 from .objective import Value
-from .optimizer import FAR, OTHER_VARIABLES, Outcome, minimize
+from .optimizer import FAR, OTHER_VARIABLES, STOP_REASONS, Outcome, minimize
 from .options import Options
 from .parametrization import KINDS, Parametrization
 from .records import Iterate, IterateCallback, work_done
@@ -33,7 +34,6 @@ from .style_statistics import StyleStatistics
 from .styles import StylePicture
 from .sweeps import Cuts, all_iterations, begun_again, minimize_blocks
 from .term_names import SHARES, TermNames, blend_grams, term_weights
-from .trouble import enough_memory, tell_of_blocks_alone, tell_of_changes, tell_of_lost_numbers
 from .workplan import longest_history, workings
 
 
@@ -312,4 +312,39 @@ class CoarseToFine:
             statistic=self.terms.statistic,
             window_pixels=window,
             cancel=self.cancel,
+        )
+
+
+log = logging.getLogger(__name__)
+
+
+def tell_of_lost_numbers(number: int, count: int, size: tuple[int, int]) -> None:
+    """Log that a scale, `number` of `count`, ended because of a number that is none."""
+    where = f"scale {number} of {count} ({size[1]}×{size[0]})"
+    log.warning("%s ended early, with the best picture so far: %s", where, STOP_REASONS["non-finite"])
+
+
+def tell_of_blocks_alone(size: tuple[int, int]) -> None:
+    """Log that no smaller scale has painted the large forms, which blocks cannot paint evenly."""
+    log.warning(
+        "%d×%d is the first scale and painted block by block: large plain areas may show the blocks; let "
+        "smaller scales come first (scales auto), or allow more memory.",
+        size[1],
+        size[0],
+    )
+
+
+def tell_of_changes(content: Picture, size: tuple[int, int], options: Options) -> None:
+    """Log what a run changes of a content picture: it is enlarged to `size`, or its result is grey."""
+    height, width = content.rgb.shape[:2]
+    if size[0] > height:
+        log.warning(
+            "the content picture of %d×%d pixels is enlarged to %d×%d: --size full (size='full') keeps its "
+            "size",
+            *(width, height, size[1], size[0]),
+        )
+    if content.gray and options.preserve_color == "none":
+        log.warning(
+            "the content picture is grey, and so is the result: transfer --no-keep-gray (keep_gray=False) "
+            "paints in colour"
         )

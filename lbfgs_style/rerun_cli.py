@@ -8,15 +8,14 @@ from typing import Annotated
 import typer
 
 from . import cli_files, images
-from .cli_options import MaxPixels, Overwrite, Quiet
-from .decoder_words import heard
+from .cli_values import MaxPixels, Overwrite, Quiet
 from .images import MAX_PIXELS, Picture
 from .interrupts import cancelled_by_signals
 from .options import Options
 from .progress import show_log, show_progress
 from .rerun import prepare
 from .runs_cli import finish
-from .streams import say
+from .streams import heard, say
 from .version import __version__
 
 _DEFAULTS = Options()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .blas import Cancelled
 from .builder import GraphBuilder, is_plain
-from .cancelling import Cancelled
 from .errors import MemoryShortage, SessionError
 from .options import Device
 from .resources import trim

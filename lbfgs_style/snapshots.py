@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .archives import amount, count, number, numbers, read_arrays, text, whole
+from .blas import Cancelled
 from .budget import Way, Working
-from .cancelling import Cancelled
 from .errors import CheckpointError
 from .files import replacing
 from .objective import Value

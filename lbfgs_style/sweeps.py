@@ -15,8 +15,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from .blas import Cancelled, unless_cancelled
 from .blocks import Block, Blocks
-from .cancelling import Cancelled, unless_cancelled
 from .errors import CheckpointError
 from .first_order import Step
 from .held_variables import Detail, Held

@@ -54,7 +54,7 @@ class TileRunner:
     assessment : function
         Size of the picture → session of its `assessment_graph`.
     cancel : threading.Event or None
-        Once set, a run ends with `lbfgs_style.cancelling.Cancelled`.
+        Once set, a run ends with `lbfgs_style.blas.Cancelled`.
     """
 
     tiles: Sequence[Tile]

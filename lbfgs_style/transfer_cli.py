@@ -16,8 +16,21 @@ import typer
 from . import cli_files, networks
 from .api import DEFAULT_NETWORK, StyleTransfer
 from .checkpoints_cli import checkpoint_of
-from .cli_options import Device, MaxPixels, Network, Overwrite, Quiet, Threads
-from .cli_values import check_use, chosen, counts, layers, longer_side, scales_of, size_in_bytes
+from .cli_values import (
+    Device,
+    MaxPixels,
+    Network,
+    Overwrite,
+    Quiet,
+    Threads,
+    check_use,
+    chosen,
+    counts,
+    layers,
+    longer_side,
+    scales_of,
+    size_in_bytes,
+)
 from .errors import OptionError, did_you_mean
 from .files import not_a_path
 from .images import MAX_PIXELS

@@ -18,7 +18,7 @@ import profiles
 import pytest
 from command import one_error, paint, photo, run, save, start
 
-from lbfgs_style import decoder_words, image_headers, images, rerun
+from lbfgs_style import image_headers, images, rerun, streams
 from lbfgs_style.errors import ImageFileError
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes, sockets and permissions as POSIX has them")
@@ -261,7 +261,7 @@ def test_without_stderr_pictures_are_read(folder, network):
 
 def test_what_decoders_say_is_heard_up_to_a_length(caplog):
     before = len(os.listdir("/dev/fd")) if Path("/dev/fd").exists() else 0  # noqa: PTH208  # numbers, no files
-    with caplog.at_level("DEBUG", "lbfgs_style"), decoder_words.heard("a picture"):
+    with caplog.at_level("DEBUG", "lbfgs_style"), streams.heard("a picture"):
         os.write(2, b"word\n" * 100_000)
     assert (len(os.listdir("/dev/fd")) if before else 0) == before  # noqa: PTH208
     assert [record.levelname for record in caplog.records[:3]] == ["WARNING", "DEBUG", "DEBUG"]
@@ -282,7 +282,7 @@ def test_what_decoders_say_is_heard_up_to_a_length(caplog):
     ],
 )
 def test_errors_that_opencv_logs_are_damage_in_every_format(caplog, line, words):
-    with decoder_words.heard("a picture"):
+    with streams.heard("a picture"):
         os.write(2, f"{line}\n".encode())
     (record,) = caplog.records
     assert (
@@ -311,7 +311,7 @@ def test_a_damaged_jpeg_inside_a_tiff_is_said(folder, network, capfd):
 
 def test_what_is_no_damage_is_not_called_so(caplog):
     """libpng has checksums and refuses damage; what it warns of, and what OpenCV logs, is something else."""
-    with decoder_words.heard("a picture"):
+    with streams.heard("a picture"):
         os.write(
             2, b"libpng warning: iCCP: known incorrect sRGB profile\n[ WARN:0@0.1] global loadsave.cpp\n"
         )
@@ -320,7 +320,7 @@ def test_what_is_no_damage_is_not_called_so(caplog):
 
 def test_a_picture_that_is_refused_is_not_said_to_be_damaged_too(caplog):
     def refuse():
-        with decoder_words.heard("a picture"):
+        with streams.heard("a picture"):
             os.write(2, b"Corrupt JPEG data\n")
             raise ZeroDivisionError
 
@@ -333,9 +333,9 @@ def test_without_a_temporary_folder_pictures_are_read(folder, network, monkeypat
     def none():
         raise FileNotFoundError(2, "No usable temporary directory found")
 
-    monkeypatch.setattr(decoder_words.tempfile, "TemporaryFile", none)
+    monkeypatch.setattr(streams.tempfile, "TemporaryFile", none)
     before = len(os.listdir("/dev/fd")) if Path("/dev/fd").exists() else 0  # noqa: PTH208  # numbers, no files
-    with decoder_words.heard("a picture"):
+    with streams.heard("a picture"):
         images.read("photo.png")
     assert (len(os.listdir("/dev/fd")) if before else 0) == before  # noqa: PTH208
 

@@ -7,7 +7,7 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import Options, StyleTransfer
-from lbfgs_style.cancelling import Cancelled
+from lbfgs_style.blas import Cancelled
 from lbfgs_style.first_order import Adam, Sgd, make_step
 from lbfgs_style.objective import Evaluation
 from lbfgs_style.optimizer import minimize

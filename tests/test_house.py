@@ -18,7 +18,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 # A module imports only from its own room and from rooms to its left.
 ROOMS = {
     "ground": "errors version",
-    "system": "archives blas byte_sizes cancelling files locks resources telemetry",
+    "system": "archives blas byte_sizes files locks resources telemetry",
     "settings": "checks loss_forms options preset_advice presets settings",
     "graphs": (
         "autodiff backward builder footprint layout network_graph operator_reach receptive_fields "
@@ -40,12 +40,12 @@ ROOMS = {
     "optimization": "first_order held_variables optimizer parametrization standing subspace sweeps",
     "transfer": (
         "api budget checkpoints course identity inputs masks pyramid records scales snapshots starts "
-        "style_measuring style_statistics styles trouble workplan"
+        "style_measuring style_statistics styles workplan"
     ),
     "outputs": "given html_report inspection loss_curves recipes recording rerun sheets sources",
     "cli": (
-        "checkpoints_cli cli cli_files cli_options cli_values inspection_cli interrupts measure_style_cli "
-        "decoder_words networks_cli presets_cli progress rerun_cli runs_cli streams transfer_cli"
+        "checkpoints_cli cli cli_files cli_values inspection_cli interrupts measure_style_cli "
+        "networks_cli presets_cli progress rerun_cli runs_cli streams transfer_cli"
     ),
 }
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules.split()}
@@ -57,7 +57,7 @@ ONLY = {
     "onnxruntime": {"session"},
     # The sheets write letters, and pack small pictures for pages; recordings are videos; the command hears
     # what decoders log.
-    "cv2": {"decoder_words", "image_files", "recording", "resizing", "sheets"},
+    "cv2": {"streams", "image_files", "recording", "resizing", "sheets"},
     "scipy": {"optimizer", "parametrization", "subspace"},
     "h5py": {"weights"},
     "typer": set(ROOMS["cli"].split()),

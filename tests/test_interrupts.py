@@ -14,7 +14,7 @@ import pytest
 from command import enter, start
 
 from lbfgs_style import __main__, cli, interrupts
-from lbfgs_style.cancelling import Cancelled, unless_cancelled
+from lbfgs_style.blas import Cancelled, unless_cancelled
 from lbfgs_style.locks import locked
 
 

@@ -11,7 +11,7 @@ from small_networks import small_vgg
 
 from lbfgs_style import ImageError
 from lbfgs_style import engine as engine_module
-from lbfgs_style.cancelling import Cancelled
+from lbfgs_style.blas import Cancelled
 from lbfgs_style.engine import Engine
 from lbfgs_style.graphs import objective_graph
 from lbfgs_style.term_names import TermNames, blend_grams

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import lbfgs_style
 from lbfgs_style import OptimizationError
-from lbfgs_style.cancelling import Cancelled
+from lbfgs_style.blas import Cancelled
 from lbfgs_style.objective import Evaluation
 from lbfgs_style.optimizer import STOP_REASONS, Outcome, minimize
 from lbfgs_style.parametrization import Pixels, Spectral

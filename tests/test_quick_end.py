@@ -24,9 +24,9 @@ from lbfgs_style import (
     strips,
     transfer_cli,
 )
+from lbfgs_style.blas import Cancelled
 from lbfgs_style.blocks import Blocks
 from lbfgs_style.budget import Working
-from lbfgs_style.cancelling import Cancelled
 from lbfgs_style.embedding import extract
 from lbfgs_style.engine import Engine
 from lbfgs_style.images import Metadata, Picture

@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 
 from lbfgs_style import SessionError
+from lbfgs_style.blas import Cancelled
 from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.cancelling import Cancelled
 from lbfgs_style.session import Session
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"

@@ -10,9 +10,9 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import Iterate, Options, StyleTransfer, pyramid, sweeps
+from lbfgs_style.blas import Cancelled
 from lbfgs_style.blocks import Block, Blocks
 from lbfgs_style.budget import Working
-from lbfgs_style.cancelling import Cancelled
 from lbfgs_style.engine import Engine
 from lbfgs_style.held_variables import Detail
 from lbfgs_style.session import Session
