@@ -7,20 +7,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .telemetry import turn_off as _turn_off
+from .system.telemetry import turn_off as _turn_off
 from .version import __version__
 
 if TYPE_CHECKING:  # as X: exported, for type checkers
-    from . import html_report as html_report
     from . import images as images
-    from . import inspection as inspection
     from . import networks as networks
-    from . import recipes as recipes
-    from . import recording as recording
-    from . import rerun as rerun
-    from .api import StyleTransfer as StyleTransfer
-    from .api import transfer as transfer
-    from .checkpoints import Checkpoint as Checkpoint
     from .errors import CheckpointError as CheckpointError
     from .errors import GraphError as GraphError
     from .errors import ImageError as ImageError
@@ -32,49 +24,57 @@ if TYPE_CHECKING:  # as X: exported, for type checkers
     from .errors import OptionError as OptionError
     from .errors import SessionError as SessionError
     from .errors import StyleError as StyleError
-    from .options import Options as Options
-    from .records import Iterate as Iterate
-    from .records import Result as Result
-    from .scales import ScaleResult as ScaleResult
-    from .settings import read_options as read_options
-    from .style_statistics import StyleStatistics as StyleStatistics
-    from .styles import Style as Style
+    from .outputs import html_report as html_report
+    from .outputs import inspection as inspection
+    from .outputs import recipes as recipes
+    from .outputs import recording as recording
+    from .outputs import rerun as rerun
+    from .pipeline.checkpoints.checkpoint import Checkpoint as Checkpoint
+    from .pipeline.plan.scales import ScaleResult as ScaleResult
+    from .pipeline.results import Iterate as Iterate
+    from .pipeline.results import Result as Result
+    from .pipeline.style_statistics import StyleStatistics as StyleStatistics
+    from .pipeline.style_transfer import StyleTransfer as StyleTransfer
+    from .pipeline.style_transfer import transfer as transfer
+    from .pipeline.styles import Style as Style
+    from .settings.options import Options as Options
+    from .settings.options_file import read_options as read_options
 
 _turn_off()  # before anything imports onnxruntime
 
 # Public name → the module that defines it.
 _DEFINED_IN = {
-    "Checkpoint": "checkpoints",
+    "Checkpoint": "pipeline.checkpoints.checkpoint",
     "CheckpointError": "errors",
     "GraphError": "errors",
     "ImageError": "errors",
     "ImageFileError": "errors",
-    "Iterate": "records",
+    "Iterate": "pipeline.results",
     "MemoryShortage": "errors",
     "NetworkError": "errors",
     "NetworkFileError": "errors",
     "OptimizationError": "errors",
     "OptionError": "errors",
-    "Options": "options",
-    "Result": "records",
-    "ScaleResult": "scales",
+    "Options": "settings.options",
+    "Result": "pipeline.results",
+    "ScaleResult": "pipeline.plan.scales",
     "SessionError": "errors",
-    "Style": "styles",
+    "Style": "pipeline.styles",
     "StyleError": "errors",
-    "StyleStatistics": "style_statistics",
-    "StyleTransfer": "api",
-    "read_options": "settings",
-    "transfer": "api",
+    "StyleStatistics": "pipeline.style_statistics",
+    "StyleTransfer": "pipeline.style_transfer",
+    "read_options": "settings.options_file",
+    "transfer": "pipeline.style_transfer",
 }
 # Public module → the module that it is.
 _MODULES = {
-    "html_report": "html_report",
+    "html_report": "outputs.html_report",
     "images": "images",
-    "inspection": "inspection",
+    "inspection": "outputs.inspection",
     "networks": "networks",
-    "recipes": "recipes",
-    "recording": "recording",
-    "rerun": "rerun",
+    "recipes": "outputs.recipes",
+    "recording": "outputs.recording",
+    "rerun": "outputs.rerun",
 }
 
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]

@@ -11,7 +11,7 @@ def main() -> None:
         try:
             print(f"lbfgs-style {__version__}", flush=True)  # noqa: T201  # a command's output
         except OSError as error:
-            from .streams import finish_output
+            from .cli.streams import finish_output
 
             finish_output()
             say = f"lbfgs-style: standard output: cannot be written: {error.strerror}"
@@ -19,7 +19,7 @@ def main() -> None:
             sys.exit(2)
         return
     try:
-        from .cli import main as run
+        from .cli.app import main as run
 
         run()
     except KeyboardInterrupt:  # before the command could take care of it

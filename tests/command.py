@@ -13,7 +13,8 @@ import onnx
 from small_networks import small_vgg
 
 import lbfgs_style
-from lbfgs_style import cli, images
+from lbfgs_style import images
+from lbfgs_style.cli import app
 
 
 def photo(height=27, width=32):
@@ -42,7 +43,7 @@ def enter(folder, monkeypatch):
 
 
 def run(*arguments):
-    return cli._exit_code(lambda: cli.app([str(a) for a in arguments], standalone_mode=False))
+    return app._exit_code(lambda: app.app([str(a) for a in arguments], standalone_mode=False))
 
 
 def paint(network, *more, content="photo.png", styles=("painting.png",), output="out.png"):

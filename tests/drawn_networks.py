@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from own_networks import network, node, weights
 
-from lbfgs_style.networks import FeatureNetwork
+from lbfgs_style.networks.network import FeatureNetwork
 
 ENDLESS = 2**31 - 1
 """The end of a Slice that goes to the end of an axis."""

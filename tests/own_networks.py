@@ -11,10 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from lbfgs_style import networks
-from lbfgs_style.engine import Engine
-from lbfgs_style.graphs import objective_graph
-from lbfgs_style.term_names import TermNames
-from lbfgs_style.wasserstein import with_roots
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.wasserstein import with_roots
+from lbfgs_style.objective.whole_graphs import objective_graph
 
 TERMS = TermNames(("z",), ("r", "z"))
 """The terms of `around`, and of every network that has layers r and z."""
@@ -79,7 +79,7 @@ class Problem:
     terms : TermNames
         The terms; all have weights.
     convolution : str
-        As in `lbfgs_style.options.Options`.
+        As in `lbfgs_style.settings.options.Options`.
     """
 
     def __init__(

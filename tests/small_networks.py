@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lbfgs_style import networks, vgg
+from lbfgs_style import networks
+from lbfgs_style.networks import vgg
 
 WIDTHS = (4, 5, 6, 7, 7)
 

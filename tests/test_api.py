@@ -20,11 +20,11 @@ from lbfgs_style import (
     Options,
     Style,
     StyleTransfer,
-    engine,
     images,
     networks,
     transfer,
 )
+from lbfgs_style.objective import engine
 
 QUICK = Options(size=48, iterations=3, device="cpu", threads=1)
 TOPS = {"uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}

@@ -15,14 +15,9 @@ from command import contents, one_error, paint
 from small_networks import small_vgg
 from test_checkpoints import PHOTO, job
 
-from lbfgs_style import (
-    ImageFileError,
-    StyleError,
-    StyleStatistics,
-    StyleTransfer,
-    archives,
-    style_statistics,
-)
+from lbfgs_style import ImageFileError, StyleError, StyleStatistics, StyleTransfer
+from lbfgs_style.pipeline import style_statistics
+from lbfgs_style.system import npz
 
 MIB = 2**20
 GOOD = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -47,7 +42,7 @@ def zipped(members: dict[str, bytes], way: int = zipfile.ZIP_DEFLATED) -> bytes:
 
 
 def read(data: bytes, most: int = MIB, packed: bool = True):
-    return archives.read_arrays(io.BytesIO(data), most=most, packed=packed)
+    return npz.read_arrays(io.BytesIO(data), most=most, packed=packed)
 
 
 def saved(**arrays: object) -> bytes:
@@ -137,7 +132,7 @@ DAMAGED = {
 def test_what_is_no_archive_of_arrays_is_refused(name):
     with pytest.raises(ValueError, match=r"\w") as e:
         read(DAMAGED[name], 4 * MIB)
-    assert not isinstance(e.value, archives.TooLarge)
+    assert not isinstance(e.value, npz.TooLarge)
 
 
 def test_a_long_directory_is_not_read():
@@ -181,9 +176,7 @@ def test_a_bomb_takes_no_memory(name):
     assert len(BOMBS[name]) < MIB / 4
 
     def act():
-        with pytest.raises(
-            archives.TooLarge, match=r"its arrays have \d{8,} bytes; expected at most 4194304"
-        ):
+        with pytest.raises(npz.TooLarge, match=r"its arrays have \d{8,} bytes; expected at most 4194304"):
             read(BOMBS[name], 4 * MIB)
 
     assert peak(act) < 2 * MIB
@@ -200,18 +193,18 @@ def test_what_a_header_declares_takes_no_memory(name):
 
 @pytest.mark.parametrize("told", ["1", None, [1], {}, float("nan"), float("inf"), -float("inf"), 1e39])
 def test_what_is_no_number_is_refused(told):
-    for read_number in (archives.count, archives.number, archives.amount):
+    for read_number in (npz.count, npz.number, npz.amount):
         with pytest.raises(ValueError, match="not a"):
             read_number(told)
 
 
 def test_numbers_below_zero_and_between():
-    assert (archives.count(0), archives.number(-1.5), archives.amount(0)) == (0, -1.5, 0.0)
+    assert (npz.count(0), npz.number(-1.5), npz.amount(0)) == (0, -1.5, 0.0)
     for told in (-1, 1.0, True):
         with pytest.raises(ValueError, match="not a number of things"):
-            archives.count(told)
+            npz.count(told)
     with pytest.raises(ValueError, match="less than nothing"):
-        archives.amount(-0.5)
+        npz.amount(-0.5)
 
 
 # Statistics of a style

@@ -10,9 +10,9 @@ import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from lbfgs_style.autodiff import RULES, gradients
-from lbfgs_style.builder import GraphBuilder
 from lbfgs_style.errors import GraphError
+from lbfgs_style.graphs.autodiff import RULES, gradients
+from lbfgs_style.graphs.builder import GraphBuilder
 
 Make = Callable[[GraphBuilder, str], str]
 

@@ -14,10 +14,11 @@ from small_networks import small_vgg
 from test_optimizer import infinite_gradient, not_a_number, spoil
 from test_optimizer import run as minimize
 
-from lbfgs_style import ImageError, OptimizationError, OptionError, Options, StyleTransfer, images, pyramid
-from lbfgs_style.objective import Evaluation
-from lbfgs_style.optimizer import STOP_REASONS
-from lbfgs_style.presets import PRESETS
+from lbfgs_style import ImageError, OptimizationError, OptionError, Options, StyleTransfer, images
+from lbfgs_style.objective.evaluation import Evaluation
+from lbfgs_style.optimization.lbfgs import STOP_REASONS
+from lbfgs_style.pipeline import coarse_to_fine
+from lbfgs_style.settings.presets import PRESETS
 
 RNG = np.random.default_rng(4)
 NOISE = RNG.integers(0, 256, (32, 32, 3)).astype(np.uint8)
@@ -137,7 +138,7 @@ def test_a_number_that_is_none_stops_every_optimizer_at_its_best(effect, step):
 
 def spoiled(monkeypatch, *, scale: int, after: int):
     """Make the loss NaN at one scale, counted from 1, after so many evaluations."""
-    original: Callable[..., object] = pyramid.minimize
+    original: Callable[..., object] = coarse_to_fine.minimize
     scales: list[int] = []
 
     def minimized(objective, *args, **kwargs):
@@ -151,7 +152,7 @@ def spoiled(monkeypatch, *, scale: int, after: int):
 
         return original(evaluate, *args, **kwargs)
 
-    monkeypatch.setattr(pyramid, "minimize", minimized)
+    monkeypatch.setattr(coarse_to_fine, "minimize", minimized)
 
 
 SCALES = {"size": 32, "scales": (16, 24), "iterations": 3}

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from small_networks import small_vgg
 
-from lbfgs_style import Options, Style, StyleTransfer, pyramid
-from lbfgs_style.budget import Working
-from lbfgs_style.engine import Engine
-from lbfgs_style.masks import at_layer, hold
-from lbfgs_style.term_names import TermNames
-from lbfgs_style.tiled import of_picture
+from lbfgs_style import Options, Style, StyleTransfer
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.tiling.tile_runner import of_picture
+from lbfgs_style.pipeline import coarse_to_fine
+from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.pipeline.regions import at_layer, hold
 
 RNG = np.random.default_rng(0)
 PHOTO, PAINTING, SECOND = (RNG.random((96, 128, 3)).astype(np.float32) for _ in range(3))
@@ -40,7 +41,7 @@ def test_what_lies_in_one_block_gets_as_far_as_in_the_whole(monkeypatch, corner,
     if case.startswith("a style"):
         styles, more = [Style(0.3 * PAINTING, mask=corner), Style(SECOND)], {}
     whole = run(styles, **more)
-    monkeypatch.setattr(pyramid, "workings", lambda *a: [Working("blocks", 2000, 5, 0) for _ in a[3]])
+    monkeypatch.setattr(coarse_to_fine, "workings", lambda *a: [Working("blocks", 2000, 5, 0) for _ in a[3]])
     blocks = run(styles, **more)
     assert whole < 0.9
     assert blocks < whole + 0.05

@@ -7,17 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lbfgs_style import OptionError, Options, StyleTransfer, budget, resources, workplan
-from lbfgs_style.budget import arrange, blocks_bytes
-from lbfgs_style.byte_sizes import parsed, spelled
-from lbfgs_style.costs import Costs
-from lbfgs_style.scales import Scale
-from lbfgs_style.subspace import optimizer_bytes
-from lbfgs_style.term_names import TermNames
-from lbfgs_style.tiles import Tile
+from lbfgs_style import OptionError, Options, StyleTransfer
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.memory_costs import Costs
+from lbfgs_style.objective.tiling.tile_plan import Tile
+from lbfgs_style.optimization.gradient_subspace import optimizer_bytes
+from lbfgs_style.pipeline.plan import memory, schedule
+from lbfgs_style.pipeline.plan.memory import arrange, blocks_bytes
+from lbfgs_style.pipeline.plan.scales import Scale
+from lbfgs_style.system import memory as system_memory
+from lbfgs_style.system.byte_sizes import parsed, spelled
 
 COSTS = Costs(weights=10**7, per_pixel=500.0, targets=8.0, sources=10**7, halo=160)
-HELD = budget.PROCESS + 5 * 10**7 + 10**7
+HELD = memory.PROCESS + 5 * 10**7 + 10**7
 
 
 def whole(pixels: int, history: int) -> int:
@@ -139,14 +141,14 @@ def test_memory_is_written_as_people_read_it(count, text):
 
 
 def test_a_machine_has_memory_left():
-    left = resources.available_memory()
+    left = system_memory.available_memory()
     assert left is None or left > 10**7
 
 
 def test_memory_left_is_what_linux_calls_available(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:    42 kB\n")
-    assert resources._from_meminfo(str(tmp_path / "meminfo")) == 42 * 1024
-    assert resources._from_meminfo(str(tmp_path / "none")) is None
+    assert system_memory._from_meminfo(str(tmp_path / "meminfo")) == 42 * 1024
+    assert system_memory._from_meminfo(str(tmp_path / "none")) is None
 
 
 def largest(cuts: list[tuple[Tile, ...]], size: tuple[int, int], history: int, costs: Costs) -> int:
@@ -182,7 +184,7 @@ def test_no_cut_takes_more_than_the_budget(size, most):
     if way.way != "blocks":
         assert way.bytes <= most
         return
-    told = workplan._as_cut(way, Scale(size, 40), engine, terms, COSTS, most)
+    told = schedule._as_cut(way, Scale(size, 40), engine, terms, COSTS, most)
     assert told.window_pixels is not None
     cuts = engine.cuts(size, terms, told.window_pixels)
     assert told.bytes == largest(cuts, size, told.history, COSTS) <= most

@@ -14,8 +14,10 @@ import pytest
 from command import contents, one_error, paint, start
 from test_checkpoints import PAINTING, PHOTO, cut_off, job, stop_after
 
-from lbfgs_style import Checkpoint, CheckpointError, checkpoints, checkpoints_cli
-from lbfgs_style.locks import is_locked, locked, remove_all
+from lbfgs_style import Checkpoint, CheckpointError
+from lbfgs_style.cli import checkpoint as saving
+from lbfgs_style.pipeline.checkpoints import checkpoint
+from lbfgs_style.system.locks import is_locked, locked, remove_all
 
 IN_USE = (
     "in use by another run that is still going; expected a file of this run alone: wait for that run to end, "
@@ -117,7 +119,7 @@ def test_a_lock_that_cannot_be_made(path, monkeypatch, caplog, after):
         raise PermissionError(13, "Permission denied")
         yield
 
-    monkeypatch.setattr(checkpoints, "locked", fail)
+    monkeypatch.setattr(checkpoint, "locked", fail)
     kept = Checkpoint(path, every=0, after=after)
     if after is None:
         with pytest.raises(CheckpointError, match=r"run\.checkpoint: cannot be locked: Permission denied: c"):
@@ -132,7 +134,7 @@ def test_a_lock_that_cannot_be_made(path, monkeypatch, caplog, after):
 # Several processes
 
 OWNER = (
-    "import sys, time; from pathlib import Path; from lbfgs_style.locks import locked\n"
+    "import sys, time; from pathlib import Path; from lbfgs_style.system.locks import locked\n"
     "with locked(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
 )
 
@@ -160,7 +162,7 @@ def test_the_command_refuses_in_one_line(folder, network, capfd, given):
 
 def test_a_long_run_beside_another_is_not_saved(folder, network, capfd, monkeypatch):
     """Nobody asked for it: it is said, and both pictures are painted."""
-    monkeypatch.setattr(checkpoints_cli, "LONG", 0.0)
+    monkeypatch.setattr(saving, "LONG", 0.0)
     with owned("out.png.checkpoint"):
         assert paint(network) == 0
         assert left(folder)[-3:-1] == ["out.png.checkpoint.lock", "painting.png"]
@@ -194,7 +196,7 @@ def test_a_run_that_was_ended_blocks_nobody(folder, network, capfd, number):
 FORK = """
 import os, sys
 from pathlib import Path
-from lbfgs_style.locks import is_locked, locked
+from lbfgs_style.system.locks import is_locked, locked
 path = Path(sys.argv[1])
 with locked(path):
     child = os.fork()
@@ -206,7 +208,7 @@ with locked(path):
 HANDED_ON = """
 import os, sys, time
 from pathlib import Path
-from lbfgs_style.locks import locked
+from lbfgs_style.system.locks import locked
 with locked(Path(sys.argv[1])):
     if os.fork():
         os._exit(0)

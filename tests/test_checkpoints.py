@@ -14,26 +14,18 @@ import pytest
 from command import contents, one_error, paint, run, save, save_network
 from small_networks import small_vgg
 
-from lbfgs_style import (
-    Checkpoint,
-    CheckpointError,
-    OptionError,
-    Options,
-    Style,
-    StyleTransfer,
-    checkpoints,
-    checkpoints_cli,
-    identity,
-    interrupts,
-    pyramid,
-    snapshots,
-    transfer_cli,
-)
-from lbfgs_style.blocks import Blocks
-from lbfgs_style.budget import Working
-from lbfgs_style.engine import Engine
+from lbfgs_style import Checkpoint, CheckpointError, OptionError, Options, Style, StyleTransfer
+from lbfgs_style.cli import checkpoint as checkpoints_cli
+from lbfgs_style.cli import signals, transfer
 from lbfgs_style.images import to_hwc
-from lbfgs_style.parametrization import KINDS
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.tiling.blocks import Blocks
+from lbfgs_style.optimization.variables import KINDS
+from lbfgs_style.pipeline import coarse_to_fine
+from lbfgs_style.pipeline import fingerprints as identity
+from lbfgs_style.pipeline.checkpoints import checkpoint as checkpoints
+from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
+from lbfgs_style.pipeline.plan.memory import Working
 
 RNG = np.random.default_rng(0)
 PHOTO, PAINTING = (RNG.random((36, 48, 3)).astype(np.float32) for _ in range(2))
@@ -174,7 +166,7 @@ BLOCKS_PHOTO, BLOCKS_PAINTING = (RNG.random((96, 128, 3)).astype(np.float32) for
 def in_blocks(monkeypatch) -> Options:
     """Give every scale to blocks, and return options for a picture of a few."""
     ways = lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]]  # noqa: E731
-    monkeypatch.setattr(pyramid, "workings", ways)
+    monkeypatch.setattr(coarse_to_fine, "workings", ways)
     return replace(OPTIONS, size=128, scales="single", iterations=24)
 
 
@@ -187,7 +179,9 @@ def test_blocks_go_on(path, monkeypatch):
         kept = Checkpoint(path, every=1000)
         job(options).run(photo, painting, on_iterate=stop_after(count), checkpoint=kept)
         # More memory is free by now, but a run goes on as it began.
-        monkeypatch.setattr(pyramid, "workings", lambda *a: [Working("whole", None, 5, 0) for _ in a[3]])
+        monkeypatch.setattr(
+            coarse_to_fine, "workings", lambda *a: [Working("whole", None, 5, 0) for _ in a[3]]
+        )
         result = job(options).run(photo, painting, checkpoint=Checkpoint(path, resume=True))
         assert result.history[:count] == whole.history[:count]
         assert len(whole.history) <= len(result.history) <= len(whole.history) + 5
@@ -519,14 +513,14 @@ def network(folder):
 @pytest.fixture
 def interrupted(monkeypatch):
     """Interrupt every run after a number of iterations at its first scale."""
-    monkeypatch.setattr(interrupts, "_GRACE", 600)
+    monkeypatch.setattr(signals, "_GRACE", 600)
 
     def after(iteration):
         @contextmanager
         def signalling(**kwargs):
             yield lambda it: it.iteration == iteration and signal.raise_signal(signal.SIGINT)
 
-        monkeypatch.setattr(transfer_cli, "show_progress", signalling)
+        monkeypatch.setattr(transfer, "show_progress", signalling)
 
     return after
 

@@ -21,11 +21,12 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 import lbfgs_style
-from lbfgs_style import OptionError, Options, StyleTransfer, cli, images, transfer_cli
+from lbfgs_style import OptionError, Options, StyleTransfer, images
+from lbfgs_style.cli import app, transfer
 
 # The names of layers bring their weights along, and a preset its losses.
 NOT_OFFERED = {"variables", "history", "range_weight", "content_layer_weights", "style_layer_weights", "loss"}
-PARAMETERS = inspect.signature(transfer_cli.transfer).parameters
+PARAMETERS = inspect.signature(transfer.transfer).parameters
 
 
 # What it writes
@@ -271,7 +272,7 @@ def test_verbose_names_every_term(folder, network, capfd):
 
 
 def test_the_version():
-    result = CliRunner().invoke(cli.app, ["--version"])
+    result = CliRunner().invoke(app.app, ["--version"])
     assert result.exit_code == 0
     assert result.output == f"lbfgs-style {lbfgs_style.__version__}\n"
 
@@ -286,10 +287,10 @@ def test_without_arguments_there_is_help_and_nothing_else(capfd):
 
 def test_help_names_every_option(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    result = CliRunner().invoke(cli.app, ["transfer", "--help"])
+    result = CliRunner().invoke(app.app, ["transfer", "--help"])
     assert result.exit_code == 0
     text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
-    command = typer.main.get_command(cli.app).commands["transfer"]
+    command = typer.main.get_command(app.app).commands["transfer"]
     offered = [name for parameter in command.params for name in parameter.opts if name.startswith("--")]
     assert len(offered) > 15
     assert {"--content-weight", "--options", "--recipe"} < set(offered)
@@ -321,7 +322,7 @@ def captured(monkeypatch):
             seen.update(content=content, styles=styles, init=init, keep=keep)
             raise OptionError("enough")
 
-    monkeypatch.setattr(transfer_cli, "StyleTransfer", Caught)
+    monkeypatch.setattr(transfer, "StyleTransfer", Caught)
     return seen
 
 

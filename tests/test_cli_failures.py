@@ -16,7 +16,8 @@ import onnxruntime
 import pytest
 from command import contents, one_error, paint, run, save, start
 
-from lbfgs_style import OptionError, StyleTransfer, images, interrupts, transfer_cli
+from lbfgs_style import OptionError, StyleTransfer, images
+from lbfgs_style.cli import signals, transfer
 
 
 @pytest.fixture(autouse=True)
@@ -262,7 +263,7 @@ def test_mistakes_of_ours_are_not_hidden(folder, network, monkeypatch):
 @pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def harmless_signal(request, monkeypatch):
     """A signal that does not end the tests if the command does not handle it, or is slow to."""
-    monkeypatch.setattr(interrupts, "_GRACE", 600)
+    monkeypatch.setattr(signals, "_GRACE", 600)
     missed = []
     previous = signal.signal(request.param, lambda number, frame: missed.append(number))
     handler = signal.getsignal(request.param)
@@ -295,7 +296,7 @@ def test_stopped_on_the_way(folder, network, capfd, monkeypatch, harmless_signal
     def signalling(**kwargs):
         yield lambda iterate: iterate.iteration == 3 and signal.raise_signal(harmless_signal)
 
-    monkeypatch.setattr(transfer_cli, "show_progress", signalling)
+    monkeypatch.setattr(transfer, "show_progress", signalling)
     assert paint(network, "--iterations", 1000, "--report", "run.json") == 130
     one_error(capfd, r"stopped: the best picture so far is in out\.png")
     report = json.loads(Path("run.json").read_text())
@@ -307,7 +308,7 @@ def test_stopped_on_the_way(folder, network, capfd, monkeypatch, harmless_signal
 
 def test_the_second_signal_ends_it_at_once(folder, network, monkeypatch, harmless_signal):
     codes = []
-    monkeypatch.setattr(interrupts.os, "_exit", codes.append)
+    monkeypatch.setattr(signals.os, "_exit", codes.append)
 
     def twice():
         signal.raise_signal(harmless_signal)
@@ -322,7 +323,7 @@ def test_the_second_signal_ends_it_at_once(folder, network, monkeypatch, harmles
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX's")
 def test_the_second_signal_leaves_a_cursor(folder, network, monkeypatch, harmless_signal):
     ours, theirs = os.openpty()
-    monkeypatch.setattr(interrupts.os, "_exit", lambda code: None)
+    monkeypatch.setattr(signals.os, "_exit", lambda code: None)
 
     def twice():
         signal.raise_signal(harmless_signal)

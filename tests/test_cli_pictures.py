@@ -19,7 +19,8 @@ from command import contents, one_error, paint, photo, save
 from test_metadata import XMP, camera
 
 import lbfgs_style
-from lbfgs_style import images, metadata, tiff_tags
+from lbfgs_style import images
+from lbfgs_style.images import exif, metadata
 
 
 @pytest.fixture
@@ -64,8 +65,8 @@ def test_metadata_go_from_the_photo_to_the_result(folder, network, suffix):
     assert paint(network, content="told.jpg", output=f"out.{suffix}") == 0
     got = images.read(f"out.{suffix}").metadata
     assert got.icc == profiles.rgb()
-    assert tiff_tags.entry(got.exif, 271).data == b"Ace\0"
-    assert tiff_tags.entry(got.exif, 274) is None or tiff_tags.entry(got.exif, 274).number() == 1
+    assert exif.entry(got.exif, 271).data == b"Ace\0"
+    assert exif.entry(got.exif, 274) is None or exif.entry(got.exif, 274).number() == 1
 
 
 def test_a_profile_that_is_not_applied_is_said_unless_quiet(folder, network, capfd):

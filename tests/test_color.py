@@ -7,9 +7,11 @@ import pytest
 from command import photo
 from small_networks import small_vgg
 
-from lbfgs_style import Options, StyleTransfer, color, images, inputs
-from lbfgs_style.strips import STRIP
-from lbfgs_style.styles import StylePicture
+from lbfgs_style import Options, StyleTransfer, images
+from lbfgs_style.images import color_preservation
+from lbfgs_style.images.row_strips import STRIP
+from lbfgs_style.pipeline import inputs
+from lbfgs_style.pipeline.styles import StylePicture
 
 METHODS = ["cholesky", "pca", "symmetric"]
 
@@ -34,7 +36,7 @@ def moments(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_matched_colours_have_the_mean_and_covariance_of_the_photo(method):
-    got, wanted = moments(color.recolored(STYLE, CONTENT, method)), moments(CONTENT)
+    got, wanted = moments(color_preservation.recolored(STYLE, CONTENT, method)), moments(CONTENT)
     np.testing.assert_allclose(got[0], wanted[0], atol=1e-6)
     np.testing.assert_allclose(got[1], wanted[1], atol=1e-6)
 
@@ -42,7 +44,7 @@ def test_matched_colours_have_the_mean_and_covariance_of_the_photo(method):
 def test_each_method_is_its_own_formula():
     """Cholesky is triangular; symmetric is symmetric; PCA is the product of two symmetric roots."""
     (_, covariance_s), (_, covariance_c) = moments(STYLE), moments(CONTENT)
-    cholesky, pca, symmetric = (color.matching(STYLE, CONTENT, method)[0] for method in METHODS)
+    cholesky, pca, symmetric = (color_preservation.matching(STYLE, CONTENT, method)[0] for method in METHODS)
     factors = np.linalg.cholesky(covariance_c), np.linalg.cholesky(covariance_s)
     np.testing.assert_allclose(cholesky, factors[0] @ np.linalg.inv(factors[1]), atol=1e-6)
     np.testing.assert_allclose(symmetric, symmetric.T, atol=1e-9)
@@ -54,8 +56,10 @@ def test_each_method_is_its_own_formula():
 
 def test_the_triangular_factor_is_choleskys_where_there_is_one():
     _, covariance = moments(STYLE)
-    np.testing.assert_allclose(color._triangular(covariance), np.linalg.cholesky(covariance), atol=1e-9)
-    singular = color._triangular(np.outer([1, 2, 3], [1, 2, 3]))
+    np.testing.assert_allclose(
+        color_preservation._triangular(covariance), np.linalg.cholesky(covariance), atol=1e-9
+    )
+    singular = color_preservation._triangular(np.outer([1, 2, 3], [1, 2, 3]))
     np.testing.assert_allclose(singular, [[1, 0, 0], [2, 0, 0], [3, 0, 0]], atol=1e-6)
 
 
@@ -65,19 +69,19 @@ def test_two_colours_by_hand():
     style = (0.5 + signs * np.array([0.1, 0.2, 0.2])).astype(np.float32)
     content = (0.4 + signs * np.array([0.2, 0.2, 0.1])).astype(np.float32)
     for method in METHODS:
-        matrix, offset = color.matching(style, content, method)
+        matrix, offset = color_preservation.matching(style, content, method)
         np.testing.assert_allclose(matrix, np.diag([2, 1, 0.5]), atol=1e-6)
         np.testing.assert_allclose(offset, [-0.6, -0.1, 0.15], atol=1e-6)
 
 
 def test_symmetric_moves_colours_the_least():
-    moved = {m: np.square(color.recolored(STYLE, CONTENT, m) - STYLE).mean() for m in METHODS}
+    moved = {m: np.square(color_preservation.recolored(STYLE, CONTENT, m) - STYLE).mean() for m in METHODS}
     assert moved["symmetric"] < min(moved["pca"], moved["cholesky"])
 
 
 def test_a_painting_matched_to_itself_stays():
     for method in METHODS:
-        np.testing.assert_allclose(color.recolored(STYLE, STYLE, method), STYLE, atol=1e-6)
+        np.testing.assert_allclose(color_preservation.recolored(STYLE, STYLE, method), STYLE, atol=1e-6)
 
 
 GRAY = np.repeat(STYLE[..., :1], 3, axis=2)
@@ -89,7 +93,7 @@ LINE = (0.5 + np.linspace(-0.3, 0.3, 50).reshape(5, 10, 1) * np.array([1, -0.5, 
 @pytest.mark.parametrize("content", [CONTENT, GRAY, CONSTANT, LINE])
 @pytest.mark.parametrize("style", [STYLE, GRAY, CONSTANT, LINE])
 def test_pictures_of_few_colours_are_finite(style, content, method):
-    got = color.recolored(style, content, method)
+    got = color_preservation.recolored(style, content, method)
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got.mean(axis=(0, 1)), content.mean(axis=(0, 1)), atol=2e-3)
     # No noise is blown up: at most as colourful as the photo.
@@ -98,7 +102,7 @@ def test_pictures_of_few_colours_are_finite(style, content, method):
 
 def test_a_painting_takes_the_greys_of_a_grey_photo():
     for method in METHODS:
-        got = color.recolored(STYLE, GRAY, method)
+        got = color_preservation.recolored(STYLE, GRAY, method)
         assert np.ptp(got, axis=2).max() < 1e-5
 
 
@@ -116,22 +120,24 @@ def test_a_painting_takes_the_greys_of_a_grey_photo():
     ],
 )
 def test_oklab_of_known_colours(rgb, lab):
-    np.testing.assert_allclose(color.to_oklab(np.array([rgb], np.float64)), [lab], atol=2e-5)
+    np.testing.assert_allclose(color_preservation.to_oklab(np.array([rgb], np.float64)), [lab], atol=2e-5)
 
 
 def test_oklab_there_and_back():
     rgb = np.random.default_rng(0).random((1000, 3))
-    np.testing.assert_allclose(color.from_oklab(color.to_oklab(rgb)), rgb, atol=1e-9)
+    np.testing.assert_allclose(
+        color_preservation.from_oklab(color_preservation.to_oklab(rgb)), rgb, atol=1e-9
+    )
 
 
 def lab(picture: np.ndarray) -> np.ndarray:
-    return color.to_oklab(picture.reshape(-1, 3).astype(np.float64))
+    return color_preservation.to_oklab(picture.reshape(-1, 3).astype(np.float64))
 
 
 def test_lightness_of_one_and_colours_of_the_other():
     soft = (0.35 + 0.3 * np.random.default_rng(3).random((30, 30, 3))).astype(np.float32)
     painted = cloud(4, (0.5, 0.5, 0.5), 0.05 * np.eye(3), 900 * 40)[:30, :30].copy()
-    got = lab(color.with_colors_of(painted, soft))
+    got = lab(color_preservation.with_colors_of(painted, soft))
     np.testing.assert_allclose(got[:, 0], lab(painted)[:, 0], atol=1e-6)
     np.testing.assert_allclose(got[:, 1:], lab(soft)[:, 1:], atol=1e-6)
 
@@ -139,7 +145,7 @@ def test_lightness_of_one_and_colours_of_the_other():
 def test_where_srgb_ends_the_hue_stays_and_the_lightness_too():
     vivid = np.random.default_rng(5).random((40, 40, 3)).astype(np.float32)
     painted = np.random.default_rng(6).random((40, 40, 3)).astype(np.float32)
-    result = color.with_colors_of(painted, vivid)
+    result = color_preservation.with_colors_of(painted, vivid)
     assert result.min() >= 0
     assert result.max() <= 1
     got, wanted, light = lab(result), lab(vivid), lab(painted)[:, 0]
@@ -156,27 +162,27 @@ def test_where_srgb_ends_the_hue_stays_and_the_lightness_too():
 
 
 def test_greys_have_the_lightness_of_the_colours():
-    gray = color.in_gray(CONTENT)
+    gray = color_preservation.in_gray(CONTENT)
     assert np.ptp(gray, axis=2).max() == 0
     np.testing.assert_allclose(lab(gray)[:, 0], lab(CONTENT)[:, 0], atol=1e-6)
 
 
 def test_greys_of_a_painting_have_the_photos_mean_and_spread():
-    got = lab(color.in_gray_like(STYLE, CONTENT))[:, 0]
+    got = lab(color_preservation.in_gray_like(STYLE, CONTENT))[:, 0]
     wanted = lab(CONTENT)[:, 0]
     np.testing.assert_allclose([got.mean(), got.std()], [wanted.mean(), wanted.std()], atol=1e-6)
-    flat = color.in_gray_like(CONSTANT, CONTENT)
+    flat = color_preservation.in_gray_like(CONSTANT, CONTENT)
     np.testing.assert_allclose(lab(flat)[:, 0], wanted.mean(), atol=1e-6)
 
 
 def test_a_grey_photo_stays_grey():
-    assert np.ptp(color.with_colors_of(STYLE, GRAY), axis=2).max() < 1e-6
+    assert np.ptp(color_preservation.with_colors_of(STYLE, GRAY), axis=2).max() < 1e-6
 
 
 def test_more_pixels_than_one_strip():
     tall = np.tile(CONTENT, (1 + STRIP // CONTENT[..., 0].size, 1, 1))
     assert tall[..., 0].size > STRIP
-    got = color.recolored(tall, STYLE, "symmetric")
+    got = color_preservation.recolored(tall, STYLE, "symmetric")
     np.testing.assert_array_equal(got[-40:], got[:40])
     np.testing.assert_allclose(moments(got)[0], moments(STYLE)[0], atol=1e-6)
 
@@ -205,7 +211,7 @@ def test_a_run_keeps_the_chroma_of_the_photo(network):
 def test_a_matched_run_measures_the_matched_painting(network):
     content = photo(40, 48)
     given = run(network, content, preserve_color="match", color_match="pca").image
-    recolored = color.recolored(
+    recolored = color_preservation.recolored(
         (255 * STYLE).astype(np.uint8) / np.float32(255), images.from_array(content).rgb, "pca"
     )
     settings = Options(size="full", iterations=3, scales=(16,), threads=1, device="cpu")
@@ -218,9 +224,9 @@ def test_a_run_of_luminance_sees_greys(network):
     style = (255 * STYLE).astype(np.uint8) / np.float32(255)
     settings = Options(size="full", iterations=3, scales=(16,), threads=1, device="cpu")
     painted = StyleTransfer(network, options=settings).run(
-        color.in_gray(content), color.in_gray_like(style, content)
+        color_preservation.in_gray(content), color_preservation.in_gray_like(style, content)
     )
-    expected = color.with_colors_of(painted.picture.rgb, content)
+    expected = color_preservation.with_colors_of(painted.picture.rgb, content)
     given = run(network, photo(40, 48), preserve_color="luminance").picture.rgb
     np.testing.assert_array_equal(given, expected)
 
@@ -237,15 +243,17 @@ def halves():
 def test_colours_are_matched_to_where_the_mask_is_white(method):
     """A mask of black and white is the same as a photo of that part alone."""
     content, left = halves()
-    got = color.matching(STYLE, content, method, left)
-    for found, expected in zip(got, color.matching(STYLE, content[:, :24].copy(), method), strict=True):
+    got = color_preservation.matching(STYLE, content, method, left)
+    for found, expected in zip(
+        got, color_preservation.matching(STYLE, content[:, :24].copy(), method), strict=True
+    ):
         np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_lightness_is_matched_to_where_the_mask_is_white():
     content, left = halves()
-    got = color.in_gray_like(STYLE, content, 1 - left)
-    np.testing.assert_allclose(got, color.in_gray_like(STYLE, content[:, 24:].copy()), atol=1e-6)
+    got = color_preservation.in_gray_like(STYLE, content, 1 - left)
+    np.testing.assert_allclose(got, color_preservation.in_gray_like(STYLE, content[:, 24:].copy()), atol=1e-6)
 
 
 @pytest.mark.parametrize("how", ["match", "luminance"])
@@ -259,7 +267,7 @@ def test_each_painting_gets_the_colours_of_its_own_part_of_the_photo(how):
     _, seen = inputs.seen(images.from_array(content), styles, keep, options)
     parts = [content[:, :24].copy(), content[20:, 24:].copy(), content[20:, 24:].copy()]
     for got, part in zip(seen, parts, strict=True):
-        _, (expected,) = color.seen_by_network(part, [STYLE], how, "pca")
+        _, (expected,) = color_preservation.seen_by_network(part, [STYLE], how, "pca")
         np.testing.assert_allclose(got.painting, expected, atol=1e-6)
 
 

@@ -18,8 +18,10 @@ import profiles
 import pytest
 from command import one_error, paint, photo, run, save, start
 
-from lbfgs_style import image_headers, images, rerun, streams
+from lbfgs_style import images, rerun
+from lbfgs_style.cli import streams
 from lbfgs_style.errors import ImageFileError
+from lbfgs_style.images.formats import registry
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes, sockets and permissions as POSIX has them")
 
@@ -390,4 +392,4 @@ def test_a_header_is_believed_before_anything_is_unpacked(monkeypatch):
 @pytest.mark.parametrize("name", list(corpus_cases.plain()))
 def test_the_declared_size_is_the_true_one(name):
     data, wants, _ = corpus_cases.plain()[name]
-    assert image_headers.read(data).size == wants.shape[:2]
+    assert registry.read(data).size == wants.shape[:2]

@@ -11,9 +11,9 @@ from drawn_networks import drawn
 from own_networks import Problem, far
 
 from lbfgs_style.errors import GraphError
-from lbfgs_style.onnx_checks import DIFFERENTIABLE
-from lbfgs_style.receptive_fields import receptive_fields
-from lbfgs_style.term_names import TermNames
+from lbfgs_style.graphs.receptive_fields import receptive_fields
+from lbfgs_style.networks.model_checks import DIFFERENTIABLE
+from lbfgs_style.objective.losses.terms import TermNames
 
 COUNT = int(os.environ.get("LBFGS_STYLE_DRAWN", "40"))
 """Networks that are drawn."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from command import contents, one_error, paint, photo, run, start
 
-from lbfgs_style import ImageFileError, image_bytes, images
+from lbfgs_style import ImageFileError, images
+from lbfgs_style.images import input_limits
 
 POSIX = pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="pipes that have a path")
 
@@ -121,12 +122,12 @@ def test_a_device_as_standard_input_is_refused(folder):
 @pytest.fixture
 def little(monkeypatch):
     """Look at 100 bytes, and leave room for 1000 beside the pixels."""
-    monkeypatch.setattr(image_bytes, "_BEGINNING", 100)
-    monkeypatch.setattr(image_bytes, "_ROOM", 1000)
+    monkeypatch.setattr(input_limits, "_BEGINNING", 100)
+    monkeypatch.setattr(input_limits, "_ROOM", 1000)
 
 
 def taken(data, max_pixels=10**6):
-    return image_bytes.read_pipe(io.BytesIO(data), "pipe", max_pixels=max_pixels)
+    return input_limits.read_pipe(io.BytesIO(data), "pipe", max_pixels=max_pixels)
 
 
 def test_as_much_is_read_as_a_picture_can_have(little):
@@ -147,7 +148,7 @@ def test_without_a_size_it_is_what_the_largest_picture_can_have(little):
 
 
 def test_no_more_is_read_than_opencv_takes(little, monkeypatch):
-    monkeypatch.setattr(image_bytes, "MOST_BYTES", 5000)
+    monkeypatch.setattr(input_limits, "MOST_BYTES", 5000)
     with pytest.raises(ImageFileError, match="more than 5000 bytes"):
         taken(PNG.ljust(5001, b"\0"))
 

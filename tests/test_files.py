@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lbfgs_style import ImageFileError, files, images
+from lbfgs_style import ImageFileError, images
+from lbfgs_style.system import files
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions and links as POSIX has them")
 

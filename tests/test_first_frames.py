@@ -11,7 +11,9 @@ from command import paint, photo
 from corpus_cases import indexed, indexed_gif
 from picture_bytes import chunk, gif, gif_frame, png, tiff
 
-from lbfgs_style import avif_boxes, first_frames, images
+from lbfgs_style import images
+from lbfgs_style.images import first_frames
+from lbfgs_style.images.formats import avif
 
 BLACK = np.zeros((40, 48, 3), np.uint8)
 
@@ -90,7 +92,7 @@ def test_damage_behind_the_first_frame_has_no_count():
         data = film(kind, 3)
         for end in range(0, len(data), 7):
             first_frames.told(data[:end], name)
-    assert avif_boxes.frame_count(b"") == 1
+    assert avif.frame_count(b"") == 1
 
 
 def test_the_command_says_it_in_one_line(folder, network, capfd):

@@ -7,11 +7,11 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import Options, StyleTransfer
-from lbfgs_style.blas import Cancelled
-from lbfgs_style.first_order import Adam, Sgd, make_step
-from lbfgs_style.objective import Evaluation
-from lbfgs_style.optimizer import minimize
-from lbfgs_style.parametrization import Pixels
+from lbfgs_style.objective.evaluation import Evaluation
+from lbfgs_style.optimization.first_order import Adam, Sgd, make_step
+from lbfgs_style.optimization.lbfgs import minimize
+from lbfgs_style.optimization.variables import Pixels
+from lbfgs_style.system.threads import Cancelled
 
 AIM = np.linspace(0.2, 0.8, 6).reshape(3, 1, 2)
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from small_networks import small_vgg
 
-from lbfgs_style import winograd
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.engine import Engine
-from lbfgs_style.footprint import peak_bytes
-from lbfgs_style.graphs import objective_builder
-from lbfgs_style.term_names import TermNames
+from lbfgs_style.graphs import winograd
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.graphs.peak_memory import peak_bytes
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.whole_graphs import objective_builder
 
 UNIT = 4 * 2 * 8 * 8
 """Bytes of a tensor float32 [1,2,8,8]."""

@@ -18,7 +18,7 @@ from test_weights import keras_h5, legacy_pth
 
 from lbfgs_style import networks
 from lbfgs_style.errors import NetworkError
-from lbfgs_style.weights import read_keras_h5, read_pth
+from lbfgs_style.networks.published_weights import read_keras_h5, read_pth
 
 EXAMPLES = int(os.environ.get("LBFGS_STYLE_FUZZ", "150"))
 """Damaged files of each kind; `test_at_length` asks for more."""

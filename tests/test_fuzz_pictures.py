@@ -19,9 +19,10 @@ import profiles
 import pytest
 from test_metadata import XMP, camera
 
-from lbfgs_style import avif_boxes, icc, image_headers, images, metadata, tiff_tags
+from lbfgs_style import images
 from lbfgs_style.errors import ImageError
-from lbfgs_style.images import Metadata
+from lbfgs_style.images import Metadata, exif, icc_profile, metadata
+from lbfgs_style.images.formats import avif, registry
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -144,23 +145,23 @@ def parse(data: bytes) -> str:
     true = metadata.for_result(found, SIZE)
     for plain in PLAIN:
         metadata.embed(plain, true, SIZE, alpha=False)
-    header = image_headers.read(data)
-    image_headers.foreign(data)
-    tiff_tags.exif_of(data)
-    fixed = tiff_tags.for_result(data, SIZE)
+    header = registry.read(data)
+    registry.foreign(data)
+    exif.exif_of(data)
+    fixed = exif.for_result(data, SIZE)
     assert len(fixed) in (0, len(data))
     if fixed:
-        assert tiff_tags.number(fixed, tiff_tags.ORIENTATION) in (None, 1)
-    avif_boxes.properties(data)
+        assert exif.number(fixed, exif.ORIENTATION) in (None, 1)
+    avif.properties(data)
     curves(found.icc)
     return "read" if header is not None and header.size is not None else "refused"
 
 
 def curves(data: bytes) -> str:
     """Read a profile; one that is taken can be applied and undone."""
-    icc.name(data)
-    icc.space(data)
-    profile = icc.parse(data)
+    icc_profile.name(data)
+    icc_profile.space(data)
+    profile = icc_profile.parse(data)
     if profile is None:
         return "refused"
     light = profile.to_srgb(STEPS)

@@ -8,13 +8,13 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from small_networks import small_vgg
 
-from lbfgs_style import losses
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import gradient_graph, objective_graph, statistics_graph
-from lbfgs_style.loss_forms import Variation
-from lbfgs_style.moments import divided, sums
-from lbfgs_style.receptive_fields import smallest_side
-from lbfgs_style.term_names import TermNames
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.graphs.receptive_fields import smallest_side
+from lbfgs_style.objective.losses import distances
+from lbfgs_style.objective.losses.moments import divided, sums
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.whole_graphs import gradient_graph, objective_graph, statistics_graph
+from lbfgs_style.settings.loss_forms import Variation
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 SIZE = (13, 18)
@@ -45,12 +45,12 @@ def test_gram_matrix_by_hand() -> None:
 
 def test_relative_distance_by_hand() -> None:
     feeds = {"a": np.array([1.0, 2, 3]), "t": np.array([1.0, 0, 2])}
-    assert evaluate(losses.relative_distance, feeds) == pytest.approx((4 + 1) / 5)
+    assert evaluate(distances.relative_distance, feeds) == pytest.approx((4 + 1) / 5)
 
 
 def variation(image: np.ndarray, power: float, *, joint: bool = False) -> float:
     form, size = Variation(joint=joint), image.shape[2:]
-    return evaluate(lambda b, x: losses.variation(b, x, power, form, size), {"x": image}) * form.at(
+    return evaluate(lambda b, x: distances.variation(b, x, power, form, size), {"x": image}) * form.at(
         power, size[0] * size[1]
     )
 
@@ -87,7 +87,7 @@ def test_joint_variation_by_hand() -> None:
 def test_out_of_range_by_hand() -> None:
     """One value is 0.5 above 1, one 0.2 below 0: (0.25 + 0.04); the border itself is inside."""
     image = np.array([[[[1.5, 0.0]], [[-0.2, 1.0]], [[0.3, 0.9]]]])
-    assert evaluate(losses.excess, {"x": image}) == pytest.approx(0.29)
+    assert evaluate(distances.excess, {"x": image}) == pytest.approx(0.29)
 
 
 def problem(pooling: str, dtype: type, size: tuple[int, int] = SIZE) -> tuple[object, dict[str, np.ndarray]]:

@@ -12,8 +12,10 @@ import pytest
 from hostile_networks import ODD, corpus, links, plain
 from onnx.reference import ReferenceEvaluator
 
-from lbfgs_style import Options, StyleTransfer, autodiff, networks, onnx_checks, onnx_wire
+from lbfgs_style import Options, StyleTransfer, networks
 from lbfgs_style.errors import NetworkError, StyleError
+from lbfgs_style.graphs import autodiff
+from lbfgs_style.networks import model_checks, parse_limits
 
 CORPUS = corpus()
 
@@ -97,7 +99,7 @@ def test_an_odd_network_is_taken_and_means_the_same(name, tmp_path):
 
 
 def test_operators_in_use_are_those_that_can_be_differentiated():
-    assert set(autodiff.RULES) == onnx_checks.DIFFERENTIABLE
+    assert set(autodiff.RULES) == model_checks.DIFFERENTIABLE
 
 
 def test_an_attribute_that_stands_for_one_of_a_function_is_refused():
@@ -105,23 +107,23 @@ def test_an_attribute_that_stands_for_one_of_a_function_is_refused():
     model = plain()
     model.graph.node[0].attribute[0].ref_attr_name = "pads"
     with pytest.raises(NetworkError, match="of another kind that is not allowed"):
-        onnx_checks.check_safety(model, "plain")
+        model_checks.check_safety(model, "plain")
 
 
 def test_a_number_of_many_bytes_is_none():
     """Protocol Buffers have ten at the most; to add up millions would take for ever."""
     whole = memoryview(b"\xff" * 9 + b"\1")
-    assert onnx_wire._varint(whole, 0, 10) == (2**64 - 1, 10)
+    assert parse_limits._varint(whole, 0, 10) == (2**64 - 1, 10)
     endless = memoryview(b"\xff" * 10 + b"\1")
-    with pytest.raises(onnx_wire._Malformed):
-        onnx_wire._varint(endless, 0, 11)
+    with pytest.raises(parse_limits._Malformed):
+        parse_limits._varint(endless, 0, 11)
 
 
 def test_a_plain_file_is_walked_through_to_its_end():
     data = plain().SerializeToString()
     with pytest.raises(NetworkError, match="not an ONNX model"):  # a group: Protocol Buffers would take it
-        onnx_wire.parse(b"\x0b\x0c" + data, "grouped")
-    assert onnx_wire.parse(data, "plain") == plain()
+        parse_limits.parse(b"\x0b\x0c" + data, "grouped")
+    assert parse_limits.parse(data, "plain") == plain()
     for length in range(1, len(data), 7):
         with pytest.raises(NetworkError, match="cut short"):
-            onnx_wire.parse(data[:length], "plain")
+            parse_limits.parse(data[:length], "plain")

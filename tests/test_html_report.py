@@ -15,7 +15,8 @@ import pytest
 from command import paint, photo
 from small_networks import small_vgg
 
-from lbfgs_style import Options, StyleTransfer, html_report, images, loss_curves
+from lbfgs_style import Options, StyleTransfer, html_report, images
+from lbfgs_style.outputs import loss_curves
 
 VOID = {"meta", "img", "line", "path"}
 

@@ -10,7 +10,7 @@ import numpy as np
 import profiles
 import pytest
 
-from lbfgs_style import icc, srgb
+from lbfgs_style.images import icc_profile, srgb
 
 # Bruce Lindbloom, "RGB/XYZ Matrices": Adobe RGB (1998) → XYZ, and XYZ → sRGB, both under D65.
 ADOBE_TO_XYZ = np.array(
@@ -33,8 +33,8 @@ def colours(n: int = 500) -> np.ndarray:
     return np.random.default_rng(1).random((1, n, 3)).astype(np.float32)
 
 
-def parsed(data: bytes) -> icc.Profile:
-    profile = icc.parse(data)
+def parsed(data: bytes) -> icc_profile.Profile:
+    profile = icc_profile.parse(data)
     assert profile is not None
     return profile
 
@@ -176,7 +176,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize("data", DAMAGED)
 def test_what_cannot_be_undone_is_not_begun(data):
-    assert icc.parse(data) is None
+    assert icc_profile.parse(data) is None
 
 
 def test_tags_that_all_claim_the_whole_profile_take_no_memory():
@@ -185,34 +185,34 @@ def test_tags_that_all_claim_the_whole_profile_take_no_memory():
     data = data.ljust(1 << 20, b"\0")
     tracemalloc.start()
     try:
-        assert icc.parse(data) is None
-        assert icc.name(data) == "without a name"
+        assert icc_profile.parse(data) is None
+        assert icc_profile.name(data) == "without a name"
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
 
 
 def test_a_long_name_is_cut():
-    assert icc.name(profiles.rgb(name="x" * 5000)) == "x" * 80
+    assert icc_profile.name(profiles.rgb(name="x" * 5000)) == "x" * 80
 
 
 def test_a_name_does_not_command_a_terminal():
-    assert icc.name(profiles.rgb(name="a\x1b[2J\nb")) == "a[2Jb"
+    assert icc_profile.name(profiles.rgb(name="a\x1b[2J\nb")) == "a[2Jb"
 
 
 def test_every_cut_of_a_profile_is_survived():
     data = profiles.rgb()
     for end in range(0, len(data), 7):
-        icc.parse(data[:end])
-        icc.name(data[:end])
-        icc.space(data[:end])
+        icc_profile.parse(data[:end])
+        icc_profile.name(data[:end])
+        icc_profile.space(data[:end])
 
 
 def test_names():
-    assert icc.name(profiles.rgb(name="Adobe RGB (1998)")) == "Adobe RGB (1998)"
+    assert icc_profile.name(profiles.rgb(name="Adobe RGB (1998)")) == "Adobe RGB (1998)"
     words = "Écran".encode("utf-16-be")
     text = b"mluc" + bytes(4) + b"\0\0\0\1\0\0\0\x0cfrFR" + bytes([0, 0, 0, len(words), 0, 0, 0, 28]) + words
-    assert icc.name(profiles.profile("RGB ", {"desc": text})) == "Écran"
-    assert icc.name(b"") == "without a name"
-    assert icc.space(profiles.cmyk()) == "CMYK"
-    assert icc.space(b"RGB " * 20) == ""
+    assert icc_profile.name(profiles.profile("RGB ", {"desc": text})) == "Écran"
+    assert icc_profile.name(b"") == "without a name"
+    assert icc_profile.space(profiles.cmyk()) == "CMYK"
+    assert icc_profile.space(b"RGB " * 20) == ""

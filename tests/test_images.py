@@ -17,8 +17,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lbfgs_style import image_files, image_formats, image_headers, images
+from lbfgs_style import images
 from lbfgs_style.errors import ImageError, ImageFileError, OptionError
+from lbfgs_style.images import codec
+from lbfgs_style.images.formats import output, registry
 
 SHAPES = [(4, 6), (4, 6, 1), (4, 6, 3), (4, 6, 4)]
 
@@ -329,7 +331,7 @@ def test_orientations_agree_with_opencv(tmp_path, orientation):
 @pytest.mark.parametrize("damaged", [b"", b"II*\0", b"II*\0\xff\xff\xff\x7f", b"junkjunkjunk", exif(6)[:14]])
 def test_damaged_exif_turns_nothing(damaged):
     pixels = sample((2, 3), np.uint8)
-    np.testing.assert_array_equal(image_files.upright(pixels, damaged), pixels)
+    np.testing.assert_array_equal(codec.upright(pixels, damaged), pixels)
 
 
 def tiff_with_alpha(extra_samples: int) -> bytes:
@@ -479,7 +481,7 @@ def test_max_pixels_holds_for_every_format(tmp_path):
 
 def test_a_decoder_that_makes_more_than_the_header_says_is_not_believed(monkeypatch):
     data = images.encode(images.from_array(np.zeros((8, 8), np.uint8)))
-    monkeypatch.setattr(image_headers, "read", lambda data: image_headers.Header("PNG", (1, 1)))
+    monkeypatch.setattr(registry, "read", lambda data: registry.Header("PNG", (1, 1)))
     assert images.decode(data, max_pixels=64).rgb.shape == (8, 8, 3)
     with pytest.raises(ImageFileError, match="8×8 pixels; expected at most 63"):
         images.decode(data, max_pixels=63)
@@ -488,7 +490,7 @@ def test_a_decoder_that_makes_more_than_the_header_says_is_not_believed(monkeypa
 def test_what_is_read_of_a_header_ends_somewhere():
     """A gap of any length is white space for these formats; nobody writes one."""
     for gap, size in ((1 << 10, (3, 5)), (1 << 17, None)):
-        assert image_headers.read(b"P6" + b" " * gap + b"5 3\n255\n") == image_headers.Header("PNM", size)
+        assert registry.read(b"P6" + b" " * gap + b"5 3\n255\n") == registry.Header("PNM", size)
 
 
 @pytest.mark.parametrize("between", [b"\xff", b"\xff\x01", b"\xff\xe0\0\2", b"\xff\xfe\0\4\xff\xd9"])
@@ -496,7 +498,7 @@ def test_what_stands_before_the_frame_of_a_jpeg_ends_somewhere(between):
     frame = b"\xff\xc0" + struct.pack(">HBHHB", 8, 8, 5, 7, 0)
     for count, size in ((1000, (5, 7)), (100_001, None)):
         data = b"\xff\xd8\xff" + (count * between).removeprefix(b"\xff") + frame
-        assert image_headers.read(data) == image_headers.Header("JPEG", size)
+        assert registry.read(data) == registry.Header("JPEG", size)
 
 
 @pytest.mark.parametrize("code", range(0xC0, 0xD0))
@@ -504,20 +506,20 @@ def test_kinds_of_frames_of_a_jpeg(code):
     """ITU-T T.81, table B.1: SOF0 to SOF15, but DHT, JPG and DAC have their codes between them."""
     data = b"\xff\xd8\xff" + bytes([code]) + struct.pack(">HBHHB", 8, 8, 5, 7, 0)
     size = None if code in (0xC4, 0xC8, 0xCC) else (5, 7)
-    assert image_headers.read(data) == image_headers.Header("JPEG", size)
+    assert registry.read(data) == registry.Header("JPEG", size)
 
 
 @pytest.mark.parametrize(("end", "size"), [(30, (5, 7)), (29, None), (24, None)])
 def test_the_header_of_an_extended_webp_has_30_bytes(end, size):
     """RFC 9649, section 2.7: the sides less one, of 24 bits each, stand at its end."""
     data = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + b"\6\0\0" + b"\4\0\0"
-    assert image_headers.read(data[:end]) == image_headers.Header("WebP", size)
+    assert registry.read(data[:end]) == registry.Header("WebP", size)
 
 
 def test_a_picture_that_begins_elsewhere_on_the_grid_of_jpeg_2000():
     """ITU-T T.800, B.2: of a grid of 100×80 the picture leaves 30 columns and 20 rows out."""
     data = b"\xff\x4f\xff\x51" + struct.pack(">HH8IH", 47, 0, 100, 80, 30, 20, 100, 80, 0, 0, 3)
-    assert image_headers.read(data) == image_headers.Header("JPEG 2000", (60, 70))
+    assert registry.read(data) == registry.Header("JPEG 2000", (60, 70))
 
 
 @pytest.mark.parametrize("key", [b"", b"\0", b"\0\0\0", b"\0\7\0\7\0\7"])
@@ -663,7 +665,7 @@ def test_what_a_format_cannot_hold_is_known_beforehand(tmp_path, name, longest):
 
 @pytest.mark.parametrize("suffix", [".webp", ".jpg"])
 def test_the_longest_side_of_a_format_is_the_longest_written(tmp_path, suffix):
-    longest = image_formats.OUTPUT_FORMATS[suffix].longest
+    longest = output.OUTPUT_FORMATS[suffix].longest
     images.write(tmp_path / f"a{suffix}", images.from_array(np.zeros((1, longest), np.uint8)))
     assert images.read(tmp_path / f"a{suffix}").rgb.shape == (1, longest, 3)
 

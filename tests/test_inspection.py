@@ -15,7 +15,7 @@ from command import contents, one_error, photo, run
 from small_networks import small_vgg
 
 from lbfgs_style import NetworkError, Options, images, inspection, networks
-from lbfgs_style.sheets import Legend
+from lbfgs_style.outputs.contact_sheet import Legend
 
 QUICK = Options(size=32, iterations=30, init="noise", device="cpu", threads=1)
 

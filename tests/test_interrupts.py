@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from command import enter, start
 
-from lbfgs_style import __main__, cli, interrupts
-from lbfgs_style.blas import Cancelled, unless_cancelled
-from lbfgs_style.locks import locked
+from lbfgs_style import __main__
+from lbfgs_style.cli import app, signals
+from lbfgs_style.system.locks import locked
+from lbfgs_style.system.threads import Cancelled, unless_cancelled
 
 
 def handles(process, number):
@@ -53,7 +54,7 @@ def test_before_the_command_there_is_no_traceback(monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "main", interrupted)
+    monkeypatch.setattr(app, "main", interrupted)
     monkeypatch.setattr(sys, "argv", ["lbfgs-style", "presets"])
     with pytest.raises(SystemExit) as e:
         __main__.main()
@@ -73,13 +74,13 @@ def codes(monkeypatch):
         noted.append(code)
         raise Left
 
-    monkeypatch.setattr(interrupts.os, "_exit", leave)
+    monkeypatch.setattr(signals.os, "_exit", leave)
     return noted
 
 
 def watched(begun, *sent):
     """Let the watch see signals, as Python tells of them, and return its event."""
-    watch = interrupts._Watch(begun)
+    watch = signals._Watch(begun)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for number in sent:
@@ -107,7 +108,7 @@ def test_a_terminal_gets_its_cursor_back(codes, monkeypatch):
     with os.fdopen(theirs, "w") as terminal, os.fdopen(ours, "rb", 0) as screen:
         monkeypatch.setattr(sys, "__stderr__", terminal)
         with pytest.raises(Left):
-            interrupts._Watch(None).leave()
+            signals._Watch(None).leave()
         assert screen.read(6) == b"\x1b[?25h"
 
 
@@ -125,11 +126,11 @@ def test_other_signals_do_not_count(codes):
 
 @pytest.mark.parametrize("has_begun", [False, True])
 def test_who_has_nothing_to_save_is_not_waited_for(codes, capfd, monkeypatch, has_begun):
-    monkeypatch.setattr(interrupts, "_GRACE", 0.01)
+    monkeypatch.setattr(signals, "_GRACE", 0.01)
     begun, watch = threading.Event(), None
     if has_begun:
         begun.set()
-    watch = interrupts._Watch(begun)
+    watch = signals._Watch(begun)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.send(bytes([signal.SIGINT]))
@@ -140,7 +141,7 @@ def test_who_has_nothing_to_save_is_not_waited_for(codes, capfd, monkeypatch, ha
             with pytest.raises(Left):
                 watch.run(ours)
     assert codes == ([] if has_begun else [130])
-    assert capfd.readouterr().err == ("" if has_begun else f"lbfgs-style: {interrupts.NOTHING}\n")
+    assert capfd.readouterr().err == ("" if has_begun else f"lbfgs-style: {signals.NOTHING}\n")
 
 
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="handlers are its")
@@ -151,7 +152,7 @@ def test_afterwards_signals_go_where_they_went_before():
     before = signal.set_wakeup_fd(theirs.fileno())
     try:
         with ours, theirs:
-            with interrupts.cancelled_by_signals() as cancel:
+            with signals.cancelled_by_signals() as cancel:
                 assert signal.getsignal(signal.SIGINT) != handlers[0]
                 signal.raise_signal(signal.SIGTERM)
                 assert cancel.wait(60)

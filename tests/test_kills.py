@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from command import start
 
-from lbfgs_style import images, snapshots
+from lbfgs_style import images
+from lbfgs_style.pipeline.checkpoints import snapshot
 
 DATA = Path(__file__).parent / "data"
 
@@ -91,7 +92,7 @@ def kill_one(folder: Path, seconds: float, *, saving: bool, tally: Tally, expect
     shutil.copy(folder.parent / "old.png", output)
     old = output.read_bytes()
     checkpoint = folder / "out.png.checkpoint"
-    temporary = snapshots.temporary_of(checkpoint)
+    temporary = snapshot.temporary_of(checkpoint)
     process = start(*arguments(output))
     try:
         if saving:
@@ -110,7 +111,7 @@ def kill_one(folder: Path, seconds: float, *, saving: bool, tally: Tally, expect
         assert images.read(output).rgb.shape == (72, 96, 3)
     is_saved = checkpoint.exists()
     if is_saved:
-        snapshots.read(checkpoint)
+        snapshot.read(checkpoint)
     else:
         tally.before_the_first += 1
     report = finish(output, "--resume")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lbfgs_style import losses
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.moments import sums
-from lbfgs_style.session import Session
-from lbfgs_style.tiled import _sum_of_squares
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.objective.losses import distances
+from lbfgs_style.objective.losses.moments import sums
+from lbfgs_style.objective.session import Session
+from lbfgs_style.objective.tiling.tile_runner import _sum_of_squares
 
 SIDE = 4096
 
@@ -39,11 +39,11 @@ def total(planes: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> floa
 @pytest.mark.parametrize(
     ("make", "value"),
     [
-        (lambda b, x: losses.sum_all(b, "ReduceSumSquare", x), np.square),
-        (lambda b, x: losses.differences(b, x, 2, 2.0), lambda p: np.diff(p, axis=0) ** 2),
-        (lambda b, x: losses.differences(b, x, 3, 1.0), lambda p: abs(np.diff(p, axis=1))),
-        (lambda b, x: losses.differences(b, x, 3, 1.5), lambda p: abs(np.diff(p, axis=1)) ** 1.5),
-        (losses.excess, lambda p: np.maximum(p - 1, 0) ** 2 + np.maximum(-p, 0) ** 2),
+        (lambda b, x: distances.sum_all(b, "ReduceSumSquare", x), np.square),
+        (lambda b, x: distances.differences(b, x, 2, 2.0), lambda p: np.diff(p, axis=0) ** 2),
+        (lambda b, x: distances.differences(b, x, 3, 1.0), lambda p: abs(np.diff(p, axis=1))),
+        (lambda b, x: distances.differences(b, x, 3, 1.5), lambda p: abs(np.diff(p, axis=1)) ** 1.5),
+        (distances.excess, lambda p: np.maximum(p - 1, 0) ** 2 + np.maximum(-p, 0) ** 2),
     ],
     ids=["squares", "tv 2", "tv 1", "tv 1.5", "range"],
 )

@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 from small_networks import small_vgg
 
-from lbfgs_style import layout, winograd
-from lbfgs_style.autodiff import gradients
-from lbfgs_style.builder import GraphBuilder, is_plain
-from lbfgs_style.footprint import peak_bytes
-from lbfgs_style.graphs import TermNames, objective_builder, objective_graph
-from lbfgs_style.session import _INTO_BLOCKS
+from lbfgs_style.graphs import cpu_layout, winograd
+from lbfgs_style.graphs.autodiff import gradients
+from lbfgs_style.graphs.builder import GraphBuilder, is_plain
+from lbfgs_style.graphs.peak_memory import peak_bytes
+from lbfgs_style.objective.session import _INTO_BLOCKS
+from lbfgs_style.objective.whole_graphs import TermNames, objective_builder, objective_graph
 
 SIZE = (48, 32)
 TERMS = TermNames(("relu2_1",), ("relu1_1", "relu2_1", "relu3_1"))
@@ -99,7 +99,7 @@ def test_gradients_of_few_channels_are_added_up(pads, dilation):
         shape = b.shape(y)
         b.output(gradients(b, {y: b.input("g", shape)}, [x])[x], "d_x")
         if scatter:
-            layout._scatter_few(b)
+            cpu_layout._scatter_few(b)
             assert [node.op_type for node in b.nodes if "Conv" in node.op_type][-1] == "ConvTranspose"
         session = onnxruntime.InferenceSession(b.model().SerializeToString())
         g = np.random.default_rng(1).normal(size=shape).astype(np.float32)
@@ -114,7 +114,7 @@ def test_cotangents_enter_where_they_meet_blocks():
     convolved = b.op("Conv", x, b.constant(np.ones((16, 16, 1, 1))))
     cotangent = b.op("Neg", plain)
     b.output(b.op("Add", convolved, cotangent), "y")
-    layout.arrange(b, winograd.CHOICES["direct"])
+    cpu_layout.arrange(b, winograd.CHOICES["direct"])
     (add,) = (node for node in b.nodes if node.op_type == "Add")
     (pool,) = (node for node in b.nodes if node.op_type == "MaxPool")
     assert list(pool.input) == [cotangent]
@@ -126,7 +126,7 @@ def test_channels_that_fill_no_block_stay():
     x, plain = b.input("x", [1, 16, 8, 8]), b.input("plain", [1, 3, 8, 8])
     convolved = b.op("Conv", x, b.constant(np.ones((3, 16, 1, 1))))
     b.output(b.op("Add", convolved, b.op("Neg", plain)), "y")
-    layout.arrange(b, winograd.CHOICES["direct"])
+    cpu_layout.arrange(b, winograd.CHOICES["direct"])
     assert "MaxPool" not in {node.op_type for node in b.nodes}
 
 
@@ -136,7 +136,7 @@ def test_nodes_are_sorted_by_depth():
     deep = b.op("Neg", b.op("Abs", b.op("Exp", x)))
     late = b.op("Relu", x)  # depth 1, written last
     b.output(b.op("Add", deep, late), "y")
-    layout.arrange(b, winograd.CHOICES["direct"])
+    cpu_layout.arrange(b, winograd.CHOICES["direct"])
     assert [node.op_type for node in b.nodes] == ["Exp", "Relu", "Abs", "Neg", "Add", "Identity"]
 
 
@@ -161,7 +161,7 @@ def test_what_had_better_wait_waits():
     b.output(product, "product")
     b.output(awaited, "y")
     b.later["small"] = awaited
-    layout.arrange(b, winograd.CHOICES["direct"])
+    cpu_layout.arrange(b, winograd.CHOICES["direct"])
     assert "awaited" in ancestors(b, "product")
     rng = np.random.default_rng(0)
     feeds = {
@@ -181,6 +181,6 @@ def test_first_features_are_made_again_and_cotangents_late(monkeypatch):
     readers = {node.output[0] for node in late.nodes if "relu1_1" in node.input}
     assert readers
     assert readers <= ancestors(late, late.later["relu1_1"])
-    monkeypatch.setattr(layout, "_delay", lambda b: None)
+    monkeypatch.setattr(cpu_layout, "_delay", lambda b: None)
     early = objective_builder(model, SIZE, TERMS, choose=winograd.CHOICES["direct"])
     assert peak_bytes(late) < 0.85 * peak_bytes(early)

@@ -10,7 +10,7 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import ImageError, OptionError, Options, Style, StyleTransfer, images, transfer
-from lbfgs_style.masks import at_layer, divide, from_picture
+from lbfgs_style.pipeline.regions import at_layer, divide, from_picture
 
 LEFT = np.array([[1, 0], [1, 0]], np.float32)
 SLOPE = np.array([[0.75, 0.25]] * 2, np.float32)

@@ -15,8 +15,11 @@ import picture_bytes
 import profiles
 import pytest
 
-from lbfgs_style import avif_boxes, image_files, image_headers, images, metadata, tiff_tags
-from lbfgs_style.images import Metadata
+from lbfgs_style import images
+from lbfgs_style.images import Metadata, codec, metadata
+from lbfgs_style.images import exif as tiff_tags
+from lbfgs_style.images.formats import avif as avif_boxes
+from lbfgs_style.images.formats import registry
 
 FORMATS = ["png", "jpg", "webp", "avif", "tiff"]
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
@@ -258,7 +261,7 @@ def test_an_orientation_that_is_obeyed_is_mended(kind):
     """By its type (TIFF 6.0): BYTE, SHORT, LONG, or IFD; what stands in no whole number stays."""
     value = 26 if kind in (5, 10, 12) else 6  # that of eight bytes stands behind the directory
     block = b"II*\0" + struct.pack("<IHHHIIIII", 8, 1, 274, kind, 1, value, 0, 6, 1)
-    is_obeyed = image_files.upright(np.zeros((2, 3)), block).shape == (3, 2)
+    is_obeyed = codec.upright(np.zeros((2, 3)), block).shape == (3, 2)
     assert is_obeyed == (kind in (1, 3, 4, 13))
     assert (tiff_tags.for_result(block, (2, 3)) != block) == is_obeyed
     assert tiff_tags.number(tiff_tags.for_result(block, (2, 3)), 274) == (1 if is_obeyed else None)
@@ -392,7 +395,7 @@ def test_big_tiff_is_read_like_tiff(order):
         images.to_array(images.decode(data)).astype(int), rgba.transpose(1, 0, 2), atol=1
     )
     assert tiff_tags.number(data, tiff_tags.ORIENTATION) == 6
-    assert image_headers.read(data) == image_headers.Header("TIFF", (1, 2))
+    assert registry.read(data) == registry.Header("TIFF", (1, 2))
 
 
 @pytest.mark.parametrize(("count", "size"), [(65_535, (7, 7)), (65_536, None)])
@@ -401,7 +404,7 @@ def test_a_big_tiff_has_no_more_tags_than_there_are(count, size):
     tags = struct.pack("<HHQQ", 256, 4, 1, 7) + struct.pack("<HHQQ", 257, 4, 1, 7)
     tags += struct.pack("<HHQQ", 300, 3, 1, 7) * (count - 2)
     data = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, count) + tags
-    assert image_headers.read(data) == image_headers.Header("TIFF", size)
+    assert registry.read(data) == registry.Header("TIFF", size)
 
 
 def test_an_orientation_in_both_directories_is_mended_in_both():
@@ -530,9 +533,8 @@ def test_lengths_of_boxes(outer):
 
 
 def test_nothing_is_read_behind_a_box_shorter_than_its_head():
-    assert (
-        avif_boxes.properties(avif(struct.pack(">I", 4), box(b"irot", b"\3"))) == avif_boxes.AvifProperties()
-    )
+    data = avif(struct.pack(">I", 4), box(b"irot", b"\3"))
+    assert avif_boxes.properties(data) == avif_boxes.AvifProperties()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

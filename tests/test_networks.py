@@ -11,9 +11,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from lbfgs_style import Options, StyleTransfer, graphs, networks
+from lbfgs_style import Options, StyleTransfer, networks
 from lbfgs_style.errors import NetworkError, NetworkFileError
-from lbfgs_style.term_names import TermNames
+from lbfgs_style.networks import catalog
+from lbfgs_style.networks import network as network_module
+from lbfgs_style.objective import whole_graphs
+from lbfgs_style.objective.losses.terms import TermNames
 
 
 def tiny(outputs=("relu1_1", "other"), shape=(1, 3, "height", "width"), kind=TensorProto.FLOAT, opset=18):
@@ -235,7 +238,7 @@ def test_a_truncated_file_is_refused(tmp_path):
 def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "large.onnx"
     onnx.save(tiny(), path)
-    monkeypatch.setattr(networks, "MAX_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(network_module, "MAX_BYTES", path.stat().st_size - 1)
     with pytest.raises(NetworkError, match="at most"):
         networks.load(path)
 
@@ -257,7 +260,7 @@ def test_names_are_found_in_the_cache_folder(cache):
     ],
 )
 def test_what_is_missing_is_said_with_the_remedy(name, error, message, cache, monkeypatch):
-    monkeypatch.setattr(networks, "_folders", lambda: iter([cache]))
+    monkeypatch.setattr(catalog, "_folders", lambda: iter([cache]))
     with pytest.raises(error, match=message):
         networks.find(name)
 
@@ -276,7 +279,7 @@ def test_the_table_of_known_networks_is_complete():
 
 def test_importing_is_light():
     code = (
-        "import sys, lbfgs_style.networks, lbfgs_style.pull\n"
+        "import sys, lbfgs_style.networks, lbfgs_style.networks.pull\n"
         "heavy = {'onnx', 'onnxruntime', 'platformdirs', 'h5py', 'cv2', 'scipy', 'torch'}\n"
         "heavy &= set(sys.modules)\n"
         "sys.exit(' '.join(sorted(heavy)))"
@@ -333,7 +336,7 @@ def constant_convolution(*, padded):
 def test_a_kernel_in_a_constant_node_can_be_differentiated():
     """Each of three channels goes once into each of two: the gradient of their sum is 2."""
     network = networks.from_model(constant_convolution(padded=False))
-    gradient = graphs.gradient_graph(network.model, ["relu1_1"])
+    gradient = whole_graphs.gradient_graph(network.model, ["relu1_1"])
     feeds = {
         "image": np.zeros((1, 3, 4, 4), np.float32),
         "d_relu1_1": np.ones((1, 2, 4, 4), np.float32),
@@ -345,7 +348,7 @@ def test_a_kernel_in_a_constant_node_can_be_differentiated():
 def test_pads_in_a_constant_node_can_be_differentiated():
     network = networks.from_model(constant_convolution(padded=True))
     terms = TermNames(("relu1_1",), ())
-    objective = graphs.objective_graph(network.model, (4, 5), terms)
+    objective = whole_graphs.objective_graph(network.model, (4, 5), terms)
     assert "d_image" in [value.name for value in objective.graph.output]
 
 

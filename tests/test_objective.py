@@ -10,11 +10,11 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import ImageError
-from lbfgs_style import engine as engine_module
-from lbfgs_style.blas import Cancelled
-from lbfgs_style.engine import Engine
-from lbfgs_style.graphs import objective_graph
-from lbfgs_style.term_names import TermNames, blend_grams
+from lbfgs_style.objective import engine as engine_module
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import TermNames, blend_grams
+from lbfgs_style.objective.whole_graphs import objective_graph
+from lbfgs_style.system.threads import Cancelled
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)

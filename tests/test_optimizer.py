@@ -15,11 +15,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import lbfgs_style
 from lbfgs_style import OptimizationError
-from lbfgs_style.blas import Cancelled
-from lbfgs_style.objective import Evaluation
-from lbfgs_style.optimizer import STOP_REASONS, Outcome, minimize
-from lbfgs_style.parametrization import Pixels, Spectral
-from lbfgs_style.standing import Standing
+from lbfgs_style.objective.evaluation import Evaluation
+from lbfgs_style.optimization.lbfgs import STOP_REASONS, Outcome, minimize
+from lbfgs_style.optimization.state import Standing
+from lbfgs_style.optimization.variables import Pixels, Spectral
+from lbfgs_style.system.threads import Cancelled
 
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -161,9 +161,9 @@ def test_blas_has_one_thread_while_any_minimisation_runs() -> None:
 FIRST = """
 import numpy as np
 from threadpoolctl import threadpool_info
-from lbfgs_style.objective import Evaluation
-from lbfgs_style.optimizer import minimize
-from lbfgs_style.parametrization import Pixels
+from lbfgs_style.objective.evaluation import Evaluation
+from lbfgs_style.optimization.lbfgs import minimize
+from lbfgs_style.optimization.variables import Pixels
 
 def bowl(x):
     return Evaluation(float((x ** 2).sum()), np.zeros(1), 2 * x)

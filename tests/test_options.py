@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style import OptionError, Options
-from lbfgs_style.options import MAX_SIZE, MIN_SIZE
+from lbfgs_style.settings.options import MAX_SIZE, MIN_SIZE
 
 REFUSED = [
     ("size", 15, "whole number from 16 to 16384 or 'full'", "got 15"),

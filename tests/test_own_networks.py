@@ -13,14 +13,14 @@ from command import one_error, paint, photo, run
 from own_networks import TERMS, Problem, around, far, network, node, weights
 
 from lbfgs_style import Options, StyleStatistics, StyleTransfer, images, networks, read_options
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.embedding import extract
-from lbfgs_style.errors import GraphError, OptionError
-from lbfgs_style.onnx_checks import DIFFERENTIABLE, OPERATORS
-from lbfgs_style.operator_reach import REACH
-from lbfgs_style.pooling import with_pooling
-from lbfgs_style.receptive_fields import receptive_fields, smallest_side
-from lbfgs_style.term_names import TermNames
+from lbfgs_style.errors import GraphError, NetworkError, OptionError
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.graphs.operator_reach import REACH
+from lbfgs_style.graphs.receptive_fields import receptive_fields, smallest_side
+from lbfgs_style.images.formats.embedding import extract
+from lbfgs_style.networks.model_checks import DIFFERENTIABLE, OPERATORS
+from lbfgs_style.networks.pooling import with_pooling
+from lbfgs_style.objective.losses.terms import TermNames
 
 
 def skip(channels: int, *between) -> networks.FeatureNetwork:
@@ -138,7 +138,7 @@ def test_a_network_may_call_its_tensors_as_we_call_ours() -> None:
 
 @pytest.mark.parametrize("name", ["loss", "tile", "own_share", "gram_r", "d_r", "around_m", "winograd_v"])
 def test_a_layer_that_our_graphs_need_the_name_of_is_refused(name: str) -> None:
-    with pytest.raises(networks.NetworkError, match=f"calls a layer '{name}', a name that the graphs"):
+    with pytest.raises(NetworkError, match=f"calls a layer '{name}', a name that the graphs"):
         around(node("Relu", "r", "m"), node("Relu", "m", name), layers=("r", "z", name))
 
 
@@ -305,7 +305,7 @@ def test_what_has_no_gradient_is_refused_by_name(op_type: str) -> None:
     attributes = {"to": 1} if op_type == "Cast" else {"axis": 1} if "Softmax" in op_type else {}
     odd = node(op_type, inputs.get(op_type, "r"), "odd", **attributes)
     constants = {"zero": [0], "one": np.ones((1, 1, 1), np.float32), "c": np.ones(8, np.float32)}
-    with pytest.raises((networks.NetworkError, GraphError)) as caught:
+    with pytest.raises((NetworkError, GraphError)) as caught:
         Problem(around(odd, node("Mul", "odd r", "m"), **constants), (16, 16)).evaluate()
     if op_type not in ("Flatten", "Shape", "Squeeze", "Unsqueeze", "Gather"):  # these give no features
         assert f"Cannot differentiate the {op_type} node 'odd'" in str(caught.value)
@@ -365,7 +365,7 @@ def test_layers_with_colons_are_chosen_in_files_and_in_python(folder) -> None:
 
 def test_a_weight_in_a_name_is_told_where_there_is_no_such_layer(folder, capfd) -> None:
     path = tensorflow(folder)
-    with pytest.raises(networks.NetworkError, match=r"style_layers takes names alone.*style_layer_weights"):
+    with pytest.raises(NetworkError, match=r"style_layers takes names alone.*style_layer_weights"):
         StyleTransfer(path, options=Options(style_layers=("r:2",)))
     assert paint(path, "--style-layers", "b/Relu:x") == 2
     one_error(capfd, r"--style-layers must be.*numbers after the colons, or with \\: for a colon in a name")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import fft
 
-from lbfgs_style import parametrization
-from lbfgs_style.held_variables import Detail, Held
-from lbfgs_style.parametrization import Laplacian, Pixels, Spectral
+from lbfgs_style.optimization import variables as parametrization
+from lbfgs_style.optimization.held_variables import Detail, Held
+from lbfgs_style.optimization.variables import Laplacian, Pixels, Spectral
 
 SIZES = [(8, 12), (7, 5), (1, 9), (16, 16), (37, 50)]
 ALL = pytest.mark.parametrize("kind", [Pixels, Spectral, Laplacian])

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from picture_bytes import chunk, png
 
-from lbfgs_style import images, pillow_images
+from lbfgs_style import images
 from lbfgs_style.errors import ImageError
+from lbfgs_style.images import pillow_images
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 7, 3)).astype(np.uint8)
 

@@ -8,11 +8,11 @@ from onnx.reference import ReferenceEvaluator
 from small_networks import small_vgg
 
 from lbfgs_style import Options, StyleTransfer, networks
-from lbfgs_style.autodiff import gradients
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.network_graph import with_network
-from lbfgs_style.pooling import with_pooling
-from lbfgs_style.receptive_fields import receptive_fields, smallest_side
+from lbfgs_style.graphs.autodiff import gradients
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.graphs.network_graph import with_network
+from lbfgs_style.graphs.receptive_fields import receptive_fields, smallest_side
+from lbfgs_style.networks.pooling import with_pooling
 
 LAYERS = ("relu2_1", "relu3_1")
 

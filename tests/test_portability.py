@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import lbfgs_style
-from lbfgs_style import locks
-from lbfgs_style.files import is_reserved, obstacle
+from lbfgs_style.system import locks
+from lbfgs_style.system.files import is_reserved, obstacle
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="flock is POSIX's")
 
@@ -49,7 +49,7 @@ def test_names_that_windows_takes(name):
 
 @pytest.fixture
 def windows_locks(monkeypatch):
-    """`lbfgs_style.locks` as Windows runs it, on a msvcrt of ours that says no as that one does."""
+    """`lbfgs_style.system.locks` as Windows runs it, on a msvcrt of ours that says no as that one does."""
     import fcntl
 
     fake = types.ModuleType("msvcrt")

@@ -12,13 +12,13 @@ from onnx.reference import ReferenceEvaluator
 from small_networks import small_vgg
 
 from lbfgs_style import NetworkError, Options, StyleTransfer, images
-from lbfgs_style.cli_values import layers
-from lbfgs_style.graphs import objective_graph
-from lbfgs_style.loss_forms import Factor
-from lbfgs_style.network_graph import with_network
-from lbfgs_style.preset_advice import advice, on_compact
-from lbfgs_style.presets import PRESETS, preset
-from lbfgs_style.term_names import StylePart, TermNames, features_name
+from lbfgs_style.cli.parsing import layers
+from lbfgs_style.graphs.network_graph import with_network
+from lbfgs_style.objective.losses.terms import StylePart, TermNames, features_name
+from lbfgs_style.objective.whole_graphs import objective_graph
+from lbfgs_style.settings.loss_forms import Factor
+from lbfgs_style.settings.preset_hints import advice, on_compact
+from lbfgs_style.settings.presets import PRESETS, preset
 
 Features = Mapping[str, np.ndarray]
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from lbfgs_style.progress import seconds_left, show_progress
-from lbfgs_style.records import Iterate, work_done
+from lbfgs_style.cli.progress import seconds_left, show_progress
+from lbfgs_style.pipeline.results import Iterate, work_done
 
 # 4 iterations of 100 pixels, then 2 of 400: 400 + 800 = 1200 units of work.
 PLAN = (((10, 10), 4), ((20, 20), 2))
@@ -153,7 +153,7 @@ def test_what_the_library_logs_stands_above_the_bar_once(monkeypatch):
     with show_progress(quiet=False, verbose=True) as show:
         show(iterate(1, 1))
         for _ in range(3):
-            logging.getLogger("lbfgs_style.session").debug("running on the %s", "CPU")
+            logging.getLogger("lbfgs_style.objective.session").debug("running on the %s", "CPU")
         logging.getLogger("another.package").debug("chatter")
         assert logging.getLogger().level == root_level
     lines = [part for line in without_codes(terminal.getvalue()).splitlines() for part in line.split("\r")]

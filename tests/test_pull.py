@@ -19,12 +19,15 @@ from test_vgg import by_hand, small_weights
 from test_weights import keras_h5, legacy_pth, torchvision_arrays
 from typer.testing import CliRunner
 
-from lbfgs_style import downloads, known_networks, locks, networks
-from lbfgs_style.downloads import Plan, download, plan
+from lbfgs_style import networks
+from lbfgs_style.cli.networks import app
 from lbfgs_style.errors import NetworkError, NetworkFileError
-from lbfgs_style.locks import locked
-from lbfgs_style.networks_cli import app
-from lbfgs_style.pull import pull
+from lbfgs_style.networks import catalog
+from lbfgs_style.networks import download as downloads
+from lbfgs_style.networks.download import Plan, download, plan
+from lbfgs_style.networks.pull import pull
+from lbfgs_style.system import locks
+from lbfgs_style.system.locks import locked
 
 DATA = bytes(range(256)) * 4000
 SHA256 = "sha256:" + hashlib.sha256(DATA).hexdigest()
@@ -329,7 +332,7 @@ def test_a_lock_file_that_a_crash_left_behind_blocks_nobody(site, tmp_path):
 
 def test_a_lock_is_seen_by_other_processes_and_freed_when_its_owner_is_killed(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from lbfgs_style.locks import locked\n"
+        "import sys, time; from pathlib import Path; from lbfgs_style.system.locks import locked\n"
         "with locked(Path(sys.argv[1])) as ours: print(ours, flush=True); time.sleep(60)"
     )
     path = tmp_path / "file.bin"
@@ -350,7 +353,7 @@ def published(site, tmp_path, monkeypatch):
     """Put small networks of the published formats on the local server and into the table."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("LBFGS_STYLE_CACHE", str(cache))
-    monkeypatch.setattr(networks, "_folders", lambda: iter([cache]))
+    monkeypatch.setattr(catalog, "_folders", lambda: iter([cache]))
 
     def publish(name):
         row = networks.known(name)
@@ -366,8 +369,8 @@ def published(site, tmp_path, monkeypatch):
             size=len(data),
             known_hash="sha256:" + hashlib.sha256(data).hexdigest(),
         )
-        rows = tuple(changed if old.name == name else old for old in known_networks.KNOWN)
-        monkeypatch.setattr(known_networks, "KNOWN", rows)
+        rows = tuple(changed if old.name == name else old for old in catalog.KNOWN)
+        monkeypatch.setattr(catalog, "KNOWN", rows)
         return weights, cache
 
     return publish
@@ -421,7 +424,7 @@ def test_a_damaged_network_outside_the_cache_is_not_hidden(site, published, tmp_
     """It would be found before whatever is pulled; it is not ours to replace."""
     _, cache = published("vgg19")
     (tmp_path / "vgg19.onnx").write_bytes(b"damaged")
-    monkeypatch.setattr(networks, "_folders", lambda: iter([tmp_path, cache]))
+    monkeypatch.setattr(catalog, "_folders", lambda: iter([tmp_path, cache]))
     with pytest.raises(NetworkError, match=re.escape(str(tmp_path / "vgg19.onnx"))):
         pull("vgg19")
     assert (tmp_path / "vgg19.onnx").read_bytes() == b"damaged"

@@ -12,10 +12,10 @@ import pytest
 from small_networks import small_vgg
 
 from lbfgs_style import ImageError, Iterate, Options, images
-from lbfgs_style.engine import Engine
-from lbfgs_style.pyramid import CoarseToFine
-from lbfgs_style.styles import StylePicture
-from lbfgs_style.term_names import TermNames
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.pipeline.coarse_to_fine import CoarseToFine
+from lbfgs_style.pipeline.styles import StylePicture
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 OPTIONS = Options(size=48, scales=(24,), iterations=(8, 5), threads=1, device="cpu")

@@ -6,30 +6,22 @@ import threading
 import time
 from dataclasses import replace
 
-import cv2
 import numpy as np
-import profiles
 import pytest
 from command import paint
 from test_checkpoints import OPTIONS, PAINTING, PHOTO, cut_off, job, path  # noqa: F401  # `path` is a fixture
 
-from lbfgs_style import (
-    Checkpoint,
-    api,
-    image_files,
-    images,
-    pyramid,
-    session,
-    snapshots,
-    strips,
-    transfer_cli,
-)
-from lbfgs_style.blas import Cancelled
-from lbfgs_style.blocks import Blocks
-from lbfgs_style.budget import Working
-from lbfgs_style.embedding import extract
-from lbfgs_style.engine import Engine
-from lbfgs_style.images import Metadata, Picture
+from lbfgs_style import Checkpoint, images
+from lbfgs_style.cli import files as cli_files
+from lbfgs_style.cli import transfer
+from lbfgs_style.images import row_strips
+from lbfgs_style.objective import session
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.tiling.blocks import Blocks
+from lbfgs_style.pipeline import coarse_to_fine, style_transfer
+from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
+from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.system.threads import Cancelled
 
 RNG = np.random.default_rng(3)
 LARGE_PHOTO, LARGE_PAINTING = (RNG.random((96, 128, 3)).astype(np.float32) for _ in range(2))
@@ -42,7 +34,7 @@ def large(monkeypatch):
 
     def run(way, **more):
         ways = lambda *a: [Working(way, None if way == "whole" else 4500, 5, 0) for _ in a[3]]  # noqa: E731
-        monkeypatch.setattr(pyramid, "workings", ways)
+        monkeypatch.setattr(coarse_to_fine, "workings", ways)
         options = replace(OPTIONS, size=128, scales="single", iterations=24)
         return job(options).run(LARGE_PHOTO, LARGE_PAINTING, **more)
 
@@ -154,7 +146,7 @@ def test_the_arena_is_not_given_back(large, monkeypatch):
 
 def test_the_array_is_made_when_it_is_asked_for(monkeypatch):
     called = []
-    monkeypatch.setattr(api.images, "to_array", called.append)
+    monkeypatch.setattr(style_transfer.images, "to_array", called.append)
     result = job().run(PHOTO, PAINTING)
     assert called == []
     assert result.image is result.image
@@ -195,7 +187,7 @@ def test_a_run_that_is_cancelled_while_it_saves_ends(path, monkeypatch):  # noqa
 
 
 def test_a_large_run_stays_as_it_was_saved_last(path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("lbfgs_style.checkpoints._QUICK", 41_000)
+    monkeypatch.setattr("lbfgs_style.pipeline.checkpoints.checkpoint._QUICK", 41_000)
     cancel = threading.Event()
 
     def stop_at(number):
@@ -219,75 +211,17 @@ def test_the_size_of_a_snapshot(path):  # noqa: F811
     assert 0 < path.stat().st_size - snapshots.size_of(snapshot) < 16_000  # the losses, and text
 
 
-# PNG and TIFF
-
-
-def decoded(name):
-    return cv2.imread(str(name), cv2.IMREAD_UNCHANGED)
-
-
-PICTURES = {
-    "rgb": RNG.integers(0, 256, (33, 40, 3)).astype(np.uint8),
-    "alpha": RNG.integers(0, 256, (33, 40, 4)).astype(np.uint8),
-    "gray": RNG.integers(0, 256, (33, 40)).astype(np.uint8),
-    "rgb, 16 bits": RNG.integers(0, 65536, (33, 40, 3)).astype(np.uint16),
-    "alpha, 16 bits": RNG.integers(0, 65536, (33, 40, 4)).astype(np.uint16),
-    "gray, 16 bits": RNG.integers(0, 65536, (33, 40)).astype(np.uint16),
-    "float": RNG.random((33, 40, 3)),
-    "one row": RNG.integers(0, 256, (1, 500, 3)).astype(np.uint8),
-    "one column": RNG.integers(0, 256, (500, 1, 3)).astype(np.uint8),
-    "one long row": RNG.integers(0, 256, (1, 45000, 3)).astype(np.uint8),  # two blocks and a bit
-    "one row of a block": RNG.integers(0, 256, (1, 0xFFFE)).astype(np.uint8),
-}
+# Writing
 
 
 @pytest.fixture
 def small_strips(monkeypatch):
-    monkeypatch.setattr(images, "_LARGE", 100)
-    monkeypatch.setattr(strips, "_SHORT", 80)
-
-
-@pytest.mark.parametrize("kind", PICTURES)
-@pytest.mark.parametrize("icc", [b"", profiles.rgb()], ids=["sRGB", "Adobe RGB"])
-@pytest.mark.parametrize("suffix", ["png", "tiff"])
-def test_a_quick_file_has_the_same_pixels_and_says_the_same(kind, icc, suffix, tmp_path, small_strips):
-    picture = images.from_array(PICTURES[kind])
-    gray = picture.gray
-    about = Metadata(icc=b"" if gray else icc, xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
-    picture: Picture = replace(picture, metadata=about)
-    usual, quick = tmp_path / f"usual.{suffix}", tmp_path / f"quick.{suffix}"
-    for file, is_quick in ((usual, False), (quick, True)):
-        images.write(file, picture, recipe="a recipe" if suffix == "png" else None, quick=is_quick)
-    np.testing.assert_array_equal(decoded(quick), decoded(usual))
-    assert decoded(quick).dtype == decoded(usual).dtype
-    assert images.read(quick).metadata == images.read(usual).metadata
-    for file in (usual, quick):
-        assert suffix == "tiff" or extract(file.read_bytes()) == "a recipe"
-    assert quick.stat().st_size > decoded(usual).nbytes  # stored as they are
-    assert quick.read_bytes() != usual.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("name", "large"), [("a.png", 1320), ("a.tiff", 1320), ("a.jpg", 100), ("a.webp", 100)]
-)
-def test_small_pictures_and_other_formats_are_compressed_all_the_same(tmp_path, monkeypatch, name, large):
-    monkeypatch.setattr(images, "_LARGE", large)  # 33·40 pixels are not more than 1320
-    picture = images.from_array(PICTURES["rgb"])
-    images.write(tmp_path / name, picture, quick=True)
-    assert (tmp_path / name).read_bytes() == images.encode(picture, name[2:])
-
-
-def test_a_tiff_that_might_be_too_large_is_compressed_all_the_same(tmp_path, small_strips, monkeypatch):
-    """A file that is too large for its format would be none."""
-    picture = images.from_array(PICTURES["rgb"])
-    monkeypatch.setattr(image_files, "_LARGEST_BARE", PICTURES["rgb"].nbytes)
-    images.write(tmp_path / "a.tiff", picture, quick=True)
-    assert (tmp_path / "a.tiff").read_bytes() == images.encode(picture, "tiff")
+    monkeypatch.setattr(row_strips, "_SHORT", 80)
 
 
 def test_strips_come_from_top_to_bottom(small_strips):
-    assert list(strips.side_by_side(lambda a, b: (a, b), 7, 40)) == [(0, 2), (2, 4), (4, 6), (6, 7)]
-    assert list(strips.side_by_side(lambda a, b: (a, b), 2, 1000)) == [(0, 1), (1, 2)]
+    assert list(row_strips.side_by_side(lambda a, b: (a, b), 7, 40)) == [(0, 2), (2, 4), (4, 6), (6, 7)]
+    assert list(row_strips.side_by_side(lambda a, b: (a, b), 2, 1000)) == [(0, 1), (1, 2)]
 
 
 def test_a_strip_that_fails_is_said(small_strips):
@@ -295,40 +229,21 @@ def test_a_strip_that_fails_is_said(small_strips):
         raise MemoryError(f"at {start}")
 
     with pytest.raises(MemoryError, match="at 0"):
-        list(strips.side_by_side(fail, 100, 40))
-
-
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_the_command_is_quick_where_it_was_interrupted(folder, network, capfd, monkeypatch, interrupted):
-    asked = []
-    sound = images.write
-
-    def write(*args, quick, **more):
-        asked.append(quick)
-        sound(*args, quick=quick, **more)
-
-    monkeypatch.setattr(images, "write", write)
-    cancel = threading.Event()
-    if interrupted:
-        stop = lambda **_: _always(lambda _: cancel.set())  # noqa: E731
-        monkeypatch.setattr(transfer_cli, "show_progress", stop)
-        monkeypatch.setattr(transfer_cli, "cancelled_by_signals", lambda **_: _always(cancel))
-    assert paint(network) == (130 if interrupted else 0)
-    assert asked == [interrupted]
+        list(row_strips.side_by_side(fail, 100, 40))
 
 
 @pytest.mark.parametrize("suffix", ["webp", "avif", "jpg"])
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_png_stands_in_for_what_takes_seconds(folder, network, capfd, monkeypatch, suffix, interrupted):
     """The name that was asked for stays as it was."""
-    monkeypatch.setattr(images, "_LARGE", 100)
+    monkeypatch.setattr(cli_files, "_LARGE", 100)
     output = folder / f"out.{suffix}"
     output.write_bytes(b"before")
     cancel = threading.Event()
     if interrupted:
         stop = lambda **_: _always(lambda _: cancel.set())  # noqa: E731
-        monkeypatch.setattr(transfer_cli, "show_progress", stop)
-        monkeypatch.setattr(transfer_cli, "cancelled_by_signals", lambda **_: _always(cancel))
+        monkeypatch.setattr(transfer, "show_progress", stop)
+        monkeypatch.setattr(transfer, "cancelled_by_signals", lambda **_: _always(cancel))
     assert paint(network, output=output.name) == (130 if interrupted else 0)
     stands_in = interrupted and suffix != "jpg"
     assert (output.read_bytes() == b"before") is stands_in

@@ -13,7 +13,8 @@ import pytest
 import typer
 
 import lbfgs_style
-from lbfgs_style import cli, images, networks
+from lbfgs_style import images, networks
+from lbfgs_style.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -106,7 +107,7 @@ def test_there_are_commands():
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
 def test_the_commands_parse(arguments):
     """Names and values of the options are those of the command; nothing is run."""
-    command, rest = typer.main.get_command(cli.app), arguments
+    command, rest = typer.main.get_command(app.app), arguments
     while hasattr(command, "commands"):
         command, rest = command.commands[rest[0]], rest[1:]
     with command.make_context("lbfgs-style", list(rest)):
@@ -116,7 +117,7 @@ def test_the_commands_parse(arguments):
 def test_the_options_of_the_table_exist():
     (table,) = re.findall(r"^\| option \|.*\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
     told = set(re.findall(r"--[a-z][a-z-]*", table))
-    command = typer.main.get_command(cli.app).commands["transfer"]
+    command = typer.main.get_command(app.app).commands["transfer"]
     known = {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("--")}
     assert len(told) > 10
     assert told <= known

@@ -17,7 +17,7 @@ from command import contents, one_error, paint, photo, run, save
 from onnx import numpy_helper
 
 from lbfgs_style import Options, StyleTransfer, images, read_options, recipes, rerun
-from lbfgs_style.embedding import embed, extract
+from lbfgs_style.images.formats.embedding import embed, extract
 
 
 def encoded(suffix):

@@ -10,8 +10,9 @@ import pytest
 from command import contents, one_error, paint, photo
 from small_networks import small_vgg
 
-from lbfgs_style import ImageFileError, OptionError, Options, StyleTransfer, images, recording, transfer_cli
-from lbfgs_style.recording import VIDEO_FORMATS, check_recording, recorded
+from lbfgs_style import ImageFileError, OptionError, Options, StyleTransfer, images, recording
+from lbfgs_style.cli import transfer
+from lbfgs_style.outputs.recording import VIDEO_FORMATS, check_recording, recorded
 
 OPTIONS = Options(size=48, scales=(24,), iterations=(7, 5), device="cpu", threads=1)
 
@@ -75,7 +76,8 @@ def test_an_animation(job, tmp_path):
 
 def test_long_runs_make_no_long_videos(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lbfgs_style.recording.VIDEO_FORMATS", {".gif": VIDEO_FORMATS[".gif"].__class__(None, 24, 5, 10)}
+        "lbfgs_style.outputs.recording.VIDEO_FORMATS",
+        {".gif": VIDEO_FORMATS[".gif"].__class__(None, 24, 5, 10)},
     )
     options = Options(size=32, iterations=11, device="cpu", threads=1)
     rolled(StyleTransfer(small_vgg(), options=options), video=tmp_path / "run.gif")
@@ -136,7 +138,7 @@ def test_a_folder_that_goes_takes_no_picture_along(folder, network, capfd, monke
         check_recording(*arguments, **options)
         Path("gone").rmdir()
 
-    monkeypatch.setattr(transfer_cli, "check_recording", check)
+    monkeypatch.setattr(transfer, "check_recording", check)
     monkeypatch.setattr(recording, "check_recording", lambda *_, **__: None)
     assert paint(network, "--quiet", *given) == 2
     one_error(capfd, f"{given[0]} {given[1]}.*gone")

@@ -16,7 +16,7 @@ import test_hostile_networks
 import test_kills
 import test_surroundings
 
-from lbfgs_style import image_headers
+from lbfgs_style.images.formats import registry
 
 ROOT = Path(__file__).parents[1]
 CHAPTER = (ROOT / "README.md").read_text("utf-8").split("\n## Robustness\n")[1].split("\n## ")[0]
@@ -71,7 +71,7 @@ def test_every_row_is_looked_at():
 def test_kinds_and_formats_of_pictures():
     kinds, formats = re.findall(r"damaged or odd: (\d+) kinds, (\d+) formats", CHAPTER)[0]
     assert int(kinds) == len({case.group for case in damaged_pictures.corpus()})
-    assert int(formats) == len(image_headers.READABLE.split(", "))
+    assert int(formats) == len(registry.READABLE.split(", "))
 
 
 def test_each_command_runs_something_that_is_there():

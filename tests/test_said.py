@@ -10,9 +10,10 @@ import pytest
 from command import one_error, paint, photo, run, save
 from small_networks import small_vgg
 
-from lbfgs_style import ImageError, OptionError, Options, StyleTransfer, checkpoints, images, transfer
-from lbfgs_style.byte_sizes import spelled
+from lbfgs_style import ImageError, OptionError, Options, StyleTransfer, images, transfer
 from lbfgs_style.errors import nearest
+from lbfgs_style.pipeline.checkpoints import checkpoint
+from lbfgs_style.system.byte_sizes import spelled
 
 QUICK = Options(size=32, iterations=1, device="cpu", threads=1)
 
@@ -175,6 +176,6 @@ def test_a_checkpoint_of_before_an_option_fits():
     """It names no `keep_gray`, whose default does what was done before."""
     saved, now = {"options": asdict(Options())}, {"options": asdict(Options())}
     del saved["options"]["keep_gray"]
-    assert checkpoints.differences(saved, now) == []
+    assert checkpoint.differences(saved, now) == []
     now["options"]["keep_gray"] = False
-    assert checkpoints.differences(saved, now) == ["keep_gray was True, now False"]
+    assert checkpoint.differences(saved, now) == ["keep_gray was True, now False"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbfgs_style import OptionError
-from lbfgs_style.scales import Scale, plan
+from lbfgs_style.pipeline.plan.scales import Scale, plan
 
 
 def test_plan_of_the_default_size() -> None:

@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 
 from lbfgs_style import SessionError
-from lbfgs_style.blas import Cancelled
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.session import Session
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.objective.session import Session
+from lbfgs_style.system.threads import Cancelled
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lbfgs_style.sheets import Legend, jpeg, sheet, wrapped
+from lbfgs_style.outputs.contact_sheet import Legend, jpeg, sheet, wrapped
 
 
 def flat(color, height=20, width=30):

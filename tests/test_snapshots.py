@@ -13,14 +13,16 @@ import pytest
 from command import contents
 from test_checkpoints import OPTIONS, PAINTING, PHOTO, cut_off, job, stop_after
 
-from lbfgs_style import Checkpoint, CheckpointError, pyramid, snapshots
-from lbfgs_style.budget import Working
-from lbfgs_style.objective import Value
-from lbfgs_style.optimizer import minimize
-from lbfgs_style.parametrization import Pixels
-from lbfgs_style.scales import Scale, ScaleResult
-from lbfgs_style.snapshots import Snapshot
-from lbfgs_style.standing import BlocksStanding, Done, Standing
+from lbfgs_style import Checkpoint, CheckpointError
+from lbfgs_style.objective.evaluation import Value
+from lbfgs_style.optimization.lbfgs import minimize
+from lbfgs_style.optimization.state import BlocksStanding, Done, Standing
+from lbfgs_style.optimization.variables import Pixels
+from lbfgs_style.pipeline import coarse_to_fine
+from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
+from lbfgs_style.pipeline.checkpoints.snapshot import Snapshot
+from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.pipeline.plan.scales import Scale, ScaleResult
 
 IDENTITY = {"options": {"size": 48}, "network": "00"}
 
@@ -382,7 +384,7 @@ def test_a_block_of_another_length_is_refused():
     ],
 )
 def test_blocks_of_another_run_are_refused(path, monkeypatch, says, change):
-    monkeypatch.setattr(pyramid, "workings", lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]])
+    monkeypatch.setattr(coarse_to_fine, "workings", lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]])
     painter = job(scales="single", iterations=2)
     painter.run(PHOTO, PAINTING, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))
     snapshot, identity = snapshots.read(path)

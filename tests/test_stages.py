@@ -9,13 +9,14 @@ import onnx
 import pytest
 from small_networks import small_vgg
 
-from lbfgs_style import networks, stages
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.engine import Engine
-from lbfgs_style.network_graph import feature_shapes
-from lbfgs_style.receptive_fields import Field
-from lbfgs_style.term_names import TermNames
-from lbfgs_style.tiles import Span
+from lbfgs_style import networks
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.graphs.network_graph import feature_shapes
+from lbfgs_style.graphs.receptive_fields import Field
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.tiling import stages
+from lbfgs_style.objective.tiling.tile_plan import Span
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 

@@ -9,8 +9,9 @@ import pytest
 from command import enter, one_error, paint, photo, save_network
 from small_networks import small_vgg
 
-from lbfgs_style import OptionError, Options, StyleTransfer, images, starts
-from lbfgs_style.starts import DETAIL, Start
+from lbfgs_style import OptionError, Options, StyleTransfer, images
+from lbfgs_style.pipeline import initial_image
+from lbfgs_style.pipeline.initial_image import DETAIL, Start
 
 DATA = Path(__file__).parent / "data"
 SIZE = (20, 30)
@@ -87,8 +88,8 @@ def test_detail_brings_the_second_scale_nearer_to_the_photo(monkeypatch, names):
     photo, painting = (images.to_array(images.read(DATA / name)) for name in names)
     options = Options(size=128, scales=(64,), iterations=(20, 1))
     distances = []
-    for share in (0.0, starts.DETAIL):
-        monkeypatch.setattr(starts, "DETAIL", share)
+    for share in (0.0, initial_image.DETAIL):
+        monkeypatch.setattr(initial_image, "DETAIL", share)
         start = StyleTransfer(options=options).run(photo, painting).scales[-1].terms_start
         distances.append(sum(value for name, value in start.items() if name.startswith("content")))
     assert distances[1] < 0.97 * distances[0]

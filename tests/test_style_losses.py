@@ -11,12 +11,12 @@ from onnx.reference import ReferenceEvaluator
 from scipy.linalg import sqrtm
 from small_networks import small_vgg
 
-from lbfgs_style import style_losses, wasserstein
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import objective_graph, statistics_graph
-from lbfgs_style.moments import divided, sums
-from lbfgs_style.term_names import Moments, StylePart, TermNames
-from lbfgs_style.wasserstein import NOISE, root_of
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.objective.losses import style, wasserstein
+from lbfgs_style.objective.losses.moments import divided, sums
+from lbfgs_style.objective.losses.terms import Moments, StylePart, TermNames
+from lbfgs_style.objective.losses.wasserstein import NOISE, root_of
+from lbfgs_style.objective.whole_graphs import objective_graph, statistics_graph
 
 STATISTICS = ("gram", "mean-cov", "wasserstein")
 Sample = tuple[np.ndarray, np.ndarray]
@@ -46,8 +46,8 @@ def evaluate(statistic: str, own: Sample, target: Sample, dtype: type = np.float
 
     mine, aim = declared("own"), declared("target")
     root = b.input("root", [len(own[0])] * 2) if statistic == "wasserstein" else None
-    found = style_losses.distance(b, statistic, mine, aim, root=root, factor=None)
-    slopes = style_losses.slopes_of(b, found, mine, b.constant(1.0))
+    found = style.distance(b, statistic, mine, aim, root=root, factor=None)
+    slopes = style.slopes_of(b, found, mine, b.constant(1.0))
     for name, tensor in zip(("value", "d_gram", "d_mean"), (found.value, *slopes.names), strict=False):
         b.output(tensor, name)
     model = b.model()

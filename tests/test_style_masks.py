@@ -20,15 +20,15 @@ from lbfgs_style import (
     Style,
     StyleTransfer,
     images,
-    pyramid,
     recipes,
 )
-from lbfgs_style.budget import Working
-from lbfgs_style.engine import Engine
-from lbfgs_style.hidden_pixels import fill_hidden
-from lbfgs_style.masks import at_layer
-from lbfgs_style.style_measuring import moments_at
-from lbfgs_style.term_names import TermNames
+from lbfgs_style.images.hidden_pixels import fill_hidden
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.pipeline import coarse_to_fine
+from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.pipeline.regions import at_layer
+from lbfgs_style.pipeline.style_measuring import moments_at
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.random((40, 48, 3)).astype(np.float32)
@@ -127,7 +127,7 @@ def test_tiles_measure_the_same():
 
 
 def test_a_run_in_blocks_takes_it(monkeypatch):
-    monkeypatch.setattr(pyramid, "workings", lambda *a: [Working("blocks", 1600, 3, 0) for _ in a[3]])
+    monkeypatch.setattr(coarse_to_fine, "workings", lambda *a: [Working("blocks", 1600, 3, 0) for _ in a[3]])
     first, second = (job().run(PHOTO, rgba(hidden)).image for hidden in (0.0, 0.7))
     np.testing.assert_array_equal(first, second)
 

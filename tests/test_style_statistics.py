@@ -10,7 +10,7 @@ from command import contents, one_error, paint, run, save
 from small_networks import small_vgg
 
 from lbfgs_style import ImageError, OptionError, Options, Style, StyleStatistics, StyleTransfer, images
-from lbfgs_style.style_measuring import ladder
+from lbfgs_style.pipeline.style_measuring import ladder
 
 QUICK = Options(size=48, scales=(32,), iterations=3, device="cpu", threads=1)
 

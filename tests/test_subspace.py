@@ -7,11 +7,11 @@ import pytest
 from scipy.optimize import LbfgsInvHessProduct
 from scipy.optimize import minimize as scipy_minimize
 
-from lbfgs_style import optimizer
-from lbfgs_style.objective import Evaluation
-from lbfgs_style.optimizer import minimize
-from lbfgs_style.parametrization import Spectral
-from lbfgs_style.subspace import Subspace
+from lbfgs_style.objective.evaluation import Evaluation
+from lbfgs_style.optimization import lbfgs
+from lbfgs_style.optimization.gradient_subspace import Subspace
+from lbfgs_style.optimization.lbfgs import minimize
+from lbfgs_style.optimization.variables import Spectral
 
 SIZE = (24, 32)
 RNG = np.random.default_rng(0)
@@ -100,7 +100,7 @@ def losses_of(iterations: int, history: int) -> list[float]:
 def test_what_begins_anew_knows_the_curvature(monkeypatch: pytest.MonkeyPatch):
     """With half as many directions it gets about as far as what remembers all, without them it does not."""
     everything, short = losses_of(80, history=80)[-1], losses_of(80, history=20)[-1]
-    monkeypatch.setattr(optimizer, "carried", lambda history: 0)
+    monkeypatch.setattr(lbfgs, "carried", lambda history: 0)
     forgetful = losses_of(80, history=20)[-1]
     least = 0.9 * everything
     assert short - least < 0.5 * (forgetful - least)

@@ -17,9 +17,12 @@ from command import contents, one_error, paint, photo, run, save
 from test_pull import published, site  # noqa: F401  # fixtures
 
 import lbfgs_style
-from lbfgs_style import MemoryShortage, Options, StyleTransfer, cli_files, images, networks, pull, resources
+from lbfgs_style import MemoryShortage, Options, StyleTransfer, images, networks
+from lbfgs_style.cli import files
 from lbfgs_style.errors import NetworkFileError, SessionError
-from lbfgs_style.session import Session, _failure
+from lbfgs_style.networks import pull
+from lbfgs_style.objective.session import Session, _failure
+from lbfgs_style.system import memory
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="shells, limits and file descriptors of POSIX")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the files of Linux")
@@ -75,13 +78,13 @@ def test_no_space_left_is_one_line(folder, network, capfd, monkeypatch, place):
 
 def test_a_folder_that_is_gone_is_told_by_the_name_that_was_given(folder, network, capfd, monkeypatch):
     Path("gone").mkdir()
-    plain = cli_files.check_outputs
+    plain = files.check_outputs
 
     def check(*arguments, **options):
         plain(*arguments, **options)
         Path("gone").rmdir()
 
-    monkeypatch.setattr(cli_files, "check_outputs", check)
+    monkeypatch.setattr(files, "check_outputs", check)
     assert paint(network, "--quiet", "--report", "gone/run.json") == 2
     one_error(capfd, r"gone/run\.json: No such file or directory")
     assert Path("out.png").is_file()
@@ -99,7 +102,7 @@ def test_a_full_standard_output_is_one_line(folder, network, unbuffered):
 
 @LINUX
 def test_what_is_left_when_the_command_ends_is_not_lost_in_silence(network):
-    command = "from lbfgs_style import cli; cli.app = lambda **_: print(1); cli.main()"
+    command = "from lbfgs_style.cli import app as cli; cli.app = lambda **_: print(1); cli.main()"
     done = shell(f"{sys.executable} -c '{command}' > /dev/full", network, PYTHONUNBUFFERED="")
     says = b"lbfgs-style: standard output: cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr) == (2, says)
@@ -151,7 +154,7 @@ def test_a_folder_that_is_read_only(folder, network, capfd):
 def test_somebody_who_may_not_write(tmp_path, monkeypatch):
     """As nobody in a folder of root, in a child of its own."""
     code = (
-        "import os, sys; from pathlib import Path; from lbfgs_style.files import obstacle\n"
+        "import os, sys; from pathlib import Path; from lbfgs_style.system.files import obstacle\n"
         "os.setgid(65534); os.setuid(65534); print(obstacle(sys.argv[1]))"
     )
     folder = tmp_path / "sealed"
@@ -312,19 +315,19 @@ def test_a_limit_of_memory_is_what_is_left(monkeypatch):
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**40, 2**40))
-    left = resources._from_limit()
+    left = memory._from_limit()
     assert left is not None
     assert 2**40 - 2**38 < left < 2**40
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1000, 1000))
-    assert resources._from_limit() == resources.available_memory() == 0
+    assert memory._from_limit() == memory.available_memory() == 0
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY,) * 2)
-    assert resources._from_limit() is None
+    assert memory._from_limit() is None
 
 
 SCARCE = """
 import resource, sys
 from pathlib import Path
-from lbfgs_style import cli
+from lbfgs_style.cli import app as cli
 paint = ["transfer", "photo.png", "painting.png", "--network", sys.argv[1], "--device", "cpu",
          "--threads", "1", "--quiet", "--iterations", "3", "--scales", "single"]
 small = [*paint, "-o", "first.png", "--size", "32"]
@@ -410,12 +413,13 @@ PULLERS = 10
 PULL = """
 import sys
 from dataclasses import replace
-from lbfgs_style import known_networks, networks
-from lbfgs_style.pull import pull
+from lbfgs_style import networks
+from lbfgs_style.networks import catalog
+from lbfgs_style.networks.pull import pull
 row = networks.known("vgg16")
 changed = replace(row, url=sys.argv[1], size=int(sys.argv[2]), known_hash=sys.argv[3])
-known_networks.KNOWN = tuple(changed if old.name == "vgg16" else old for old in known_networks.KNOWN)
-networks._folders = lambda: iter([networks.cache_folder()])
+catalog.KNOWN = tuple(changed if old.name == "vgg16" else old for old in catalog.KNOWN)
+catalog._folders = lambda: iter([networks.cache_folder()])
 sys.stdin.readline()
 print(pull("vgg16"))
 """
@@ -450,4 +454,4 @@ def test_ten_processes_that_pull_the_same_network_make_it_once(site, published, 
 def test_the_output_on_a_stream_is_checked_before_the_run(monkeypatch):
     monkeypatch.setattr(sys, "__stdout__", None)
     with pytest.raises(lbfgs_style.OptionError, match="closed"):
-        cli_files.output(Path("-"))
+        files.output(Path("-"))

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 from small_networks import small_vgg
 
-from lbfgs_style import Iterate, Options, StyleTransfer, pyramid, sweeps
-from lbfgs_style.blas import Cancelled
-from lbfgs_style.blocks import Block, Blocks
-from lbfgs_style.budget import Working
-from lbfgs_style.engine import Engine
-from lbfgs_style.held_variables import Detail
-from lbfgs_style.session import Session
-from lbfgs_style.sweeps import all_iterations, borders, shares
-from lbfgs_style.term_names import TermNames
-from lbfgs_style.tiled import of_picture
-from lbfgs_style.tiles import Span, Tile
+from lbfgs_style import Iterate, Options, StyleTransfer
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.session import Session
+from lbfgs_style.objective.tiling.blocks import Block, Blocks
+from lbfgs_style.objective.tiling.tile_plan import Span, Tile
+from lbfgs_style.objective.tiling.tile_runner import of_picture
+from lbfgs_style.optimization import block_sweeps
+from lbfgs_style.optimization.block_sweeps import all_iterations, borders, shares
+from lbfgs_style.optimization.held_variables import Detail
+from lbfgs_style.pipeline import coarse_to_fine
+from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.system.threads import Cancelled
 
 RNG = np.random.default_rng(0)
 PHOTO, PAINTING = (RNG.random((96, 128, 3)).astype(np.float32) for _ in range(2))
@@ -28,7 +30,7 @@ PHOTO, PAINTING = (RNG.random((96, 128, 3)).astype(np.float32) for _ in range(2)
 def use_blocks(monkeypatch):
     """Give every scale to blocks with windows of at most 4500 pixels."""
     monkeypatch.setattr(
-        pyramid, "workings", lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]], raising=True
+        coarse_to_fine, "workings", lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]], raising=True
     )
 
 
@@ -319,8 +321,10 @@ def test_a_block_that_loses_its_numbers_leaves_the_others_theirs(in_blocks, monk
 
 def test_the_scale_ends_as_all_its_blocks_do(in_blocks, monkeypatch):
     reasons = iter(["converged", *["iterations"] * 1000])
-    plain = sweeps.minimize
-    monkeypatch.setattr(sweeps, "minimize", lambda *a, **k: replace(plain(*a, **k), reason=next(reasons)))
+    plain = block_sweeps.minimize
+    monkeypatch.setattr(
+        block_sweeps, "minimize", lambda *a, **k: replace(plain(*a, **k), reason=next(reasons))
+    )
     assert job().run(PHOTO, PAINTING).stop_reason == "iterations"
     reasons = iter(["converged"] * 1000)
     assert job().run(PHOTO, PAINTING).stop_reason == "converged"
@@ -342,9 +346,9 @@ def test_large_forms_are_for_the_scales_before(monkeypatch, caplog, scales):
     ways = [Working("blocks", 4500, 5, 0)]
     if scales != "single":
         ways.insert(0, Working("whole", None, 5, 0))
-    monkeypatch.setattr(pyramid, "workings", lambda *a: ways)
+    monkeypatch.setattr(coarse_to_fine, "workings", lambda *a: ways)
     made: list[Detail] = []
-    monkeypatch.setattr(sweeps, "Detail", lambda *a: made.append(Detail(*a)) or made[-1])
+    monkeypatch.setattr(block_sweeps, "Detail", lambda *a: made.append(Detail(*a)) or made[-1])
     result = job(scales=scales, iterations=8).run(PHOTO, PAINTING)
     assert ("block by block" in caplog.text) == (scales == "single")
     assert bool(made) == (scales != "single")

@@ -12,13 +12,13 @@ from command import photo, save, save_network
 from test_pull import published, site  # noqa: F401  # fixtures
 
 import lbfgs_style
-from lbfgs_style import known_networks
+from lbfgs_style.networks import catalog
 
 ROOT = Path(lbfgs_style.__file__).parents[1]
 
 COMMANDS = """
 import sys
-from lbfgs_style import cli
+from lbfgs_style.cli import app as cli
 
 network = ["--network", sys.argv[1], "--size", "32", "--iterations", "1", "--device", "cpu"]
 for line in (
@@ -68,7 +68,7 @@ import runpy, sys
 sys.path.insert(0, sys.argv[2])
 sys.argv = ["export_vgg19.py", "--help"]
 import export_vgg19
-from lbfgs_style import session
+from lbfgs_style.objective import session
 session.resolved("auto")
 """
 
@@ -76,12 +76,13 @@ session.resolved("auto")
 PULL = """
 import sys
 from dataclasses import replace
-from lbfgs_style import cli, known_networks
+from lbfgs_style.cli import app as cli
+from lbfgs_style.networks import catalog
 
 name, url, size, known_hash = sys.argv[1:]
-known_networks.KNOWN = tuple(
+catalog.KNOWN = tuple(
     replace(row, url=url, size=int(size), known_hash=known_hash) if row.name == name else row
-    for row in known_networks.KNOWN
+    for row in catalog.KNOWN
 )
 assert cli._exit_code(lambda: cli.app(["networks", "pull", name], standalone_mode=False)) == 0
 """
@@ -123,7 +124,7 @@ def test_nothing_is_written_to_a_home(tmp_path, network, code):
 @pytest.mark.skipif(sys.platform != "linux", reason="the cache folder of Linux")
 def test_a_network_that_is_pulled_is_all_that_is_kept(tmp_path, published):  # noqa: F811  # the fixture
     published("vgg19-caffe")
-    row = known_networks.known("vgg19-caffe")
+    row = catalog.known("vgg19-caffe")
     written = run_at_home(tmp_path, PULL, row.name, row.url, row.size, row.known_hash)
     assert written == [".cache/lbfgs_style/vgg19-caffe.onnx"]
 

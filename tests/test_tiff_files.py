@@ -10,8 +10,9 @@ import numpy as np
 import picture_bytes
 import pytest
 
-from lbfgs_style import images, tiff_declared, tiff_parts
+from lbfgs_style import images
 from lbfgs_style.errors import ImageFileError
+from lbfgs_style.images.formats import tiff_declared, tiff_parts
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 65536, (6, 5, 3)).astype(np.uint16)

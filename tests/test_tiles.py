@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from small_networks import small_vgg
 
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.engine import Engine
-from lbfgs_style.presets import PRESETS
-from lbfgs_style.receptive_fields import Field, alignment, halo, receptive_fields
-from lbfgs_style.term_names import StylePart, TermNames
-from lbfgs_style.tiles import plan
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.graphs.receptive_fields import Field, alignment, halo, receptive_fields
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import StylePart, TermNames
+from lbfgs_style.objective.tiling.tile_plan import plan
+from lbfgs_style.settings.presets import PRESETS
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)

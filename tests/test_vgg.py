@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from lbfgs_style import vgg
 from lbfgs_style.errors import NetworkError
+from lbfgs_style.networks import vgg
 
 WIDTHS = (4, 4, 8, 8, 8)
 

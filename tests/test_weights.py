@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from test_vgg import small_weights
 
-from lbfgs_style import torch_files, vgg
 from lbfgs_style.errors import NetworkError, NetworkFileError
-from lbfgs_style.weights import read_keras_h5, read_pth, vgg_weights
+from lbfgs_style.networks import torch_pickle, vgg
+from lbfgs_style.networks.published_weights import read_keras_h5, read_pth, vgg_weights
 
 # Where torchvision's VGG keeps its convolutions: rows D and E of the table in torchvision/models/vgg.py,
 # two modules for a convolution and its ReLU, one for a pool.
@@ -477,15 +477,15 @@ def test_a_trick_of_pickles_is_refused(name, tmp_path, monkeypatch):
     parts, says = TRICKS[name]
     monkeypatch.setattr("os.system", pytest.fail)
     path = write(tmp_path, instructions(parts))
-    before = vars(torch_files._FloatStorage).copy(), vars(torch_files._rebuild_tensor).copy()
+    before = vars(torch_pickle._FloatStorage).copy(), vars(torch_pickle._rebuild_tensor).copy()
     with pytest.raises(NetworkError, match=says) as caught:
         read_pth(path)
     assert str(caught.value).isprintable()
-    assert (vars(torch_files._FloatStorage), vars(torch_files._rebuild_tensor)) == before
+    assert (vars(torch_pickle._FloatStorage), vars(torch_pickle._rebuild_tensor)) == before
 
 
 def test_a_pickle_gets_no_more_bytes_than_it_may_have():
-    bounded = torch_files._Bounded(io.BytesIO(b"line\n" + bytes(2_000_000)))
+    bounded = torch_pickle._Bounded(io.BytesIO(b"line\n" + bytes(2_000_000)))
     assert bounded.readline() == b"line\n"
     with pytest.raises(pickle.UnpicklingError, match="too long"):
         bounded.read(-1)
@@ -517,13 +517,14 @@ def test_a_pickle_that_mentions_a_large_number_takes_no_memory(tmp_path):
     path = write(tmp_path, instructions(b"}" + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1)))
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from lbfgs_style.errors import NetworkError; from lbfgs_style.weights import read_pth\n"
+        "from lbfgs_style.errors import NetworkError\n"
+        "from lbfgs_style.networks.published_weights import read_pth\n"
         "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2 * 10**8,) * 2)\n"
         "try: read_pth(Path(sys.argv[1]))\n"
         "except NetworkError as error: print(error)\n"
     )
-    here = str(Path(torch_files.__file__).parents[1])
+    here = str(Path(torch_pickle.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", code, path],
         cwd=here,

@@ -9,10 +9,10 @@ import onnxruntime
 import pytest
 from small_networks import small_vgg
 
-from lbfgs_style import winograd
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.graphs import objective_graph, statistics_graph
-from lbfgs_style.term_names import TermNames
+from lbfgs_style.graphs import winograd
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.whole_graphs import objective_graph, statistics_graph
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from lbfgs_style import Options, StyleTransfer, images
-from lbfgs_style.presets import PRESETS, Preset
+from lbfgs_style.settings.presets import PRESETS, Preset
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lbfgs_style import Options
-from lbfgs_style.byte_sizes import parsed
+from lbfgs_style.system.byte_sizes import parsed
 
 
 def machine() -> str:

@@ -22,8 +22,9 @@ import torch
 from bench_ours import WEIGHTS, our_objective, random_vgg19
 from bench_torch import TorchObjective
 
-from lbfgs_style import Iterate, Options, StyleTransfer, images, networks, starts
-from lbfgs_style.objective import Objective
+from lbfgs_style import Iterate, Options, StyleTransfer, images, networks
+from lbfgs_style.objective.evaluation import Objective
+from lbfgs_style.pipeline import initial_image
 
 Size = tuple[int, int]
 Curve = list[tuple[float, int, float]]
@@ -228,7 +229,11 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
             iterations=arguments.ours,
             history=arguments.history,
         )
-        first = starts.Start(options, photo, [painting], None).first(photo.shape[:2])[None].astype(np.float32)
+        first = (
+            initial_image.Start(options, photo, [painting], None)
+            .first(photo.shape[:2])[None]
+            .astype(np.float32)
+        )
         judge = our_objective(network, chw(photo), chw(painting), arguments.threads)
         objective = TorchObjective(network, chw(photo), chw(painting))
         notes = {"ours": ours(network, photo, painting, options)}

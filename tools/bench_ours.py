@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from lbfgs_style import Options, networks, vgg
-from lbfgs_style.engine import Engine
-from lbfgs_style.objective import Objective
-from lbfgs_style.options import Convolution
-from lbfgs_style.term_names import TermNames
+from lbfgs_style import Options, networks
+from lbfgs_style.networks import vgg
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.evaluation import Objective
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.settings.options import Convolution
 
 _DEFAULTS = Options()
 WEIGHTS = {

@@ -11,8 +11,8 @@ from contact_sheet import contact_sheet
 from distill_export import teacher_model
 
 from lbfgs_style import Options, StyleTransfer, images, networks
-from lbfgs_style.engine import Engine
-from lbfgs_style.term_names import StylePart, TermNames, features_name
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import StylePart, TermNames, features_name
 
 STYLE_WEIGHT, CONTENT_WEIGHT = 3.0, 0.05
 

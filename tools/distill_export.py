@@ -11,8 +11,8 @@ from distill_model import LAYOUT, STYLE_LAYERS
 from torch import Tensor
 
 from lbfgs_style import networks
-from lbfgs_style.builder import GraphBuilder
-from lbfgs_style.files import replacing
+from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.system.files import replacing
 
 SOURCE = (
     "Trained by tools/distill.py from a VGG19 of Wang et al., Collaborative Distillation for "

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lbfgs_style import vgg
 from lbfgs_style.errors import (
     GraphError,
     NetworkError,
@@ -32,11 +31,12 @@ from lbfgs_style.errors import (
     StyleError,
     did_you_mean,
 )
-from lbfgs_style.files import replacing
-from lbfgs_style.graphs import gradient_graph
-from lbfgs_style.known_networks import known
-from lbfgs_style.onnx_format import default_layers
-from lbfgs_style.weights import vgg_weights
+from lbfgs_style.networks import vgg
+from lbfgs_style.networks.catalog import known
+from lbfgs_style.networks.metadata import default_layers
+from lbfgs_style.networks.published_weights import vgg_weights
+from lbfgs_style.objective.whole_graphs import gradient_graph
+from lbfgs_style.system.files import replacing
 
 if TYPE_CHECKING:
     import onnx
@@ -56,7 +56,7 @@ class Plan:
     Attributes
     ----------
     arch, weights, pooling : str
-        As in `torchvision_vgg.load_vgg` and `lbfgs_style.vgg.build`.
+        As in `torchvision_vgg.load_vgg` and `lbfgs_style.networks.vgg.build`.
     layers : tuple of str
         Outputs of the network, shallow to deep.
     cotangents : tuple of str

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lbfgs_style import Options, Style, StyleTransfer, images
-from lbfgs_style.sheets import sheet
+from lbfgs_style.outputs.contact_sheet import sheet
 
 
 def main() -> None:

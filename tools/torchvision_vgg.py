@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lbfgs_style.errors import NetworkError, NetworkFileError, OptionError
-from lbfgs_style.vgg import LAYOUTS, convolution_names
+from lbfgs_style.networks.vgg import LAYOUTS, convolution_names
 
 SEED = 0
 POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}

@@ -1,0 +1,87 @@
+"""The command ``lbfgs-style``: its parts, and how each error ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import StyleError
+from ..version import __version__
+from . import inspection, measure_style, networks, presets, rerun, transfer
+from .signals import INTERRUPTED
+from .streams import finish_output, prepare, say
+
+MISUSED = 2
+
+app = typer.Typer(
+    help="Paint a photo in the style of a painting: neural style transfer without a deep-learning framework.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(transfer.transfer)
+app.command()(rerun.rerun)
+app.command()(measure_style.style)
+app.command()(inspection.grid)
+app.command()(inspection.reconstruct)
+app.command("presets")(presets.show_presets)
+app.add_typer(networks.app, name="networks")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lbfgs-style {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Hold what comes before the subcommand."""
+
+
+def main() -> None:
+    """Run the command; a mistake of the user's becomes one line on stderr and exit code 2."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would stand beside our own messages
+    prepare()
+    code = _exit_code(lambda: app(standalone_mode=False))
+    unwritten = finish_output()
+    if unwritten is not None and code == 0:
+        say(f"standard output: cannot be written: {unwritten.strerror}")
+        code = MISUSED
+    if code == INTERRUPTED:
+        # Threads may still be at work in C, on what nobody wants any more: Python's end would wait or crash.
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _exit_code(run: Callable[[], object]) -> int:
+    # Typer's base of usage errors; it has had no public name since Typer carries its own click.
+    usage_error: Any = typer.BadParameter.__mro__[1]
+    try:
+        code = run()
+    except StyleError as error:
+        say(str(error))
+        return MISUSED
+    except usage_error as error:
+        message = error.format_message()
+        if message:  # none where the help was shown for want of arguments
+            say(f"{message} (see lbfgs-style --help)")
+        return MISUSED
+    except OSError as error:  # a full disk, a name that is too long
+        say(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
+        return MISUSED
+    except MemoryError:
+        say("not enough memory for pictures of this size: choose a smaller --size, or a budget with --memory")
+        return MISUSED
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0

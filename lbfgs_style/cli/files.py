@@ -1,0 +1,201 @@
+"""The files of a command: pictures in and out, ``-`` for the standard streams, and what must not be lost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+from .. import images
+from ..errors import ImageFileError, OptionError
+from ..images import MAX_PIXELS, Picture
+from ..images.formats.output import OUTPUT_FORMATS
+from ..images.input_limits import read_bytes, read_pipe
+from ..outputs.input_files import STANDARD_INPUT, Source, fingerprint
+from ..outputs.recording import FRAMES
+from ..pipeline.style_statistics import SUFFIX, StyleStatistics, read_statistics
+from ..system.files import obstacle
+from .streams import heard, output_is_closed
+
+STANDARD = Path(STANDARD_INPUT)
+"""What stands for standard input or standard output."""
+
+
+_SLOW = (".webp", ".avif")
+_LARGE = 2**21
+"""Pixels from which on encoding a slow format takes more than a quarter of a second."""
+
+HTML = (".html", ".htm")
+REPORTS = (".json", *HTML)
+"""What the name of a report ends in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the picture goes and in which form.
+
+    Attributes
+    ----------
+    path : Path
+        A file, or `STANDARD`.
+    file_format : str
+        The format on standard output, such as ``png``; a file's extension says its own.
+    quality : int
+        1 to 100.
+    """
+
+    path: Path
+    file_format: str
+    quality: int
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "standard output" if self.path == STANDARD else str(self.path)
+
+    def check(self, size: tuple[int, int] | None = None) -> None:
+        """Find out before a long run whether a picture, of that (height, width), can be written."""
+        if self.path != STANDARD:
+            images.check_output(self.path, size)
+        elif size is not None:
+            images.check_size(f"picture.{self.file_format}", size)
+
+    def quick(self, size: tuple[int, int]) -> Output:
+        """Return where a picture of that (height, width) goes when people wait for it.
+
+        A large WebP or AVIF takes seconds, and nothing makes it quick: a PNG is written beside it.
+        """
+        slow = self.path != STANDARD and self.path.suffix.lower() in _SLOW and size[0] * size[1] > _LARGE
+        return replace(self, path=self.path.with_name(f"{self.path.name}.png")) if slow else self
+
+    def write(self, picture: Picture, recipe: str | None = None) -> None:
+        """Write the picture, completely or not at all; with a recipe where the format holds one."""
+        if self.path != STANDARD:
+            images.write(self.path, picture, quality=self.quality, recipe=recipe)
+            return
+        data = images.encode(picture, self.file_format, quality=self.quality, recipe=recipe)
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except OSError as error:  # a full disk, or nobody who reads on
+            raise ImageFileError(
+                f"standard output: cannot be written: {error.strerror or error}; name a file with -o"
+            ) from error
+
+
+def output(path: Path, file_format: str | None = None, quality: int = 95) -> Output:
+    """Check what was said of the output, by itself and against the terminal."""
+    if not 1 <= quality <= 100:
+        raise OptionError(f"--quality must be from 1 to 100, got {quality}.")
+    known = [suffix.removeprefix(".") for suffix in OUTPUT_FORMATS]
+    if file_format is not None and file_format not in known:
+        raise OptionError(f"--format must be one of {', '.join(known)}, got {file_format!r}.")
+    if path != STANDARD and file_format is not None:
+        raise OptionError(
+            f"--format is for the output '-'; the extension of {path} chooses the format there."
+        )
+    if path == STANDARD and output_is_closed():
+        raise OptionError("The output '-' is standard output, which is closed: name a file.")
+    if path == STANDARD and sys.stdout.isatty():
+        raise OptionError(
+            "The output '-' would fill the terminal with a picture: add > out.png, or pipe it on."
+        )
+    return Output(path, file_format or "png", quality)
+
+
+def read(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture, Source]:
+    """Read a picture file, or the one that comes on standard input, and take its fingerprint."""
+    name = "standard input" if path == STANDARD else str(path)
+    if path != STANDARD:
+        data = read_bytes(path, max_pixels=max_pixels)
+    elif not (data := read_pipe(sys.stdin.buffer, name, max_pixels=max_pixels)):
+        raise ImageFileError("standard input is empty; expected a picture: cat photo.jpg | lbfgs-style …")
+    with heard(name):
+        picture = images.decode(data, name=name, max_pixels=max_pixels)
+    return picture, Source(str(path), fingerprint(data))
+
+
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read a picture file, or the one that comes on standard input."""
+    return read(path, max_pixels)[0]
+
+
+def read_if(path: Path | None, max_pixels: int = MAX_PIXELS) -> tuple[Picture, Source] | tuple[None, None]:
+    """Read a picture that need not be there."""
+    return (None, None) if path is None else read(path, max_pixels)
+
+
+def read_style(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture | StyleStatistics, Source]:
+    """Read a painting, or the statistics of one where the name ends in ``.npz``."""
+    if path.suffix.lower() != SUFFIX:
+        return read(path, max_pixels)
+    data = read_statistics(path)
+    return StyleStatistics.decode(data, str(path)), Source(str(path), fingerprint(data))
+
+
+def check_inputs(pictures: Sequence[Path]) -> None:
+    """Raise OptionError where two pictures would have to come on standard input."""
+    if pictures.count(STANDARD) > 1:
+        raise OptionError("Only one picture can be '-', standard input: give the others as files.")
+
+
+def check_outputs(
+    target: Output,
+    report: Path | None = None,
+    video: Path | None = None,
+    frames: Path | None = None,
+    *,
+    inputs: Sequence[Path],
+    overwrite: bool = True,
+) -> None:
+    """Find out before a long run whether its results can be written, and that they destroy nothing.
+
+    Parameters
+    ----------
+    target : Output
+        Where the picture goes.
+    report, video : Path or None
+        Where the report goes, and the video.
+    frames : Path or None
+        The folder for pictures on the way.
+    inputs : sequence of Path
+        Files that must stay as they are.
+    overwrite : bool
+        Whether results may replace files of an earlier run.
+    """
+    target.check()
+    if report is not None:
+        if report == STANDARD:
+            raise OptionError("--report '-': standard output is for the picture; name a file for the report.")
+        problem = obstacle(report)
+        if problem is not None:
+            raise OptionError(f"--report {report}: {problem}.")
+    results = {"output": target.path, "report": report, "video": video}
+    named = {what: path.resolve() for what, path in results.items() if path not in (None, STANDARD)}
+    for (one, first), (other, second) in combinations(named.items(), 2):
+        if first == second:
+            raise OptionError(
+                f"The {other} and the {one} are both {results[one]}: choose another name for one."
+            )
+    for what, path in named.items():
+        if frames is not None and path.parent == frames.resolve() and path.match(FRAMES):
+            raise OptionError(f"The {what} {path.name} could take the place of a frame: choose another name.")
+    check_results(*results.values(), inputs=inputs, overwrite=overwrite)
+    if report is not None and report.suffix.lower() not in REPORTS:
+        raise OptionError(f"--report {report}: expected a name that ends in one of {', '.join(REPORTS)}.")
+
+
+def check_results(*results: Path | None, inputs: Sequence[Path], overwrite: bool) -> None:
+    """Raise OptionError where a result would destroy an input, or a file that is not to be replaced."""
+    for result in results:
+        if result is None or result == STANDARD or not result.exists():
+            continue
+        for path in inputs:
+            if path.exists() and result.samefile(path):
+                raise OptionError(
+                    f"{result} would be overwritten, but is one of the inputs: choose another name."
+                )
+        if not overwrite:
+            raise OptionError(f"{result} is there already: choose another name, or leave out --no-overwrite.")

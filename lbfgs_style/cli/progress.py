@@ -1,0 +1,140 @@
+"""Progress of a run on stderr: a bar on a terminal, plain lines elsewhere, and what the library logs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+
+from ..pipeline.results import Iterate, work_done
+from .streams import can_draw
+
+Show = Callable[[Iterate], None]
+
+
+@contextmanager
+def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
+    """Give a callback for `StyleTransfer.run` that shows scale, iteration, loss and time left.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing but errors.
+    verbose : bool
+        Show each iteration with every term of the loss, and what the library logs.
+    """
+    with show_log(quiet=quiet, verbose=verbose):
+        if quiet:
+            yield lambda iterate: None
+        elif can_draw(sys.stderr):
+            with _bar(verbose) as show:
+                yield show
+        else:
+            yield _lines(verbose)
+
+
+@contextmanager
+def show_log(*, quiet: bool, verbose: bool) -> Generator[None]:
+    """Write what the library logs to stderr: errors, by default warnings too, or all.
+
+    Within another of its kind it adds nothing, so that nothing is written twice.
+    """
+    # Only ours: what other packages log belongs to whoever set them up.
+    logger, handler = logging.getLogger("lbfgs_style"), _Stderr()
+    if any(isinstance(other, _Stderr) for other in logger.handlers):
+        yield
+        return
+    handler.setFormatter(_Line())
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+
+
+def seconds_left(iterate: Iterate) -> float:
+    """Estimate the time left from the time so far, in seconds."""
+    done = work_done(iterate)
+    return iterate.seconds * (1 - done) / done
+
+
+class _Line(logging.Formatter):
+    """Formats a record as a line of the command; what only --verbose shows names the module."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = record.levelname.lower()
+        where = level if record.levelno >= logging.WARNING else record.name.rpartition(".")[2]
+        return f"lbfgs-style: {where}: {record.getMessage()}"
+
+
+class _Stderr(logging.Handler):
+    """Writes each message once, to what stderr is at that moment: a bar puts itself in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if text not in self._written:
+            self._written.add(text)
+            _print(text)
+
+
+def _print(text: str) -> None:
+    # Nobody may read on; the run is worth more than its progress.
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201  # this module's purpose
+
+
+def _describe(iterate: Iterate, verbose: bool) -> str:
+    height, width = iterate.size
+    text = (
+        f"scale {iterate.scale}/{iterate.scales} {width}×{height}  "
+        f"iteration {iterate.iteration}/{iterate.iterations}  loss {iterate.loss:.5g}  "
+        f"{_clock(seconds_left(iterate))} left"
+    )
+    if verbose:
+        text += "  " + "  ".join(f"{name} {value:.4g}" for name, value in iterate.terms.items())
+    return text
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _lines(verbose: bool) -> Show:
+    def show(iterate: Iterate) -> None:
+        step = max(1, iterate.iterations // 5)
+        if verbose or iterate.iteration % step == 0 or iterate.iteration == 1:
+            _print(_describe(iterate, verbose))
+
+    return show
+
+
+@contextmanager
+def _bar(verbose: bool) -> Generator[Show]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        BarColumn(bar_width=24),  # less in a narrow terminal
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("measuring the pictures", total=1.0)
+
+        def show(iterate: Iterate) -> None:
+            bar.update(task, completed=work_done(iterate), description=_describe(iterate, verbose=False))
+            if verbose:
+                # Above the bar, where it stays; the terms are too many for one line beside it.
+                line = _describe(iterate, verbose=True)
+                bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        yield show

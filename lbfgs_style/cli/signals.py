@@ -1,0 +1,98 @@
+"""Ctrl-C and SIGTERM: the first one stops a run in good order, the second one at once.
+
+A handler in Python waits until the main thread is back from C, which may be at a picture for seconds. So a
+thread counts the signals: Python tells it of each, through a socket, at the moment that it comes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ..system.locks import remove_all
+
+INTERRUPTED = 130
+"""The exit code that shells expect after Ctrl-C; after SIGTERM it is the same."""
+
+NOTHING = "stopped before the first iteration: nothing is written"
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_GRACE = 0.5
+"""Seconds for a run that has nothing to save yet to end by itself."""
+
+
+@contextmanager
+def cancelled_by_signals(*, begun: threading.Event | None = None) -> Generator[threading.Event]:
+    """Give an event that Ctrl-C or SIGTERM sets; a second one ends the process at once.
+
+    Parameters
+    ----------
+    begun : threading.Event, optional
+        Set by the caller once there is something to save. Before that the first signal ends the process, too,
+        whatever it is at, if it has not ended by itself within half a second.
+    """
+    watch = _Watch(begun)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        watch.cancel.set()  # or a main thread that is not busy would begin another evaluation
+
+    previous: dict[int, Any] = {n: signal.signal(n, handle) for n in _SIGNALS}
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch.run, args=(ours,), name="signals", daemon=True)
+    watcher.start()
+    try:
+        yield watch.cancel
+    finally:
+        signal.set_wakeup_fd(before)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        theirs.close()
+        watcher.join()
+        ours.close()
+
+
+class _Watch:
+    """Counts signals as they come, beside a main thread that may be busy."""
+
+    def __init__(self, begun: threading.Event | None) -> None:
+        self.cancel = threading.Event()
+        self._begun = begun
+
+    def run(self, signals: socket.socket) -> None:
+        count = 0
+        while True:
+            try:
+                numbers = signals.recv(64)
+            except TimeoutError:
+                signals.settimeout(None)
+                if self._begun is not None and not self._begun.is_set():
+                    self.leave(NOTHING)
+                continue
+            if not numbers:  # closed: the run is over
+                return
+            count += sum(number in _SIGNALS for number in numbers)
+            if count >= 2:
+                self.leave()
+            if count == 1:
+                self.cancel.set()
+                signals.settimeout(_GRACE)
+
+    def leave(self, message: str = "") -> None:
+        """End the process, past all buffers and whatever the other threads are at."""
+        terminal = sys.__stderr__
+        if terminal is not None and terminal.isatty():
+            os.write(terminal.fileno(), b"\x1b[?25h")  # the cursor, which a bar hides
+        remove_all()
+        if message:
+            print(f"lbfgs-style: {message}", file=sys.stderr, flush=True)  # noqa: T201  # the command's
+        os._exit(INTERRUPTED)

@@ -1,0 +1,193 @@
+"""Picture files ↔ pictures, in colours that networks know.
+
+Sizes are always (height, width). Inside, colours are sRGB: what a file's colour profile says is applied when
+the file is read, and undone when a picture of that origin is written, with the profile in the new file.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import codec, icc_profile
+from .formats.embedding import embed
+from .formats.output import FileFormat, check_output, check_size, output_format
+from .input_limits import MAX_PIXELS, read_bytes
+from .metadata import Metadata, for_result
+from .picture import Picture, from_array, luma, to_array
+
+log = logging.getLogger(__name__)
+
+
+def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read a picture file: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PNM, PAM, PFM, HDR, JPEG 2000, Sun raster.
+
+    16 bits, alpha and grey are kept; palettes and CMYK become RGB; of an animation the first frame is
+    taken, of a TIFF file the first page, which one warning says. The orientation is applied.
+
+    Colours of a profile with three primaries (Adobe RGB, Display P3, ProPhoto …) become sRGB, those outside
+    it clipped; a warning is logged where a profile is not applied. Colours that PNG or AVIF name by code or
+    numbers (cICP, nclx; gAMA and cHRM) become sRGB too; those of PQ and HLG are refused. Radiance HDR, PFM
+    and LogLuv TIFF hold linear light, which is encoded as sRGB and clipped to [0, 1]: one warning says so.
+    Floating point of other TIFF files is taken as float arrays are: sRGB unless its profile says otherwise,
+    and refused outside [0, 1].
+
+    A file that is cut short is refused, and so are a damaged PNG and damaged strips of a TIFF. A JPEG
+    damaged in its middle is read as far as it goes: libjpeg may say so on stderr, which the command turns
+    into a warning. TIFF files of samples or a compression that OpenCV decodes wrongly are refused by what
+    they are, and so is camera raw.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    max_pixels : int
+        The largest height × width accepted, as the file declares it and as it is; OpenCV has a limit of its
+        own at 2**30.
+
+    Raises
+    ------
+    ImageFileError
+        The file is missing, unreadable, empty, too large, or not a picture of a supported kind.
+    """
+    return decode(read_bytes(Path(path), max_pixels=max_pixels), name=str(path), max_pixels=max_pixels)
+
+
+def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read the bytes of a picture file: `read` for what is no file, such as an upload.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    name : str
+        What messages call it.
+    max_pixels : int
+        See `read`.
+
+    Raises
+    ------
+    ImageFileError
+        See `read`.
+    """
+    decoded = codec.decode(data, name, max_pixels=max_pixels)
+    picture = from_array(decoded.pixels, name=name)
+    picture = replace(picture, gray=decoded.gray or picture.gray, metadata=decoded.metadata)
+    if decoded.profile is not None:
+        # A result is written as sRGB then: few programs read colours by code or number.
+        picture = replace(picture, rgb=decoded.profile.to_srgb(picture.rgb))
+        return _without_profile(picture)
+    return _in_srgb(picture, name)
+
+
+def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str | None = None) -> None:
+    """Write a picture file, completely or not at all.
+
+    The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit picture keeps its 16
+    bits in PNG and TIFF, and 10 of them in AVIF; all others, floating point too, are written as 8 bit. JPEG
+    has no alpha: the picture is laid over white. WebP has no grey, and grey with alpha is written as RGBA:
+    both with equal colours.
+
+    The metadata are written too: the colours in the profile that the picture came with, EXIF and XMP as they
+    were but for orientation, size and thumbnail.
+
+    Parameters
+    ----------
+    path : path
+        Written under a temporary name in the same folder and renamed at the end.
+    picture : Picture
+        What to write.
+    quality : int
+        1 to 100, for JPEG, WebP and AVIF.
+    recipe : str, optional
+        A text to keep inside a PNG or JPEG, see `lbfgs_style.outputs.recipes`; the others hold none.
+
+    Raises
+    ------
+    OptionError
+        `quality` is outside 1 to 100.
+    ImageFileError
+        The extension is unknown, or the file cannot be written. An existing file is then left as it was.
+    """
+    check_output(path, (picture.rgb.shape[0], picture.rgb.shape[1]))
+    codec.write_bytes(Path(path), _encode(picture, Path(path).suffix.lower(), quality, str(path), recipe))
+
+
+def encode(
+    picture: Picture, file_format: str = "png", *, quality: int = 95, recipe: str | None = None
+) -> bytes:
+    """Return the bytes of a picture file: `write` for what is no file, such as an answer over the web.
+
+    Parameters
+    ----------
+    picture : Picture
+        What to encode.
+    file_format : str
+        One of png, jpg, jpeg, webp, avif, tif, tiff.
+    quality, recipe
+        See `write`.
+
+    Raises
+    ------
+    OptionError, ImageFileError
+        See `write`.
+    """
+    name = f"picture.{file_format}"
+    check_size(name, (picture.rgb.shape[0], picture.rgb.shape[1]))
+    return _encode(picture, f".{file_format}", quality, name, recipe)
+
+
+def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str | None) -> bytes:
+    array, kept = _as_written(picture, output_format(name))
+    about = for_result(kept, (array.shape[0], array.shape[1]))
+    data = codec.encode(array, suffix, about, quality=quality, name=name)
+    return data if recipe is None else embed(data, recipe)
+
+
+def _as_written(picture: Picture, holds: FileFormat) -> tuple[NDArray[Any], Metadata]:
+    """Return the samples that a file of some format gets, pixel by pixel, and what it can say beside them."""
+    if picture.alpha is not None and not holds.alpha:
+        opacity = picture.alpha[..., np.newaxis]
+        picture = replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)
+    gray = picture.gray and picture.alpha is None and holds.gray
+    picture = _in_own_profile(picture, "GRAY" if gray else "RGB")
+    deep = holds.bits > 8 and picture.dtype == np.uint16
+    samples = np.dtype(np.uint16 if deep else np.uint8)
+    return to_array(replace(picture, dtype=samples, keeps_axis=False)), picture.metadata
+
+
+def _in_srgb(picture: Picture, name: str) -> Picture:
+    """Convert what was read by its profile; forget a profile that no written file could have."""
+    data = picture.metadata.icc
+    if not data:
+        return picture
+    profile, space = icc_profile.parse(data), icc_profile.space(data)
+    fits = space == "RGB" or (space == "GRAY" and picture.gray)
+    if profile is None or not fits:
+        # Read as RGB, a picture cannot keep a profile of CMYK or of another space.
+        log.warning("%s: its colour profile %r is not applied: taken as sRGB", name, icc_profile.name(data))
+        return picture if fits else _without_profile(picture)
+    return picture if profile.is_srgb() else replace(picture, rgb=profile.to_srgb(picture.rgb))
+
+
+def _in_own_profile(picture: Picture, space: str) -> Picture:
+    """Convert from sRGB to the profile that the picture came with, where a file of that space can have it."""
+    data = picture.metadata.icc
+    if not data or icc_profile.space(data) != space:
+        return _without_profile(picture)
+    profile = icc_profile.parse(data)
+    if profile is None or profile.is_srgb():
+        return picture
+    rgb = picture.rgb
+    if space == "GRAY":
+        rgb = np.repeat(luma(rgb)[..., np.newaxis], 3, axis=2)
+    return replace(picture, rgb=profile.from_srgb(rgb))
+
+
+def _without_profile(picture: Picture) -> Picture:
+    return replace(picture, metadata=replace(picture.metadata, icc=b""))

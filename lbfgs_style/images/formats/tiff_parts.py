@@ -1,0 +1,230 @@
+"""TIFF files with a directory of our own over the same data, which make OpenCV decode what it would not.
+
+OpenCV reads planes one behind the other as three small copies, and 16-bit floating point not at all; each
+plane by itself, and half floats as whole numbers of 16 bits, it reads right. Of grey with alpha it drops the
+alpha, but reads both as grey samples of a picture twice as wide. In 8 bits it paints black where a strip is
+damaged; the same strip as samples of 16 bits it refuses.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import exif
+from .tiff_declared import DEFLATE, LONGEST, LZW, NONE, OLD_DEFLATE, PACK_BITS, YCBCR, Declared
+
+_Tags = dict[int, Sequence[int] | bytes]
+
+_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _FORMAT = 258, exif.PHOTOMETRIC, 277, 284, 339
+_COMPRESSION, _FILL_ORDER, _ROWS, _PREDICTOR, _JPEG_TABLES = 259, 266, 278, 317, 347
+_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
+# Tags that say how samples are laid out and coded; 317 is the predictor.
+_LAYOUT = (256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339)
+
+_WIDTHS = (exif.WIDTH, exif.TILE_WIDTH)
+
+_ROW = 1 << 20
+"""Bytes of a row at most: OpenCV reads sides of up to 2^20 samples."""
+
+# Each byte with its bits in the other order (FillOrder 2).
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def readable(data: bytes, declared: Declared) -> list[bytes]:
+    """Return files that OpenCV reads right: the file itself, or one grey file for each of its planes.
+
+    Of `Declared.is_wide_gray` it is one grey file, not turned, that `apart` takes apart. Half floats
+    (`Declared.is_half`) come out of the returned files as uint16, to be viewed as float16.
+
+    Parameters
+    ----------
+    data : bytes
+        A TIFF file that `tiff_declared.problem` has nothing against.
+    declared : Declared
+        What it declares.
+    """
+    split = declared.planar and declared.samples > 1 and (declared.bits > 8 or declared.is_gray)
+    if not split and not declared.is_half and not declared.is_wide_gray:
+        return [data]
+    tags: _Tags = {tag: values for tag in _LAYOUT if (values := exif.numbers(declared.page, tag)) is not None}
+    tags[_FORMAT] = [1 if declared.is_half else declared.sample_format] * declared.samples
+    tables = declared.page.get(_JPEG_TABLES)
+    if isinstance(tables, exif.Entry):
+        tags[_JPEG_TABLES] = tables.data
+    if not split and not declared.is_wide_gray:
+        return [_with_directory(data, tags)]
+    single = {
+        _BITS: [declared.bits],
+        _SAMPLES: [1],
+        _PHOTOMETRIC: [1],
+        _PLANAR: [1],
+        _FORMAT: tags[_FORMAT][:1],
+    }
+    if not split:
+        wide = {tag: [tags[tag][0] * declared.samples] for tag in _WIDTHS if tag in tags}
+        return [_with_directory(data, tags | single | wide | {_PREDICTOR: [1], exif.ORIENTATION: [1]})]
+    files: list[bytes] = []
+    each = _count(declared) // declared.samples
+    for plane in range(declared.samples):
+        own = dict(tags) | single
+        for tag in (_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS):
+            if tag in tags:
+                own[tag] = tags[tag][plane * each : (plane + 1) * each]
+        files.append(_with_directory(data, own))
+    return files
+
+
+def apart(declared: Declared, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the samples of a wide grey row (`Declared.is_wide_gray`) pixel by pixel, H×W×C, not turned."""
+    samples = pixels.reshape(pixels.shape[0], -1, declared.samples)
+    if declared.predictor == 2:
+        # Each sample is less its neighbour of the same kind, from the left edge of a strip or tile on.
+        step = (exif.numbers(declared.page, exif.TILE_WIDTH) or (declared.width,))[0]
+        for left in range(0, declared.width, step):
+            part = samples[:, left : left + step]
+            np.add.accumulate(part, axis=1, dtype=part.dtype, out=part)
+    return samples
+
+
+def damage(data: bytes, declared: Declared) -> str | None:
+    """Return which strips of a file are missing or damaged, in words; None where none is found to be.
+
+    Strips of Deflate are unpacked here because zlib's checksums tell of every wrong bit.
+    """
+    expected, there = _count(declared), len(_offsets(declared))
+    if there < expected:
+        return f"it names {there} strips or tiles of {expected}"
+    if declared.compression not in (DEFLATE, OLD_DEFLATE):
+        return None
+    strips = _strips(declared)
+    turned = (exif.numbers(declared.page, _FILL_ORDER) or (1,))[0] == 2
+    for number, (offset, count, size) in enumerate(strips, 1):
+        packed = data[offset : offset + count]
+        try:
+            unpacked = zlib.decompressobj().decompress(
+                packed.translate(_TURNED if turned else None), size + 1
+            )
+        except zlib.error:
+            unpacked = b""
+        if len(unpacked) < size:
+            return f"strip or tile {number} of {len(strips)} cannot be unpacked"
+    return None
+
+
+def strict(data: bytes, declared: Declared) -> Iterator[bytes]:
+    """Yield files that OpenCV refuses to decode where a strip or tile of `data` is damaged.
+
+    In them each strip is a few rows of grey samples of 16 bits. Of CCITT, JPEG and subsampled YCbCr there are
+    none: their decoders do not unpack bytes as such.
+
+    Parameters
+    ----------
+    data : bytes
+        A TIFF file.
+    declared : Declared
+        What it declares.
+    """
+    if declared.compression not in (NONE, LZW, PACK_BITS):
+        return
+    strips = _strips(declared)
+    fill_order = exif.numbers(declared.page, _FILL_ORDER) or (1,)
+    for size in sorted({size for _, _, size in strips}):
+        same = [(offset, count) for offset, count, own in strips if own == size]
+        rows = -(-size // _ROW)
+        width = size // (2 * rows)
+        if width == 0 or rows * len(same) > LONGEST:
+            continue
+        tags: _Tags = {exif.WIDTH: [width], exif.HEIGHT: [rows * len(same)], _BITS: [16]}
+        tags |= {
+            _COMPRESSION: [declared.compression],
+            _PHOTOMETRIC: [1],
+            _FILL_ORDER: fill_order,
+            _SAMPLES: [1],
+        }
+        tags |= {_ROWS: [rows], _PLANAR: [1]}
+        tags[_STRIP_OFFSETS] = [offset for offset, _ in same]
+        tags[_STRIP_COUNTS] = [count for _, count in same]
+        yield _with_directory(data, tags)
+
+
+def _values(declared: Declared, tag: int) -> tuple[int, ...]:
+    return exif.numbers(declared.page, tag) or ()
+
+
+def _tile(declared: Declared) -> tuple[int, int] | None:
+    """Return height and width of the tiles; None where the file has strips. The sides tell, as in libtiff."""
+    height, width = (_values(declared, tag) for tag in (exif.TILE_HEIGHT, exif.TILE_WIDTH))
+    return (height[0], width[0]) if height and width and height[0] and width[0] else None
+
+
+def _rows(declared: Declared) -> int:
+    """Return the rows of a strip."""
+    return min((_values(declared, _ROWS) or (declared.height,))[0], declared.height) or declared.height
+
+
+def _offsets(declared: Declared) -> tuple[int, ...]:
+    # Either tag names tiles: libtiff does not tell them apart.
+    return _values(declared, _TILE_OFFSETS) or _values(declared, _STRIP_OFFSETS)
+
+
+def _count(declared: Declared) -> int:
+    """Return how many strips or tiles a picture of this size has, all planes together."""
+    tile = _tile(declared)
+    if tile is None:
+        each = -(-declared.height // _rows(declared))
+    else:
+        each = -(-declared.height // tile[0]) * -(-declared.width // tile[1])
+    return each * (declared.samples if declared.planar else 1)
+
+
+def _strips(declared: Declared) -> list[tuple[int, int, int]]:
+    """Return offset, bytes and unpacked bytes of each strip or tile; none where the file does not tell."""
+    if declared.photometric == YCBCR:
+        return []
+    planes = declared.samples if declared.planar else 1
+    bits = declared.bits * (1 if declared.planar else declared.samples)
+    offsets, expected = _offsets(declared), _count(declared)
+    counts = _values(declared, _TILE_COUNTS) or _values(declared, _STRIP_COUNTS)
+    if len(offsets) < expected or len(counts) < expected:
+        return []
+    tile = _tile(declared)
+    if tile is None:
+        rows = _rows(declared)
+        heights = [min(rows, declared.height - top) for top in range(0, declared.height, rows)] * planes
+        sizes = [height * -(-declared.width * bits // 8) for height in heights]
+    else:
+        sizes = [tile[0] * -(-tile[1] * bits // 8)] * expected
+    if 0 in sizes:
+        return []
+    return list(zip(offsets, counts, sizes, strict=False))  # files may name more than they have
+
+
+def _with_directory(data: bytes, tags: _Tags) -> bytes:
+    """Return a TIFF file, of 32-bit places and in its byte order, whose only page has these tags."""
+    order = "<" if data[:2] == b"II" else ">"
+    place = len(data) + len(data) % 2
+    entries, behind = struct.pack(order + "H", len(tags)), b""
+    start = place + 2 + 12 * len(tags) + 4
+    for tag, values in sorted(tags.items(), key=lambda item: item[0]):
+        if isinstance(values, bytes):
+            kind, packed = 7, values
+        else:
+            kind = 3 if max(values, default=0) <= 0xFFFF else 4
+            # No file that is read has places beyond 32 bits: one that names such a place is damaged.
+            packed = struct.pack(
+                f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *(min(v, 0xFFFFFFFF) for v in values)
+            )
+        entries += struct.pack(order + "HHI", tag, kind, len(values))
+        if len(packed) <= 4:
+            entries += packed.ljust(4, b"\0")
+        else:
+            entries += struct.pack(order + "I", start + len(behind))
+            behind += packed + bytes(len(packed) % 2)
+    head = data[:2] + struct.pack(order + "HI", 42, place)
+    return b"".join((head, data[8:], bytes(len(data) % 2), entries, bytes(4), behind))

@@ -1,0 +1,126 @@
+"""Images of Pillow, taken by their mode: what NumPy makes of one holds indices, inks or hues, and no colours.
+
+Pillow is not needed: an image brings its own methods.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import warnings
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+
+log = logging.getLogger(__name__)
+
+# Modes of colour whose array is a picture.
+_PLAIN = ("RGB", "RGBA")
+
+_TO_RGBA = ("LA", "La", "PA", "RGBa")
+
+# Modes of grey: of 1, 8, 16 and 32 bits; with alpha.
+_GRAY = ("1", "L", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+_GRAY_ALPHA = ("LA", "La")
+
+_ORIENTATION = 0x0112  # of EXIF
+
+# What Pillow raises over damaged files, or images that are closed.
+_FAILURES = (
+    *(ValueError, TypeError, OSError, EOFError, SyntaxError, LookupError, AttributeError, ArithmeticError),
+    *(struct.error, zlib.error),
+)
+
+
+def is_pillow(value: object) -> bool:
+    """Tell whether a value is an image of Pillow; arrays, whose memory maps have a mode too, are none."""
+    return (
+        not isinstance(value, np.ndarray)
+        and isinstance(getattr(value, "mode", None), str)
+        and callable(getattr(value, "convert", None))
+        and callable(getattr(value, "getbands", None))
+    )
+
+
+def is_gray(image: Any) -> bool:
+    """Tell whether an image of Pillow is grey, with or without alpha."""
+    return image.mode in _GRAY or image.mode in _GRAY_ALPHA
+
+
+def as_array(image: Any, name: str) -> NDArray[Any]:
+    """Return the pixels of a Pillow image as an array that is a picture.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of any mode that Pillow converts to RGB. A transparent colour becomes an alpha. Its EXIF orientation
+        is not applied, which one warning says; a colour profile is not looked at.
+    name : str
+        What messages call it.
+
+    Returns
+    -------
+    array
+        H×W (grey), H×W×3 (RGB) or H×W×4 (RGBA; of grey with alpha too); uint8, uint16 or float32.
+
+    Raises
+    ------
+    ImageError
+        Pillow does not convert its mode, or cannot decode the file behind it.
+    """
+    mode = image.mode
+    try:
+        image.load()
+    except _FAILURES as error:
+        raise ImageError(
+            f"{name}: Pillow cannot load this image ({error}); expected a whole file: get another copy of it"
+        ) from error
+    orientation = _orientation(image)
+    key = image.info.get("transparency")
+    try:
+        if mode in _GRAY:
+            array = _with_clear_gray(np.asarray(image.convert("L") if mode == "1" else image), mode, key)
+        else:
+            if mode in _TO_RGBA or key is not None:
+                # Pillow has no direct way from PA or La to RGBA in all its versions.
+                image = (image.convert("LA") if mode == "La" else image).convert("RGBA")
+            elif mode not in _PLAIN:
+                image = image.convert("RGB")
+            array = np.asarray(image)
+    except _FAILURES as error:
+        raise ImageError(
+            f"{name}: a Pillow image of mode {mode!r} that Pillow cannot make RGB of ({error}); expected "
+            "one that image.convert('RGB') takes: convert it first"
+        ) from error
+    if orientation in range(2, 9):
+        log.warning(
+            "%s: the EXIF orientation %d of the Pillow image is not applied: give "
+            "PIL.ImageOps.exif_transpose(image)",
+            name,
+            orientation,
+        )
+    return array
+
+
+def _orientation(image: Any) -> int:
+    """Return the EXIF orientation, 1 where there is none; EXIF that is damaged says nothing."""
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            return image.getexif().get(_ORIENTATION, 1)
+        except _FAILURES:
+            return 1
+
+
+def _with_clear_gray(gray: NDArray[Any], mode: str, key: object) -> NDArray[Any]:
+    """Add the alpha where one grey stands for transparent; Pillow cuts 16 bits down to 8 in doing so."""
+    if not isinstance(key, int) or gray.dtype.kind != "u":
+        return gray
+    if mode == "1":
+        key = 255 if key else 0
+    top = np.iinfo(gray.dtype).max
+    alpha = np.where(gray == key, 0, top).astype(gray.dtype)
+    return np.stack([gray, gray, gray, alpha], axis=2)

@@ -1,0 +1,184 @@
+"""The table of feature networks that have a name of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import NetworkError, NetworkFileError, did_you_mean
+from ..system.files import not_a_path
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNetwork:
+    """A row of `KNOWN`.
+
+    Attributes
+    ----------
+    name, summary, licence : str
+        For people.
+    arch : str
+        ``vgg16``, ``vgg19``, or ``compact``.
+    url : str or None
+        Where the published weights are; None for the bundled network.
+    size : int or None
+        Bytes of the download, where known.
+    known_hash : str or None
+        ``algorithm:digest`` of the download.
+    format : {"pth", "h5"} or None
+        Format of the download.
+    """
+
+    name: str
+    summary: str
+    licence: str
+    arch: str
+    url: str | None = None
+    size: int | None = None
+    known_hash: str | None = None
+    format: Literal["pth", "h5"] | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the ONNX file in the folders of `search_path`."""
+        return f"{self.name}.onnx"
+
+
+_TORCHVISION = "https://download.pytorch.org/models"
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+_BSD = "BSD-3-Clause, as published by torchvision"
+_CC_BY = "CC BY 4.0, Visual Geometry Group, University of Oxford"
+
+KNOWN: tuple[KnownNetwork, ...] = (
+    KnownNetwork("compact", "small network that comes with the package: works at once", "MIT", "compact"),
+    KnownNetwork(
+        name="vgg19",
+        summary="VGG19, weights of torchvision",
+        licence=_BSD,
+        arch="vgg19",
+        url=f"{_TORCHVISION}/vgg19-dcbb9e9d.pth",
+        size=574_673_361,
+        known_hash="sha256:dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+        format="pth",
+    ),
+    KnownNetwork(
+        name="vgg16",
+        summary="VGG16, weights of torchvision",
+        licence=_BSD,
+        arch="vgg16",
+        url=f"{_TORCHVISION}/vgg16-397923af.pth",
+        size=553_433_881,
+        known_hash="sha256:397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        format="pth",
+    ),
+    KnownNetwork(
+        name="vgg19-caffe",
+        summary="VGG19, the original weights (Gatys, neural-style, Keras, TensorFlow)",
+        licence=_CC_BY,
+        arch="vgg19",
+        url=f"{_KERAS}/vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        size=80_134_624,
+        known_hash="md5:253f8cb515780f3b799900260a226db6",
+        format="h5",
+    ),
+    KnownNetwork(
+        name="vgg16-caffe",
+        summary="VGG16, the original weights",
+        licence=_CC_BY,
+        arch="vgg16",
+        url=f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        known_hash="md5:6d6bbae143d832006294945121d1f1fc",
+        format="h5",
+    ),
+)
+
+
+def known(name: str) -> KnownNetwork:
+    """Return the row of `KNOWN` with this name.
+
+    Raises
+    ------
+    NetworkError
+        If there is none.
+    """
+    for row in KNOWN:
+        if row.name == name:
+            return row
+    names = [row.name for row in KNOWN]
+    raise NetworkError(
+        f"Unknown network {name!r}: expected one of {', '.join(names)}, or the path of an .onnx file."
+        f"{did_you_mean(name, names)}"
+    )
+
+
+def cache_folder() -> Path:
+    """Return the folder where pulled networks are kept: ``LBFGS_STYLE_CACHE``, or the user's cache."""
+    chosen = os.environ.get("LBFGS_STYLE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("lbfgs_style")
+
+
+def search_path() -> tuple[Path, ...]:
+    """Return the folders in which names are looked up, first to last.
+
+    ``models/`` of a clone, ``models/`` inside the installed package, then `cache_folder`.
+    """
+    return tuple(_folders())
+
+
+def _folders() -> Iterator[Path]:
+    package = Path(__file__).resolve().parents[1]
+    if (package.parent / "pyproject.toml").is_file():
+        yield package.parent / "models"
+    yield package / "models"
+    # Last and lazily: asking platformdirs costs an import that the bundled network never needs.
+    yield cache_folder()
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Find the file of a network.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name (the file ``<name>.onnx`` in a folder of `search_path`), or a path that ends in ``.onnx``.
+
+    Raises
+    ------
+    NetworkError
+        If the name is unknown.
+    NetworkFileError
+        If the file is not there; the message says how to get it.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.lower().endswith(".onnx"):
+        path = Path(name_or_path).expanduser()
+        if path.is_file():
+            return path
+        problem = not_a_path(text)
+        if problem:
+            raise NetworkFileError(f"{text}: {problem}.")
+        raise NetworkFileError(
+            f"There is no network file {text!r}: expected a known name "
+            f"({', '.join(row.name for row in KNOWN)}) or the path of an .onnx file."
+        )
+    if Path(text).name == text:
+        for folder in _folders():
+            path = folder / f"{text}.onnx"
+            if path.is_file():
+                return path
+    row = known(text)
+    if row.url is None:
+        raise NetworkFileError(
+            f"The bundled network {text!r} is missing from this installation: install lbfgs-style again."
+        )
+    raise NetworkFileError(
+        f"The network {text!r} is not on this computer: get it with `lbfgs-style networks pull {text}` "
+        f"or tools/export_vgg19.py; 'compact' works now."
+    )

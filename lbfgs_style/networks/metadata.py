@@ -1,0 +1,201 @@
+"""What a feature network looks like as an ONNX file: versions, metadata, fingerprint of the weights.
+
+A *feature network* is a ``ModelProto`` with one input ``image`` (float32, ``[1, 3, height, width]``, RGB
+in [0, 1], free height and width) and one float32 output for each layer, named as in the literature
+(``relu1_1`` … ``relu5_4``). Mean, scale and channel order are its first nodes, so that nobody who runs it
+needs to know them. Its ``metadata_props`` say where it comes from; this module is the only place that
+spells their keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import NetworkError
+from ..graphs.network_graph import constant_of
+
+if TYPE_CHECKING:
+    import onnx
+
+
+FORMAT = "1"
+_PREFIX = "lbfgs_style."
+_STYLE_LAYER = re.compile(r"relu\d+_1")
+_CONTENT_PREFERENCE = ("relu4_2", "relu4_1")
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a feature network says about itself.
+
+    Attributes
+    ----------
+    name : str
+        Short name, as in ``vgg19``.
+    source : str
+        Where the weights come from, usually an address.
+    licence : str
+        The licence of the weights.
+    weights_sha256 : str
+        `weights_sha256` of the model when it was written, 64 hexadecimal digits.
+    style_layers, content_layers : tuple of str
+        Outputs used when the user names none.
+    """
+
+    name: str
+    source: str
+    licence: str
+    weights_sha256: str
+    style_layers: tuple[str, ...]
+    content_layers: tuple[str, ...]
+
+
+def default_layers(layers: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Choose style and content layers among the outputs of a network.
+
+    Style: every ``relu*_1`` (Gatys et al., CVPR 2016), or all outputs where none has such a name. Content:
+    ``relu4_2``, else ``relu4_1``, else the last output.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        Names of the outputs, from shallow to deep; at least one.
+
+    Returns
+    -------
+    style_layers, content_layers : tuple of str
+    """
+    style = tuple(layer for layer in layers if _STYLE_LAYER.fullmatch(layer))
+    content = next((layer for layer in _CONTENT_PREFERENCE if layer in layers), layers[-1])
+    return style or tuple(layers), (content,)
+
+
+def weights_sha256(model: onnx.ModelProto) -> str:
+    """Fingerprint of the weights of a network, whatever the encoding of the file.
+
+    SHA-256 over the floating-point initialisers, those that `fold_constants` would make included, in the
+    order of their names (by code point). Each one contributes its name in UTF-8, a zero byte, its dimensions
+    in decimal joined by ``x``, a zero byte, and its values as little-endian float32 in C order. Integer
+    initialisers (shapes, axes) are part of the graph, not of the weights, and are left out.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        A model without external data.
+
+    Returns
+    -------
+    str
+        64 lower-case hexadecimal digits.
+    """
+    from onnx import numpy_helper
+
+    digest = hashlib.sha256()
+    folded = (tensor for tensor in map(constant_of, model.graph.node) if tensor is not None)
+    for tensor in sorted((*model.graph.initializer, *folded), key=lambda item: item.name):
+        array = numpy_helper.to_array(tensor)
+        if not np.issubdtype(array.dtype, np.floating):
+            continue
+        shape = "x".join(str(size) for size in array.shape)
+        digest.update(f"{tensor.name}\0{shape}\0".encode())
+        digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
+def describe(
+    model: onnx.ModelProto,
+    *,
+    name: str,
+    source: str,
+    licence: str,
+    style_layers: Sequence[str],
+    content_layers: Sequence[str],
+) -> onnx.ModelProto:
+    """Write the metadata of a feature network into `model`, with the fingerprint of its weights.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Changed in place: our own keys are replaced, foreign ones stay.
+    name, source, licence : str
+        See `Metadata`.
+    style_layers, content_layers : sequence of str
+        Defaults for users who name no layers; each must be an output of the model.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The same object.
+
+    Raises
+    ------
+    NetworkError
+        If a layer is not an output of the model.
+    """
+    outputs = [value.name for value in model.graph.output]
+    for layer in (*style_layers, *content_layers):
+        if layer not in outputs:
+            raise NetworkError(
+                f"Cannot describe the network {name!r}: its layer {layer!r} is not among its outputs "
+                f"({', '.join(outputs)})."
+            )
+    ours = {
+        "format": FORMAT,
+        "name": name,
+        "source": source,
+        "licence": licence,
+        "weights_sha256": weights_sha256(model),
+        "style_layers": ",".join(style_layers),
+        "content_layers": ",".join(content_layers),
+    }
+    foreign = [(prop.key, prop.value) for prop in model.metadata_props if not prop.key.startswith(_PREFIX)]
+    del model.metadata_props[:]
+    for key, value in [*foreign, *((_PREFIX + key, value) for key, value in ours.items())]:
+        prop = model.metadata_props.add()
+        prop.key, prop.value = key, value
+    return model
+
+
+def read_metadata(model: onnx.ModelProto) -> Metadata | None:
+    """Read what `describe` wrote, or return None for a model that never passed through it.
+
+    Raises
+    ------
+    NetworkError
+        If the metadata is of another format, or incomplete.
+    """
+    props = {
+        prop.key.removeprefix(_PREFIX): prop.value
+        for prop in model.metadata_props
+        if prop.key.startswith(_PREFIX)
+    }
+    if not props:
+        return None
+    if props.get("format") != FORMAT:
+        raise NetworkError(
+            f"The network's metadata has format {props.get('format')!r}, this version reads {FORMAT!r}: "
+            "upgrade lbfgs-style, or pull or export the network again."
+        )
+    try:
+        return Metadata(
+            name=props["name"],
+            source=props["source"],
+            licence=props["licence"],
+            weights_sha256=props["weights_sha256"],
+            style_layers=_split(props["style_layers"]),
+            content_layers=_split(props["content_layers"]),
+        )
+    except KeyError as error:
+        raise NetworkError(
+            f"The network's metadata lacks {_PREFIX + error.args[0]!r}: pull or export the network again."
+        ) from error
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name for name in names.split(",") if name)

@@ -1,0 +1,306 @@
+"""Checks on an ONNX model that comes from anywhere, before anything of it is run.
+
+What is not on a list is refused: operators, kinds of attributes, types of weights. So a model that passes is
+made of plain nodes and of the numbers in its own file. `onnx_shapes` looks at the sizes that they make.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import NetworkError, shown
+
+if TYPE_CHECKING:
+    import onnx
+
+_DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+DIFFERENTIABLE = _words(
+    """
+    Abs Add AveragePool Concat Conv Div Gemm Identity MatMul MaxPool Mul Pad Pow ReduceL1 ReduceL2 ReduceMean
+    ReduceSum ReduceSumSquare Relu Reshape Slice Sqrt Sub Transpose
+    """
+)
+"""The operators of `lbfgs_style.graphs.autodiff.RULES`: those that layers in use may need."""
+
+OPERATORS = DIFFERENTIABLE | _words(
+    """
+    BatchNormalization Cast Clip Constant Dropout Elu Exp Flatten Gather GlobalAveragePool GlobalMaxPool
+    HardSigmoid HardSwish InstanceNormalization LeakyRelu Log LogSoftmax Max Min Neg PRelu ReduceMax ReduceMin
+    Shape Sigmoid Softmax Softplus Squeeze Sum Tanh Unsqueeze
+    """
+)
+"""What a file may hold: those, and what classifiers behind the layers and constants before them are made of.
+
+None runs other graphs, draws random numbers, reads files, or makes a tensor of a size that is written in it.
+"""
+
+_MAX_NODES = 10_000
+_MAX_NAME = 200
+_MAX_DIMS = 8
+_MAX_WINDOW = 1024
+_WINDOWS = ("kernel_shape", "strides", "dilations", "pads")
+
+# Names of tensors of our graphs. All tensors of a network but its layers get a prefix there, see `builder`.
+_RESERVED = re.compile(
+    "loss|terms|weights|shares|tile|own_share|likewise|d_image|around_image|(?:own_|rest_|d_)*(?:tv|range)"
+)
+_RESERVED_STEMS = "features|gram|mean|root|mask|distance|energy|d"
+_RESERVED_PREFIXES = ("around_", "winograd_")
+
+
+def check_safety(model: onnx.ModelProto, label: str) -> None:
+    """Refuse a model that reaches beyond its own file or beyond plain tensors and standard operators.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The model.
+    label : str
+        What to call it in a message.
+
+    Raises
+    ------
+    NetworkError
+        For external data (which could read any file), functions, subgraphs, training graphs, sparse or
+        string tensors, weights that are absent, of the wrong length or not finite, inputs or outputs
+        without a shape, other operators than `OPERATORS` or other domains (which could call custom
+        libraries), and whatever the ONNX checker refuses.
+    """
+    import onnx
+
+    graph = model.graph
+    if not graph.node:
+        raise NetworkError(f"{label!r} is not an ONNX model with a graph: expected a feature network.")
+    if len(graph.node) > _MAX_NODES:
+        raise NetworkError(
+            f"The network {label!r} has {len(graph.node):,} nodes: expected at most {_MAX_NODES:,}."
+        )
+    if model.functions or graph.sparse_initializer or model.training_info:
+        raise NetworkError(
+            f"The network {label!r} has model-local functions, sparse weights or training graphs: expected "
+            "plain nodes and dense weights; export it again without them."
+        )
+    for node in graph.node:
+        _check_node(node, label)
+    constants = [a.t for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
+    for tensor in (*graph.initializer, *constants):
+        _check_tensor(tensor, label)
+    for value in (*graph.input, *graph.output):
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+            raise NetworkError(
+                f"The network {label!r} does not tell the shape of {shown(value.name)}: expected "
+                "[1, channels, height, width], with lengths or names of free ones; export it again with them."
+            )
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        raise NetworkError(f"The network {label!r} is not valid ONNX: {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """Return the first line of what a library says, fit for a terminal."""
+    lines = str(error).strip().splitlines()
+    return shown(lines[0], 200)[1:-1] if lines else "no reason given"
+
+
+def _check_node(node: onnx.NodeProto, label: str) -> None:
+    import onnx
+
+    if node.domain not in _DEFAULT_DOMAINS or node.op_type not in OPERATORS:
+        operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        raise NetworkError(
+            f"The network {label!r} uses the operator {shown(operator)}: expected standard operators "
+            f"for feature networks, which are {', '.join(sorted(OPERATORS))}."
+        )
+    kinds = onnx.AttributeProto
+    plain = (kinds.FLOAT, kinds.INT, kinds.STRING, kinds.FLOATS, kinds.INTS)
+    for attribute in node.attribute:
+        is_tensor = attribute.type == kinds.TENSOR and node.op_type == "Constant"
+        if (attribute.type not in plain and not is_tensor) or attribute.ref_attr_name:
+            raise NetworkError(
+                f"The attribute {shown(attribute.name)} of a {node.op_type} node of the network {label!r} is "
+                "a graph, a sparse tensor or of another kind that is not allowed: expected numbers, words, "
+                "and tensors in Constant nodes."
+            )
+        if attribute.name in _WINDOWS and node.op_type != "Constant":
+            least = 0 if attribute.name == "pads" else 1
+            if len(attribute.ints) > 2 * _MAX_DIMS or not all(
+                least <= value <= _MAX_WINDOW for value in attribute.ints
+            ):
+                raise NetworkError(
+                    f"The attribute {attribute.name!r} of a {node.op_type} node of the network {label!r} is "
+                    f"out of range: expected numbers from {least} to {_MAX_WINDOW}, got "
+                    f"{shown(str(list(attribute.ints[:4])))[1:-1]}."
+                )
+        if attribute.name == "group" and attribute.i < 1:
+            raise NetworkError(
+                f"A {node.op_type} node of the network {label!r} has {attribute.i} groups: expected 1 or "
+                "more."
+            )
+
+
+def _check_tensor(tensor: onnx.TensorProto, label: str) -> None:
+    """Refuse weights that are not here, are not what they say, or are no numbers."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    def refuse(why: str, remedy: str) -> NetworkError:
+        return NetworkError(f"The network {label!r} keeps {shown(tensor.name)} {why}: expected {remedy}.")
+
+    if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise refuse(
+            "in another file", "all weights inside the .onnx file; save it again without external data"
+        )
+    kinds = onnx.TensorProto
+    if tensor.data_type not in (
+        kinds.FLOAT,
+        kinds.DOUBLE,
+        kinds.FLOAT16,
+        kinds.INT32,
+        kinds.INT64,
+        kinds.BOOL,
+    ):
+        names = {number: name.lower() for name, number in kinds.DataType.items()}
+        raise refuse(
+            f"as {names.get(tensor.data_type, 'an unknown type')}",
+            "float, float16, double, int32, int64 or bool",
+        )
+    dims = list(tensor.dims)
+    count = math.prod(dims) if len(dims) <= _MAX_DIMS else -1
+    # A list of no axes is meant; weights of no size are not.
+    if min(dims, default=1) < 0 or count < 0 or (count == 0 and tensor.data_type != kinds.INT64):
+        raise refuse(
+            f"in the shape {shown(str(dims[: _MAX_DIMS + 1]))[1:-1]}", "positive lengths of at most 8 axes"
+        )
+    size = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    if tensor.HasField("raw_data"):
+        held = len(tensor.raw_data) / size
+    else:
+        held = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
+    if held != count:
+        raise refuse(f"with {held:g} values for {count:,}", "as many as its shape says; export it again")
+    # One bound of a Clip may be infinite.
+    if count > 1 and not np.isfinite(numpy_helper.to_array(tensor)).all():
+        raise refuse("with values that are infinite or not a number", "finite weights; export it again")
+
+
+def check_interface(model: onnx.ModelProto, label: str) -> tuple[str, ...]:
+    """Check input and outputs of a feature network and return the names of its layers.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        A model that passed `check_safety`.
+    label : str
+        What to call it in a message.
+
+    Returns
+    -------
+    tuple of str
+        The layers: the outputs of four dimensions, in the order of the file. Others (the logits of a
+        classifier) have no positions to compare, and are left out.
+
+    Raises
+    ------
+    NetworkError
+        If the input is not ``image``, float32 [1, 3, height, width] with free height and width, an output
+        is missing or not float32, or none has four dimensions; or for names that cannot be printed or that
+        our graphs need.
+    """
+    import onnx
+
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if [value.name for value in inputs] != ["image"]:
+        raise NetworkError(
+            f"The network {label!r} must have one input named 'image' (float32 [1, 3, height, width]), got "
+            f"{', '.join(shown(value.name) for value in inputs[:4]) or 'none'}."
+        )
+    tensor = inputs[0].type.tensor_type
+    dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+    fits = len(dims) == 4 and dims[0] in (1, None) and dims[1:] == [3, None, None]
+    if tensor.elem_type != onnx.TensorProto.FLOAT or not fits:
+        shape = ", ".join("free" if size is None else str(size) for size in dims[:_MAX_DIMS])
+        kinds = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
+        raise NetworkError(
+            f"The input 'image' of the network {label!r} must be float [1, 3, free, free] (height and width "
+            f"as dynamic axes), got {kinds.get(tensor.elem_type, 'an unknown type')} [{shape}]."
+        )
+    made = {name for node in model.graph.node for name in node.output}
+    outputs = tuple(value.name for value in model.graph.output)
+    for value in model.graph.output:
+        if value.name not in made or value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+            raise NetworkError(
+                f"The output {shown(value.name)} of the network {label!r} must be a float32 tensor made by a "
+                "node."
+            )
+    if not outputs or len(set(outputs)) != len(outputs):
+        raise NetworkError(
+            f"The network {label!r} must have outputs with distinct names, got "
+            f"{', '.join(map(shown, outputs[:4])) or 'none'}."
+        )
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.output}
+    layers = tuple(name for name in outputs if ranks[name] == 4)
+    if not layers:
+        raise NetworkError(
+            f"The network {label!r} has no layers: expected outputs [1, channels, height, width], got "
+            f"{', '.join(f'{shown(name)} of {rank} dimensions' for name, rank in ranks.items())}."
+        )
+    _check_names(layers, made | constants, label)
+    return layers
+
+
+def _check_names(layers: tuple[str, ...], tensors: Iterable[str], label: str) -> None:
+    for layer in layers:
+        if not layer.isprintable() or layer.strip() != layer or not 0 < len(layer) <= _MAX_NAME:
+            raise NetworkError(
+                f"The network {label!r} calls a layer {shown(layer)}: expected a name of 1 to {_MAX_NAME} "
+                "characters that can be printed and typed."
+            )
+    ends = "|".join(map(re.escape, layers))
+    ours = re.compile(rf"(?:[a-z]+_)*(?:{_RESERVED_STEMS})_(?:{ends})(?:_\d+)?")
+    of_tensors = {prefix + name for prefix in _RESERVED_PREFIXES for name in tensors}
+    for layer in layers:
+        if _RESERVED.fullmatch(layer) or ours.fullmatch(layer) or layer in of_tensors:
+            raise NetworkError(
+                f"The network {label!r} calls a layer {shown(layer)}, a name that the graphs made of it "
+                "need: expected another one; rename it."
+            )
+
+
+def to_opset(model: onnx.ModelProto, opset: int, label: str) -> onnx.ModelProto:
+    """Return the model in another opset of the default domain: itself where it has that one already.
+
+    Raises
+    ------
+    NetworkError
+        If the ONNX version converter cannot do it.
+    """
+    versions = [entry.version for entry in model.opset_import if entry.domain in _DEFAULT_DOMAINS]
+    if versions == [opset]:
+        return model
+    from onnx import version_converter
+
+    try:
+        if len(versions) != 1:  # one for each of the names that the domain has
+            raise ValueError("expected one version")
+        converted = version_converter.convert_version(model, opset)
+    except (RuntimeError, ValueError) as error:
+        raise NetworkError(
+            f"The network {label!r} uses opset {versions[:4]} and cannot be converted to {opset}: export it "
+            f"with opset {opset}."
+        ) from error
+    del converted.metadata_props[:]
+    converted.metadata_props.extend(model.metadata_props)
+    return converted

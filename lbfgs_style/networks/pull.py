@@ -1,0 +1,166 @@
+"""Get a published network: download its weights, write our ONNX file, delete the download."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from ..errors import NetworkError, NetworkFileError
+from ..system.files import replacing
+from ..system.locks import in_turn
+from . import vgg
+from .catalog import KnownNetwork, cache_folder, find, known
+from .download import Progress, download
+from .network import load, verify
+from .published_weights import read_keras_h5, require_h5py, vgg_weights
+from .torch_pickle import read_pth
+
+log = logging.getLogger(__name__)
+
+
+def pull(name: str, *, progress: Progress | None = None, url: str | None = None, force: bool = False) -> Path:
+    """Download a known network and convert it to ONNX, unless that has been done.
+
+    The file goes to `lbfgs_style.networks.cache_folder`. The download is verified against the published
+    hash wherever it came from, and deleted once it has been converted.
+
+    Parameters
+    ----------
+    name : str
+        A name of `lbfgs_style.networks.KNOWN`. The bundled network is simply found.
+    progress : callable, optional
+        Called as ``progress(bytes so far, bytes in all or None)``.
+    url : str, optional
+        Address of the same file elsewhere. Without it, the environment variable ``LBFGS_STYLE_MIRROR``
+        may name the folder of a mirror (``https://…/weights``) that holds the files by their own names.
+    force : bool, default False
+        Download and convert even if the network is there.
+
+    Returns
+    -------
+    Path
+        The ONNX file.
+
+    Raises
+    ------
+    NetworkError
+        If the name is unknown, the download has the wrong hash or contents, h5py is missing for a
+        ``-caffe`` network, or a file that is there already is damaged and lies outside the cache.
+    NetworkFileError
+        If the download fails or the cache cannot be written.
+    """
+    row = known(name)
+    if row.url is None:
+        return find(name)
+    target = cache_folder() / row.file_name
+    there = None if force else _usable(name, target)
+    if there is not None:
+        return there
+    if row.format == "h5":
+        # Before the download rather than after it.
+        require_h5py()
+    file_name = PurePosixPath(urlsplit(row.url).path).name
+    source = url or _mirrored(file_name) or row.url
+    with _alone(target):
+        # Another process may have done it while we waited.
+        there = None if force else _usable(name, target)
+        if there is not None:
+            return there
+        raw = download(
+            source,
+            target.with_name(file_name),
+            size=row.size,
+            known_hash=row.known_hash or "",
+            progress=progress,
+        )
+        _write(target, convert(row, raw))
+        raw.unlink(missing_ok=True)
+    return target
+
+
+def convert(row: KnownNetwork, raw: Path) -> bytes:
+    """Convert published weights to the bytes of a feature network.
+
+    Parameters
+    ----------
+    row : KnownNetwork
+        A network with a download.
+    raw : Path
+        The download, verified.
+
+    Raises
+    ------
+    NetworkError
+        If the file does not hold the weights of `row`.
+    """
+    if row.format == "pth":
+        # The classifier, 85 % of the file, is not needed.
+        weights = vgg_weights(row.arch, read_pth(raw, prefix="features."), "pth")
+        normalization = vgg.TORCHVISION
+    else:
+        weights = vgg_weights(row.arch, read_keras_h5(raw), "h5")
+        normalization = vgg.CAFFE
+    model = vgg.build(
+        row.arch,
+        weights,
+        normalization=normalization,
+        name=row.name,
+        source=row.url or "",
+        licence=row.licence,
+    )
+    return model.SerializeToString()
+
+
+@contextmanager
+def _alone(target: Path) -> Generator[None]:
+    """Let one process at a time make a network: the others wait, and find it made."""
+
+    def tell() -> None:
+        log.warning("another process is making %s: waiting for it", target)
+
+    with ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(in_turn(target, on_wait=tell))
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        yield
+
+
+def _usable(name: str, target: Path) -> Path | None:
+    try:
+        path = find(name)
+    except NetworkFileError:
+        return None
+    try:
+        verify(load(path))
+    except NetworkError:
+        if path == target:
+            return None
+        # A damaged file that is found first would hide whatever is pulled.
+        raise
+    return path
+
+
+def _mirrored(file_name: str) -> str | None:
+    mirror = os.environ.get("LBFGS_STYLE_MIRROR")
+    return f"{mirror.rstrip('/')}/{file_name}" if mirror else None
+
+
+def _write(target: Path, data: bytes) -> None:
+    try:
+        with replacing(target) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> NetworkFileError:
+    return NetworkFileError(
+        f"Cannot write {str(target)!r}: {error.strerror or error}; free some space or set "
+        "LBFGS_STYLE_CACHE to another folder."
+    )

@@ -1,0 +1,266 @@
+"""A reader for PyTorch's legacy weight files that needs no PyTorch and trusts nothing in them.
+
+The format: four pickles (magic number, protocol, system information, the object), a pickled list of storage
+keys, then for each key an int64 count and that many raw values. The pickles are read with an unpickler that
+knows four names and refuses every other, changes no object once it is made, and gets no more bytes than the
+pickles of a network have: the lengths in a pickle may be anything.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import NetworkError, NetworkFileError, printable
+
+Array = NDArray[np.float32]
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+_MAX_PICKLE = 1_000_000
+_MAX_DIMS = 8
+_MAX_NUMBER = 1 << 48
+# Everything that a pickle of arbitrary bytes makes the unpickler raise.
+_GARBLED = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+class _FloatStorage:
+    """Stands for ``torch.FloatStorage``: only its identity is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    key: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+
+
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_ignored: Any) -> _Tensor:
+    """Stand for ``torch._utils._rebuild_tensor(_v2)``: note what to cut from which storage."""
+    numbers = (offset, *shape, *stride)
+    plain = len(shape) <= _MAX_DIMS and all(isinstance(n, int) and 0 <= n < _MAX_NUMBER for n in numbers)
+    if not isinstance(storage, _Storage) or not plain:
+        raise pickle.UnpicklingError("a tensor without a storage or with a wrong shape")
+    dense = 1
+    for size, step in zip(reversed(shape), reversed(stride), strict=True):
+        if size > 1 and step != dense:
+            raise pickle.UnpicklingError("a tensor that is not contiguous")
+        dense *= size
+    if offset + math.prod(shape) > storage.count:
+        raise pickle.UnpicklingError("a tensor larger than its storage")
+    return _Tensor(storage, offset, tuple(shape))
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch", "FloatStorage"): _FloatStorage,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+}
+
+
+class _Bounded:
+    """A file that gives a pickle so many bytes and no more.
+
+    Parameters
+    ----------
+    file : binary file
+        Read from where it stands.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = _MAX_PICKLE
+
+    def read(self, size: int) -> bytes:
+        """Read `size` bytes; more than are left are refused before memory is asked for."""
+        if not 0 <= size <= self._left:
+            raise pickle.UnpicklingError("a pickle that is too long")
+        self._left -= size
+        return self._file.read(size)
+
+    def readline(self) -> bytes:
+        """Read a line, or as much of it as is left."""
+        line = self._file.readline(self._left)
+        self._left -= len(line)
+        return line
+
+
+_INSTRUCTIONS: dict[int, Any] = pickle._Unpickler.dispatch  # pyright: ignore[reportPrivateUsage]
+_TUPLES = pickle.TUPLE + pickle.TUPLE1 + pickle.TUPLE2 + pickle.TUPLE3
+
+
+def _shallow(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Make a tuple as `load` does, of tuples of plain things at the most.
+
+    The hash of a tuple is made of those in it: a deep one overflows the stack of C, and one that holds
+    another twice, which does the same, takes for ever.
+    """
+
+    def loaded(unpickler: Any) -> None:
+        load(unpickler)
+        inner = [item for item in unpickler.stack[-1] if isinstance(item, tuple)]
+        if any(isinstance(item, tuple) for each in inner for item in cast("tuple[Any, ...]", each)):
+            raise pickle.UnpicklingError("tuples in tuples in tuples")
+
+    return loaded
+
+
+# The one in Python: its memory grows with what is remembered, where the one in C makes room for the largest
+# number that a pickle mentions, 34 GB for five bytes. And what it does for each instruction can be changed.
+class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, reportUntypedBaseClass]
+    """An unpickler that resolves four names to inert stand-ins and never imports or changes anything."""
+
+    def __init__(self, file: BinaryIO, label: str) -> None:
+        # Files written by Python 2 hold byte strings where text is meant.
+        super().__init__(_Bounded(file), encoding="utf-8")
+        self._label = label
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            asked = f"{module}.{name}"
+            raise NetworkError(
+                f"Refused to read {self._label!r}: it asks for {printable(asked)}, expected float32 tensors "
+                "only; the file is not published weights, or it is harmful."
+            ) from None
+
+    def get_extension(self, code: int) -> None:
+        raise NetworkError(
+            f"Refused to read {self._label!r}: it asks for the extension {code} of another program, expected "
+            "float32 tensors only; the file is not published weights, or it is harmful."
+        )
+
+    def load_build(self) -> None:
+        """Leave the state of an object away: that of the mapping of tensors only says who wrote it."""
+        stack: list[Any] = self.stack  # pyright: ignore[reportAttributeAccessIssue]  # set by `load`
+        stack.pop()
+        if not isinstance(stack[-1], OrderedDict):
+            raise pickle.UnpicklingError("the state of what is no mapping")
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **_INSTRUCTIONS,
+        **{code: _shallow(_INSTRUCTIONS[code]) for code in _TUPLES},
+        pickle.BUILD[0]: load_build,
+    }
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, storage_type, key, _device, count, *view = pid
+        if kind != "storage" or storage_type is not _FloatStorage or any(item is not None for item in view):
+            raise pickle.UnpicklingError("an unknown kind of storage")
+        if not isinstance(key, str) or not isinstance(count, int) or count < 0:
+            raise pickle.UnpicklingError("a storage without key or size")
+        return _Storage(key, count)
+
+
+def read_pth(path: Path, *, prefix: str = "") -> dict[str, Array]:
+    """Read the tensors of a PyTorch state dict in the legacy format, without PyTorch.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.pth`` file: a mapping of str to float32 tensors.
+    prefix : str, optional
+        Read only the tensors whose name starts so; the others are skipped without being loaded.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Contiguous float32 arrays.
+
+    Raises
+    ------
+    NetworkError
+        If the file is damaged, cut short, of another format, or asks for anything but tensors.
+    NetworkFileError
+        If it cannot be read.
+    """
+    label = str(path)
+    try:
+        with path.open("rb") as file:
+            return _read_pth(file, path.stat().st_size, label, prefix)
+    except NetworkError:
+        raise
+    except OSError as error:
+        raise NetworkFileError(f"Cannot read the weights {label!r}: {error.strerror or error}.") from error
+    except _GARBLED as error:
+        why = "cut short" if isinstance(error, EOFError) else printable(str(error) or type(error).__name__)
+        raise NetworkError(
+            f"{label!r} is not PyTorch weights in the legacy format, or is damaged ({why}): delete it and "
+            "download it again."
+        ) from error
+
+
+def _read_pth(file: BinaryIO, file_size: int, label: str, prefix: str) -> dict[str, Array]:
+    if file.read(4) == b"PK\x03\x04":
+        raise NetworkError(
+            f"{label!r} is in PyTorch's zip format: expected the legacy format that torchvision publishes; "
+            "convert it with tools/export_vgg19.py."
+        )
+    file.seek(0)
+    if _Unpickler(file, label).load() != _MAGIC or _Unpickler(file, label).load() != _PROTOCOL:
+        raise pickle.UnpicklingError("wrong magic number")
+    system = _Unpickler(file, label).load()
+    if system["little_endian"] is not True:
+        raise pickle.UnpicklingError("written on a big-endian machine")
+    tensors = _Unpickler(file, label).load()
+    keys = _Unpickler(file, label).load()
+    if not isinstance(tensors, dict) or not isinstance(keys, list):
+        raise pickle.UnpicklingError("not a state dict")
+    wanted: dict[str, _Tensor] = {}
+    for name, tensor in cast("dict[Any, Any]", tensors).items():
+        if not isinstance(name, str) or not isinstance(tensor, _Tensor):
+            raise pickle.UnpicklingError("not a state dict of tensors")
+        if name.startswith(prefix):
+            wanted[name] = tensor
+    counts = {tensor.storage.key: tensor.storage.count for tensor in wanted.values()}
+    storages = _read_storages(file, file_size, cast("list[Any]", keys), counts)
+    return {
+        name: storages[tensor.storage.key][tensor.offset :][: math.prod(tensor.shape)].reshape(tensor.shape)
+        for name, tensor in wanted.items()
+    }
+
+
+def _read_storages(
+    file: BinaryIO, file_size: int, keys: list[Any], counts: Mapping[str, int]
+) -> dict[str, Array]:
+    storages: dict[str, Array] = {}
+    for key in keys:
+        (count,) = struct.unpack("<q", file.read(8))
+        # Checked against the file before memory is asked for: a damaged count may be anything.
+        if not 0 <= 4 * count <= file_size - file.tell():
+            raise pickle.UnpicklingError("cut short")
+        if counts.get(key, count) != count:
+            raise pickle.UnpicklingError("a storage of the wrong size")
+        if key in counts:
+            storages[key] = np.frombuffer(file.read(4 * count), "<f4").astype(np.float32, copy=False)
+        else:
+            file.seek(4 * count, 1)
+    return storages

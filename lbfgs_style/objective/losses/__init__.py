@@ -1,0 +1,4 @@
+"""The terms of the loss as ONNX nodes.
+
+assembly, distances, moments, style, terms, wasserstein
+"""

@@ -1,0 +1,173 @@
+"""The graphs of tiles: a tile's share of the sums, what these make of the loss, and a tile's gradient.
+
+See `tiles` for why they are exact and `tiled` for the loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...graphs import cpu_layout, winograd
+from ...graphs.builder import GraphBuilder
+from ...graphs.network_graph import IMAGE, with_network
+from ...graphs.receptive_fields import Field
+from ..losses import assembly as terms_of_loss
+from ..losses import distances, moments
+from ..losses.terms import PIXEL_TERMS, TermNames, distance_name, energy_name, features_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+
+TILE = "tile"
+_INT64 = 7  # onnx.TensorProto.INT64, without importing onnx
+
+
+def tile_statistics_graph(
+    model: onnx.ModelProto,
+    window: tuple[int, int],
+    terms: TermNames,
+    fields: Mapping[str, Field],
+    *,
+    choose: winograd.Choose | None = None,
+) -> onnx.ModelProto:
+    """Build the graph of a tile's share of every sum.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        A feature network.
+    window : (int, int)
+        Height and width of the window.
+    terms : TermNames
+        The layers whose features (content) and moments (style) are wanted.
+    fields : mapping of str to Field
+        `receptive_fields.receptive_fields` of the layers.
+    choose : function, optional
+        As in `graphs.statistics_graph`.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs ``image`` [1,3,h,w], the window, ``tile`` [4]: top, left, bottom and right of the tile in
+        it, and with masks ``mask_<layer>_<region>`` of the window. Outputs, of the tile alone:
+        ``features_<layer>`` [1,C,·,·], moments under the names of `TermNames.style_names`, sums that are not
+        divided by the number of positions, ``tv`` [] and ``range`` [], sums over pixels.
+    """
+    b = with_network(model, window, terms.layers)
+    tile = b.op("Cast", b.input(TILE, [4]), attributes={"to": _INT64})
+    for layer in terms.content_layers:
+        b.output(_crop(b, layer, tile, fields[layer].stride), features_name(layer))
+    for part, mask in terms_of_loss.declare_masks(b, terms).items():
+        stride, channels = fields[part.layer].stride, b.shape(part.layer)[1]
+        features = _crop(b, part.layer, tile, stride)
+        inside = None if mask is None else _crop(b, mask, tile, stride)
+        own = moments.sums(b, features, channels, mean=terms.with_mean, mask=inside)
+        for name, tensor in zip(terms.moments(part).names, own.names, strict=True):
+            b.output(tensor, name)
+    b.output(_variation(b, terms, tile), "tv")
+    b.output(distances.excess(b, _crop(b, IMAGE, tile, 1)), "range")
+    if choose is not None:
+        cpu_layout.arrange(b, choose)
+    return b.model()
+
+
+def _variation(b: GraphBuilder, terms: TermNames, tile: str) -> str:
+    """Add the tile's share of the variation.
+
+    A difference belongs to the tile of its first pixel, so one more row or column takes part.
+    """
+    if terms.form.variation.joint:
+        return distances.joint_differences(b, _crop(b, IMAGE, tile, 1, more=(1, 1)), terms.tv_power)
+    down = _crop(b, IMAGE, tile, 1, more=(1, 0))
+    right = _crop(b, IMAGE, tile, 1, more=(0, 1))
+    return b.total(distances.differences(b, x, axis, terms.tv_power) for x, axis in ((down, 2), (right, 3)))
+
+
+def assessment_graph(
+    terms: TermNames, shapes: Mapping[str, tuple[int, int, int]], size: tuple[int, int]
+) -> onnx.ModelProto:
+    """Build the graph that makes the loss of the sums over all tiles.
+
+    Parameters
+    ----------
+    terms : TermNames
+        The terms.
+    shapes : mapping of str to (int, int, int)
+        Channels, height and width of each layer's features of the whole picture.
+    size : (int, int)
+        Height and width of the whole picture.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs: ``own_<name>`` for each sum, the moments divided by the number of positions;
+        ``energy_<layer>`` [] for each content layer; ``weights`` and the targets of the style, as for
+        `graphs.objective_graph`. Outputs ``loss`` [], ``terms`` [K], and ``d_<name>``, dL/d of each sum,
+        undivided.
+    """
+    b = GraphBuilder()
+    sums = inputs_of_sums(b, "own", terms, {layer: shapes[layer][0] for layer in terms.style_layers})
+    energies = {layer: b.input(energy_name(layer), []) for layer in terms.content_layers}
+    found = terms_of_loss.assess(b, terms, sums, energies, shapes, size)
+    b.output(found.loss, "loss")
+    b.output(found.terms, "terms")
+    for name, slope in (found.slopes | terms_of_loss.by_sums(b, terms, found.slopes, shapes)).items():
+        b.output(slope, f"d_{name}")
+    return b.model()
+
+
+def scalar_sums(terms: TermNames) -> tuple[str, ...]:
+    """Names of the sums that are numbers."""
+    return (*map(distance_name, terms.content_layers), *PIXEL_TERMS)
+
+
+def inputs_of_sums(
+    b: GraphBuilder, prefix: str, terms: TermNames, channels: Mapping[str, int]
+) -> dict[str, str]:
+    """Declare an input ``<prefix>_<name>`` for each sum that the loss depends on."""
+    shapes = dict.fromkeys(scalar_sums(terms), ()) | terms.moment_shapes(channels)
+    return {name: b.input(f"{prefix}_{name}", shape) for name, shape in shapes.items()}
+
+
+def tile_gradient_graph(
+    model: onnx.ModelProto,
+    window: tuple[int, int],
+    terms: TermNames,
+    *,
+    choose: winograd.Choose | None = None,
+) -> onnx.ModelProto:
+    """Build the graph of a tile's gradient, given how the loss depends on the whole picture's statistics.
+
+    Parameters
+    ----------
+    model, window, terms, choose
+        As in `tile_statistics_graph`.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs ``image`` [1,3,h,w], the window; ``features_<layer>``, the content's features in the window;
+        with masks ``mask_<layer>_<region>`` of the window; ``d_<name>``, as `assessment_graph` gives them.
+        Output ``d_image`` [1,3,h,w], exact in the tile only.
+    """
+    b = with_network(model, window, terms.layers)
+    _, differences = terms_of_loss.content_differences(b, terms)
+    masks = terms_of_loss.declare_masks(b, terms)
+    pixels = terms_of_loss.pixel_sums(b, terms, window)
+    slopes = inputs_of_sums(b, "d", terms, {layer: b.shape(layer)[1] for layer in terms.style_layers})
+    b.infer_shapes()
+    b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
+    if choose is not None:
+        cpu_layout.arrange(b, choose)
+    return b.model()
+
+
+def _crop(b: GraphBuilder, tensor: str, tile: str, stride: int, more: tuple[int, int] = (0, 0)) -> str:
+    """Cut the tile out of a tensor [1,C,h,w] whose positions are `stride` pixels apart."""
+    scaled = b.op("Div", tile, b.constant([stride] * 4, integer=True))
+    start, stop = b.slice(scaled, 0, 0, 2), b.slice(scaled, 0, 2, 4)
+    if any(more):
+        stop = b.op("Add", stop, b.constant(list(more), integer=True))
+    return b.op("Slice", tensor, start, stop, b.constant([2, 3], integer=True))

@@ -1,0 +1,4 @@
+"""What is made of a result: recipes, reports, recordings, contact sheets, inspections.
+
+contact_sheet, html_report, input_files, inspection, loaded_inputs, loss_curves, recipes, recording, rerun
+"""

@@ -1,0 +1,268 @@
+"""Looking inside: what single layers know of a picture, and how layers and weights change a result.
+
+`reconstruct_content` and `reconstruct_style` start from noise and keep one target only (Gatys, Ecker and
+Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, fig. 1); `grid` paints one pair
+with every combination of settings (fig. 3 and 5 there).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import networks
+from ..errors import OptionError
+from ..images import FloatImage, Picture
+from ..pipeline.inputs import OneStyle
+from ..pipeline.results import IterateCallback, Result
+from ..pipeline.style_transfer import DEFAULT_NETWORK, StyleTransfer
+from ..settings.options import Options
+from .contact_sheet import Canvas, Legend, sheet
+
+Network = str | Path | networks.FeatureNetwork
+Announce = Callable[[int, int, str], None]
+"""Told before each picture: its number, how many there will be, and its label."""
+
+RECONSTRUCTION = Options(size=256, init="noise")
+"""The settings that reconstructions start from."""
+
+GRID = Options(size=256)
+"""The settings that grids start from."""
+
+_EQUAL: dict[str, Any] = {"content_layer_weights": None, "style_layer_weights": None}
+"""Weights of layers go with the layers that they were given for."""
+
+_ALONE: dict[str, Any] = {**_EQUAL, "strength": None}
+"""Where there is one kind of target, there is nothing to balance."""
+
+_CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """One picture of a series.
+
+    Attributes
+    ----------
+    label : str
+        What it was made with.
+    result : Result
+        How it went.
+    """
+
+    label: str
+    result: Result
+
+    @property
+    def rgb(self) -> FloatImage:
+        """The picture, H×W×3 float32 in [0,1]."""
+        return self.result.picture.rgb
+
+
+def content_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:
+    """Choose the layers that show best what is lost on the way: relu1_2, relu2_2, … as far as they are there.
+
+    For a network of other names: up to five of its layers, evenly from the first to the last.
+    """
+    usual = tuple(layer for layer in _CONTENT_LAYERS if layer in network.layers)
+    if len(usual) >= 3:
+        # The deepest block may end before its second layer, as that of `compact` does.
+        deepest = network.layers[-1]
+        return usual if deepest[:5] == usual[-1][:5] else (*usual, deepest)
+    places = np.linspace(0, len(network.layers) - 1, min(5, len(network.layers)))
+    return tuple(network.layers[round(place)] for place in places)
+
+
+def style_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:
+    """Choose the layers that are added one after the other: those that the network has for styles."""
+    return network.style_layers
+
+
+def reconstruct_content(
+    image: NDArray[Any] | Picture,
+    *,
+    layers: Sequence[str] | None = None,
+    network: Network = DEFAULT_NETWORK,
+    options: Options = RECONSTRUCTION,
+    on_iterate: IterateCallback | None = None,
+    cancel: threading.Event | None = None,
+    announce: Announce | None = None,
+) -> list[Panel]:
+    """Make a picture again from the features of one layer at a time, starting from noise.
+
+    Parameters
+    ----------
+    image : array or Picture
+        As for `lbfgs_style.StyleTransfer.run`.
+    layers : sequence of str, optional
+        One reconstruction for each; `content_layers` without it.
+    network, options, on_iterate, cancel
+        As for `lbfgs_style.StyleTransfer`; weights and layers of the options do not count.
+    announce : callable, optional
+        See `Announce`.
+
+    Returns
+    -------
+    list of Panel
+        Fewer than the layers where the run was stopped.
+    """
+    loaded = networks.load(network)
+    chosen = content_layers(loaded) if layers is None else tuple(layers)
+    runs = [
+        (layer, replace(options, **_ALONE, content_layers=(layer,), content_weight=1.0, style_weight=0.0))
+        for layer in chosen
+    ]
+    return _series(loaded, runs, (image, image), on_iterate, cancel, announce)
+
+
+def reconstruct_style(
+    image: NDArray[Any] | Picture,
+    *,
+    layers: Sequence[str] | None = None,
+    network: Network = DEFAULT_NETWORK,
+    options: Options = RECONSTRUCTION,
+    on_iterate: IterateCallback | None = None,
+    cancel: threading.Event | None = None,
+    announce: Announce | None = None,
+) -> list[Panel]:
+    """Make pictures of the same style from noise: with the first layer, the first two, the first three, ….
+
+    Parameters
+    ----------
+    layers : sequence of str, optional
+        From shallow to deep; the network's style layers without it.
+    image, network, options, on_iterate, cancel, announce
+        See `reconstruct_content`.
+    """
+    loaded = networks.load(network)
+    chosen = style_layers(loaded) if layers is None else tuple(layers)
+    runs = [
+        (
+            ("+ " if n else "") + layer,
+            replace(options, **_ALONE, style_layers=chosen[: n + 1], content_weight=0.0, style_weight=1.0),
+        )
+        for n, layer in enumerate(chosen)
+    ]
+    return _series(loaded, runs, (image, image), on_iterate, cancel, announce)
+
+
+def reconstruction_sheet(
+    image: Picture, panels: Sequence[Panel], legend: Legend, *, columns: int = 3, height: int = 256
+) -> Canvas:
+    """Lay the picture and its reconstructions out, `columns` in a row, each under its label."""
+    cells = [(image.rgb, "original"), *((panel.rgb, panel.label) for panel in panels)]
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    return sheet(
+        [[picture for picture, _ in row] for row in rows],
+        captions=[[label for _, label in row] for row in rows],
+        legend=legend,
+        height=height,
+    )
+
+
+def grid(
+    content: NDArray[Any] | Picture,
+    style: OneStyle,
+    *,
+    content_layers: Sequence[tuple[str, ...]] | None = None,
+    style_layers: Sequence[tuple[str, ...]] | None = None,
+    content_weights: Sequence[float] | None = None,
+    network: Network = DEFAULT_NETWORK,
+    options: Options = GRID,
+    on_iterate: IterateCallback | None = None,
+    cancel: threading.Event | None = None,
+    announce: Announce | None = None,
+) -> list[Panel]:
+    """Paint one pair with every combination of content layers, content weights and style layers.
+
+    Parameters
+    ----------
+    content, style
+        As for `lbfgs_style.StyleTransfer.run`.
+    content_layers, style_layers : sequence of tuples of str, optional
+        The alternatives; the options' own without it.
+    content_weights : sequence of float, optional
+        The alternatives; the options' own without it.
+    network, options, on_iterate, cancel, announce
+        See `reconstruct_content`.
+
+    Returns
+    -------
+    list of Panel
+        The style layers change quickest, then the weights, then the content layers.
+    """
+    loaded = networks.load(network)
+    contents = content_layers or [options.content_layers or loaded.content_layers]
+    styles = style_layers or [options.style_layers or loaded.style_layers]
+    weights = content_weights or [options.content_weight]
+    runs = [
+        (
+            f"{'+'.join(c)}, content weight {w:g}, {'+'.join(s)}",
+            replace(options, content_layers=c, style_layers=s, content_weight=w, **_EQUAL),
+        )
+        for c in contents
+        for w in weights
+        for s in styles
+    ]
+    return _series(loaded, runs, (content, style), on_iterate, cancel, announce)
+
+
+def _series(
+    network: networks.FeatureNetwork,
+    runs: Sequence[tuple[str, Options]],
+    pair: tuple[Any, Any],
+    on_iterate: IterateCallback | None,
+    cancel: threading.Event | None,
+    announce: Announce | None,
+) -> list[Panel]:
+    # All are checked before the first is painted: a misspelt layer must not cost an hour.
+    jobs = [(label, StyleTransfer(network, options=o, keep_sessions=False)) for label, o in runs]
+    if not jobs:
+        raise OptionError("No layers: give at least one.")
+    panels: list[Panel] = []
+    for number, (label, job) in enumerate(jobs, 1):
+        if announce is not None:
+            announce(number, len(jobs), label)
+        result = job.run(*pair, on_iterate=on_iterate, cancel=cancel)
+        if result.stop_reason == "cancelled":
+            break
+        panels.append(Panel(label, result))
+    return panels
+
+
+def grid_sheet(
+    panels: Sequence[Panel],
+    legend: Legend,
+    *,
+    content_layers: Sequence[tuple[str, ...]],
+    style_layers: Sequence[tuple[str, ...]],
+    content_weights: Sequence[float],
+    height: int = 224,
+) -> Canvas:
+    """Lay the pictures of `grid` out: style layers across, content layers and weights down.
+
+    With one set of style layers the weights go across. What does not vary gets no label: the legend has it.
+    """
+    contents = [", ".join(layers) for layers in content_layers] if len(content_layers) > 1 else [""]
+    weights = (
+        [f"content weight {weight:g}" for weight in content_weights] if len(content_weights) > 1 else [""]
+    )
+    if len(style_layers) > 1:
+        across = [", ".join(layers) for layers in style_layers]
+        down = ["\n".join(filter(None, (layer, weight))) for layer in contents for weight in weights]
+    else:
+        across, down = weights, contents
+    pictures = [panel.rgb for panel in panels]
+    return sheet(
+        [pictures[start : start + len(across)] for start in range(0, len(pictures), len(across))],
+        columns=across if any(across) else (),
+        sides=down if any(down) else (),
+        legend=legend,
+        height=height,
+    )

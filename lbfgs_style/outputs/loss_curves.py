@@ -1,0 +1,116 @@
+"""Curves of the loss terms, drawn as SVG for a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from ..pipeline.plan.scales import ScaleResult
+from ..pipeline.results import Result
+
+_DECADES = 6  # below the largest value; what is smaller says nothing
+
+# Okabe and Ito's colours, which the colour-blind tell apart: one for each kind of term. The layers of a kind
+# go from pale to full.
+_COLORS = {"content": (0, 114, 178), "style": (213, 94, 0), "tv": (0, 158, 115), "range": (150, 150, 150)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """Where values go in the drawing: `count` iterations across, 10**bottom to 10**top upwards."""
+
+    count: int
+    bottom: int
+    top: int
+
+    def x(self, iteration: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * iteration / max(self.count, 1)
+
+    def y(self, value: float) -> float:
+        share = (math.log10(max(value, 10.0**self.bottom)) - self.bottom) / max(self.top - self.bottom, 1)
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * share
+
+
+def curves(result: Result) -> str:
+    """Draw the loss and each term over all iterations, as SVG."""
+    series = {"loss": result.history, **result.term_history}
+    values = [value for curve in series.values() for value in curve if value > 0]
+    if not values:
+        return "<p>No iteration was made.</p>"
+    top = math.ceil(math.log10(max(values)))
+    bottom = max(math.floor(math.log10(min(values))), top - _DECADES)
+    axes = _Axes(len(result.history), bottom, top)
+    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="loss curves">']
+    parts += _grid(axes, result.scales)
+    for name, curve in series.items():
+        width = ";stroke-width:2.5" if name == "loss" else ""
+        style = f"stroke:{_color(name, series)}{width}"
+        parts.append(f'<path style="{style}" d="{_path(axes, curve)}"><title>{escape(name)}</title></path>')
+    for y, name, value in _apart([(axes.y(curve[-1]), name, curve[-1]) for name, curve in series.items()]):
+        style = f"fill:{_color(name, series)}"
+        text = escape(f"{name}  {value:.2g}")
+        parts.append(f'<text x="{_WIDTH - _RIGHT + 8}" y="{y + 4:.1f}" style="{style}">{text}</text>')
+    return "".join((*parts, "</svg>"))
+
+
+def _grid(axes: _Axes, scales: Sequence[ScaleResult]) -> list[str]:
+    parts: list[str] = []
+    for power in range(axes.bottom, axes.top + 1):
+        y = axes.y(10.0**power)
+        label = f"{10.0**power:g}" if -4 < power < 5 else f"1e{power}"
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
+    done = 0
+    for scale in scales:
+        middle = axes.x(done + scale.iterations / 2)
+        done += scale.iterations
+        x = axes.x(done)
+        parts.append(
+            f'<line class="scale" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
+            f'<text x="{middle:.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{max(scale.size)} px</text>'
+            f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{done}</text>'
+        )
+    return [*parts, f'<text x="{_LEFT}" y="{_HEIGHT - 6}" text-anchor="middle">iteration 0</text>']
+
+
+def _path(axes: _Axes, curve: Sequence[float]) -> str:
+    """Join the points of a curve, but for those below the drawing."""
+    parts: list[str] = []
+    command = "M"
+    for iteration, value in enumerate(curve, 1):
+        if value < 10.0**axes.bottom:
+            command = "M"
+            continue
+        parts.append(f"{command}{axes.x(iteration):.1f} {axes.y(value):.1f}")
+        command = "L"
+    return "".join(parts)
+
+
+def _apart(ends: Sequence[tuple[float, str, float]]) -> list[tuple[float, str, float]]:
+    """Move labels down, and then up from the lower edge, until none covers another."""
+    step, lowest = 14.0, float(_HEIGHT - _BOTTOM)
+    placed: list[tuple[float, str, float]] = []
+    for h, name, value in sorted(ends):
+        placed.append((max(h, placed[-1][0] + step) if placed else h, name, value))
+    for i in reversed(range(len(placed))):
+        h, name, value = placed[i]
+        limit = lowest if i == len(placed) - 1 else placed[i + 1][0] - step
+        placed[i] = (min(h, limit), name, value)
+    return placed
+
+
+def _color(name: str, all_names: Iterable[str]) -> str:
+    kind = name.partition(" ")[0]
+    if kind not in _COLORS:
+        return "var(--ink)"
+    same = [other for other in all_names if other.partition(" ")[0] == kind]
+    share = 1 - 0.6 * (1 - (same.index(name) + 1) / len(same))  # pale for shallow layers
+    red, green, blue = (round(255 + share * (part - 255)) for part in _COLORS[kind])
+    return f"rgb({red},{green},{blue})"
+
+
+_WIDTH, _HEIGHT = 860, 340
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 150, 12, 40

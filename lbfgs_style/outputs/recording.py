@@ -1,0 +1,255 @@
+"""The way of a picture: frames in a folder, and a short video of the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import images
+from ..errors import ImageFileError, OptionError, did_you_mean
+from ..images import fit, from_array, resize
+from ..pipeline.results import Iterate, IterateCallback
+from ..system.files import obstacle, replacing
+
+EVERY = 10
+"""Iterations from frame to frame, when nobody says more."""
+
+FRAMES = "frame-*.png"
+"""Files in the folder of the frames."""
+
+Take = Callable[[Iterate], None]
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFormat:
+    """How videos of one extension are made.
+
+    Attributes
+    ----------
+    codec : str or None
+        As OpenCV's VideoWriter names it; None for an animated picture.
+    longest : int
+        Longer side of the frames in pixels, at the most.
+    frames, rate : int
+        At most how many frames, and how many a second.
+    """
+
+    codec: str | None
+    longest: int
+    frames: int
+    rate: int
+
+
+VIDEO_FORMATS = {
+    ".mp4": VideoFormat("mp4v", longest=1080, frames=192, rate=24),
+    # No codec that knows of the frame before: fewer and smaller frames.
+    ".gif": VideoFormat(None, longest=360, frames=60, rate=10),
+}
+
+_HOLD = 1.5  # seconds that the last frame stays
+
+
+def check_recording(
+    frames: Path | None, save_every: int | None, video: Path | None, *, resumed: bool = False
+) -> None:
+    """Find out before a long run whether its frames and its video can be written.
+
+    The folder of a run that is `resumed` may have its frames.
+
+    Raises
+    ------
+    OptionError
+        The options do not fit together, or a file of that kind cannot be made.
+    ImageFileError
+        Something stands in the way.
+    """
+    if save_every is not None and frames is None:
+        raise OptionError("--save-every needs a folder to save to: add --frames DIR.")
+    if save_every is not None and save_every < 1:
+        raise OptionError(f"--save-every must be a whole number of iterations from 1, got {save_every}.")
+    if frames is not None:
+        if frames.exists() and not frames.is_dir():
+            raise ImageFileError(f"--frames {frames}: is a file; expected a folder")
+        if not resumed and frames.is_dir() and any(frames.glob(FRAMES)):
+            raise ImageFileError(f"--frames {frames}: holds the frames of another run: choose another folder")
+        problem = None if frames.is_dir() else obstacle(frames)
+        if problem is not None:
+            raise ImageFileError(f"--frames {frames}: {problem}")
+    if video is not None:
+        suffix = video.suffix.lower()
+        if suffix not in VIDEO_FORMATS:
+            raise OptionError(
+                f"--video {video}: expected one of {', '.join(VIDEO_FORMATS)}."
+                f"{did_you_mean(suffix, VIDEO_FORMATS)}"
+            )
+        problem = obstacle(video)
+        if problem is not None:
+            raise ImageFileError(f"--video {video}: {problem}")
+        if suffix == ".gif" and not _opencv_animates():
+            raise OptionError("--video: GIF needs OpenCV 4.11 or later; write an .mp4 or update OpenCV.")
+
+
+@contextmanager
+def recorded(
+    callback: IterateCallback | None = None,
+    *,
+    frames: Path | None = None,
+    save_every: int | None = None,
+    video: Path | None = None,
+    resumed: bool = False,
+) -> Generator[IterateCallback]:
+    """Give a callback for `StyleTransfer.run` that keeps pictures on the way.
+
+    Parameters
+    ----------
+    callback : callable, optional
+        Called as well; what it returns is returned.
+    frames : Path, optional
+        Folder for ``frame-000010.png``, …, each of the size of its scale; it is made if it is not there.
+    save_every : int, optional
+        Iterations from frame to frame; `EVERY` without it.
+    video : Path, optional
+        An .mp4 or .gif of a few seconds, of the size of the result or smaller; it is complete when the
+        block ends, and is not written when the block raises or nothing was painted.
+    resumed : bool
+        The run goes on from a checkpoint: its frames join those that are there, its video shows the rest.
+
+    Raises
+    ------
+    OptionError, ImageFileError
+        See `check_recording`. What cannot be written later is no reason to end the run: nothing more is
+        recorded, and the error is raised when the block ends.
+    """
+    check_recording(frames, save_every, video, resumed=resumed)
+    with ExitStack() as stack:
+        takes: list[Take] = []
+        if frames is not None:
+            takes.append(_frames(frames, save_every or EVERY))
+        if video is not None:
+            takes.append(stack.enter_context(_video(video)))
+
+        failures: list[ImageFileError] = []
+
+        def on_iterate(iterate: Iterate) -> bool | None:
+            try:
+                for take in () if failures else takes:
+                    take(iterate)
+            except ImageFileError as error:
+                failures.append(error)
+            return None if callback is None else callback(iterate)
+
+        yield on_iterate
+        if failures:
+            raise failures[0]
+
+
+def done_before(iterate: Iterate) -> int:
+    """Return the number of the iteration in the whole run, had every scale before all its iterations."""
+    return sum(count for _, count in iterate.plan[: iterate.scale - 1]) + iterate.iteration
+
+
+def _frames(folder: Path, every: int) -> Take:
+    def take(iterate: Iterate) -> None:
+        number = done_before(iterate)
+        if number % every == 0 or number == 1:
+            try:
+                folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise ImageFileError(f"--frames {folder}: {obstacle(folder) or error.strerror}") from error
+            picture = np.rint(255 * iterate.image()).astype(np.uint8)
+            images.write(folder / f"frame-{number:06d}.png", from_array(picture))
+
+    return take
+
+
+class _Empty(Exception):
+    """Nothing was painted, so there is nothing to put in the place of an old file."""
+
+
+@contextmanager
+def _video(path: Path) -> Generator[Take]:
+    kind = VIDEO_FORMATS[path.suffix.lower()]
+    pictures: list[Frame] = []  # of a GIF, which is written at once; of a video, the last one only
+    last: list[Iterate] = []
+    try:
+        with replacing(path) as temporary, ExitStack() as stack:
+            writers: list[Any] = []
+
+            def add(iterate: Iterate) -> None:
+                frame = _frame(iterate, kind.longest)
+                if kind.codec is None:
+                    pictures.append(frame)
+                    return
+                if not writers:
+                    if problem := obstacle(path):  # it was in order when the run began
+                        raise ImageFileError(f"--video {path}: {problem}")
+                    writers.append(_writer(temporary, kind, (frame.shape[0], frame.shape[1])))
+                    stack.callback(writers[0].release)
+                writers[0].write(frame)
+                pictures[:] = [frame]
+
+            def take(iterate: Iterate) -> None:
+                total = sum(count for _, count in iterate.plan)
+                step = -(-total // kind.frames)
+                last[:] = [iterate]
+                if (done_before(iterate) - 1) % step == 0:
+                    last.clear()
+                    add(iterate)
+
+            yield take
+            for iterate in last:
+                add(iterate)
+            if not pictures:
+                raise _Empty
+            if kind.codec is None:
+                _write_gif(temporary, pictures, kind.rate)
+            else:
+                for _ in range(round(_HOLD * kind.rate)):
+                    writers[0].write(pictures[-1])
+    except _Empty:
+        return
+
+
+def _frame(iterate: Iterate, longest: int) -> Frame:
+    """Return a picture of the run at the size of its video: BGR, of even sides, which codecs ask for."""
+    size, _ = iterate.plan[-1]
+    if max(size) > longest:
+        size = fit(size, longest)
+    even = (max(2, size[0] // 2 * 2), max(2, size[1] // 2 * 2))
+    return np.ascontiguousarray(np.rint(255 * resize(iterate.image(), even)).astype(np.uint8)[..., ::-1])
+
+
+def _writer(path: Path, kind: VideoFormat, size: tuple[int, int]) -> Any:
+    import cv2
+
+    code = cv2.VideoWriter.fourcc(*str(kind.codec))
+    writer = cv2.VideoWriter(str(path), code, float(kind.rate), size[::-1])
+    if not writer.isOpened():
+        raise OptionError(
+            f"--video: this OpenCV cannot write {path.suffix} ({kind.codec}); write a .gif instead."
+        )
+    return writer
+
+
+def _write_gif(path: Path, pictures: list[Frame], rate: int) -> None:
+    import cv2
+
+    animation = cv2.Animation()
+    animation.frames = pictures
+    animation.durations = [round(1000 / rate)] * (len(pictures) - 1) + [round(1000 * _HOLD)]
+    animation.loop_count = 0  # for ever
+    if not cv2.imwriteanimation(str(path), animation):
+        raise ImageFileError(f"{path.suffix}: OpenCV cannot write the animation: write an .mp4")
+
+
+def _opencv_animates() -> bool:
+    import cv2
+
+    return hasattr(cv2, "imwriteanimation")

@@ -1,0 +1,4 @@
+"""Save a run on the way and resume it.
+
+checkpoint, snapshot
+"""

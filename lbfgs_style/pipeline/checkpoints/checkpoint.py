@@ -1,0 +1,283 @@
+"""Saving a run from time to time, and going on from where one was cut off."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from numbers import Real  # NumPy's numbers are registered as such
+from pathlib import Path
+from typing import Any, Self
+
+from ...errors import CheckpointError, OptionError, printable
+from ...settings.options import Options
+from ...system.files import obstacle
+from ...system.locks import is_locked, locked
+from .snapshot import Snapshot, read, size_of, temporary_of, write
+
+log = logging.getLogger(__name__)
+
+SELDOM = 30.0
+"""Seconds from one save to the next, when nobody says more."""
+
+_SHARE = 0.02
+"""The part of the run's time that saving may take, when nobody says how often."""
+
+_SETTLED = 10.0
+"""Seconds before the first of which nothing is foretold: it has gone into preparing."""
+
+_QUICK = 2**25
+"""Bytes of a snapshot that is saved within a tenth of a second."""
+
+_MOST_CHANGES = 12
+"""As many are named."""
+
+_IN_USE = (
+    "in use by another run that is still going; expected a file of this run alone: wait for that run to end, "
+    "or choose another file (--checkpoint)"
+)
+
+
+class Checkpoint:
+    """A file that a run is saved to from time to time, for `lbfgs_style.StyleTransfer.run`; serves one run.
+
+    The file belongs to the run until its end, and within a ``with`` block until that ends: other runs, in
+    this process or another, do not get it.
+
+    Parameters
+    ----------
+    path : path
+        The file. It is always complete: each save is written beside it and then takes its place.
+    every : float, optional
+        Seconds from one save to the next; 0 saves after each iteration. Without it 30, or more where saving
+        would take over 2 % of the time.
+    resume : bool
+        Go on from the file, if it is there. Otherwise a file that is there is never replaced.
+    after : float, optional
+        Save only a run that is going to take more than so many seconds.
+    announce : callable, optional
+        Called when the run is found to take longer than `after`.
+
+    Attributes
+    ----------
+    saved : bool
+        Whether the file has this run.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be written, is there and `resume` is not asked for, or another run has it.
+    OptionError
+        If a number of seconds is none.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        every: float | None = None,
+        resume: bool = False,
+        after: float | None = None,
+        announce: Callable[[], None] | None = None,
+    ) -> None:
+        self.path, self.saved = Path(path), False
+        self._every, self._after = _seconds("every", every), _seconds("after", after)
+        self._resume, self._announce = resume, announce
+        self._is_on = self._after is None
+        self._identity: Callable[[], Mapping[str, Any]] | None = None
+        self._latest: Snapshot | None = None
+        self._cancel: threading.Event | None = None
+        self._before, self._cost = time.monotonic(), 0.0
+        self._lock, self._users, self._is_ours = ExitStack(), 0, False
+        problem = obstacle(self.path)
+        if problem is None and self._is_on and self.is_in_use():
+            problem = _IN_USE
+        if problem is not None:
+            raise CheckpointError(f"The checkpoint {self.path}: {problem}.")
+        self._refuse_what_is_there()
+
+    def __enter__(self) -> Self:
+        """Keep the file from other runs, once this one has it, until the block ends."""
+        self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it to others."""
+        self._users -= 1
+        if self._users == 0:
+            self._is_ours = False
+            self._lock.close()
+
+    def is_in_use(self) -> bool:
+        """Tell whether another run that is still going has the file."""
+        try:
+            return is_locked(self.path.resolve())
+        except OSError:  # told where it matters: when this run takes it
+            return False
+
+    def _take(self) -> str | None:
+        """Keep the file from other runs; return what is in the way of that."""
+        if self._is_ours:
+            return None
+        try:
+            self._is_ours = self._lock.enter_context(locked(self.path.resolve()))
+        except OSError as error:
+            return f"cannot be locked: {error.strerror or error}: choose another name or folder"
+        return None if self._is_ours else _IN_USE
+
+    def _refuse_what_is_there(self) -> None:
+        if self._is_on and not self._resume and self.path.exists():
+            raise CheckpointError(
+                f"The checkpoint {self.path} is there already: resume it (--resume), or delete it to begin "
+                "anew."
+            )
+
+    def begin(
+        self, identity: Callable[[], Mapping[str, Any]], cancel: threading.Event | None = None
+    ) -> Snapshot | None:
+        """Return where to go on from, or None to begin anew.
+
+        Parameters
+        ----------
+        identity : function
+            Gives what the run is made of, see `identity_of`. It takes time, and is called when it is needed.
+        cancel : threading.Event, optional
+            Ends a save with `lbfgs_style.system.threads.Cancelled` once it is set; the one before it stays.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, the saved run is made of something else, or another run has the file.
+        """
+        if self._is_on or self._resume:
+            problem = self._take()
+            if problem is not None:
+                raise CheckpointError(f"The checkpoint {self.path}: {problem}.")
+            self._refuse_what_is_there()  # another run may have been there since we looked
+        known: list[Mapping[str, Any]] = []
+
+        def once() -> Mapping[str, Any]:
+            if not known:
+                known.append(json.loads(json.dumps(identity())))
+            return known[0]
+
+        self._identity, self._cancel = once, cancel
+        if not self._resume or not self.path.exists():
+            return None
+        snapshot, saved = read(self.path)
+        changes = differences(saved, once())
+        if changes:
+            more = f"; and {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
+            raise CheckpointError(
+                f"{self.path} was saved by another run: {'; '.join(changes[:_MOST_CHANGES])}{more}. Give the "
+                "same, or begin anew."
+            )
+        self._is_on = self.saved = True
+        return snapshot
+
+    def offer(self, snapshot: Snapshot, share: float) -> None:
+        """Save the run if it is time to.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            The run as it is now.
+        share : float
+            The part of its work that is done.
+        """
+        self._latest = snapshot
+        if self._after is not None and not self._is_on:
+            is_told = snapshot.seconds >= min(_SETTLED, self._after)
+            if is_told and snapshot.seconds / share >= self._after:
+                self._switch_on()
+        pause = max(SELDOM, self._cost / _SHARE) if self._every is None else self._every
+        if self._is_on and time.monotonic() - self._before >= pause:
+            self.save_latest()
+
+    def _switch_on(self) -> None:
+        self._after = None
+        problem = self._take()
+        if problem is not None:
+            log.warning("%s: %s; this run is not saved", self.path, problem)
+            return
+        if self.path.exists():
+            self._is_ours = False
+            self._lock.close()
+            log.warning("%s: has another unfinished run, so this one is not saved", self.path)
+            return
+        self._is_on = True
+        if self._announce is not None:
+            self._announce()
+
+    def save_cancelled(self) -> None:
+        """Save a run that was cancelled, where that is quick; a large one stays as it was saved last."""
+        self._cancel = None
+        if self._latest is not None and size_of(self._latest) <= _QUICK:
+            self.save_latest()
+
+    def save_latest(self) -> None:
+        """Save the run as it was offered last, if it is to be saved at all.
+
+        A disk that is full ends no run: what cannot be saved is logged and tried again.
+        """
+        if not self._is_on or self._latest is None or self._identity is None:
+            return
+        begin = time.monotonic()
+        try:
+            write(self.path, self._latest, self._identity(), self._cancel)
+            self._latest, self.saved = None, True
+        except OSError as error:
+            log.warning("%s: cannot be saved: %s", self.path, error.strerror or error)
+        self._before = time.monotonic()
+        self._cost = self._before - begin
+
+    def discard(self) -> None:
+        """Delete the file, once the result of the run is safe; that of another run stays."""
+        if not self.saved:
+            return
+        with self:
+            if self._take() is None:
+                self.path.resolve().unlink(missing_ok=True)
+                temporary_of(self.path).unlink(missing_ok=True)  # left by a process that was killed
+        self.saved = False
+
+
+def _seconds(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+        raise OptionError(f"{name} must be a number of seconds, 0 or more, got {value!r}.")
+    return float(value)
+
+
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in what two runs differ, as `identity_of` tells them."""
+    # A run that was saved before an option existed did what its default does.
+    before, after = _DEFAULTS | dict(saved["options"]), _DEFAULTS | dict(now["options"])
+    told = [
+        f"{printable(name)} was {_spelled(before.get(name))}, now {_spelled(after.get(name))}"
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name) != after.get(name)
+    ]
+    for name in dict.fromkeys((*saved, *now)):
+        was, is_now = saved.get(name), now.get(name)
+        if name == "options" or was == is_now:
+            continue
+        if isinstance(was, float) and isinstance(is_now, float):
+            told.append(f"{printable(name)} was {was:g}, now {is_now:g}")
+        else:
+            how = "is new" if was is None else "is gone" if is_now is None else "changed"
+            told.append(f"the {printable(name)} {how}")
+    return told
+
+
+def _spelled(value: object) -> str:
+    return printable(",".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+_DEFAULTS: dict[str, Any] = asdict(Options())

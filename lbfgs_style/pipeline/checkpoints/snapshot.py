@@ -1,0 +1,304 @@
+"""A run in the middle, as a file: all that another process needs to go on with it.
+
+One NumPy archive, without pickles: the variables at full precision, the losses so far, and a text of JSON for
+the rest. The archive's own checksums tell a damaged file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import CheckpointError
+from ...objective.evaluation import Value
+from ...optimization.lbfgs import STOP_REASONS
+from ...optimization.state import BlocksStanding, Done, Standing
+from ...system.files import replacing
+from ...system.npz import amount, count, number, numbers, read_arrays, text, whole
+from ...system.threads import Cancelled
+from ..plan.memory import Way, Working
+from ..plan.scales import Scale, ScaleResult
+
+_FORMAT = 3
+_LONGEST = 2**24
+"""Letters of the text beside the arrays."""
+_PIECE = 2**26
+"""Bytes from one wait for the disk to the next."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A run after one of its iterations.
+
+    Attributes
+    ----------
+    scale : int
+        The scale in work, from 0.
+    scales, ways : tuple
+        Every scale of the run, and how each is worked on.
+    seconds, scale_seconds : float
+        Spent on the run, and on the scale in work.
+    history : sequence of float
+        The loss after each iteration, over all scales.
+    term_history : sequence of array
+        The terms, likewise.
+    results : tuple of ScaleResult
+        The scales that are done.
+    resumed : int
+        How often the run was gone on with.
+    standing : Standing or BlocksStanding
+        Where the optimiser stands.
+    """
+
+    scale: int
+    scales: tuple[Scale, ...]
+    ways: tuple[Working, ...]
+    seconds: float
+    scale_seconds: float
+    history: Sequence[float]
+    term_history: Sequence[NDArray[np.float32]]
+    results: tuple[ScaleResult, ...]
+    resumed: int
+    standing: Standing | BlocksStanding
+
+
+def temporary_of(path: Path) -> Path:
+    """Return where a snapshot is written before it takes the place of the one at `path`."""
+    target = path.resolve()
+    return target.with_name(f".{uuid.uuid5(uuid.NAMESPACE_URL, target.name).hex}.checkpoint")
+
+
+def size_of(snapshot: Snapshot) -> int:
+    """Return the bytes of a snapshot's file, but for the losses."""
+    standing, image = snapshot.standing, 0
+    if isinstance(standing, BlocksStanding):
+        image = standing.image.nbytes + standing.before.nbytes
+        image += sum(array.nbytes for array in standing.reference.values())
+        standing = standing.block
+    best = 0 if standing.best_z is standing.z else standing.best_z.nbytes
+    return image + standing.z.nbytes + best + sum(array.nbytes for array in standing.memory.values())
+
+
+class _File(io.BufferedWriter):
+    """A file that ends with `Cancelled` once a run is, and reaches the disk piece by piece.
+
+    Left to the end, that would take seconds in which nothing can be ended.
+    """
+
+    def __init__(self, path: Path, cancel: threading.Event | None) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+        self._cancel, self._waiting = cancel, 0
+
+    def write(self, data: Any, /) -> int:
+        if self._cancel is not None and self._cancel.is_set():
+            raise Cancelled
+        count = super().write(data)
+        self._waiting += count
+        if self._waiting > _PIECE:
+            self.sync()
+        return count
+
+    def sync(self) -> None:
+        self.flush()
+        os.fsync(self.fileno())
+        self._waiting = 0
+
+
+def write(
+    path: Path, snapshot: Snapshot, identity: Mapping[str, Any], cancel: threading.Event | None = None
+) -> None:
+    """Write a snapshot, completely or not at all, with what the run is made of.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    Cancelled
+        If `cancel` was set before it was complete.
+    """
+    standing, blocks = snapshot.standing, None
+    arrays: dict[str, Any] = {}
+    if isinstance(standing, BlocksStanding):
+        done = standing.done
+        blocks = {
+            "done": None if done is None else asdict(done) | _values(done),
+            "best": _value(standing.best),
+        }
+        arrays |= {"image": standing.image, "before": standing.before}
+        arrays |= {f"sum_{name}": array for name, array in standing.reference.items()}
+        standing = standing.block
+    arrays["z"] = standing.z
+    if standing.best_z is not standing.z:
+        arrays["best_z"] = standing.best_z
+    arrays |= {f"memory_{name}": array for name, array in standing.memory.items()}
+    about = {
+        "identity": identity,
+        "scale": snapshot.scale,
+        "scales": [[*scale.size, scale.iterations] for scale in snapshot.scales],
+        "ways": [asdict(way) for way in snapshot.ways],
+        "seconds": snapshot.seconds,
+        "scale_seconds": snapshot.scale_seconds,
+        "results": [asdict(result) for result in snapshot.results],
+        "resumed": snapshot.resumed,
+        "start": _value(standing.start),
+        "best": _value(standing.best),
+        "iterations": standing.iterations,
+        "evaluations": standing.evaluations,
+        "blocks": blocks,
+    }
+    arrays |= {
+        "format": np.array(_FORMAT),
+        "about": np.array(json.dumps(about)),
+        "history": np.array(snapshot.history, np.float64),
+        "term_history": np.array(snapshot.term_history, np.float32),
+    }
+    name = temporary_of(path).name
+    with replacing(path, temporary_name=name) as temporary, _File(temporary, cancel) as file:
+        np.savez(file, **arrays)
+        file.sync()  # the name must not reach the disk before the contents
+
+
+def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
+    """Read what `write` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is damaged, or of another kind or version.
+    """
+    try:
+        with path.open("rb") as file:
+            # What is not packed takes no more memory than disk.
+            arrays = read_arrays(file, most=path.stat().st_size, packed=False)
+        if whole(arrays["format"]) != _FORMAT:
+            raise CheckpointError(
+                f"{path}: saved by another version of lbfgs-style (format {arrays['format']}, expected "
+                f"{_FORMAT}): go on with that version, or begin anew."
+            )
+        about: dict[str, Any] = json.loads(text(arrays["about"], _LONGEST))
+        identity = dict(about["identity"])
+        return _snapshot(about, arrays), identity | {"options": dict(identity["options"])}
+    except (
+        ArithmeticError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{path}: damaged, or no checkpoint; expected a file that a run saved: begin anew without it."
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
+    """Put a run together, or raise ValueError where its parts are not of one run."""
+    index, blocks = count(about["scale"]), about["blocks"]
+    scales = tuple(Scale((height, width), iterations) for height, width, iterations in about["scales"])
+    ways = tuple(map(_way, about["ways"]))
+    results = tuple(map(_result, about["results"]))
+    terms = numbers(arrays["term_history"], np.float32)
+    history = numbers(arrays["history"], np.float64, terms.shape[:1])
+    z = numbers(arrays["z"], np.float64)
+    standing: Standing | BlocksStanding = Standing(
+        z=z,
+        best_z=numbers(arrays.get("best_z", z), np.float64, z.shape),
+        start=_restored(about["start"]),
+        best=_restored(about["best"]),
+        iterations=count(about["iterations"]),
+        evaluations=count(about["evaluations"]),
+        memory=_family(arrays, "memory_"),
+    )
+    values, made = [standing.start, standing.best], [*(r.iterations for r in results), standing.iterations]
+    if blocks is not None:
+        done = None if blocks["done"] is None else _done(blocks["done"])
+        if done is not None:
+            values += [done.start, done.end]
+            made.append(done.iterations)
+        image = numbers(arrays["image"], np.float32, (3, *scales[index].size))
+        before = numbers(arrays["before"], np.float32)
+        values.append(_restored(blocks["best"]))
+        standing = BlocksStanding(image, before, _family(arrays, "sum_"), done, values[-1], standing)
+    if any(value.terms.shape != terms.shape[1:] for value in values):
+        raise ValueError("other terms at one time than at another")
+    if sum(made) != len(history) or [r.size for r in results] != [s.size for s in scales[:index]]:
+        raise ValueError("other iterations than the run made")
+    if len(ways) != len(scales) or (ways[index].way == "blocks") != (blocks is not None):
+        raise ValueError("another way to work than the run had")
+    return Snapshot(
+        scale=index,
+        scales=scales,
+        ways=ways,
+        seconds=amount(about["seconds"]),
+        scale_seconds=amount(about["scale_seconds"]),
+        history=history.tolist(),
+        term_history=list(terms),
+        results=results,
+        resumed=count(about["resumed"]),
+        standing=standing,
+    )
+
+
+def _family(arrays: dict[str, NDArray[Any]], begin: str) -> dict[str, NDArray[np.float64]]:
+    """Return the arrays whose names begin like that, under the rest of their names."""
+    found = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
+    return {name: numbers(array, np.float64) for name, array in found.items()}
+
+
+def _way(told: dict[str, Any]) -> Working:
+    way = Working(**told)
+    if way.way not in get_args(Way) or (way.way == "whole") != (way.window_pixels is None):
+        raise ValueError("another way to work than a run has")
+    for told_number in (way.history, way.bytes, way.window_pixels or 0):
+        count(told_number)
+    return way
+
+
+def _result(told: dict[str, Any]) -> ScaleResult:
+    if told["stop_reason"] not in STOP_REASONS:
+        raise ValueError("stopped for no reason that a run has")
+    start, end = ({str(k): number(v) for k, v in told[n].items()} for n in ("terms_start", "terms_end"))
+    return ScaleResult(
+        size=tuple(told["size"]),
+        iterations=count(told["iterations"]),
+        evaluations=count(told["evaluations"]),
+        seconds=amount(told["seconds"]),
+        loss_start=number(told["loss_start"]),
+        loss_end=number(told["loss_end"]),
+        terms_start=start,
+        terms_end=end,
+        stop_reason=told["stop_reason"],
+    )
+
+
+def _done(told: dict[str, Any]) -> Done:
+    counts = {name: count(told[name]) for name in ("blocks", "iterations", "evaluations")}
+    return Done(**counts, start=_restored(told["start"]), end=_restored(told["end"]))
+
+
+def _values(done: Done) -> dict[str, Any]:
+    return {"start": _value(done.start), "end": _value(done.end)}
+
+
+def _value(value: Value) -> dict[str, Any]:
+    # Python writes numbers so that they come back the same, bit for bit.
+    return {"loss": value.loss, "terms": [float(term) for term in value.terms]}
+
+
+def _restored(value: dict[str, Any]) -> Value:
+    return Value(number(value["loss"]), np.array([number(term) for term in value["terms"]], np.float32))

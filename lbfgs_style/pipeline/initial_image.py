@@ -1,0 +1,116 @@
+"""What a run starts from: content, style, noise, a given picture or a blend; and what a larger scale does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import OptionError
+from ..images import FloatImage, resize, to_chw, to_hwc
+from ..optimization.variables import Image
+from ..settings.options import Options
+
+DETAIL = 0.5
+"""Share of the start's own detail that a larger scale starts with. Without any, it has to find the photo's
+edges again; with all of it, a smooth painting gets more detail than it has itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """What a run starts from, at any size.
+
+    Attributes
+    ----------
+    options : Options
+        `init`, `init_noise` and `seed`.
+    content : array
+        The photo, H×W×3 float32 RGB in [0,1].
+    paintings : sequence of array
+        Those styles that are pictures; the first is taken for ``init="style"``.
+    given : array or None
+        A picture in place of `options.init`; it is stretched.
+    """
+
+    options: Options
+    content: FloatImage
+    paintings: Sequence[FloatImage]
+    given: FloatImage | None
+
+    def first(self, size: tuple[int, int]) -> Image:
+        """Make the first picture, that of the coarsest scale.
+
+            x = (1 − s) · picture + s · noise, s = options.init_noise
+
+        Returns
+        -------
+        array [3,H,W]
+            The same for the same start, bit for bit.
+
+        Raises
+        ------
+        OptionError
+            If it should start from the style and no style is a picture.
+        """
+        picture = self._picture(size)
+        if picture is None:
+            return _noise(self.options.seed, size)
+        share = self.options.init_noise
+        clean = to_chw(picture)
+        return clean if share == 0 else (1 - share) * clean + share * _noise(self.options.seed, size)
+
+    def next(self, picture: Image, size: tuple[int, int]) -> Image:
+        """Enlarge what a scale has painted to the size of the next one.
+
+            x = ↑y + `DETAIL` · (1 − s) · (p − ↑p′), s = options.init_noise
+
+        y [3,h,w] is what was painted, ↑ enlarges; p and p′ are what the run started from, without noise, in
+        the new size and in the one before: the detail that y had no pixels for. Noise has none.
+
+        Returns
+        -------
+        array [3,H,W]
+            The picture itself where it has that size.
+        """
+        before = (picture.shape[1], picture.shape[2])
+        if before == size:
+            return picture
+        enlarged = to_chw(resize(to_hwc(picture), size))
+        fine, coarse = self._picture(size), self._picture(before)
+        if fine is not None and coarse is not None:
+            detail = resize(coarse, size)
+            np.subtract(fine, detail, out=detail)  # large pictures: no more of them at once than need be
+            detail *= DETAIL * (1 - self.options.init_noise)
+            enlarged += detail.transpose(2, 0, 1)
+        return enlarged
+
+    def _picture(self, size: tuple[int, int]) -> FloatImage | None:
+        """Return what the run starts from, without noise, or None where it starts from noise alone."""
+        if self.given is not None:
+            return resize(self.given, size)
+        if self.options.init == "noise":
+            return None
+        if self.options.init == "content":
+            return resize(self.content, size)
+        if not self.paintings:
+            raise OptionError(
+                "init 'style' needs a painting, and the styles are statistics: start from content or noise."
+            )
+        return resize(_middle(self.paintings[0], size), size)
+
+
+def _noise(seed: int, size: tuple[int, int]) -> Image:
+    """Return grey noise: normal around 0.5 with a deviation of 0.1, cut to [0,1]."""
+    return np.clip(np.random.default_rng(seed).normal(0.5, 0.1, (3, *size)), 0, 1)
+
+
+def _middle(rgb: FloatImage, size: tuple[int, int]) -> FloatImage:
+    """Cut a painting to the shape of `size` around its middle: stretched strokes would not be its own."""
+    height, width = rgb.shape[:2]
+    scale = min(height / size[0], width / size[1])
+    rows = min(height, max(1, math.floor(size[0] * scale + 0.5)))
+    columns = min(width, max(1, math.floor(size[1] * scale + 0.5)))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return np.ascontiguousarray(rgb[top : top + rows, left : left + columns])

@@ -1,0 +1,4 @@
+"""What a run will do, decided before it does it. Pure functions.
+
+memory, scales, schedule
+"""

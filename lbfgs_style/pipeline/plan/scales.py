@@ -1,0 +1,161 @@
+"""The plan of the scales, coarse to fine: pure functions.
+
+Large structures form at small sizes, where an evaluation is cheap and the network sees much of the picture
+at once; the largest scale only adds detail (Gatys et al., "Controlling Perceptual Factors in Neural Style
+Transfer", CVPR 2017, sec. 6).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ...errors import OptionError
+from ...images import Picture, fit
+from ...settings.options import Options
+
+COARSEST = 128
+"""About the longer side, in pixels, where ``auto`` begins: halving stops between 90 and 179."""
+
+# Iterations of the largest scale, of the one before, and so on; the last number holds for all others.
+AUTO_ITERATIONS = (40, 40, 80, 150)
+
+# A run from noise has to find the photo: it begins at about this longer side in pixels, where the photo's
+# forms are larger than the painting's strokes, and makes more iterations, at the first scale at least
+# `NOISE_FIRST`.
+NOISE_COARSEST = 256
+NOISE_ITERATIONS = (60, 200)
+NOISE_FIRST = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One step of the plan.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the picture.
+    iterations : int
+        The most iterations.
+    """
+
+    size: tuple[int, int]
+    iterations: int
+
+    @property
+    def longest(self) -> int:
+        """Longer side in pixels."""
+        return max(self.size)
+
+
+def result_size(content: Picture, options: Options) -> tuple[int, int]:
+    """Return height and width of the result for a content picture."""
+    own = (content.rgb.shape[0], content.rgb.shape[1])
+    return own if options.size == "full" else fit(own, options.size)
+
+
+def plan(
+    size: tuple[int, int],
+    scales: Sequence[int] | Literal["auto"],
+    iterations: int | Sequence[int] | None,
+    smallest_side: int,
+    *,
+    from_noise: bool = False,
+) -> tuple[Scale, ...]:
+    """Plan the scales of a picture.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the result.
+    scales : sequence of int or "auto"
+        Longer sides, coarse to fine; those not below the result's are left out, the result's is added.
+        ``"auto"`` halves the result's down to about `COARSEST` or `NOISE_COARSEST`.
+    iterations : int, sequence of int or None
+        For every scale, for each one, or as in `AUTO_ITERATIONS` or `NOISE_ITERATIONS`.
+    smallest_side : int
+        Shortest side that the network can work on; coarser scales are left out.
+    from_noise : bool
+        Whether the first scale starts from noise alone.
+
+    Returns
+    -------
+    tuple of Scale
+        Coarse to fine; the last one has `size`.
+
+    Raises
+    ------
+    OptionError
+        If `iterations` are not as many as the scales.
+    """
+    longest = max(size)
+    if scales == "auto":
+        wanted: list[int] = []
+        side = longest / 2
+        while side >= (NOISE_COARSEST if from_noise else COARSEST) * 0.7:
+            wanted.insert(0, round(side))
+            side /= 2
+    else:
+        wanted = [side for side in scales if side < longest]
+    sizes = [fit(size, side) for side in wanted]
+    sizes = [*(s for s in sizes if min(s) >= smallest_side), size]
+    return tuple(Scale(s, n) for s, n in zip(sizes, _counts(iterations, len(sizes), from_noise), strict=True))
+
+
+def style_size(own: tuple[int, int], factor: float, scale: Scale, smallest_side: int) -> tuple[int, int]:
+    """Return the size of a style picture at a scale: as long as the result, times `factor`.
+
+    Never above its `own` (height, width). A narrow one is made longer than that where its shorter side would
+    be shorter than `smallest_side`.
+    """
+    least = math.ceil(smallest_side * max(own) / min(own))
+    return fit(own, min(max(round(scale.longest * factor), least), max(own)))
+
+
+def _counts(iterations: int | Sequence[int] | None, scales: int, from_noise: bool) -> list[int]:
+    if iterations is None:
+        table = NOISE_ITERATIONS if from_noise else AUTO_ITERATIONS
+        counts = [table[min(i, len(table) - 1)] for i in reversed(range(scales))]
+        return [max(counts[0], NOISE_FIRST), *counts[1:]] if from_noise else counts
+    if isinstance(iterations, int):
+        return [iterations] * scales
+    if len(iterations) != scales:
+        raise OptionError(
+            f"iterations must be one number or one for each of the {scales} scales, "
+            f"got {len(iterations)} numbers."
+        )
+    return list(iterations)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleResult:
+    """How one scale went.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width.
+    iterations, evaluations : int
+        How many were made.
+    seconds : float
+        Wall time, targets and building included.
+    loss_start, loss_end : float
+        The loss at the first and the best picture.
+    terms_start, terms_end : mapping of str to float
+        Each term there, without its weight.
+    stop_reason : str
+        Why it ended, a key of `lbfgs_style.optimization.lbfgs.STOP_REASONS`.
+    """
+
+    size: tuple[int, int]
+    iterations: int
+    evaluations: int
+    seconds: float
+    loss_start: float
+    loss_end: float
+    terms_start: Mapping[str, float]
+    terms_end: Mapping[str, float]
+    stop_reason: str

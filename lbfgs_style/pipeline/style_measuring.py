@@ -1,0 +1,132 @@
+"""Measure a painting: its moments at one size for a run, or at several for `StyleStatistics`."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import OptionError
+from ..graphs.network_graph import feature_shapes
+from ..images import FloatImage, fit, resize, to_chw
+from ..objective.engine import Engine
+from ..objective.losses.terms import TermNames
+from ..settings.options import StyleStatistic
+from .regions import Mask, at_layer
+from .style_statistics import StyleStatistics, all_moments
+
+Array = NDArray[np.float32]
+
+# Pixels of the longer side at which a ladder ends by default: larger results have the strokes of this size.
+LARGEST = 1024
+# Pixels of the longer side at which the halving of `scales.plan` ends.
+_SMALLEST = 2**6.5
+
+
+def ladder(longest: int, largest: int = LARGEST) -> tuple[int, ...]:
+    """Plan the sizes to measure a painting at.
+
+    Parameters
+    ----------
+    longest : int
+        Its longer side in pixels.
+    largest : int
+        The largest that is wanted.
+
+    Returns
+    -------
+    tuple of int
+        Longer sides: 91, 128, 181, 256, … up to the largest, which is no more than `longest`.
+    """
+    top = min(longest, largest)
+    steps = range(int(2 * math.log2(max(top, 1) / _SMALLEST)) + 1) if top > _SMALLEST else range(0)
+    return tuple(sorted({*(round(_SMALLEST * 2 ** (step / 2)) for step in steps), top}))
+
+
+def measure(
+    engine: Engine,
+    rgb: FloatImage,
+    style_mask: Mask | None,
+    layers: tuple[str, ...],
+    *,
+    sizes: Sequence[int] | None,
+    name: str,
+    network_sha256: str,
+    pooling: str,
+) -> StyleStatistics:
+    """Measure a painting at several sizes; see `lbfgs_style.StyleTransfer.measure_style`."""
+    own, terms = (rgb.shape[0], rgb.shape[1]), all_moments(layers)
+    engine.check_size(own, terms, what="style picture")
+    if sizes is None:
+        # A narrow painting is never measured smaller than a run would have it.
+        least = math.ceil(engine.smallest_side(terms) * max(own) / min(own))
+        sizes = sorted({max(side, least) for side in ladder(max(own))})
+    for side in sizes:
+        if not 1 <= side <= max(own):
+            raise OptionError(
+                f"Sizes to measure at must lie within the painting's longer side, {max(own)} pixels, "
+                f"got {side}."
+            )
+    return StyleStatistics(
+        name=name,
+        network=engine.network.name,
+        network_sha256=network_sha256,
+        pooling=pooling,
+        layers=layers,
+        size=own,
+        sides={
+            side: moments_at(engine, rgb, style_mask, fit(own, side), layers, statistic=terms.statistic)
+            for side in sizes
+        },
+    )
+
+
+def moments_at(
+    engine: Engine,
+    rgb: FloatImage,
+    style_mask: Mask | None,
+    size: tuple[int, int],
+    layers: tuple[str, ...],
+    *,
+    statistic: StyleStatistic,
+    window_pixels: int | None = None,
+    cancel: threading.Event | None = None,
+) -> dict[str, Array]:
+    """Measure the moments of a painting at one size, under the names of `TermNames.style_names`.
+
+    Parameters
+    ----------
+    engine : Engine
+        Evaluates the network.
+    rgb : array, float32, H×W×3
+        The painting.
+    style_mask : array, float32, H×W, or None
+        In [0,1]: positions count by it, as those of a result do within a region.
+    size : (int, int)
+        Height and width to resize the painting to.
+    layers : tuple of str
+        Style layers.
+    statistic
+        As in `lbfgs_style.settings.options.Options`.
+    window_pixels, cancel
+        As in `Engine.statistics`.
+    """
+    terms = TermNames((), layers, statistic=statistic, regions=0 if style_mask is None else 1)
+    masks: dict[str, Array] = {}
+    if style_mask is not None:
+        shapes = feature_shapes(engine.network.model, size, layers)
+        masks = {part.mask: at_layer(style_mask, *shapes[part.layer][1:]) for part in terms.parts}
+    found = engine.statistics(
+        to_chw(resize(rgb, size)),
+        terms,
+        what="style picture",
+        masks=masks,
+        window_pixels=window_pixels,
+        cancel=cancel,
+    )
+    names = replace(terms, regions=0).style_names
+    return {name: found[own] for name, own in zip(names, terms.style_names, strict=True)}

@@ -1,0 +1,248 @@
+"""Statistics of a painting, measured once and used in its place: moments of its features at several sizes.
+
+Every style statistic is computed from means and second moments (Gram matrices), so that a file serves all; it
+belongs to one network with one pooling.
+
+A run resizes a painting to each of its scales and measures it there, because strokes of one width in pixels
+have other statistics than strokes of twice that width. A file therefore holds the statistics at several
+sizes, in steps of √2; a size between two of them takes their mean, weighted by its distance on the
+logarithmic ladder. A size of the ladder itself gives exactly what the painting would.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError, ImageFileError, OptionError
+from ..images import MAX_PIXELS, Picture, read
+from ..objective.losses.terms import TermNames
+from ..system.files import contents, not_a_path, obstacle, replacing
+from ..system.npz import TooLarge, read_arrays, text, whole
+
+SUFFIX = ".npz"
+_FORMAT = 1
+_ABOUT = {"format", "network", "network_sha256", "pooling", "layers", "size", "sides"}
+_MOST_BYTES = 2**29
+"""The largest file that is read, and the most that its arrays may have: all layers of VGG19 at 50 sizes."""
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StyleStatistics:
+    """What a run needs of a painting, at several sizes.
+
+    Attributes
+    ----------
+    name : str
+        What messages call it: its file.
+    network, network_sha256 : str
+        The network it was measured with, and the fingerprint of its weights.
+    pooling : str
+        The network's pooling as it was used: ``max``, ``average``, ``l2`` or, of both kinds, ``mixed``.
+    layers : tuple of str
+        The style layers that were measured.
+    size : (int, int)
+        Height and width of the painting.
+    sides : mapping of int to (mapping of str to array)
+        Longer side in pixels → moments by name, ``gram_relu1_1`` [C,C] and ``mean_relu1_1`` [C,1], float32.
+    """
+
+    name: str
+    network: str
+    network_sha256: str
+    pooling: str
+    layers: tuple[str, ...]
+    size: tuple[int, int]
+    sides: Mapping[int, Mapping[str, Array]] = field(repr=False)
+
+    def at(self, longest: int) -> dict[str, Array]:
+        """Return the statistics of the painting resized to a longer side of `longest` pixels.
+
+        Beyond the ends of the ladder those of the end.
+        """
+        known = sorted(self.sides)
+        longest = min(max(longest, known[0]), known[-1])
+        above = next(side for side in known if side >= longest)
+        if above == longest:
+            return dict(self.sides[above])
+        below = known[known.index(above) - 1]
+        share = math.log(longest / below) / math.log(above / below)
+        low, high = self.sides[below], self.sides[above]
+        mixed = {name: (1 - share) * low[name] + share * high[name] for name in low}
+        return {name: array.astype(np.float32) for name, array in mixed.items()}
+
+    def check(self, network: str, network_sha256: str, pooling: str, layers: Sequence[str]) -> None:
+        """Raise ImageError unless they were measured with this network, this pooling, and these layers."""
+        if network_sha256 != self.network_sha256:
+            raise ImageError(
+                f"{self.name}: measured with the network {self.network!r} (weights "
+                f"{self.network_sha256[:12]}…), but this run uses {network!r} (weights "
+                f"{network_sha256[:12]}…): measure the painting again with "
+                "that network, or give the painting itself."
+            )
+        if pooling != self.pooling:
+            raise ImageError(
+                f"{self.name}: measured with the pooling {self.pooling!r}, but this run uses {pooling!r}: "
+                "measure the painting again with --pooling, or give the painting itself."
+            )
+        missing = [layer for layer in layers if layer not in self.layers]
+        if missing:
+            raise ImageError(
+                f"{self.name}: holds no statistics of {', '.join(missing)}; expected all of "
+                f"{', '.join(layers)}: measure the painting again with these style layers."
+            )
+
+    def save(self, path: Path | str) -> None:
+        """Write an ``.npz`` file of plain arrays, completely or not at all.
+
+        Raises
+        ------
+        OptionError
+            If the name does not end in ``.npz``.
+        ImageFileError
+            If it cannot be written.
+        """
+        check_output(path)
+        arrays: dict[str, Any] = {
+            "format": np.array(_FORMAT),
+            "network": np.array(self.network),
+            "network_sha256": np.array(self.network_sha256),
+            "pooling": np.array(self.pooling),
+            "layers": np.array(self.layers),
+            "size": np.array(self.size),
+            "sides": np.array(sorted(self.sides)),
+        }
+        for side, statistics in self.sides.items():
+            arrays |= {f"{side}/{name}": array for name, array in statistics.items()}
+        try:
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+        except OSError as error:
+            raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+    @classmethod
+    def load(cls, path: Path | str) -> StyleStatistics:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ImageFileError
+            If the file is missing, damaged, or of another kind.
+        """
+        return cls.decode(read_statistics(path), str(path))
+
+    @classmethod
+    def decode(cls, data: bytes, name: str) -> StyleStatistics:
+        """Read the bytes of a file that `save` wrote; messages call it `name`.
+
+        Raises
+        ------
+        ImageFileError
+            If they are damaged, or of another kind.
+        """
+        try:
+            return cls._of(read_arrays(io.BytesIO(data), most=_MOST_BYTES, packed=True), name)
+        except TooLarge as error:
+            raise ImageFileError(f"{name}: {error}: measure the painting again, at fewer sizes.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ImageError):
+                raise
+            raise ImageFileError(
+                f"{name}: damaged or no statistics of a style; expected a file of `lbfgs-style style`: "
+                "measure the painting again."
+            ) from error
+
+    @classmethod
+    def _of(cls, arrays: dict[str, NDArray[Any]], name: str) -> StyleStatistics:
+        if whole(arrays["format"]) != _FORMAT:
+            raise ImageFileError(
+                f"{name}: written by another version of lbfgs-style (format {arrays['format']}, expected "
+                f"{_FORMAT}): measure the painting again."
+            )
+        height, width = map(whole, arrays["size"])
+        layers = tuple(map(text, arrays["layers"]))
+        numbers = list(map(whole, arrays["sides"]))
+        if not numbers or not layers or min(height, width, *numbers) < 1 or len(set(layers)) < len(layers):
+            raise ValueError
+        # Each size has the same arrays, of as many channels as the first one.
+        channels = {layer: len(arrays[f"{numbers[0]}/gram_{layer}"]) for layer in layers}
+        shapes = all_moments(layers).moment_shapes(channels)
+        sides = {side: {name: arrays.pop(f"{side}/{name}") for name in shapes} for side in numbers}
+        for found in sides.values():
+            if not all(_is_statistic(array, shapes[name]) for name, array in found.items()):
+                raise ValueError
+        if set(arrays) != _ABOUT:
+            raise ValueError
+        return cls(
+            name=name,
+            network=text(arrays["network"]),
+            network_sha256=text(arrays["network_sha256"]),
+            pooling=text(arrays["pooling"]),
+            layers=layers,
+            size=(height, width),
+            sides=sides,
+        )
+
+
+def all_moments(layers: tuple[str, ...]) -> TermNames:
+    """Return terms whose moments serve every style statistic."""
+    return TermNames((), layers, statistic="mean-cov")
+
+
+def _is_statistic(array: NDArray[Any], shape: tuple[int, int]) -> bool:
+    is_one = array.dtype == np.float32 and array.shape == shape and array.size > 0
+    return is_one and bool(np.isfinite(array).all())
+
+
+def read_statistics(path: Path | str) -> bytes:
+    """Return the bytes of a file of statistics.
+
+    Raises
+    ------
+    ImageFileError
+        It is missing, cannot be read, or is too large.
+    """
+    try:
+        return contents(path, most=_MOST_BYTES)
+    except FileNotFoundError as error:
+        raise ImageFileError(f"{path}: {not_a_path(path) or 'no such file.'}") from error
+    except OSError as error:
+        raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def check_output(path: Path | str) -> None:
+    """Find out before the work whether statistics can be written to `path`."""
+    if Path(path).suffix.lower() != SUFFIX:
+        raise OptionError(f"{path}: statistics are written as {SUFFIX}: try {path}{SUFFIX}")
+    problem = obstacle(path)
+    if problem is not None:
+        raise ImageFileError(f"{path}: {problem}")
+
+
+def read_style(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture | StyleStatistics:
+    """Read a painting, or the statistics of one where the name ends in ``.npz``.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    max_pixels : int
+        See `lbfgs_style.images.read`.
+
+    Raises
+    ------
+    ImageFileError
+        As `StyleStatistics.load` and `lbfgs_style.images.read`.
+    """
+    if Path(path).suffix.lower() == SUFFIX:
+        return StyleStatistics.load(path)
+    return read(path, max_pixels=max_pixels)

@@ -1,0 +1,333 @@
+"""The public functions: `transfer` for one picture, `StyleTransfer` for many."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .. import images, networks
+from ..errors import ImageError, OptionError
+from ..images import Picture
+from ..images.hidden_pixels import fill_hidden
+from ..networks.pooling import pooling_of, with_pooling
+from ..objective.engine import Engine
+from ..objective.losses.terms import TermNames
+from ..settings.options import Options
+from ..settings.presets import preset
+from ..version import __version__, versions
+from . import inputs
+from .checkpoints.checkpoint import Checkpoint
+from .coarse_to_fine import CoarseToFine, tell_of_changes
+from .fingerprints import identity_of
+from .inputs import Keep, OneStyle
+from .plan.schedule import ScalePlan, planned
+from .results import IterateCallback, Result
+from .style_measuring import measure
+from .style_statistics import StyleStatistics
+
+DEFAULT_NETWORK = "compact"
+"""The network that comes with the package."""
+
+
+class StyleTransfer:
+    """Style transfer that keeps its network and sessions for the next picture.
+
+    May be called from several threads at once.
+
+    Parameters
+    ----------
+    network : str, Path or FeatureNetwork
+        A name (``compact``, ``vgg19``, …), the path of an ``.onnx`` file, or a loaded network.
+    options : Options
+        The settings of every run.
+    keep_sessions : bool
+        Keep the graphs made for one size for the next picture of that size, at the price of their memory.
+
+    Raises
+    ------
+    NetworkError
+        If the network is unknown, missing or unfit, or lacks a layer that the options name.
+    """
+
+    def __init__(
+        self,
+        network: str | Path | networks.FeatureNetwork = DEFAULT_NETWORK,
+        *,
+        options: Options | None = None,
+        keep_sessions: bool = True,
+    ) -> None:
+        if not isinstance(options, Options | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise OptionError(f"options must be lbfgs_style.Options(…), got {type(options).__name__}.")
+        self.options = options or Options()
+        self.network = loaded = networks.load(network)
+        content = inputs.layers("content", self.options, loaded)
+        style = inputs.layers("style", self.options, loaded)
+        # What has no weight is not worked out.
+        self._terms = TermNames(
+            content if self.options.balance[0] else (),
+            style if self.options.balance[1] else (),
+            form=preset(self.options.loss).form,
+            statistic=self.options.style_statistic,
+            tv_power=self.options.tv_power,
+        )
+        self._engine = Engine(
+            with_pooling(loaded, self.options.pooling),
+            device=self.options.device,
+            threads=self.options.threads,
+            keep=keep_sessions,
+            convolution=self.options.convolution,
+        )
+
+    def run(
+        self,
+        content: NDArray[Any] | Picture,
+        styles: OneStyle | Sequence[OneStyle],
+        *,
+        init: NDArray[Any] | Picture | None = None,
+        keep: Keep | None = None,
+        on_iterate: IterateCallback | None = None,
+        cancel: threading.Event | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Result:
+        """Paint one picture in the style of others.
+
+        Parameters
+        ----------
+        content : array or Picture
+            H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
+        styles : array, Picture, StyleStatistics, Style, or sequence of them
+            One or more style pictures of any size, or what `measure_style` told of them; several are blended
+            by weight.
+        init : array or Picture, optional
+            A picture to start from, in place of ``options.init``, such as an earlier result. It is stretched
+            to the shape of the content picture; with ``scales="auto"`` the run then has one scale, the
+            result's own, because coarser ones would take its detail away.
+        keep : array, Picture or "alpha", optional
+            White where the content picture is left alone, black where it is painted, grey for soft edges:
+            H×W of any resolution, stretched to the content picture. ``"alpha"`` leaves alone what is
+            transparent.
+        on_iterate : callable, optional
+            Gets an `Iterate` after each iteration; stops the run by returning True.
+        cancel : threading.Event, optional
+            Stops the run within a moment once it is set, from any thread.
+        checkpoint : Checkpoint, optional
+            Saves the run from time to time, and when it is stopped, or goes on from where it was saved. Once
+            the result is safe, `Checkpoint.discard` deletes the file.
+
+        Returns
+        -------
+        Result
+            Also when the run was stopped: with the best picture so far, at the full size.
+
+        Raises
+        ------
+        ImageError
+            If a picture is no picture, or too small for the network.
+        CheckpointError
+            If the saved run is damaged, was made of something else, or is in use by another run.
+        SessionError
+            If the device is not available or ran out of memory.
+        OptimizationError
+            If the loss is not finite at the start.
+        """
+        photo, loop = self._loop(content, styles, keep, on_iterate, cancel)
+        shown = loop.shown
+        first = None if init is None else inputs.as_picture(init, "init picture")
+        with checkpoint or nullcontext():
+            if checkpoint is not None:
+                paintings, kept = inputs.as_styles(styles), inputs.as_mask(keep, photo)
+                loop.course.go_on(
+                    checkpoint,
+                    lambda: identity_of(self.options, self.weights_sha256, photo, paintings, kept, first),
+                    cancel,
+                )
+            rgb, scales = loop.run(None if first is None else first.rgb)
+        if loop.course.stop_reason != "cancelled":  # whoever cancels waits, and the next run will do it
+            self._engine.give_back()
+        finished = images.with_rgb(
+            photo, inputs.with_kept_hidden(rgb if shown is None else shown(rgb), photo, loop.keep)
+        )
+        return Result(
+            picture=finished,
+            history=tuple(loop.course.history),
+            term_history=loop.course.histories(loop.terms),
+            scales=tuple(scales),
+            evaluations=sum(scale.evaluations for scale in scales),
+            stop_reason=loop.course.stop_reason,
+            seconds=time.monotonic() - loop.course.started,
+            settings=self._settings(loop, (rgb.shape[0], rgb.shape[1]), init is not None),
+        )
+
+    def plan(
+        self,
+        content: NDArray[Any] | Picture,
+        styles: OneStyle | Sequence[OneStyle],
+        *,
+        init: NDArray[Any] | Picture | None = None,
+        keep: Keep | None = None,
+    ) -> tuple[ScalePlan, ...]:
+        """Say what `run` would do: scales, tiles or blocks, memory and time; a trial evaluation is timed.
+
+        Parameters
+        ----------
+        content, styles, init, keep
+            As in `run`.
+
+        Raises
+        ------
+        ImageError
+            If a picture is no picture, or too small for the network.
+        OptionError
+            If a scale does not fit into the memory.
+        SessionError
+            If the device is not available.
+        """
+        _, loop = self._loop(content, styles, keep, None, None)
+        scales, ways = loop.prepare(given=init is not None)
+        tell_of_changes(loop.content, scales[-1].size, self.options)
+        found = planned(self._engine, loop.terms, scales, ways, self.options, timed=True)
+        self._engine.give_back()
+        return found
+
+    def _loop(
+        self,
+        content: NDArray[Any] | Picture,
+        styles: OneStyle | Sequence[OneStyle],
+        keep: Keep | None,
+        on_iterate: IterateCallback | None,
+        cancel: threading.Event | None,
+    ) -> tuple[Picture, CoarseToFine]:
+        """Check the pictures; return the photo and the loop over the scales."""
+        photo = inputs.as_content(content, self.options)
+        filled = replace(photo, rgb=fill_hidden(photo.rgb, photo.alpha))
+        paintings = inputs.as_styles(styles)
+        for style in paintings:
+            if isinstance(style.painting, StyleStatistics):
+                style.painting.check(
+                    self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
+                )
+        kept = inputs.as_mask(keep, photo)
+        seen, painted = inputs.seen(filled, paintings, kept, self.options)
+        shown = inputs.shown(filled, kept, self.options)
+        return photo, CoarseToFine(
+            self._engine, self.options, self._terms, seen, painted, on_iterate, cancel, kept, shown
+        )
+
+    def measure_style(
+        self,
+        style: NDArray[Any] | Picture,
+        *,
+        style_mask: NDArray[Any] | Picture | None = None,
+        sizes: Sequence[int] | None = None,
+        name: str = "statistics",
+    ) -> StyleStatistics:
+        """Measure a painting once, to use it again without its file.
+
+        Parameters
+        ----------
+        style : array or Picture
+            The painting, RGB; with alpha it is measured where it is opaque.
+        style_mask : array or Picture, optional
+            White where it is measured, see `Style`.
+        sizes : sequence of int, optional
+            Longer sides to measure at, none above the painting's own; otherwise as
+            `lbfgs_style.pipeline.style_measuring.ladder` says.
+        name : str
+            What messages call the statistics.
+
+        Raises
+        ------
+        ImageError
+            If the painting is too small for the network.
+        OptionError
+            If a size is out of range.
+        """
+        painting, where = inputs.as_painting(style, style_mask)
+        if isinstance(painting, StyleStatistics):
+            raise ImageError(f"{painting.name}: expected a painting to measure, got statistics of one.")
+        return measure(
+            self._engine,
+            painting,
+            where,
+            self._terms.style_layers,
+            sizes=sizes,
+            name=name,
+            network_sha256=self.weights_sha256,
+            pooling=self._pooling,
+        )
+
+    @property
+    def _pooling(self) -> str:
+        return pooling_of(self.network, self.options.pooling)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Fingerprint of the weights in use: what the file claims may be wrong."""
+        return networks.weights_sha256(self.network.model)
+
+    def _settings(self, loop: CoarseToFine, size: tuple[int, int], given: bool) -> dict[str, Any]:
+        return {
+            "program": f"lbfgs-style {__version__}",
+            "options": asdict(self.options) | ({"init": "picture"} if given else {}),
+            "style_weights": [style.weight for style in loop.styles],
+            "style_scales": [style.scale for style in loop.styles],
+            "masks": {
+                "styles": [style.mask is not None for style in loop.styles],
+                "paintings": [style.style_mask is not None for style in loop.styles],
+                "keep": loop.keep is not None,
+            },
+            "size": list(size),
+            "network": {
+                "name": self.network.name,
+                "sha256": self.weights_sha256,
+                "content_layers": list(self._terms.content_layers),
+                "style_layers": list(self._terms.style_layers),
+            },
+            "provider": self._engine.provider,
+            "resumed": loop.course.resumed,
+            "versions": versions(),
+        }
+
+
+def transfer(
+    content: NDArray[Any] | Picture,
+    styles: OneStyle | Sequence[OneStyle],
+    *,
+    network: str | Path | networks.FeatureNetwork = DEFAULT_NETWORK,
+    options: Options | None = None,
+    init: NDArray[Any] | Picture | None = None,
+    keep: Keep | None = None,
+    on_iterate: IterateCallback | None = None,
+) -> NDArray[Any]:
+    """Paint a picture in the style of others: arrays in, array out.
+
+    Parameters
+    ----------
+    content : array
+        H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR pictures need ``[..., ::-1]``), uint8, uint16 or float in
+        [0,1].
+    styles : array, Picture, StyleStatistics, Style, or sequence of them
+        One or more style pictures, RGB, or what was measured of them.
+    network, options, init, keep, on_iterate
+        See `StyleTransfer` and `StyleTransfer.run`.
+
+    Returns
+    -------
+    array
+        H'×W'×…, of the content's dtype and kind; alpha is kept.
+
+    Raises
+    ------
+    StyleError
+        One of its subclasses, see `StyleTransfer`.
+    """
+    job = StyleTransfer(network, options=options, keep_sessions=False)
+    return job.run(content, styles, init=init, keep=keep, on_iterate=on_iterate).image

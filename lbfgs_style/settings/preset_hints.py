@@ -1,0 +1,73 @@
+"""What to give beside a preset where another network runs than its source's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import nearest
+from .presets import preset
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Weights that balance the losses of a preset as the defaults are balanced, on another network.
+
+    Attributes
+    ----------
+    style_weight, tv_weight : float
+        In place of the row's; its content weight stays.
+    style_layer_weights : tuple of float
+        w_l of its style layers, so that each counts alike.
+    """
+
+    style_weight: float
+    tv_weight: float
+    style_layer_weights: tuple[float, ...]
+
+
+ON_COMPACT = {
+    "gatys": Balance(5e11, 0, (1, 9, 60, 90, 400)),
+    "keras": Balance(600, 1e-18, (1, 20, 200, 2500, 40000)),
+    "tensorflow": Balance(4e7, 5e-7, (1, 5, 13, 22, 38)),
+    "mean-squares": Balance(7e5, 3e-9, (1, 20, 200, 800, 2500)),
+    "gluon": Balance(1e4, 0, (1, 20, 200, 800, 2500)),
+    "neural-style": Balance(4e6, 4e-12, (1, 20, 200, 800, 2500)),
+}
+"""Of results of 512 px with the bundled network, by `tools/balance_presets.py`."""
+
+
+def on_compact(name: str) -> str:
+    """Return what to give beside a preset when the bundled network runs; the last layer it has is relu5_1."""
+    balance, row = ON_COMPACT.get(name), preset(name)
+    if balance is None or row.style_layers is None:
+        return ""
+    layers = ",".join(
+        f"{layer}:{weight:g}"
+        for layer, weight in zip(row.style_layers, balance.style_layer_weights, strict=True)
+    )
+    given = ["--content-layers relu5_1"] if row.content_layers == ("relu5_2",) else []
+    given += [f"--style-weight {balance.style_weight:g}", f"--style-layers {layers}"]
+    return " ".join([*given, *([f"--tv-weight {balance.tv_weight:g}"] if row.tv_weight else [])])
+
+
+def advice(name: str, kind: str, layers: Sequence[str], available: Sequence[str]) -> str:
+    """Say which layers to give in place of those of a preset, for a network that lacks some of them.
+
+    Parameters
+    ----------
+    name : str
+        The preset.
+    kind : str
+        ``content`` or ``style``.
+    layers : sequence of str
+        The layers in use; where they are not the preset's own, there is nothing to say.
+    available : sequence of str
+        The layers of the network.
+    """
+    row = preset(name)
+    if tuple(layers) != (row.content_layers if kind == "content" else row.style_layers):
+        return ""
+    near = (nearest(layer, available) for layer in layers)
+    instead = ",".join(dict.fromkeys(layer for layer in near if layer)) or "LAYER"
+    return f" It is one of the preset {name!r}: give --{kind}-layers {instead} ({kind}_layers) beside it."
