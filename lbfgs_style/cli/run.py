@@ -18,7 +18,7 @@ from ..outputs.recipes import document, recipe_text
 from ..pipeline.checkpoints.checkpoint import Checkpoint
 from ..pipeline.plan.schedule import ScalePlan
 from ..pipeline.results import Result
-from ..settings.validation import positive
+from ..settings.validation import require_positive
 from ..system.byte_sizes import spelled
 from ..system.files import replacing
 from . import files
@@ -99,7 +99,7 @@ class Files:
                 )
         for option, each in (("--style-blend", weights), ("--style-scale", scales)):
             for value in each:
-                positive(f"each number of {option}", value)
+                require_positive(f"each number of {option}", value)
         photo, photo_file = files.read(self.content, max_pixels)
         styles = [files.read_style(path, max_pixels) for path in self.styles]
         places = [files.read_if(path, max_pixels) for path in masks]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images import FloatImage, Picture
-from ..settings.validation import positive
+from ..settings.validation import require_positive
 from .style_statistics import StyleStatistics
 
 
@@ -44,7 +44,7 @@ class Style:
 
     def __post_init__(self) -> None:
         for name in ("weight", "scale"):
-            positive(f"A style's {name}", getattr(self, name))
+            require_positive(f"A style's {name}", getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ from ..errors import OptionError, did_you_mean
 from ..system.byte_sizes import LEAST_MEMORY
 from .presets import Init, Optimizer, Pooling, Preset, Variables
 from .presets import preset as row_of
-from .validation import MAX_WEIGHT, number, positive, weight, whole
+from .validation import MAX_WEIGHT, require_int, require_number, require_positive, require_weight
 
 StyleStatistic = Literal["gram", "mean-cov", "wasserstein"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -142,19 +142,19 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.size != "full":
-            self._set("size", whole("size", self.size, MIN_SIZE, MAX_SIZE, " or 'full'"))
+            self._set("size", require_int("size", self.size, MIN_SIZE, MAX_SIZE, " or 'full'"))
         if not isinstance(self.scales, str) or self.scales not in ("auto", "single"):
             self._set("scales", _scales(self.scales))
         self._set("iterations", _iterations(self.iterations))
         for name in ("content_weight", "style_weight", "tv_weight", "range_weight"):
-            self._set(name, weight(name, getattr(self, name)))
+            self._set(name, require_weight(name, getattr(self, name)))
         if self.content_weight == 0 and self.style_weight == 0:
             raise OptionError(
                 "content_weight and style_weight are both 0, so there is nothing to do: "
                 "give one of them a weight."
             )
         if self.strength is not None:
-            self._set("strength", number("strength", self.strength, 0, 1))
+            self._set("strength", require_number("strength", self.strength, 0, 1))
             row = row_of(self.loss)
             weights = (self.content_weight, self.style_weight)
             if weights not in (_DEFAULT_WEIGHTS, (row.content_weight, row.style_weight)):
@@ -166,7 +166,7 @@ class Options:
             _check_layers(name, getattr(self, name))
             weights = name.replace("layers", "layer_weights")
             self._set(weights, _layer_weights(weights, getattr(self, weights), name, getattr(self, name)))
-        self._set("tv_power", number("tv_power", self.tv_power, 1, 2))
+        self._set("tv_power", require_number("tv_power", self.tv_power, 1, 2))
         _check_choice("style_statistic", self.style_statistic, get_args(StyleStatistic))
         if row_of(self.loss).form.style is not None and self.style_statistic != "gram":
             raise OptionError(
@@ -177,7 +177,7 @@ class Options:
             _check_choice("pooling", self.pooling, get_args(Pooling))
         _check_choice("optimizer", self.optimizer, get_args(Optimizer))
         if self.learning_rate is not None:
-            self._set("learning_rate", positive("learning_rate", self.learning_rate))
+            self._set("learning_rate", require_positive("learning_rate", self.learning_rate))
         _check_choice("init", self.init, get_args(Init))
         _check_choice("preserve_color", self.preserve_color, get_args(PreserveColor))
         _check_choice("color_match", self.color_match, get_args(ColorMatch))
@@ -185,17 +185,17 @@ class Options:
         _check_choice("device", self.device, get_args(Device))
         _check_choice("convolution", self.convolution, get_args(Convolution))
         self._set("keep_gray", _flag("keep_gray", self.keep_gray))
-        self._set("init_noise", number("init_noise", self.init_noise, 0, 1))
+        self._set("init_noise", require_number("init_noise", self.init_noise, 0, 1))
         if self.init == "noise" and self.init_noise > 0:
             raise OptionError(
                 "init 'noise' is all noise, and init_noise blends noise with a picture: leave out one of "
                 "them."
             )
-        self._set("seed", whole("seed", self.seed, 0, 2**63 - 1))
-        self._set("history", whole("history", self.history, 1, 400))
-        self._set("threads", whole("threads", self.threads, 0, 4096))
+        self._set("seed", require_int("seed", self.seed, 0, 2**63 - 1))
+        self._set("history", require_int("history", self.history, 1, 400))
+        self._set("threads", require_int("threads", self.threads, 0, 4096))
         if self.memory is not None:
-            self._set("memory", whole("memory", self.memory, LEAST_MEMORY, 2**63 - 1, " (bytes)"))
+            self._set("memory", require_int("memory", self.memory, LEAST_MEMORY, 2**63 - 1, " (bytes)"))
 
     @property
     def balance(self) -> tuple[float, float]:
@@ -268,8 +268,8 @@ def _iterations(given: object) -> int | tuple[int, ...] | None:
         return None
     otherwise = ", or a tuple (in TOML a list) with one for each scale"
     if isinstance(given, tuple) and given:
-        return tuple(whole("iterations", count, 1, 1_000_000, otherwise) for count in given)
-    return whole("iterations", given, 1, 1_000_000, otherwise)
+        return tuple(require_int("iterations", count, 1, 1_000_000, otherwise) for count in given)
+    return require_int("iterations", given, 1, 1_000_000, otherwise)
 
 
 def _scales(given: object) -> tuple[int, ...]:
@@ -278,7 +278,7 @@ def _scales(given: object) -> tuple[int, ...]:
             "scales must be 'auto', 'single' or a tuple (in TOML a list) of longer sides such as (256, 512), "
             f"got {given!r}."
         )
-    sides = tuple(whole("each of the scales", side, MIN_SIZE, MAX_SIZE) for side in given)
+    sides = tuple(require_int("each of the scales", side, MIN_SIZE, MAX_SIZE) for side in given)
     if list(sides) != sorted(set(sides)):
         raise OptionError(f"scales must grow from first to last, got {','.join(map(str, sides))}.")
     return sides
@@ -303,4 +303,4 @@ def _layer_weights(name: str, weights: object, layers_name: str, layers: object)
         raise OptionError(
             f"{name} must be a tuple with a number for each of {layers_name}, got {weights!r} for {layers!r}."
         )
-    return tuple(positive(f"each of {name}", each, MAX_WEIGHT) for each in weights)
+    return tuple(require_positive(f"each of {name}", each, MAX_WEIGHT) for each in weights)

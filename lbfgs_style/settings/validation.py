@@ -1,4 +1,4 @@
-"""Numbers that a user chose: each is returned as Python's own, or refused with what was expected."""
+"""Check numbers that a user chose: return Python's own type, or raise OptionError with what was expected."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from numbers import Integral, Real  # NumPy's numbers are registered as such
 
 from ..errors import OptionError
 
+# Losses are float32, whose numbers end at 3e38.
 MAX_WEIGHT = 1e30
-"""Losses are float32, whose numbers end at 3e38."""
 
 
-def whole(name: str, value: object, least: int, most: int, otherwise: str = "") -> int:
-    """Check a whole number; `otherwise` names what else there could be."""
+def require_int(name: str, value: object, least: int, most: int, otherwise: str = "") -> int:
+    """Return a whole number from `least` to `most`; `otherwise` tells what else the caller accepts."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
         raise OptionError(
-            f"{name} must be a whole number from {least} to {most}{otherwise}, got {_shown(value)}."
+            f"{name} must be a whole number from {least} to {most}{otherwise}, got {_spelled(value)}."
         )
     return int(value)
 
 
-def weight(name: str, value: object) -> float:
-    """Check the weight of a term of the loss."""
-    found = _real(value)
-    if not 0 <= found <= MAX_WEIGHT:
+def require_weight(name: str, value: object) -> float:
+    """Return the weight of a loss term: a finite number, 0 or larger."""
+    weight = _real(value)
+    if not 0 <= weight <= MAX_WEIGHT:
         raise OptionError(
-            f"{name} must be a finite number, 0 or larger and at most {MAX_WEIGHT:g}, got {_shown(value)}."
+            f"{name} must be a finite number, 0 or larger and at most {MAX_WEIGHT:g}, got {_spelled(value)}."
         )
-    return found
+    return weight
 
 
-def number(name: str, value: object, least: float, most: float) -> float:
-    """Check a number between two others."""
-    found = _real(value)
-    if not least <= found <= most:
-        raise OptionError(f"{name} must be a number from {least:g} to {most:g}, got {_shown(value)}.")
-    return found
+def require_number(name: str, value: object, least: float, most: float) -> float:
+    """Return a number from `least` to `most`."""
+    number = _real(value)
+    if not least <= number <= most:
+        raise OptionError(f"{name} must be a number from {least:g} to {most:g}, got {_spelled(value)}.")
+    return number
 
 
-def positive(name: str, value: object, most: float = sys.float_info.max) -> float:
-    """Check a number above 0."""
-    found = _real(value)
-    if not 0 < found <= most:
+def require_positive(name: str, value: object, most: float = sys.float_info.max) -> float:
+    """Return a number above 0, at most `most`."""
+    number = _real(value)
+    if not 0 < number <= most:
         up_to = f"larger than 0, at most {most:g}" if most <= MAX_WEIGHT else "a finite number larger than 0"
-        raise OptionError(f"{name} must be {up_to}, got {_shown(value)}.")
-    return found
+        raise OptionError(f"{name} must be {up_to}, got {_spelled(value)}.")
+    return number
 
 
 def _real(value: object) -> float:
-    """Return a real number as a float, one that no float holds as infinity, and what is none as NaN."""
+    """Return a real number as a float: infinity where no float holds it, NaN where it is not a number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
     try:
@@ -58,8 +58,8 @@ def _real(value: object) -> float:
         return math.inf
 
 
-def _shown(value: object) -> str:
-    """Spell a value; whole numbers of thousands of digits have no text in Python."""
+def _spelled(value: object) -> str:
+    """Return a value as text; Python refuses to spell whole numbers of thousands of digits."""
     return (
         "a number of over 300 digits" if math.isinf(_real(value)) and isinstance(value, int) else repr(value)
     )
