@@ -193,18 +193,18 @@ def test_what_a_header_declares_takes_no_memory(name):
 
 @pytest.mark.parametrize("told", ["1", None, [1], {}, float("nan"), float("inf"), -float("inf"), 1e39])
 def test_what_is_no_number_is_refused(told):
-    for read_number in (npz.count, npz.number, npz.amount):
+    for read_number in (npz.check_count, npz.check_number, npz.check_nonnegative):
         with pytest.raises(ValueError, match="not a"):
             read_number(told)
 
 
 def test_numbers_below_zero_and_between():
-    assert (npz.count(0), npz.number(-1.5), npz.amount(0)) == (0, -1.5, 0.0)
+    assert (npz.check_count(0), npz.check_number(-1.5), npz.check_nonnegative(0)) == (0, -1.5, 0.0)
     for told in (-1, 1.0, True):
-        with pytest.raises(ValueError, match="not a number of things"):
-            npz.count(told)
-    with pytest.raises(ValueError, match="less than nothing"):
-        npz.amount(-0.5)
+        with pytest.raises(ValueError, match="not a count"):
+            npz.check_count(told)
+    with pytest.raises(ValueError, match="a negative number"):
+        npz.check_nonnegative(-0.5)
 
 
 # Statistics of a style

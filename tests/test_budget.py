@@ -16,7 +16,7 @@ from lbfgs_style.pipeline.plan import memory, schedule
 from lbfgs_style.pipeline.plan.memory import arrange, blocks_bytes
 from lbfgs_style.pipeline.plan.scales import Scale
 from lbfgs_style.system import memory as system_memory
-from lbfgs_style.system.byte_sizes import parsed, spelled
+from lbfgs_style.system.byte_sizes import format_bytes, parse_bytes
 
 COSTS = Costs(weights=10**7, per_pixel=500.0, targets=8.0, sources=10**7, halo=160)
 HELD = memory.PROCESS + 5 * 10**7 + 10**7
@@ -122,7 +122,7 @@ def test_what_cannot_fit_is_refused_with_what_it_takes():
     ],
 )
 def test_memory_is_read_as_people_write_it(text, count):
-    assert parsed(text, "--memory") == count
+    assert parse_bytes(text, "--memory") == count
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ def test_memory_is_read_as_people_write_it(text, count):
 )
 def test_other_texts_are_refused(text):
     with pytest.raises(OptionError, match="--memory must be an amount"):
-        parsed(text, "--memory")
+        parse_bytes(text, "--memory")
 
 
 @pytest.mark.parametrize(
     ("count", "text"), [(2.34e9, "2.3 GB"), (23.4e9, "23 GB"), (488e6, "488 MB"), (64e3, "64 kB")]
 )
 def test_memory_is_written_as_people_read_it(count, text):
-    assert spelled(count) == text
+    assert format_bytes(count) == text
 
 
 def test_a_machine_has_memory_left():

@@ -17,7 +17,7 @@ from test_checkpoints import PAINTING, PHOTO, cut_off, job, stop_after
 from lbfgs_style import Checkpoint, CheckpointError
 from lbfgs_style.cli import checkpoint as saving
 from lbfgs_style.pipeline.checkpoints import checkpoint
-from lbfgs_style.system.locks import is_locked, locked, remove_all
+from lbfgs_style.system.locks import is_locked, remove_all, try_lock
 
 IN_USE = (
     "in use by another run that is still going; expected a file of this run alone: wait for that run to end, "
@@ -84,7 +84,7 @@ def test_one_goes_on_with_ones_own(path):
 def test_what_another_run_goes_on_with_is_not_discarded(path):
     kept = cut_off(path, 3)
     before = path.read_bytes()
-    with locked(path):
+    with try_lock(path):
         kept.discard()
     assert path.read_bytes() == before
 
@@ -103,7 +103,7 @@ def test_a_run_that_came_in_between_is_not_replaced(path):
 def test_two_names_of_one_file_have_one_lock(path):
     link = path.with_name("link")
     link.symlink_to(path)
-    with locked(path), pytest.raises(CheckpointError, match=IN_USE):
+    with try_lock(path), pytest.raises(CheckpointError, match=IN_USE):
         Checkpoint(link)
     seen = []
     job().run(PHOTO, PAINTING, on_iterate=lambda _: seen.append(is_locked(path)), checkpoint=Checkpoint(link))
@@ -119,7 +119,7 @@ def test_a_lock_that_cannot_be_made(path, monkeypatch, caplog, after):
         raise PermissionError(13, "Permission denied")
         yield
 
-    monkeypatch.setattr(checkpoint, "locked", fail)
+    monkeypatch.setattr(checkpoint, "try_lock", fail)
     kept = Checkpoint(path, every=0, after=after)
     if after is None:
         with pytest.raises(CheckpointError, match=r"run\.checkpoint: cannot be locked: Permission denied: c"):
@@ -134,8 +134,8 @@ def test_a_lock_that_cannot_be_made(path, monkeypatch, caplog, after):
 # Several processes
 
 OWNER = (
-    "import sys, time; from pathlib import Path; from lbfgs_style.system.locks import locked\n"
-    "with locked(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    "import sys, time; from pathlib import Path; from lbfgs_style.system.locks import try_lock\n"
+    "with try_lock(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
 )
 
 
@@ -196,9 +196,9 @@ def test_a_run_that_was_ended_blocks_nobody(folder, network, capfd, number):
 FORK = """
 import os, sys
 from pathlib import Path
-from lbfgs_style.system.locks import is_locked, locked
+from lbfgs_style.system.locks import is_locked, try_lock
 path = Path(sys.argv[1])
-with locked(path):
+with try_lock(path):
     child = os.fork()
     if child:
         os.waitpid(child, 0)
@@ -208,8 +208,8 @@ with locked(path):
 HANDED_ON = """
 import os, sys, time
 from pathlib import Path
-from lbfgs_style.system.locks import locked
-with locked(Path(sys.argv[1])):
+from lbfgs_style.system.locks import try_lock
+with try_lock(Path(sys.argv[1])):
     if os.fork():
         os._exit(0)
     print(os.getpid(), flush=True)
@@ -234,7 +234,7 @@ def test_a_fork_takes_no_lock_with_it(tmp_path):
 
 
 def test_an_end_that_unwinds_nothing_takes_the_files_away(path):
-    with locked(path):
+    with try_lock(path):
         assert left(path.parent) == ["run.checkpoint.lock"]
         remove_all()
         assert left(path.parent) == []

@@ -148,7 +148,7 @@ def test_without_a_size_it_is_what_the_largest_picture_can_have(little):
 
 
 def test_no_more_is_read_than_opencv_takes(little, monkeypatch):
-    monkeypatch.setattr(input_limits, "MOST_BYTES", 5000)
+    monkeypatch.setattr(input_limits, "MAX_BYTES", 5000)
     with pytest.raises(ImageFileError, match="more than 5000 bytes"):
         taken(PNG.ljust(5001, b"\0"))
 

@@ -15,8 +15,8 @@ from command import enter, start
 
 from lbfgs_style import __main__
 from lbfgs_style.cli import app, signals
-from lbfgs_style.system.locks import locked
-from lbfgs_style.system.threads import Cancelled, unless_cancelled
+from lbfgs_style.system.locks import try_lock
+from lbfgs_style.system.threads import Cancelled, run_cancellable
 
 
 def handles(process, number):
@@ -113,7 +113,7 @@ def test_a_terminal_gets_its_cursor_back(codes, monkeypatch):
 
 
 def test_who_leaves_takes_the_lock_files_along(codes, tmp_path):
-    with locked(tmp_path / "c"):
+    with try_lock(tmp_path / "c"):
         with pytest.raises(Left):
             watched(None, signal.SIGINT, signal.SIGINT)
         assert list(tmp_path.iterdir()) == []
@@ -168,16 +168,16 @@ def test_afterwards_signals_go_where_they_went_before():
 
 @pytest.mark.parametrize("cancel", [None, threading.Event()])
 def test_work_gives_what_it_gives(cancel):
-    assert unless_cancelled(lambda: 7, cancel) == 7
+    assert run_cancellable(lambda: 7, cancel) == 7
     with pytest.raises(KeyError, match="missing"):
-        unless_cancelled(lambda: {}["missing"], cancel)
+        run_cancellable(lambda: {}["missing"], cancel)
 
 
 def test_work_is_left_alone_once_it_is_cancelled():
     cancel, end = threading.Event(), threading.Event()
     threading.Timer(0.05, cancel.set).start()
     with pytest.raises(Cancelled):
-        unless_cancelled(lambda: end.wait(60), cancel)
+        run_cancellable(lambda: end.wait(60), cancel)
     (left,) = [thread for thread in threading.enumerate() if thread.name == "preparing"]
     assert left.daemon  # or the process would wait for it
     end.set()

@@ -13,7 +13,7 @@ import pytest
 
 import lbfgs_style
 from lbfgs_style.system import locks
-from lbfgs_style.system.files import is_reserved, obstacle
+from lbfgs_style.system.files import is_reserved, why_unwritable
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="flock is POSIX's")
 
@@ -37,9 +37,9 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="flock is POSIX's")
 )
 def test_names_that_windows_keeps_are_refused_there(name, tmp_path, monkeypatch):
     assert is_reserved(name)
-    assert obstacle(tmp_path / name) is None
+    assert why_unwritable(tmp_path / name) is None
     monkeypatch.setattr(sys, "platform", "win32")
-    assert "Windows keeps for itself" in str(obstacle(tmp_path / name))
+    assert "Windows keeps for itself" in str(why_unwritable(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["null.png", "console.jpg", "com10.png", "größe.png", "a.b.png", ".png"])
@@ -83,13 +83,13 @@ def test_the_locks_of_windows(windows_locks, tmp_path, monkeypatch):
     monkeypatch.setattr(
         windows_locks, "_lock", lambda file, lock=windows_locks._lock: opened.append(file) or lock(file)
     )
-    with windows_locks.locked(path) as ours:
+    with windows_locks.try_lock(path) as ours:
         assert ours
-        with windows_locks.locked(path) as again:
+        with windows_locks.try_lock(path) as again:
             assert not again
         assert [p.name for p in tmp_path.iterdir()] == ["file.lock"]
     assert list(tmp_path.iterdir()) == []
-    with windows_locks.locked(path) as ours:
+    with windows_locks.try_lock(path) as ours:
         assert ours
 
 
@@ -105,7 +105,7 @@ def test_a_lock_file_that_lasts_for_a_moment_on_windows(windows_locks, tmp_path,
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", opened)
-    with windows_locks.locked(tmp_path / "file") as ours:
+    with windows_locks.try_lock(tmp_path / "file") as ours:
         assert ours
     assert refused == [3]
 
@@ -125,17 +125,17 @@ def test_a_lock_file_that_its_owner_has_just_deleted_is_none(tmp_path, monkeypat
         return lock(file)
 
     monkeypatch.setattr(locks, "_lock", late)
-    with locks.locked(path) as ours:
+    with locks.try_lock(path) as ours:
         assert ours
         assert [file.closed for file in files] == [True, False]
-        with locks.locked(path) as again:
+        with locks.try_lock(path) as again:
             assert not again
 
 
 def test_who_waits_for_a_turn_is_told_once(tmp_path, monkeypatch):
     path, seen = tmp_path / "file", []
     with contextlib.ExitStack() as owner:
-        assert owner.enter_context(locks.locked(path))
+        assert owner.enter_context(locks.try_lock(path))
 
         def sleep(seconds):
             seen.append(seconds)
@@ -144,9 +144,9 @@ def test_who_waits_for_a_turn_is_told_once(tmp_path, monkeypatch):
 
         monkeypatch.setattr(locks.time, "sleep", sleep)
         told = []
-        with locks.in_turn(path, on_wait=lambda: told.append(len(seen)), poll=7):
+        with locks.wait_for_lock(path, on_wait=lambda: told.append(len(seen)), poll=7):
             assert (told, seen) == ([0], [7, 7, 7])
-            with locks.locked(path) as ours:
+            with locks.try_lock(path) as ours:
                 assert not ours
 
 
@@ -156,10 +156,10 @@ def test_a_lock_file_that_cannot_be_deleted_harms_nothing(tmp_path, monkeypatch)
     def refuse(self):
         raise PermissionError(13, "Permission denied")
 
-    with monkeypatch.context() as patch, locks.locked(tmp_path / "file") as ours:
+    with monkeypatch.context() as patch, locks.try_lock(tmp_path / "file") as ours:
         patch.setattr(Path, "unlink", refuse)
         assert ours
-    with locks.locked(tmp_path / "file") as ours:
+    with locks.try_lock(tmp_path / "file") as ours:
         assert ours
 
 
@@ -175,10 +175,10 @@ def test_a_disk_without_locks_gives_them_to_everybody(tmp_path, monkeypatch):
         return flock
 
     monkeypatch.setattr(fcntl, "flock", fail(errno.ENOLCK))
-    with locks.locked(tmp_path / "file") as ours:
+    with locks.try_lock(tmp_path / "file") as ours:
         assert ours
     monkeypatch.setattr(fcntl, "flock", fail(errno.EIO))
-    with pytest.raises(OSError, match="Input/output"), locks.locked(tmp_path / "file"):
+    with pytest.raises(OSError, match="Input/output"), locks.try_lock(tmp_path / "file"):
         pass
 
 

@@ -27,7 +27,7 @@ from lbfgs_style.networks import download as downloads
 from lbfgs_style.networks.download import Plan, download, plan
 from lbfgs_style.networks.pull import pull
 from lbfgs_style.system import locks
-from lbfgs_style.system.locks import locked
+from lbfgs_style.system.locks import try_lock
 
 DATA = bytes(range(256)) * 4000
 SHA256 = "sha256:" + hashlib.sha256(DATA).hexdigest()
@@ -332,18 +332,18 @@ def test_a_lock_file_that_a_crash_left_behind_blocks_nobody(site, tmp_path):
 
 def test_a_lock_is_seen_by_other_processes_and_freed_when_its_owner_is_killed(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from lbfgs_style.system.locks import locked\n"
-        "with locked(Path(sys.argv[1])) as ours: print(ours, flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from lbfgs_style.system.locks import try_lock\n"
+        "with try_lock(Path(sys.argv[1])) as ours: print(ours, flush=True); time.sleep(60)"
     )
     path = tmp_path / "file.bin"
     with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True) as owner:
         try:
             assert owner.stdout.readline().strip() == "True"
-            with locked(path) as ours:
+            with try_lock(path) as ours:
                 assert not ours
         finally:
             owner.kill()
-    with locked(path) as ours:
+    with try_lock(path) as ours:
         assert ours
     assert left(tmp_path) == []
 
@@ -455,7 +455,7 @@ def test_who_waits_for_another_process_is_told(published, monkeypatch, caplog):
     _, cache = published("vgg16")
     cache.mkdir()
     with contextlib.ExitStack() as other:
-        other.enter_context(locked(cache / "vgg16.onnx"))
+        other.enter_context(try_lock(cache / "vgg16.onnx"))
         monkeypatch.setattr(locks.time, "sleep", lambda seconds: other.close())
         pull("vgg16")
     assert [record.message for record in caplog.records] == [

@@ -13,7 +13,7 @@ from small_networks import small_vgg
 from lbfgs_style import ImageError, OptionError, Options, StyleTransfer, images, transfer
 from lbfgs_style.errors import nearest
 from lbfgs_style.pipeline.checkpoints import checkpoint
-from lbfgs_style.system.byte_sizes import spelled
+from lbfgs_style.system.byte_sizes import format_bytes
 
 QUICK = Options(size=32, iterations=1, device="cpu", threads=1)
 
@@ -64,7 +64,7 @@ def test_choices_in_other_words(folder, network, capfd, typed, says):
 
 
 def test_amounts_are_spelled_with_their_unit():
-    assert (spelled(2), spelled(999), spelled(1000)) == ("2 bytes", "999 bytes", "1.0 kB")
+    assert (format_bytes(2), format_bytes(999), format_bytes(1000)) == ("2 bytes", "999 bytes", "1.0 kB")
     with pytest.raises(
         OptionError, match=r"memory must be a whole number from 1000000 to \d+ \(bytes\), got 2\."
     ):

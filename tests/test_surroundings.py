@@ -154,8 +154,8 @@ def test_a_folder_that_is_read_only(folder, network, capfd):
 def test_somebody_who_may_not_write(tmp_path, monkeypatch):
     """As nobody in a folder of root, in a child of its own."""
     code = (
-        "import os, sys; from pathlib import Path; from lbfgs_style.system.files import obstacle\n"
-        "os.setgid(65534); os.setuid(65534); print(obstacle(sys.argv[1]))"
+        "import os, sys; from pathlib import Path; from lbfgs_style.system.files import why_unwritable\n"
+        "os.setgid(65534); os.setuid(65534); print(why_unwritable(sys.argv[1]))"
     )
     folder = tmp_path / "sealed"
     folder.mkdir(mode=0o755)
@@ -315,13 +315,13 @@ def test_a_limit_of_memory_is_what_is_left(monkeypatch):
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**40, 2**40))
-    left = memory._from_limit()
+    left = memory._from_rlimit()
     assert left is not None
     assert 2**40 - 2**38 < left < 2**40
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1000, 1000))
-    assert memory._from_limit() == memory.available_memory() == 0
+    assert memory._from_rlimit() == memory.available_memory() == 0
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY,) * 2)
-    assert memory._from_limit() is None
+    assert memory._from_rlimit() is None
 
 
 SCARCE = """

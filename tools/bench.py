@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lbfgs_style import Options
-from lbfgs_style.system.byte_sizes import parsed
+from lbfgs_style.system.byte_sizes import parse_bytes
 
 
 def machine() -> str:
@@ -60,7 +60,7 @@ def show(result: Mapping[str, object]) -> None:
 
 def size_in_bytes(text: str) -> int:
     """Read an amount of memory such as 3GB."""
-    return parsed(text, "--memory")
+    return parse_bytes(text, "--memory")
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lbfgs_style import networks
 from lbfgs_style.graphs.builder import GraphBuilder
-from lbfgs_style.system.files import replacing
+from lbfgs_style.system.files import atomic_write
 
 SOURCE = (
     "Trained by tools/distill.py from a VGG19 of Wang et al., Collaborative Distillation for "
@@ -116,6 +116,6 @@ def export(checkpoint: Path, output: Path) -> onnx.ModelProto:
     model = student_model(state["average"])
     networks.from_model(model)  # what a user's machine will check
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as temporary:
+    with atomic_write(output) as temporary:
         temporary.write_bytes(model.SerializeToString())
     return model

@@ -36,7 +36,7 @@ from lbfgs_style.networks.catalog import known
 from lbfgs_style.networks.metadata import default_layers
 from lbfgs_style.networks.published_weights import vgg_weights
 from lbfgs_style.objective.whole_graphs import gradient_graph
-from lbfgs_style.system.files import replacing
+from lbfgs_style.system.files import atomic_write
 
 if TYPE_CHECKING:
     import onnx
@@ -218,7 +218,7 @@ def export(todo: Plan) -> tuple[float, float]:
     source = _load(todo)
     models = build(todo, source)
     try:
-        with replacing(todo.network) as network, replacing(todo.gradient) as gradient:
+        with atomic_write(todo.network) as network, atomic_write(todo.gradient) as gradient:
             for name, model in zip((network, gradient), models, strict=True):
                 name.write_bytes(model.SerializeToString())
             off, slope_off = compare(todo, source, network, gradient)

@@ -16,7 +16,7 @@ from ..images.input_limits import read_bytes, read_pipe
 from ..outputs.input_files import STANDARD_INPUT, Source, fingerprint
 from ..outputs.recording import FRAMES
 from ..pipeline.style_statistics import SUFFIX, StyleStatistics, read_statistics
-from ..system.files import obstacle
+from ..system.files import why_unwritable
 from .streams import heard, output_is_closed
 
 STANDARD = Path(STANDARD_INPUT)
@@ -169,7 +169,7 @@ def check_outputs(
     if report is not None:
         if report == STANDARD:
             raise OptionError("--report '-': standard output is for the picture; name a file for the report.")
-        problem = obstacle(report)
+        problem = why_unwritable(report)
         if problem is not None:
             raise OptionError(f"--report {report}: {problem}.")
     results = {"output": target.path, "report": report, "video": video}

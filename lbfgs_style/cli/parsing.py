@@ -10,7 +10,7 @@ import typer
 
 from ..errors import OptionError
 from ..settings.options import Options
-from ..system.byte_sizes import parsed
+from ..system.byte_sizes import parse_bytes
 
 
 def chosen(context: typer.Context) -> set[str]:
@@ -144,7 +144,7 @@ def _number(option: str, part: str, expected: str, text: str) -> float:
 
 def size_in_bytes(option: str, text: str) -> int:
     """Read an amount of memory such as 2GB."""
-    return parsed(text, option)
+    return parse_bytes(text, option)
 
 
 Network = Annotated[

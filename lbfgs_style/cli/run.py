@@ -19,8 +19,8 @@ from ..pipeline.checkpoints.checkpoint import Checkpoint
 from ..pipeline.plan.schedule import ScalePlan
 from ..pipeline.results import Result
 from ..settings.validation import require_positive
-from ..system.byte_sizes import spelled
-from ..system.files import replacing
+from ..system.byte_sizes import format_bytes
+from ..system.files import atomic_write
 from . import files
 from .files import HTML, Output
 from .parsing import numbers
@@ -155,7 +155,7 @@ def finish(
             contents = document(result.settings, inputs, quality=quality) | result.report()
             contents["files"]["output"] = str(target.path)
             page = json.dumps(contents, indent=2)
-        with replacing(report) as temporary:
+        with atomic_write(report) as temporary:
             # The bytes of a name that is no UTF-8 are spelled out.
             temporary.write_text(page + "\n", encoding="utf-8", errors="backslashreplace")
     if interrupted:
@@ -185,11 +185,11 @@ def show_plan(plan: Sequence[ScalePlan]) -> None:
         seconds = "" if scale.seconds is None else _duration(scale.seconds)
         typer.echo(
             f"{number:<5} {size:>11}  {scale.iterations:>10}  {work:<16}  {scale.working.history or '':>7}  "
-            f"{spelled(scale.working.bytes):>7}  {seconds:>7}"
+            f"{format_bytes(scale.working.bytes):>7}  {seconds:>7}"
         )
     total = sum(scale.seconds or 0 for scale in plan)
     most = max(scale.working.bytes for scale in plan)
-    typer.echo(f"about {_duration(total)} and at most {spelled(most)} of memory")
+    typer.echo(f"about {_duration(total)} and at most {format_bytes(most)} of memory")
 
 
 def _duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageFileError, OptionError
-from ..system.files import replacing
+from ..system.files import atomic_write
 from . import exif as tiff_tags
 from . import first_frames, metadata
 from .formats import avif, bmp, color_codes, png_color, tiff_declared, tiff_pixels
@@ -167,7 +167,7 @@ def encode(array: NDArray[Any], suffix: str, about: Metadata, *, quality: int, n
 def write_bytes(path: Path, data: bytes) -> None:
     """Put bytes in the place of `path` in one step; where that fails, an existing file is left as it was."""
     try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             file.write(data)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import ImageFileError, did_you_mean
-from ..system.files import MOST_BYTES, contents, first_bytes, not_a_path
+from ..system.files import MAX_BYTES, first_bytes, not_a_path, read_file
 from .formats import registry
 from .formats.registry import Header, Size
 
@@ -33,7 +33,7 @@ def read_bytes(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
     try:
         if path.is_dir():
             raise ImageFileError(f"{path}: is a folder; expected a picture file")
-        return contents(path, read_pipe=lambda file: read_pipe(file, str(path), max_pixels=max_pixels))
+        return read_file(path, read_pipe=lambda file: read_pipe(file, str(path), max_pixels=max_pixels))
     except FileNotFoundError as error:
         problem = not_a_path(path)
         if problem:
@@ -79,7 +79,7 @@ def read_pipe(file: BinaryIO, name: str, *, max_pixels: int) -> bytes:
     size = known_header(name, data).size
     if size is not None:
         check_size(name, *size, max_pixels)
-    most = min(_ROOM + _PIXEL * (max_pixels if size is None else size[0] * size[1]), MOST_BYTES)
+    most = min(_ROOM + _PIXEL * (max_pixels if size is None else size[0] * size[1]), MAX_BYTES)
     data = first_bytes(file, most + 1, begin=data)
     if len(data) > most:
         told = "" if size is None else f" for a picture of {size[1]}×{size[0]}"

@@ -5,7 +5,8 @@ size_checks, torch_pickle, vgg
 """
 
 from ..graphs.builder import IR_VERSION, OPSET
-from .catalog import KNOWN, KnownNetwork, cache_folder, find, known, search_path
+from ..system.cache import cache_folder
+from .catalog import KNOWN, KnownNetwork, find, known, search_path
 from .metadata import describe, weights_sha256
 from .network import FeatureNetwork, from_model, load, verify
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import NetworkError, NetworkFileError, did_you_mean
+from ..system.cache import cache_folder
 from ..system.files import not_a_path
 
 
@@ -112,16 +112,6 @@ def known(name: str) -> KnownNetwork:
         f"Unknown network {name!r}: expected one of {', '.join(names)}, or the path of an .onnx file."
         f"{did_you_mean(name, names)}"
     )
-
-
-def cache_folder() -> Path:
-    """Return the folder where pulled networks are kept: ``LBFGS_STYLE_CACHE``, or the user's cache."""
-    chosen = os.environ.get("LBFGS_STYLE_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return platformdirs.user_cache_path("lbfgs_style")
 
 
 def search_path() -> tuple[Path, ...]:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ..errors import NetworkError, NetworkFileError, printable
-from ..system.locks import locked
+from ..system.locks import try_lock
 
 Progress = Callable[[int, int | None], None]
 
@@ -108,7 +108,7 @@ def download(
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         # Two writers of one part would mix their bytes, or rename it while the other still writes.
-        with locked(destination) as ours:
+        with try_lock(destination) as ours:
             if not ours:
                 raise NetworkFileError(
                     f"Another process is downloading {str(destination)!r}: wait until it has finished, then "

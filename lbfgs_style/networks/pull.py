@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from ..errors import NetworkError, NetworkFileError
-from ..system.files import replacing
-from ..system.locks import in_turn
+from ..system.cache import cache_folder
+from ..system.files import atomic_write
+from ..system.locks import wait_for_lock
 from . import vgg
-from .catalog import KnownNetwork, cache_folder, find, known
+from .catalog import KnownNetwork, find, known
 from .download import Progress, download
 from .network import load, verify
 from .published_weights import read_keras_h5, require_h5py, vgg_weights
@@ -125,7 +126,7 @@ def _alone(target: Path) -> Generator[None]:
     with ExitStack() as stack:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(in_turn(target, on_wait=tell))
+            stack.enter_context(wait_for_lock(target, on_wait=tell))
         except OSError as error:
             raise _unwritable(target, error) from error
         yield
@@ -153,7 +154,7 @@ def _mirrored(file_name: str) -> str | None:
 
 def _write(target: Path, data: bytes) -> None:
     try:
-        with replacing(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
         raise _unwritable(target, error) from error

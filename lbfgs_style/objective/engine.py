@@ -16,7 +16,7 @@ from ..graphs.network_graph import IMAGE, feature_shapes
 from ..graphs.receptive_fields import receptive_fields, smallest_side
 from ..networks.network import FeatureNetwork
 from ..settings.options import Convolution, Device
-from ..system.memory import trim
+from ..system.memory import trim_heap
 from .evaluation import Objective
 from .losses.terms import TermNames, features_name
 from .losses.wasserstein import with_roots
@@ -98,7 +98,7 @@ class Engine:
                     fixed=self._transformed_weights(model),
                 )
                 del model
-                trim()
+                trim_heap()
                 if self._sessions is not None:
                     self._sessions[key] = session
             self.provider = session.provider

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import MemoryShortage, SessionError
 from ..graphs.builder import GraphBuilder, is_plain
 from ..settings.options import Device
-from ..system.memory import trim
+from ..system.memory import trim_heap
 from ..system.threads import Cancelled
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def give_back() -> None:
     b.output(b.input("x", [1]), "y")
     nothing = Session(b.model(), device="cpu", threads=1, shrink=True)
     nothing.run(["y"], {"x": np.zeros(1, np.float32)})
-    trim()
+    trim_heap()
 
 
 def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.InferenceSession | None:

@@ -20,7 +20,7 @@ from ..objective.evaluation import Objective, Value
 from ..objective.tiling.blocks import Block, Blocks
 from ..objective.tiling.tile_plan import Span, Tile
 from ..objective.tiling.tile_runner import of_picture
-from ..system.threads import Cancelled, unless_cancelled
+from ..system.threads import Cancelled, run_cancellable
 from .first_order import Step
 from .held_variables import Detail, Held
 from .lbfgs import FAR, OnIterate, Outcome, minimize
@@ -162,7 +162,7 @@ def minimize_blocks(
             now = Value(*blocks.value())
             start = now if done is None else done.start
             standing = None if resume is None else resume.block
-            block = unless_cancelled(partial(blocks.free, tile), cancel)
+            block = run_cancellable(partial(blocks.free, tile), cancel)
             free = variables((tile.rows.length, tile.columns.length))
             held = borders(tile, size)
             if opacity is not None:

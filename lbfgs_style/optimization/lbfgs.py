@@ -158,7 +158,7 @@ def minimize(
         run.start, run.best, run.best_z = first, first, z
     left = iterations - run.iterations
     try:
-        with threads.one_thread:
+        with threads.single_blas_thread:
             reason = run.minimize(z, left, history) if step is None else run.walk(z, left, step)
     except _Stop as stop:
         reason = stop.reason

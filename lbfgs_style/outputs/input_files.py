@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ImageError, ImageFileError
-from ..system.files import contents
+from ..system.files import read_file
 
 STANDARD_INPUT = "-"
 """What stands for an input that was no file."""
@@ -174,7 +174,7 @@ def fingerprint(data: bytes) -> str:
 def file_bytes(path: Path, *, most: int | None = None) -> bytes:
     """Return the bytes of a file, no more than `most`, or raise ImageFileError."""
     try:
-        return contents(path, most=most)
+        return read_file(path, most=most)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
 

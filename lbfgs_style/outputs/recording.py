@@ -15,7 +15,7 @@ from .. import images
 from ..errors import ImageFileError, OptionError, did_you_mean
 from ..images import fit, from_array, resize
 from ..pipeline.results import Iterate, IterateCallback
-from ..system.files import obstacle, replacing
+from ..system.files import atomic_write, why_unwritable
 
 EVERY = 10
 """Iterations from frame to frame, when nobody says more."""
@@ -79,7 +79,7 @@ def check_recording(
             raise ImageFileError(f"--frames {frames}: is a file; expected a folder")
         if not resumed and frames.is_dir() and any(frames.glob(FRAMES)):
             raise ImageFileError(f"--frames {frames}: holds the frames of another run: choose another folder")
-        problem = None if frames.is_dir() else obstacle(frames)
+        problem = None if frames.is_dir() else why_unwritable(frames)
         if problem is not None:
             raise ImageFileError(f"--frames {frames}: {problem}")
     if video is not None:
@@ -89,7 +89,7 @@ def check_recording(
                 f"--video {video}: expected one of {', '.join(VIDEO_FORMATS)}."
                 f"{did_you_mean(suffix, VIDEO_FORMATS)}"
             )
-        problem = obstacle(video)
+        problem = why_unwritable(video)
         if problem is not None:
             raise ImageFileError(f"--video {video}: {problem}")
         if suffix == ".gif" and not _opencv_animates():
@@ -162,7 +162,9 @@ def _frames(folder: Path, every: int) -> Take:
             try:
                 folder.mkdir(exist_ok=True)
             except OSError as error:
-                raise ImageFileError(f"--frames {folder}: {obstacle(folder) or error.strerror}") from error
+                raise ImageFileError(
+                    f"--frames {folder}: {why_unwritable(folder) or error.strerror}"
+                ) from error
             picture = np.rint(255 * iterate.image()).astype(np.uint8)
             images.write(folder / f"frame-{number:06d}.png", from_array(picture))
 
@@ -179,7 +181,7 @@ def _video(path: Path) -> Generator[Take]:
     pictures: list[Frame] = []  # of a GIF, which is written at once; of a video, the last one only
     last: list[Iterate] = []
     try:
-        with replacing(path) as temporary, ExitStack() as stack:
+        with atomic_write(path) as temporary, ExitStack() as stack:
             writers: list[Any] = []
 
             def add(iterate: Iterate) -> None:
@@ -188,7 +190,7 @@ def _video(path: Path) -> Generator[Take]:
                     pictures.append(frame)
                     return
                 if not writers:
-                    if problem := obstacle(path):  # it was in order when the run began
+                    if problem := why_unwritable(path):  # it was in order when the run began
                         raise ImageFileError(f"--video {path}: {problem}")
                     writers.append(_writer(temporary, kind, (frame.shape[0], frame.shape[1])))
                     stack.callback(writers[0].release)

@@ -24,7 +24,7 @@ from ..optimization.lbfgs import FAR, OTHER_VARIABLES, STOP_REASONS, Outcome, mi
 from ..optimization.state import BlocksStanding, Standing
 from ..optimization.variables import KINDS, Parametrization
 from ..settings.options import Options
-from ..system.threads import Cancelled, unless_cancelled
+from ..system.threads import Cancelled, run_cancellable
 from .initial_image import Start
 from .plan.memory import Working, enough_memory
 from .plan.scales import Scale, ScaleResult, plan, result_size, style_size
@@ -171,7 +171,7 @@ class CoarseToFine:
         scale, way, standing = scales[index], ways[index], self.course.enter(index)
         window = way.window_pixels
         lost = 0 if standing is None else standing.lost()
-        targets = unless_cancelled(lambda: self._targets(scale, window), self.cancel)
+        targets = run_cancellable(lambda: self._targets(scale, window), self.cancel)
         weights = term_weights(self.options, self.terms)
         cuts: Cuts = []
         if way.way == "blocks" and window is not None:
@@ -215,7 +215,7 @@ class CoarseToFine:
             if opacity is not None and before is None:
                 hold(to_chw(resize(self.content.rgb, scale.size)), opacity, image)
             with begun_again(image, cuts, scale.iterations, before):
-                blocks = unless_cancelled(
+                blocks = run_cancellable(
                     lambda: self.engine.blocks(image, self.terms, targets, weights, window, self.cancel),
                     self.cancel,
                 )
@@ -233,7 +233,7 @@ class CoarseToFine:
                     keep=keep,
                     cancel=self.cancel,
                 )
-        objective = unless_cancelled(
+        objective = run_cancellable(
             lambda: self.engine.objective(
                 scale.size, self.terms, targets, weights, self.cancel, window_pixels=window
             ),

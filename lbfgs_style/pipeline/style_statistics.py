@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from ..errors import ImageError, ImageFileError, OptionError
 from ..images import MAX_PIXELS, Picture, read
 from ..objective.losses.terms import TermNames
-from ..system.files import contents, not_a_path, obstacle, replacing
-from ..system.npz import TooLarge, read_arrays, text, whole
+from ..system.files import atomic_write, not_a_path, read_file, why_unwritable
+from ..system.npz import TooLarge, read_arrays, read_int, read_text
 
 SUFFIX = ".npz"
 _FORMAT = 1
@@ -124,7 +124,7 @@ class StyleStatistics:
         for side, statistics in self.sides.items():
             arrays |= {f"{side}/{name}": array for name, array in statistics.items()}
         try:
-            with replacing(path) as temporary, temporary.open("wb") as file:
+            with atomic_write(path) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **arrays)
         except OSError as error:
             raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -163,14 +163,14 @@ class StyleStatistics:
 
     @classmethod
     def _of(cls, arrays: dict[str, NDArray[Any]], name: str) -> StyleStatistics:
-        if whole(arrays["format"]) != _FORMAT:
+        if read_int(arrays["format"]) != _FORMAT:
             raise ImageFileError(
                 f"{name}: written by another version of lbfgs-style (format {arrays['format']}, expected "
                 f"{_FORMAT}): measure the painting again."
             )
-        height, width = map(whole, arrays["size"])
-        layers = tuple(map(text, arrays["layers"]))
-        numbers = list(map(whole, arrays["sides"]))
+        height, width = map(read_int, arrays["size"])
+        layers = tuple(map(read_text, arrays["layers"]))
+        numbers = list(map(read_int, arrays["sides"]))
         if not numbers or not layers or min(height, width, *numbers) < 1 or len(set(layers)) < len(layers):
             raise ValueError
         # Each size has the same arrays, of as many channels as the first one.
@@ -184,9 +184,9 @@ class StyleStatistics:
             raise ValueError
         return cls(
             name=name,
-            network=text(arrays["network"]),
-            network_sha256=text(arrays["network_sha256"]),
-            pooling=text(arrays["pooling"]),
+            network=read_text(arrays["network"]),
+            network_sha256=read_text(arrays["network_sha256"]),
+            pooling=read_text(arrays["pooling"]),
             layers=layers,
             size=(height, width),
             sides=sides,
@@ -212,7 +212,7 @@ def read_statistics(path: Path | str) -> bytes:
         It is missing, cannot be read, or is too large.
     """
     try:
-        return contents(path, most=_MOST_BYTES)
+        return read_file(path, most=_MOST_BYTES)
     except FileNotFoundError as error:
         raise ImageFileError(f"{path}: {not_a_path(path) or 'no such file.'}") from error
     except OSError as error:
@@ -223,7 +223,7 @@ def check_output(path: Path | str) -> None:
     """Find out before the work whether statistics can be written to `path`."""
     if Path(path).suffix.lower() != SUFFIX:
         raise OptionError(f"{path}: statistics are written as {SUFFIX}: try {path}{SUFFIX}")
-    problem = obstacle(path)
+    problem = why_unwritable(path)
     if problem is not None:
         raise ImageFileError(f"{path}: {problem}")
 

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from ..errors import OptionError, did_you_mean
-from ..system.byte_sizes import LEAST_MEMORY
+from ..system.byte_sizes import MIN_MEMORY
 from .presets import Init, Optimizer, Pooling, Preset, Variables
 from .presets import preset as row_of
 from .validation import MAX_WEIGHT, require_int, require_number, require_positive, require_weight
@@ -195,7 +195,7 @@ class Options:
         self._set("history", require_int("history", self.history, 1, 400))
         self._set("threads", require_int("threads", self.threads, 0, 4096))
         if self.memory is not None:
-            self._set("memory", require_int("memory", self.memory, LEAST_MEMORY, 2**63 - 1, " (bytes)"))
+            self._set("memory", require_int("memory", self.memory, MIN_MEMORY, 2**63 - 1, " (bytes)"))
 
     @property
     def balance(self) -> tuple[float, float]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import OptionError, did_you_mean
-from ..system.byte_sizes import parsed
-from ..system.files import contents
+from ..system.byte_sizes import parse_bytes
+from ..system.files import read_file
 from .options import Options
 
 _MOST_BYTES = 2**20
@@ -59,7 +59,7 @@ def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[st
         left_out.add("strength")
     values = checked_names(given, source=str(path))
     if isinstance(values.get("memory"), str):
-        values["memory"] = parsed(values["memory"], f"{path}: memory")
+        values["memory"] = parse_bytes(values["memory"], f"{path}: memory")
     try:
         base = Options.preset(named if preset is None else preset)
     except OptionError as error:
@@ -70,7 +70,7 @@ def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[st
 
 def _read(path: Path | str) -> dict[str, Any]:
     try:
-        return tomllib.loads(contents(path, most=_MOST_BYTES).decode("utf-8-sig"))
+        return tomllib.loads(read_file(path, most=_MOST_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise OptionError(f"{path}: cannot be read as options: {error.strerror or error}.") from error
     except ValueError as error:  # TOMLDecodeError, and UnicodeDecodeError

@@ -1,4 +1,11 @@
-"""What the operating system gives: files, locks, memory, threads.
+"""What the operating system provides: files, locks, memory, threads, the cache folder.
 
-byte_sizes, files, locks, memory, npz, telemetry, threads
+byte_sizes   parse and format numbers of bytes such as ``2GB``
+cache        the user's cache folder
+files        read whole files, write them atomically
+locks        locks between processes and threads
+memory       free memory; return unused heap
+npz          read untrusted NumPy archives
+telemetry    switch off onnxruntime's telemetry
+threads      cancel work; limit BLAS to one thread
 """

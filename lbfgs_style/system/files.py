@@ -1,4 +1,4 @@
-"""Files: read where they end, written completely or not at all, and what stands in the way of writing one."""
+"""Read whole files within a limit, write files atomically, and tell early why one cannot be written."""
 
 from __future__ import annotations
 
@@ -15,66 +15,68 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-MOST_BYTES = 2**31 - 1
-"""The largest file that is read: OpenCV takes no more in one piece."""
+# Bytes of the largest file that is read: OpenCV decodes no more in one piece.
+MAX_BYTES = 2**31 - 1
 
-_MOST_OF_PIPE = 2**28
-"""The most bytes that are read from a pipe, which does not tell what is to come."""
+# Bytes read from a pipe at most: its length is not known beforehand.
+_MAX_PIPE_BYTES = 2**28
 
-
-# The scheme of an address, as `Path` has it; a single letter is a drive of Windows.
+# The scheme of a URL, in which `Path` merges the two slashes; a single letter is a drive of Windows.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
 
 
 def not_a_path(path: Path | str) -> str | None:
-    """Say that an address such as https://… is no path, to follow it in a message; None for a path."""
-    found = _SCHEME.match(str(path))
-    if found is None or Path(path).exists():
+    """Explain that a URL such as ``https://…`` is not a path, or return None if `path` is one.
+
+    The explanation is to follow the path in a message.
+    """
+    scheme = _SCHEME.match(str(path))
+    if scheme is None or Path(path).exists():
         return None
-    if found[1].lower() == "file":
+    if scheme[1].lower() == "file":
         return "an address of a file; expected its path: leave out file://"
     return "a web address; expected a file: download it first"
 
 
-def contents(
+def read_file(
     path: Path | str, *, most: int | None = None, read_pipe: Callable[[BinaryIO], bytes] | None = None
 ) -> bytes:
     """Return the bytes of a file.
 
-    A named pipe may never have a writer and a device no end, so that reading one could take for ever. Pipes
-    that the program was started with (``/dev/stdin``, or ``/dev/fd/63`` of a shell's ``<(…)``) are read.
+    Named pipes and devices are refused, since reading them may never end. Pipes that the process was started
+    with (``/dev/stdin``, or ``/dev/fd/63`` of a shell's ``<(…)``) are read.
 
     Parameters
     ----------
     path : path
         The file.
     most : int, optional
-        The most bytes that it may have, in place of `MOST_BYTES`, and of 256 MiB through a pipe.
+        Bytes that it may have at most. By default `MAX_BYTES`, or 256 MiB for a pipe.
     read_pipe : function, optional
-        Reads what comes through a pipe.
+        Reads from an open pipe in place of the default, which reads it to its end.
 
     Raises
     ------
     OSError
-        The file is missing or unreadable, is a pipe, a socket or a device, or has more bytes.
+        The file is missing or unreadable, is a pipe, a socket or a device, or is larger than `most`.
     """
     path = Path(path)
     try:
-        about = path.stat()
-    except ValueError:  # a zero byte
+        status = path.stat()
+    except ValueError:  # a zero byte in the name
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
     except FileNotFoundError as error:
         problem = not_a_path(path)
         raise (FileNotFoundError(errno.ENOENT, problem, str(path)) if problem else error) from error
-    ours = stat.S_ISFIFO(about.st_mode) and path.is_absolute() and path.parts[1] in ("dev", "proc")
-    if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode) or ours):
-        what = "a named pipe, a socket or a device; expected a file, or - for standard input"
-        raise OSError(errno.EINVAL, f"it is {what}", str(path))
+    is_own_pipe = stat.S_ISFIFO(status.st_mode) and path.is_absolute() and path.parts[1] in ("dev", "proc")
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or is_own_pipe):
+        kind = "a named pipe, a socket or a device; expected a file, or - for standard input"
+        raise OSError(errno.EINVAL, f"it is {kind}", str(path))
     if most is None:
-        most = min(MOST_BYTES, _MOST_OF_PIPE) if ours else MOST_BYTES
-    if about.st_size <= most:
+        most = min(MAX_BYTES, _MAX_PIPE_BYTES) if is_own_pipe else MAX_BYTES
+    if status.st_size <= most:
         with path.open("rb") as file:
-            if ours and read_pipe is not None:
+            if is_own_pipe and read_pipe is not None:
                 return read_pipe(file)
             data = first_bytes(file, most + 1)
         if len(data) <= most:
@@ -83,62 +85,72 @@ def contents(
 
 
 def first_bytes(file: BinaryIO, most: int, *, begin: bytes = b"") -> bytes:
-    """Return `begin` and what comes next in an open file, but no more than `most` bytes in all."""
-    whole = io.BytesIO()  # which hands its bytes out without a copy
-    length = whole.write(begin)
+    """Read an open file to its end, or until `begin` and what was read have `most` bytes together.
+
+    Parameters
+    ----------
+    file : binary file
+        Read from its current position.
+    most : int
+        Length of the result at most.
+    begin : bytes
+        What was read before; the result begins with it.
+    """
+    buffer = io.BytesIO()  # its getvalue() does not copy
+    length = buffer.write(begin)
     while length < most and (part := file.read(min(1 << 24, most - length))):
-        length += whole.write(part)
-    return whole.getvalue()
+        length += buffer.write(part)
+    return buffer.getvalue()
 
 
 @contextmanager
-def replacing(path: Path | str, *, temporary_name: str | None = None) -> Generator[Path, None, None]:
-    """Write a file under a temporary name and put it in the place of `path` only when it is complete.
+def atomic_write(path: Path | str, *, temporary_name: str | None = None) -> Generator[Path, None, None]:
+    """Write a file under a temporary name, then rename it to `path`: readers see the old file or the new one.
 
     Parameters
     ----------
     path : path
-        The file to create or to replace. A symbolic link stays one: the file that it points to is replaced.
-        A file that is replaced hands its permissions on.
+        The file to create or to replace. Where it is a symbolic link, the file that it points to is replaced.
+        The new file gets the permissions of the one that it replaces.
     temporary_name : str, optional
-        A fixed name in place of a random one: processes that were killed then leave one such file behind at
-        the most, and the next one takes it away. Only for a path that one process at a time writes.
+        A fixed name in place of a random one: processes that are killed then leave at most one temporary
+        file, which the next one overwrites. Only where a single process at a time writes `path`.
 
     Yields
     ------
     Path
-        A name with the same extension in the same folder, for the caller to write. When the block ends well
-        it is renamed to `path` in one step; when it raises, it is removed and `path` is as it was.
+        The temporary file, in the same folder and with the same extension, for the caller to write. It is
+        renamed to `path` at the end of the block; if the block raises, it is deleted and `path` is unchanged.
 
     Raises
     ------
     OSError
         If `path` cannot be replaced, or is a symbolic link that leads back to itself.
     """
-    target = _resolved(Path(path))
-    # Not tempfile: its files are readable by their owner alone, and the result would stay so.
+    target = _follow_links(Path(path))
+    # Not tempfile: it makes files that only their owner can read, and the result would keep that mode.
     temporary = target.with_name(temporary_name or f".{uuid.uuid4().hex}{target.suffix}")
     try:
         yield temporary
-        # Nothing to hand on from a new file, and no way to on a disk that knows no permissions.
+        # A new file has no mode to copy; some file systems have no permissions at all.
         with suppress(FileNotFoundError, PermissionError):
             shutil.copymode(target, temporary)
         temporary.replace(target)
     except OSError as error:
         if error.filename is not None and str(error.filename) == str(temporary):
-            error.filename, error.filename2 = str(path), None  # the name that somebody has asked for
+            error.filename, error.filename2 = str(path), None  # the name that the user knows
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def obstacle(path: Path | str) -> str | None:
-    """Find out before a long run what keeps a file from being written to `path`.
+def why_unwritable(path: Path | str) -> str | None:
+    """Explain why no file can be written to `path`, or return None if one can; for a check before a long run.
 
     Returns
     -------
     str or None
-        What is wrong and how to mend it, to follow the name of the file in a message; None if nothing is.
+        The reason and the remedy, to follow the name of the file in a message.
     """
     path = Path(path)
     if not_a_path(path):
@@ -148,7 +160,7 @@ def obstacle(path: Path | str) -> str | None:
     if path.is_dir():
         return "is a folder; expected the name of a file"
     try:
-        target = _resolved(path)
+        target = _follow_links(path)
     except OSError:
         return "is a symbolic link that leads back to itself: choose another name"
     folder = target.parent
@@ -162,7 +174,7 @@ def obstacle(path: Path | str) -> str | None:
 
 
 def is_reserved(name: str) -> bool:
-    """Tell whether Windows would take the name of a file for a device, or change it without saying so.
+    """Return whether Windows takes the name of a file for a device, or changes it silently.
 
     What is written to ``NUL.png`` or ``aux.jpg`` is lost there; a colon names a stream within a file, and
     dots and spaces at the end are dropped.
@@ -171,13 +183,15 @@ def is_reserved(name: str) -> bool:
     return stem in _DEVICES or name[-1:] in (".", " ") or any(c in '<>:"|?*' or c < " " for c in name)
 
 
+# File names that stand for devices on Windows, with any extension.
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{port}{digit}" for port in ("COM", "LPT") for digit in "123456789¹²³"
 }
 
 
-def _resolved(path: Path) -> Path:
-    # For a link that leads back to itself, Python raises RuntimeError up to 3.12 and gives the link after.
+def _follow_links(path: Path) -> Path:
+    """Return the file that symbolic links lead to; raise OSError if they lead back to themselves."""
+    # Python up to 3.12 raises RuntimeError for such a loop, later versions return a link of it.
     try:
         target = path.resolve()
     except RuntimeError:

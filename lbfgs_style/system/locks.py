@@ -20,13 +20,13 @@ _held: dict[FileIO, Path] = {}
 
 
 @contextmanager
-def in_turn(path: Path, *, on_wait: Callable[[], object], poll: float = 0.1) -> Generator[None]:
+def wait_for_lock(path: Path, *, on_wait: Callable[[], object], poll: float = 0.1) -> Generator[None]:
     """Hold the lock of `path`, and wait for it as long as another process or thread has it.
 
     Parameters
     ----------
     path : Path
-        As in `locked`.
+        As in `try_lock`.
     on_wait : callable
         Called once, before waiting.
     poll : float
@@ -39,7 +39,7 @@ def in_turn(path: Path, *, on_wait: Callable[[], object], poll: float = 0.1) -> 
     """
     told = False
     while True:
-        with locked(path) as ours:
+        with try_lock(path) as ours:
             if ours:
                 yield
                 return
@@ -50,7 +50,7 @@ def in_turn(path: Path, *, on_wait: Callable[[], object], poll: float = 0.1) -> 
 
 
 @contextmanager
-def locked(path: Path) -> Generator[bool]:
+def try_lock(path: Path) -> Generator[bool]:
     """Hold the lock of `path`, without waiting for it.
 
     Parameters
@@ -99,11 +99,11 @@ def is_locked(path: Path) -> bool:
     Raises
     ------
     OSError
-        As in `locked`.
+        As in `try_lock`.
     """
     if not lock_of(path).exists():
         return False
-    with locked(path) as ours:
+    with try_lock(path) as ours:
         return not ours
 
 

@@ -1,4 +1,4 @@
-"""Memory: what the machine has left, as the operating system tells it, and what it gets back."""
+"""Memory of the machine: how much a process may still take, and returning what it does not need."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import os
 import sys
 from pathlib import Path
 
+# Files with limit and use of a container's memory, in bytes: cgroups version 2, version 1.
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-"""Limit and use of a container, versions 2 and 1."""
 
 
 def available_memory() -> int | None:
-    """Return the bytes that this process may still take without others having to give way.
+    """Return the bytes that this process can take without other processes losing any, or None if unknown.
 
-    On Linux what is available, no more than the limit of a container or of the process (``ulimit -v``)
-    leaves; on Windows what is free; on other systems half of what is built in. None where that cannot be
-    found out.
+    On Linux the available memory, within the limits of the container and of the process (``ulimit -v``); on
+    Windows the free memory; on other systems half of the physical memory.
     """
     if sys.platform == "linux":
-        found = [v for v in (_from_meminfo(), _from_cgroup(), _from_limit()) if v is not None]
-        return min(found, default=None)
+        known = [v for v in (_from_meminfo(), _from_cgroup(), _from_rlimit()) if v is not None]
+        return min(known, default=None)
     if sys.platform == "win32":
         return _from_windows()
     try:
@@ -32,10 +31,13 @@ def available_memory() -> int | None:
         return None
 
 
-def trim() -> None:
-    """Give back what building a graph took: glibc keeps freed memory for itself, thrice the weights here."""
+def trim_heap() -> None:
+    """Return freed heap memory to the system, where the C library is glibc.
+
+    glibc keeps what is freed: after a graph was built, three times the weights of the network.
+    """
     if sys.platform == "linux":
-        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries do so themselves
+        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none, and needs none
         if malloc_trim is not None:
             malloc_trim(0)
 
@@ -50,28 +52,29 @@ def _from_meminfo(path: str = "/proc/meminfo") -> int | None:
 
 
 def _from_cgroup() -> int | None:
-    for limit, used in _CGROUPS:
+    for limit_file, usage_file in _CGROUPS:
         try:
-            most, now = Path(limit).read_text("ascii").strip(), Path(used).read_text("ascii").strip()
+            limit, usage = (Path(name).read_text("ascii").strip() for name in (limit_file, usage_file))
         except OSError:
             continue
-        return max(0, int(most) - int(now)) if most.isdigit() and now.isdigit() else None
+        # Without a limit, version 2 says "max".
+        return max(0, int(limit) - int(usage)) if limit.isdigit() and usage.isdigit() else None
     return None
 
 
-def _from_limit() -> int | None:
+def _from_rlimit() -> int | None:
     if sys.platform != "linux":
         return None
     import resource
 
-    most, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if most == resource.RLIM_INFINITY:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
         return None
     try:
         used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
     except OSError:
         return None
-    return max(0, most - used)
+    return max(0, limit - used)
 
 
 def _from_windows() -> int | None:

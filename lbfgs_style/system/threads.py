@@ -1,4 +1,4 @@
-"""BLAS, which NumPy and SciPy compute with, beside onnxruntime's threads."""
+"""Threads: cancel work that takes long, and keep BLAS to one thread while onnxruntime computes."""
 
 from __future__ import annotations
 
@@ -7,78 +7,106 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
 
+T = TypeVar("T")
 
-class _OneThread:
-    """While any minimisation runs, BLAS has one thread; afterwards as many as before.
+# Seconds between two looks at the event while work runs in a thread.
+_POLL = 0.05
 
-    Its threads that wait for work take the cores from onnxruntime's: with them, a run takes up to half as
-    long again.
+
+class Cancelled(Exception):
+    """The run was cancelled by its event; there is no result."""
+
+
+class Cancellation:
+    """A request to end a run early, which another thread or a signal handler makes by setting an event.
+
+    Parameters
+    ----------
+    event : threading.Event, optional
+        Set to cancel. Without it nothing is ever cancelled.
+    """
+
+    def __init__(self, event: threading.Event | None = None) -> None:
+        self._event = event
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether the event has been set."""
+        return self._event is not None and self._event.is_set()
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the event has been set."""
+        if self.is_requested:
+            raise Cancelled
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do work that cannot be interrupted, and return or raise what it does.
+
+        The work is done in a thread of its own, which is abandoned when the run is cancelled: it ends when it
+        is done, and its result is dropped. Without an event the work is done in the calling thread.
+
+        Raises
+        ------
+        Cancelled
+            As soon as the event is set.
+        """
+        if self._event is None:
+            return work()
+        results: list[T] = []
+        failures: list[BaseException] = []
+
+        def target() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:  # raised again below, in the caller's thread
+                failures.append(error)
+
+        worker = threading.Thread(target=target, name="preparing", daemon=True)
+        worker.start()
+        while worker.is_alive():
+            self.check()
+            worker.join(_POLL)
+        if failures:
+            raise failures[0]
+        return results[0]
+
+
+# For functions that take a cancellation and are called where there is none.
+NEVER = Cancellation()
+
+
+class _SingleBlasThread:
+    """A context in which the BLAS libraries of NumPy and SciPy use one thread.
+
+    BLAS threads that wait for work keep the cores busy that onnxruntime's threads need: with them, a run
+    takes up to half as long again. The context may be nested and entered from several threads; the limit is
+    lifted when the last of them leaves.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside = 0
+        self._depth = 0
         self._limit: Any = None
 
     def __enter__(self) -> None:
         from threadpoolctl import threadpool_limits
 
-        import_module("scipy.linalg")  # its BLAS, too: only those are limited that are there
+        import_module("scipy.linalg")  # loads SciPy's own BLAS: libraries loaded later are not limited
         with self._lock:
-            if self._inside == 0:
+            if self._depth == 0:
                 self._limit = threadpool_limits(1, user_api="blas")
-            self._inside += 1
+            self._depth += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
+            self._depth -= 1
+            if self._depth == 0:
                 self._limit.restore_original_limits()
 
 
-one_thread = _OneThread()
-"""A context; it may be entered from several threads, and within itself."""
+single_blas_thread = _SingleBlasThread()
 
 
-T = TypeVar("T")
-
-
-def unless_cancelled(work: Callable[[], T], cancel: threading.Event | None) -> T:
-    """Do some work in a thread of its own and return what it gives, or what it raises.
-
-    Parameters
-    ----------
-    work : function
-        It is left to end by itself once the run is cancelled, and nobody gets its result.
-    cancel : threading.Event or None
-        With None the work is done in this thread.
-
-    Raises
-    ------
-    Cancelled
-        As soon as `cancel` is set.
-    """
-    if cancel is None:
-        return work()
-    found: list[T] = []
-    failures: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            found.append(work())
-        except BaseException as error:  # raised again below, in the caller's thread
-            failures.append(error)
-
-    worker = threading.Thread(target=target, name="preparing", daemon=True)
-    worker.start()
-    while worker.is_alive():
-        if cancel.is_set():
-            raise Cancelled
-        worker.join(0.05)
-    if failures:
-        raise failures[0]
-    return found[0]
-
-
-class Cancelled(Exception):
-    """The run was cancelled by its event; no result."""
+def run_cancellable(work: Callable[[], T], cancel: threading.Event | None) -> T:
+    """Do work as `Cancellation.run` does."""
+    return Cancellation(cancel).run(work)

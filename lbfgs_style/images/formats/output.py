@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ImageFileError, did_you_mean
-from ...system.files import obstacle
+from ...system.files import why_unwritable
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def check_output(path: Path | str, size: tuple[int, int] | None = None) -> None:
     if path.is_dir():
         raise ImageFileError(f"{path}: the output is a folder; expected a file name: try {path / 'out.png'}")
     output_format(path)
-    problem = obstacle(path)
+    problem = why_unwritable(path)
     if problem is not None:
         raise ImageFileError(f"{path}: {problem}")
     if size is not None:

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from ...errors import CheckpointError, OptionError, printable
 from ...settings.options import Options
-from ...system.files import obstacle
-from ...system.locks import is_locked, locked
+from ...system.files import why_unwritable
+from ...system.locks import is_locked, try_lock
 from .snapshot import Snapshot, read, size_of, temporary_of, write
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Checkpoint:
         self._cancel: threading.Event | None = None
         self._before, self._cost = time.monotonic(), 0.0
         self._lock, self._users, self._is_ours = ExitStack(), 0, False
-        problem = obstacle(self.path)
+        problem = why_unwritable(self.path)
         if problem is None and self._is_on and self.is_in_use():
             problem = _IN_USE
         if problem is not None:
@@ -125,7 +125,7 @@ class Checkpoint:
         if self._is_ours:
             return None
         try:
-            self._is_ours = self._lock.enter_context(locked(self.path.resolve()))
+            self._is_ours = self._lock.enter_context(try_lock(self.path.resolve()))
         except OSError as error:
             return f"cannot be locked: {error.strerror or error}: choose another name or folder"
         return None if self._is_ours else _IN_USE

@@ -23,8 +23,16 @@ from ...errors import CheckpointError
 from ...objective.evaluation import Value
 from ...optimization.lbfgs import STOP_REASONS
 from ...optimization.state import BlocksStanding, Done, Standing
-from ...system.files import replacing
-from ...system.npz import amount, count, number, numbers, read_arrays, text, whole
+from ...system.files import atomic_write
+from ...system.npz import (
+    check_array,
+    check_count,
+    check_nonnegative,
+    check_number,
+    read_arrays,
+    read_int,
+    read_text,
+)
 from ...system.threads import Cancelled
 from ..plan.memory import Way, Working
 from ..plan.scales import Scale, ScaleResult
@@ -163,7 +171,7 @@ def write(
         "term_history": np.array(snapshot.term_history, np.float32),
     }
     name = temporary_of(path).name
-    with replacing(path, temporary_name=name) as temporary, _File(temporary, cancel) as file:
+    with atomic_write(path, temporary_name=name) as temporary, _File(temporary, cancel) as file:
         np.savez(file, **arrays)
         file.sync()  # the name must not reach the disk before the contents
 
@@ -180,12 +188,12 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
         with path.open("rb") as file:
             # What is not packed takes no more memory than disk.
             arrays = read_arrays(file, most=path.stat().st_size, packed=False)
-        if whole(arrays["format"]) != _FORMAT:
+        if read_int(arrays["format"]) != _FORMAT:
             raise CheckpointError(
                 f"{path}: saved by another version of lbfgs-style (format {arrays['format']}, expected "
                 f"{_FORMAT}): go on with that version, or begin anew."
             )
-        about: dict[str, Any] = json.loads(text(arrays["about"], _LONGEST))
+        about: dict[str, Any] = json.loads(read_text(arrays["about"], _LONGEST))
         identity = dict(about["identity"])
         return _snapshot(about, arrays), identity | {"options": dict(identity["options"])}
     except (
@@ -208,20 +216,20 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
 
 def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
     """Put a run together, or raise ValueError where its parts are not of one run."""
-    index, blocks = count(about["scale"]), about["blocks"]
+    index, blocks = check_count(about["scale"]), about["blocks"]
     scales = tuple(Scale((height, width), iterations) for height, width, iterations in about["scales"])
     ways = tuple(map(_way, about["ways"]))
     results = tuple(map(_result, about["results"]))
-    terms = numbers(arrays["term_history"], np.float32)
-    history = numbers(arrays["history"], np.float64, terms.shape[:1])
-    z = numbers(arrays["z"], np.float64)
+    terms = check_array(arrays["term_history"], np.float32)
+    history = check_array(arrays["history"], np.float64, terms.shape[:1])
+    z = check_array(arrays["z"], np.float64)
     standing: Standing | BlocksStanding = Standing(
         z=z,
-        best_z=numbers(arrays.get("best_z", z), np.float64, z.shape),
+        best_z=check_array(arrays.get("best_z", z), np.float64, z.shape),
         start=_restored(about["start"]),
         best=_restored(about["best"]),
-        iterations=count(about["iterations"]),
-        evaluations=count(about["evaluations"]),
+        iterations=check_count(about["iterations"]),
+        evaluations=check_count(about["evaluations"]),
         memory=_family(arrays, "memory_"),
     )
     values, made = [standing.start, standing.best], [*(r.iterations for r in results), standing.iterations]
@@ -230,8 +238,8 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
         if done is not None:
             values += [done.start, done.end]
             made.append(done.iterations)
-        image = numbers(arrays["image"], np.float32, (3, *scales[index].size))
-        before = numbers(arrays["before"], np.float32)
+        image = check_array(arrays["image"], np.float32, (3, *scales[index].size))
+        before = check_array(arrays["before"], np.float32)
         values.append(_restored(blocks["best"]))
         standing = BlocksStanding(image, before, _family(arrays, "sum_"), done, values[-1], standing)
     if any(value.terms.shape != terms.shape[1:] for value in values):
@@ -244,12 +252,12 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
         scale=index,
         scales=scales,
         ways=ways,
-        seconds=amount(about["seconds"]),
-        scale_seconds=amount(about["scale_seconds"]),
+        seconds=check_nonnegative(about["seconds"]),
+        scale_seconds=check_nonnegative(about["scale_seconds"]),
         history=history.tolist(),
         term_history=list(terms),
         results=results,
-        resumed=count(about["resumed"]),
+        resumed=check_count(about["resumed"]),
         standing=standing,
     )
 
@@ -257,7 +265,7 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
 def _family(arrays: dict[str, NDArray[Any]], begin: str) -> dict[str, NDArray[np.float64]]:
     """Return the arrays whose names begin like that, under the rest of their names."""
     found = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
-    return {name: numbers(array, np.float64) for name, array in found.items()}
+    return {name: check_array(array, np.float64) for name, array in found.items()}
 
 
 def _way(told: dict[str, Any]) -> Working:
@@ -265,21 +273,21 @@ def _way(told: dict[str, Any]) -> Working:
     if way.way not in get_args(Way) or (way.way == "whole") != (way.window_pixels is None):
         raise ValueError("another way to work than a run has")
     for told_number in (way.history, way.bytes, way.window_pixels or 0):
-        count(told_number)
+        check_count(told_number)
     return way
 
 
 def _result(told: dict[str, Any]) -> ScaleResult:
     if told["stop_reason"] not in STOP_REASONS:
         raise ValueError("stopped for no reason that a run has")
-    start, end = ({str(k): number(v) for k, v in told[n].items()} for n in ("terms_start", "terms_end"))
+    start, end = ({str(k): check_number(v) for k, v in told[n].items()} for n in ("terms_start", "terms_end"))
     return ScaleResult(
         size=tuple(told["size"]),
-        iterations=count(told["iterations"]),
-        evaluations=count(told["evaluations"]),
-        seconds=amount(told["seconds"]),
-        loss_start=number(told["loss_start"]),
-        loss_end=number(told["loss_end"]),
+        iterations=check_count(told["iterations"]),
+        evaluations=check_count(told["evaluations"]),
+        seconds=check_nonnegative(told["seconds"]),
+        loss_start=check_number(told["loss_start"]),
+        loss_end=check_number(told["loss_end"]),
         terms_start=start,
         terms_end=end,
         stop_reason=told["stop_reason"],
@@ -287,7 +295,7 @@ def _result(told: dict[str, Any]) -> ScaleResult:
 
 
 def _done(told: dict[str, Any]) -> Done:
-    counts = {name: count(told[name]) for name in ("blocks", "iterations", "evaluations")}
+    counts = {name: check_count(told[name]) for name in ("blocks", "iterations", "evaluations")}
     return Done(**counts, start=_restored(told["start"]), end=_restored(told["end"]))
 
 
@@ -301,4 +309,6 @@ def _value(value: Value) -> dict[str, Any]:
 
 
 def _restored(value: dict[str, Any]) -> Value:
-    return Value(number(value["loss"]), np.array([number(term) for term in value["terms"]], np.float32))
+    return Value(
+        check_number(value["loss"]), np.array([check_number(term) for term in value["terms"]], np.float32)
+    )

@@ -17,7 +17,7 @@ from ...errors import MemoryShortage, OptionError
 from ...objective.memory_costs import Costs
 from ...optimization.block_sweeps import sweeps
 from ...optimization.gradient_subspace import optimizer_bytes, vectors
-from ...system.byte_sizes import spelled
+from ...system.byte_sizes import format_bytes
 
 PROCESS = 235 * 10**6
 """Bytes of the process before it has a picture: Python, NumPy, SciPy, OpenCV, onnxruntime, typer."""
@@ -133,10 +133,11 @@ def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, 
 
 def too_large(size: tuple[int, int], budget: int, least: int, why: str = "") -> OptionError:
     """Return the error for a scale that takes `least` bytes, more than the budget; `why` is a sentence."""
-    return OptionError(
-        f"A picture of {size[1]}×{size[0]} pixels does not fit into {spelled(budget)} of memory: expected at "
-        f"least {spelled(least)}; allow more with --memory, or choose a smaller size. {why}".rstrip()
+    message = (
+        f"A picture of {size[1]}×{size[0]} pixels does not fit into {format_bytes(budget)} of memory: "
+        f"expected at least {format_bytes(least)}; allow more with --memory, or choose a smaller size. {why}"
     )
+    return OptionError(message.rstrip())
 
 
 def blocks_bytes(
@@ -197,9 +198,9 @@ def enough_memory(size: tuple[int, int], expected: int) -> Generator[None]:
     try:
         yield
     except MemoryError as error:
-        less = spelled(_LESS * expected).replace(" ", "")
+        less = format_bytes(_LESS * expected).replace(" ", "")
         raise MemoryShortage(
-            f"Not enough memory for {size[1]}×{size[0]} pixels, which were to take {spelled(expected)}: ask "
-            f"for less with --memory {less} (memory={int(_LESS * expected)} in Python), or choose a "
+            f"Not enough memory for {size[1]}×{size[0]} pixels, which were to take {format_bytes(expected)}: "
+            f"ask for less with --memory {less} (memory={int(_LESS * expected)} in Python), or choose a "
             "smaller size."
         ) from error
