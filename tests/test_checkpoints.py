@@ -536,7 +536,7 @@ def test_an_interrupted_command_goes_on(folder, network, capfd, interrupted):
     assert paint(network, "--checkpoint", "c.npz", "--resume", *given) == 0
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.splitlines()[0] == "lbfgs-style: going on from c.npz"
+    assert err.splitlines()[0] == "lbfgs-style: resuming from c.npz"
     assert not Path("c.npz").exists()
     report = json.loads(Path("run.json").read_text())
     assert (len(report["history"]), report["resumed"]) == (27, 1)
@@ -634,4 +634,4 @@ def test_the_name_of_an_output_may_leave_no_room_for_a_checkpoints(folder, netwo
 
 def test_standard_output_has_no_place_beside_it(folder, network, capfd):
     assert run("transfer", "photo.png", "painting.png", "-o", "-", "--resume", "--network", network) == 2
-    one_error(capfd, "no place beside it: add --checkpoint FILE")
+    one_error(capfd, "no folder for a checkpoint: add --checkpoint FILE")

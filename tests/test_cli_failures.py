@@ -52,7 +52,7 @@ FAILURES = [
     ("photo.png painting.png -o out.png --device gpu", r"device must be one of auto, cpu, cuda, got 'gpu'"),
     (
         "photo.png painting.png -o out.png --init nois",
-        r"--init must be content, noise, style or a picture file",
+        r"--init must be content, noise, style or an image file",
     ),
     ("photo.png painting.png -o out.png --init text.jpg", r"text\.jpg: damaged"),
     ("photo.png painting.png -o out.png --network compct", r"Unknown network.*Did you mean 'compact'\?"),

@@ -134,6 +134,6 @@ def test_a_style_without_a_picture_and_a_start(folder, network):
     page = Checked(Path("run.html").read_text("utf-8"))
     assert [image["alt"] for image in page.all("img")] == [
         "content: photo.png",
-        "start: painting.png",
+        "init: painting.png",
         "result",
     ]

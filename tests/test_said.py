@@ -125,10 +125,13 @@ def test_which_picture_is_the_photo_is_said(folder, network, capfd):
     save("b.png", photo())
     assert paint(network, content="photo.png", styles=("b.png", "painting.png")) == 0
     lines = capfd.readouterr().err.splitlines()
-    assert "lbfgs-style: warning: the photo is photo.png; the paintings are b.png, painting.png" in lines
+    assert (
+        "lbfgs-style: warning: the content image is photo.png; the style images are b.png, painting.png"
+        in lines
+    )
     assert paint(network, "--quiet", styles=("b.png", "painting.png")) == 0
     assert paint(network, styles=("painting.png",)) == 0
-    assert "the photo is" not in capfd.readouterr().err
+    assert "the content image is" not in capfd.readouterr().err
 
 
 GRAY = photo()[..., 0]

@@ -217,7 +217,7 @@ def test_the_command_and_its_recipe(folder, network, capfd):
     assert paint(network, "--painting-mask", "mask.png", "--quiet") == 0
     masked = images.read("out.png").rgb
     assert (masked != plain).any()
-    assert recipes.read_recipe("out.png").inputs.painting_masks[0].path == "mask.png"
+    assert recipes.read_recipe("out.png").inputs.styles[0].style_mask.path == "mask.png"
     assert run("rerun", "out.png", "-o", "again.png") == 0
     np.testing.assert_array_equal(images.read("again.png").rgb, masked)
     Path("mask.png").rename("moved.png")
@@ -226,7 +226,7 @@ def test_the_command_and_its_recipe(folder, network, capfd):
     np.testing.assert_array_equal(images.read("out.png").rgb, plain)
     capfd.readouterr()
     assert paint(network, "--painting-mask", "all", "--painting-mask", "all") == 2
-    one_error(capfd, "--painting-mask must be given for each painting: expected 1, got 2")
+    one_error(capfd, "--painting-mask must be given for each style image: expected 1, got 2")
 
 
 def test_a_file_with_alpha(folder, network):

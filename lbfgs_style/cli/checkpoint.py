@@ -1,11 +1,15 @@
-"""How the command saves a run on the way, and what it says of that."""
+"""Checkpoints of the command: where a run is saved, and what is printed about it."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ..errors import OptionError
 from ..pipeline.checkpoints.checkpoint import Checkpoint
@@ -13,51 +17,75 @@ from ..system.locks import lock_of
 from .files import STANDARD, Output
 from .streams import say
 
+# Bytes in the name of a file, on most file systems.
 _LONGEST_NAME = 255
-"""Bytes in the name of a file, on most file systems."""
 
+# Seconds after which a run is saved although the user did not ask for it.
 LONG = 180.0
-"""Seconds from which on a run is saved without being asked to."""
 
 SUFFIX = ".checkpoint"
 
 
+@dataclass(frozen=True, slots=True)
+class SavingParameters:
+    """How a run is saved and resumed, as the command line says it."""
+
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Checkpoint file for --resume; without it, runs of over three minutes are saved next to the "
+            "output. It is deleted at the end of the run.",
+            metavar="FILE",
+            rich_help_panel="Saving",
+        ),
+    ] = None
+    checkpoint_every: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds from one checkpoint to the next; 0 saves after each iteration.",
+            show_default="30",
+            rich_help_panel="Saving",
+        ),
+    ] = None
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Resume from the checkpoint, with the same inputs and options.",
+            rich_help_panel="Saving",
+        ),
+    ] = False
+
+
 def checkpoint_of(
-    target: Output,
-    file: Path | None,
-    every: float | None,
-    *,
-    resume: bool,
-    others: Sequence[Path | None],
-    quiet: bool,
+    target: Output, saving: SavingParameters, *, others: Sequence[Path | None], quiet: bool
 ) -> Checkpoint | None:
-    """Return where the run is saved, or None where it cannot be and nobody asked.
+    """Return the checkpoint of a run, or None where it cannot be saved and the user did not ask for it.
 
     Parameters
     ----------
     target : Output
-        The picture; without `file` the checkpoint lies beside it.
-    file, every
-        As in `Checkpoint`, if they were given.
-    resume : bool
-        Whether to go on from it.
+        The image; without `saving.checkpoint` the checkpoint lies next to it.
+    saving : SavingParameters
+        What the user asked for.
     others : sequence of Path or None
-        Files that it must not be.
+        Files that the checkpoint must not overwrite.
     quiet : bool
-        Say nothing.
+        Print nothing.
 
     Raises
     ------
     CheckpointError, OptionError
-        It cannot be written, or not there.
+        The checkpoint cannot be written there.
     """
+    file, every, resume = saving.checkpoint, saving.checkpoint_every, saving.resume
     is_asked = file is not None or every is not None
     if every is not None and not 0 <= every < math.inf:
         raise OptionError(f"--checkpoint-every must be a number of seconds, 0 or more, got {every}.")
     if file is None:
         if target.path == STANDARD:
             if is_asked or resume:
-                raise OptionError("With the output '-' there is no place beside it: add --checkpoint FILE.")
+                raise OptionError("The output '-' has no folder for a checkpoint: add --checkpoint FILE.")
             return None
         file = target.path.with_name(target.path.name + SUFFIX)
         if len(os.fsencode(lock_of(file).name)) > _LONGEST_NAME:
@@ -70,7 +98,7 @@ def checkpoint_of(
 
     def announce() -> None:
         if not quiet:
-            say(f"a long run: saved to {file} from time to time; if it is cut off, --resume goes on with it")
+            say(f"a long run: saved to {file} from time to time; if it is interrupted, --resume continues it")
 
     after = None if is_asked else LONG
     checkpoint = Checkpoint(file, every=every, resume=resume, after=after, announce=announce)
@@ -78,7 +106,7 @@ def checkpoint_of(
     if quiet or checkpoint.is_in_use():  # told once it matters
         return checkpoint
     if resume:
-        say(f"going on from {file}" if is_there else f"{file}: no checkpoint, so this is a new run")
+        say(f"resuming from {file}" if is_there else f"{file}: no checkpoint, so this is a new run")
     elif not is_asked and is_there:
-        say(f"{file} has an unfinished run, which --resume goes on with: this one is not saved there")
+        say(f"{file} has an unfinished run, which --resume continues: this one is not saved there")
     return checkpoint

@@ -15,6 +15,7 @@ from ..images.formats.output import OUTPUT_FORMATS
 from ..images.input_limits import read_bytes, read_pipe
 from ..outputs.input_files import STANDARD_INPUT, Source, fingerprint
 from ..outputs.recording import FRAMES
+from ..outputs.run_inputs import LoadedFile, LoadedInputs, RunInputs
 from ..pipeline.style_statistics import SUFFIX, StyleStatistics, read_statistics
 from ..system.files import why_unwritable
 from .streams import heard, output_is_closed
@@ -105,34 +106,41 @@ def output(path: Path, file_format: str | None = None, quality: int = 95) -> Out
     return Output(path, file_format or "png", quality)
 
 
-def read(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture, Source]:
-    """Read a picture file, or the one that comes on standard input, and take its fingerprint."""
+def read(inputs: RunInputs[Path], max_pixels: int) -> LoadedInputs:
+    """Read the input files of a run."""
+    return inputs.map(
+        lambda role, path: read_style(path, max_pixels) if role == "style" else read_image(path, max_pixels)
+    )
+
+
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> LoadedFile:
+    """Read an image file, or the one that comes on standard input."""
+    picture, source = _read(path, max_pixels)
+    return LoadedFile(source, picture)
+
+
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Return the picture in an image file, or in the one that comes on standard input."""
+    return _read(path, max_pixels)[0]
+
+
+def read_style(path: Path, max_pixels: int = MAX_PIXELS) -> LoadedFile:
+    """Read a style image, or statistics of one where the name ends in ``.npz``."""
+    if path.suffix.lower() != SUFFIX:
+        return read_image(path, max_pixels)
+    data = read_statistics(path)
+    return LoadedFile(Source(str(path), fingerprint(data)), StyleStatistics.decode(data, str(path)))
+
+
+def _read(path: Path, max_pixels: int) -> tuple[Picture, Source]:
     name = "standard input" if path == STANDARD else str(path)
     if path != STANDARD:
         data = read_bytes(path, max_pixels=max_pixels)
     elif not (data := read_pipe(sys.stdin.buffer, name, max_pixels=max_pixels)):
-        raise ImageFileError("standard input is empty; expected a picture: cat photo.jpg | lbfgs-style …")
+        raise ImageFileError("standard input is empty; expected an image: cat photo.jpg | lbfgs-style …")
     with heard(name):
         picture = images.decode(data, name=name, max_pixels=max_pixels)
     return picture, Source(str(path), fingerprint(data))
-
-
-def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read a picture file, or the one that comes on standard input."""
-    return read(path, max_pixels)[0]
-
-
-def read_if(path: Path | None, max_pixels: int = MAX_PIXELS) -> tuple[Picture, Source] | tuple[None, None]:
-    """Read a picture that need not be there."""
-    return (None, None) if path is None else read(path, max_pixels)
-
-
-def read_style(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Picture | StyleStatistics, Source]:
-    """Read a painting, or the statistics of one where the name ends in ``.npz``."""
-    if path.suffix.lower() != SUFFIX:
-        return read(path, max_pixels)
-    data = read_statistics(path)
-    return StyleStatistics.decode(data, str(path)), Source(str(path), fingerprint(data))
 
 
 def check_inputs(pictures: Sequence[Path]) -> None:

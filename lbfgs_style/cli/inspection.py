@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,19 +19,7 @@ from ..outputs.inspection import GRID, RECONSTRUCTION, Panel
 from ..pipeline.style_transfer import DEFAULT_NETWORK
 from ..settings.options import Options
 from . import files
-from .parsing import (
-    Device,
-    MaxPixels,
-    Network,
-    Overwrite,
-    Quiet,
-    Threads,
-    counts,
-    longer_side,
-    names,
-    numbers,
-    split,
-)
+from .parsing import MaxPixels, Network, Overwrite, Quiet, Typed, command_line, names, numbers, split
 from .progress import show_progress
 from .signals import INTERRUPTED, cancelled_by_signals
 from .streams import say
@@ -39,8 +27,6 @@ from .streams import say
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Sheet to write: png, jpg, webp, avif or tiff; '-' for stdout.")
 ]
-Size = Annotated[str, typer.Option(help="Longer side of each picture while it is painted, or 'full'.")]
-Iterations = Annotated[str | None, typer.Option(help="As for transfer.")]
 
 _WHAT = {
     "content": (inspection.reconstruct_content, inspection.content_layers, "from one layer at a time"),
@@ -48,38 +34,35 @@ _WHAT = {
 }
 
 
+@command_line("size", "iterations", "seed", "device", "threads", defaults=RECONSTRUCTION)
 def reconstruct(
+    typed: Typed,
     what: Annotated[str, typer.Argument(help="content or style.", metavar="WHAT")],
-    image: Annotated[Path, typer.Argument(help="The picture, or '-' for standard input.", metavar="IMAGE")],
+    image: Annotated[Path, typer.Argument(help="The image, or '-' for standard input.", metavar="IMAGE")],
     output: Output,
     layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers such as relu1_2,relu4_2: for content one by one, for style each with those before. "
-            "Without it one of each block, or the network's style layers."
+            help="Layers such as relu1_2,relu4_2: for content one by one, for style each with those before "
+            "it. Without it one of each block, or the network's style layers."
         ),
     ] = None,
+    columns: Annotated[int, typer.Option(min=1, help="Images in a row of the sheet.")] = 3,
     network: Network = DEFAULT_NETWORK,
-    size: Size = str(RECONSTRUCTION.size),
-    iterations: Iterations = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = RECONSTRUCTION.seed,
-    columns: Annotated[int, typer.Option(min=1, help="Pictures in a row of the sheet.")] = 3,
-    device: Device = RECONSTRUCTION.device,
-    threads: Threads = RECONSTRUCTION.threads,
     overwrite: Overwrite = True,
     max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
-    """Make a picture again from noise: its content from single layers, or its style from more and more."""
+    """Reconstruct an image from noise: its content from single layers, or its style from more and more."""
     if what not in _WHAT:
         raise OptionError(f"reconstruct content or style, got {what!r}.{did_you_mean(what, _WHAT)}")
-    options = _options(RECONSTRUCTION, size, iterations, seed, device, threads)
+    options = replace(RECONSTRUCTION, **typed.values())
     target = _target(output, image, network=network, overwrite=overwrite)
     loaded, picture = networks.load(network), files.read_picture(image, max_pixels)
-    remake, choose_layers, told = _WHAT[what]
-    chosen = names(layers) or choose_layers(loaded)
+    reconstruct_layers, default_layers, how = _WHAT[what]
+    chosen = names(layers) or default_layers(loaded)
     with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
-        panels = remake(
+        panels = reconstruct_layers(
             picture,
             layers=chosen,
             network=loaded,
@@ -88,15 +71,17 @@ def reconstruct(
             cancel=cancel,
             announce=_announce(quiet),
         )
-    legend = Legend(f"{what.title()} of {title(image)}, {told}", [_how(loaded.name, panels)])
+    legend = Legend(f"{what.title()} of {title(image)}, {how}", [_how(loaded.name, panels)])
     sheet = inspection.reconstruction_sheet(picture, panels, legend, columns=columns) if panels else None
     _finish(sheet, target, len(panels), len(chosen), quiet=quiet)
 
 
+@command_line("size", "iterations", "device", "threads", defaults=GRID)
 def grid(
-    content: Annotated[Path, typer.Argument(help="The photo.", metavar="CONTENT")],
+    typed: Typed,
+    content: Annotated[Path, typer.Argument(help="The content image.", metavar="CONTENT")],
     style: Annotated[
-        Path, typer.Argument(help="The painting, or statistics of one (.npz).", metavar="STYLE")
+        Path, typer.Argument(help="The style image, or statistics of one (.npz).", metavar="STYLE")
     ],
     output: Output,
     content_layers: Annotated[
@@ -113,73 +98,88 @@ def grid(
         str | None, typer.Option(help="A row (or column) for each, as in 0.01,0.1,1.")
     ] = None,
     network: Network = DEFAULT_NETWORK,
-    size: Size = str(GRID.size),
-    iterations: Iterations = None,
-    device: Device = GRID.device,
-    threads: Threads = GRID.threads,
     overwrite: Overwrite = True,
     max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
-    """Paint one pair with every combination of layers and weights, on one labelled sheet."""
-    options = _options(GRID, size, iterations, GRID.seed, device, threads)
+    """Paint one pair of images with every combination of layers and weights, on one labelled sheet."""
+    options = replace(GRID, **typed.values())
     target = _target(output, content, style, network=network, overwrite=overwrite)
     loaded = networks.load(network)
-    contents = _sets(content_layers, comma_separates=True) or [loaded.content_layers]
-    styles = _sets(style_layers, comma_separates=False) or [loaded.style_layers]
-    given = None if content_weights is None else numbers("--content-weights", content_weights, "0.01,0.1,1")
-    weights = given or (options.content_weight,)
-    photo = files.read_picture(content, max_pixels)
-    painting, _ = files.read_style(style, max_pixels)
+    axes = _Axes(
+        content_layers=_sets(content_layers, comma_separates=True) or [loaded.content_layers],
+        style_layers=_sets(style_layers, comma_separates=False) or [loaded.style_layers],
+        content_weights=(options.content_weight,)
+        if content_weights is None
+        else numbers("--content-weights", content_weights, "0.01,0.1,1"),
+    )
+    content_picture = files.read_picture(content, max_pixels)
+    style_image = files.read_style(style, max_pixels).image
     with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
         panels = inspection.grid(
-            photo,
-            painting,
-            content_layers=contents,
-            style_layers=styles,
-            content_weights=weights,
+            content_picture,
+            style_image,
+            **asdict(axes),
             network=loaded,
             options=options,
             on_iterate=on_iterate,
             cancel=cancel,
             announce=_announce(quiet),
         )
-    fixed = [
-        *(f"content layer {', '.join(layers)}" for layers in contents if len(contents) == 1),
-        *(f"content weight {weight:g}" for weight in weights if len(weights) == 1),
-        *(f"style layers {', '.join(layers)}" for layers in styles if len(styles) == 1),
-        f"style weight {options.style_weight:g}",
-        f"variation {options.tv_weight:g}",
-    ]
-    across = "style layers" if len(styles) > 1 else "content weight" if len(weights) > 1 else ""
-    down = [
-        *(["content layer"] if len(contents) > 1 else []),
-        *(["content weight"] if len(weights) > 1 and len(styles) > 1 else []),
-    ]
-    axes = [f"across: {across}"] if across else []
-    axes += [f"down: {' and '.join(down)}"] if down else []
     legend = Legend(
         f"{title(content)} in the style of {title(style)}",
-        ["; ".join(axes), "the same for all: " + ", ".join(fixed), _how(loaded.name, panels)],
-        [(p.rgb, name) for p, name in ((photo, "content"), (painting, "style")) if isinstance(p, Picture)],
+        [*axes.lines(options), _how(loaded.name, panels)],
+        [
+            (picture.rgb, name)
+            for picture, name in ((content_picture, "content"), (style_image, "style"))
+            if isinstance(picture, Picture)
+        ],
     )
-    sheet = inspection.grid_sheet(
-        panels, legend, content_layers=contents, style_layers=styles, content_weights=weights
-    ) if panels else None  # fmt: skip
-    _finish(sheet, target, len(panels), len(contents) * len(styles) * len(weights), quiet=quiet)
+    sheet = inspection.grid_sheet(panels, legend, **asdict(axes)) if panels else None
+    _finish(sheet, target, len(panels), axes.count, quiet=quiet)
 
 
-def _options(
-    defaults: Options, size: str, iterations: str | None, seed: int, device: str, threads: int
-) -> Options:
-    return replace(
-        defaults,
-        size=longer_side("--size", size),
-        iterations=counts("--iterations", iterations),
-        seed=seed,
-        device=device,  # type: ignore[arg-type]  # checked by Options
-        threads=threads,
-    )
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """The alternatives of a grid.
+
+    Attributes
+    ----------
+    content_layers, style_layers : sequence of tuple of str
+        Sets of layers.
+    content_weights : sequence of float
+        Weights of the content loss.
+    """
+
+    content_layers: Sequence[tuple[str, ...]]
+    style_layers: Sequence[tuple[str, ...]]
+    content_weights: Sequence[float]
+
+    @property
+    def count(self) -> int:
+        """Number of combinations."""
+        return len(self.content_layers) * len(self.style_layers) * len(self.content_weights)
+
+    def lines(self, options: Options) -> list[str]:
+        """Return two lines for the legend: what varies across and down, and what all images share."""
+        contents, styles, weights = self.content_layers, self.style_layers, self.content_weights
+        across = "style layers" if len(styles) > 1 else "content weight" if len(weights) > 1 else ""
+        down = [
+            *(["content layer"] if len(contents) > 1 else []),
+            *(["content weight"] if len(weights) > 1 and len(styles) > 1 else []),
+        ]
+        axes = [
+            *([f"across: {across}"] if across else []),
+            *([f"down: {' and '.join(down)}"] if down else []),
+        ]
+        shared = [
+            *(f"content layer {', '.join(layers)}" for layers in contents if len(contents) == 1),
+            *(f"content weight {weight:g}" for weight in weights if len(weights) == 1),
+            *(f"style layers {', '.join(layers)}" for layers in styles if len(styles) == 1),
+            f"style weight {options.style_weight:g}",
+            f"variation {options.tv_weight:g}",
+        ]
+        return ["; ".join(axes), "the same for all: " + ", ".join(shared)]
 
 
 def _sets(text: str | None, *, comma_separates: bool) -> list[tuple[str, ...]]:

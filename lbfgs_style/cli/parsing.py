@@ -1,67 +1,179 @@
-"""Reads the text of options: what a user types → what the library takes."""
+"""The command's parameters, made from the fields of `Options`, and the values of what a user typed."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
-from collections.abc import Callable, Collection, Set
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Collection, Mapping, Set
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from ..errors import OptionError
+from ..settings.limits import Flag, Layers
+from ..settings.option_fields import PANELS, help_of, limits_of
 from ..settings.options import Options
-from ..system.byte_sizes import parse_bytes
+
+FIELDS = {field.name: field for field in fields(Options)}
 
 
-def chosen(context: typer.Context) -> set[str]:
-    """Return the names of the parameters that the user gave, as opposed to defaults."""
-    given: set[str] = set()
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            given.add(name)
-    return given
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The options of a command line, read by the types of its parameters alone.
+
+    Attributes
+    ----------
+    texts : mapping
+        Name of an option that has a field in `Options` → what the user typed, or its default.
+    explicit : set of str
+        Names of all parameters that the user gave, as opposed to defaults.
+    """
+
+    texts: Mapping[str, Any]
+    explicit: Set[str]
+
+    def values(self, known_layers: Callable[[], Collection[str]] = tuple) -> dict[str, Any]:
+        """Return the fields of `Options` that the user gave.
+
+        Parameters
+        ----------
+        known_layers : function
+            () → the layers of the network, see `layers`.
+        """
+        values: dict[str, Any] = {}
+        for name in self.texts.keys() & self.explicit:
+            limits, option, text = limits_of(FIELDS[name]), option_name(name), self.texts[name]
+            if isinstance(limits, Layers):
+                # The weights of layers come and go with their layers.
+                weights = name.replace("layers", "layer_weights")
+                values[name], values[weights] = layers(option, text, known_layers)
+            else:
+                values[name] = text if limits is None else limits.read(option, text)
+        return values
 
 
-def check_use(given: Set[str], options: Options) -> None:
-    """Raise OptionError where a parameter that the user gave has no effect beside the others."""
-    if "learning_rate" in given and options.optimizer == "lbfgs":
+Command = Callable[..., None]
+
+
+def command_line(*names: str, defaults: Options = Options()) -> Callable[[Command], Command]:
+    """Make a command for Typer of a function whose parameters stand for groups of parameters.
+
+    The function's parameter of the type `Typed` becomes a parameter for each of some fields of `Options`; one
+    whose type is a dataclass becomes a parameter for each of its fields; others stay. All are sorted by the
+    panels of the help. A parameter that the function has itself takes the place of the field's in `Options`.
+
+    Parameters
+    ----------
+    *names : str
+        Fields of `Options`; none for all that have a panel.
+    defaults : Options
+        The defaults to show.
+    """
+    selected = names or tuple(name for name, field in FIELDS.items() if help_of(field).panel)
+
+    def decorate(function: Command) -> Command:
+        of_options = {name: _parameter(name, getattr(defaults, name)) for name in selected}
+        declared, groups, typed = _declared(function, of_options)
+        added = [name for name in selected if declared.get(name) is of_options[name]]
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [context, *sorted(declared.values(), key=_panel_number)]
+
+        @functools.wraps(function)
+        def command(context: typer.Context, **values: Any) -> None:
+            texts = {name: values.pop(name) for name in added}
+            for name, group in groups.items():
+                values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+            if typed:
+                sources = {name: context.get_parameter_source(name) for name in context.params}
+                explicit = {name for name, source in sources.items() if source and source.name != "DEFAULT"}
+                values[typed] = Typed(texts, explicit)
+            function(**values)
+
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        return command
+
+    return decorate
+
+
+def _declared(
+    function: Command, of_options: Mapping[str, inspect.Parameter]
+) -> tuple[dict[str, inspect.Parameter], dict[str, Any], str]:
+    """Return the parameters that a function declares, those of its groups in their place.
+
+    Parameters
+    ----------
+    function : function
+        A command.
+    of_options : mapping
+        Name → parameter, in the place of the parameter of the type `Typed`.
+
+    Returns
+    -------
+    parameters : dict
+        Name → parameter.
+    groups : dict
+        Name of a parameter of the function → the dataclass of its type.
+    typed : str
+        Name of the parameter of the type `Typed`; empty where there is none.
+    """
+    parameters: dict[str, inspect.Parameter] = {}
+    groups: dict[str, Any] = {}
+    typed = ""
+    hints = get_type_hints(function, include_extras=True)
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind = hints[name]
+        if kind is Typed:
+            typed = name
+            parameters |= {key: each for key, each in of_options.items() if key not in parameters}
+        elif is_dataclass(kind):
+            groups[name] = kind
+            of_fields = get_type_hints(kind, include_extras=True)
+            for field in fields(kind):
+                default = inspect.Parameter.empty if field.default is MISSING else field.default
+                parameters[field.name] = _keyword(field.name, default, of_fields[field.name])
+        else:
+            parameters[name] = _keyword(name, parameter.default, kind)
+    return parameters, groups, typed
+
+
+def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def option_name(field: str) -> str:
+    """Return the option of a field of `Options`: ``--style-weight`` of ``style_weight``."""
+    return f"--{field.replace('_', '-')}"
+
+
+def _parameter(name: str, default: Any) -> inspect.Parameter:
+    """Return the parameter of a field, as Typer reads it."""
+    limits, about = limits_of(FIELDS[name]), help_of(FIELDS[name])
+    kind = str if limits is None else limits.parameter
+    if kind is str and default is not None:
+        default = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    option = option_name(name)
+    names = [f"{option}/--no-{option[2:]}"] if isinstance(limits, Flag) else [option]
+    info = typer.Option(*names, help=about.text, rich_help_panel=about.panel)
+    annotation = Annotated[kind | None if default is None else kind, info]
+    return _keyword(name, default, annotation)
+
+
+def _panel_number(parameter: inspect.Parameter) -> int:
+    """Return the place of a parameter's panel in the help; parameters without a panel come first."""
+    infos = getattr(parameter.annotation, "__metadata__", ())
+    panels = [info.rich_help_panel for info in infos if getattr(info, "rich_help_panel", None) is not None]
+    return PANELS.index(panels[0]) if panels else -1
+
+
+def check_use(explicit: Set[str], options: Options) -> None:
+    """Raise OptionError where an option that the user gave has no effect with the others."""
+    if "learning_rate" in explicit and options.optimizer == "lbfgs":
         raise OptionError("--learning-rate is the step of adam and sgd: add --optimizer, or leave it out.")
-    if "color_match" in given and options.preserve_color != "match":
+    if "color_match" in explicit and options.preserve_color != "match":
         raise OptionError("--color-match says how colours are matched: add --preserve-color match.")
-
-
-def whole(option: str, text: str, expected: str = "a whole number") -> int:
-    """Read a whole number, or raise OptionError."""
-    try:
-        return int(text)
-    except ValueError:
-        raise OptionError(f"{option} must be {expected}, got {text!r}.") from None
-
-
-def wholes(option: str, text: str, expected: str) -> tuple[int, ...]:
-    """Read whole numbers between commas."""
-    return tuple(whole(option, part, expected) for part in text.split(","))
-
-
-def longer_side(option: str, text: str) -> int | Literal["full"]:
-    """Read a size in pixels, or the word for the photo's own."""
-    return "full" if text == "full" else whole(option, text, "a whole number or 'full'")
-
-
-def counts(option: str, text: str | None) -> int | tuple[int, ...] | None:
-    """Read one number for all scales, or one for each."""
-    if text is None:
-        return None
-    each = wholes(option, text, "a whole number, or one for each scale as in 200,100,50")
-    return each[0] if len(each) == 1 else each
-
-
-def scales_of(option: str, text: str) -> Any:
-    """Read the longer sides to go through, or one of the words that `Options` knows for them."""
-    if text in ("auto", "single"):
-        return text
-    return wholes(option, text, "'auto', 'single' or whole numbers as in 256,512")
 
 
 def split(text: str, mark: str) -> list[str]:
@@ -142,31 +254,32 @@ def _number(option: str, part: str, expected: str, text: str) -> float:
         raise OptionError(f"{option} must be {expected}, got {text!r}.") from None
 
 
-def size_in_bytes(option: str, text: str) -> int:
-    """Read an amount of memory such as 2GB."""
-    return parse_bytes(text, option)
-
+# Parameters of several commands that are no fields of `Options`.
 
 Network = Annotated[
-    str, typer.Option(help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.")
+    str,
+    typer.Option(
+        help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.",
+        rich_help_panel="Network and device",
+    ),
 ]
-
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-
-Threads = Annotated[int, typer.Option(help="CPU threads; 0 takes one for each physical core.")]
-
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite/--no-overwrite", help="Replace an output that is there, or refuse to."),
+    typer.Option(
+        "--overwrite/--no-overwrite",
+        help="Replace an output that is there, or refuse to.",
+        rich_help_panel="Output",
+    ),
 ]
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel="Output")
+]
 MaxPixels = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Largest height × width of a picture that is read; others are refused unpacked.",
+        help="Largest height × width of an image that is read; larger ones are refused before decoding.",
         metavar="N",
+        rich_help_panel="Output",
     ),
 ]

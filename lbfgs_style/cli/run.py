@@ -1,4 +1,4 @@
-"""What the commands that paint a picture share: reading its inputs, and writing what was asked for."""
+"""What `transfer` and `rerun` share: the parameters for inputs and outputs, and the end of a run."""
 
 from __future__ import annotations
 
@@ -6,133 +6,196 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
 
 from ..errors import OptionError
 from ..optimization.lbfgs import STOP_REASONS
 from ..outputs.html_report import page_of_files
-from ..outputs.input_files import inputs_of
-from ..outputs.loaded_inputs import Given
 from ..outputs.recipes import document, recipe_text
+from ..outputs.run_inputs import LoadedInputs, RunInputs, StyleInput
 from ..pipeline.checkpoints.checkpoint import Checkpoint
 from ..pipeline.plan.schedule import ScalePlan
 from ..pipeline.results import Result
+from ..settings.options import Options
+from ..settings.presets import Init
 from ..settings.validation import require_positive
 from ..system.byte_sizes import format_bytes
 from ..system.files import atomic_write
-from . import files
 from .files import HTML, Output
-from .parsing import numbers
+from .parsing import Overwrite, numbers
 from .signals import INTERRUPTED, NOTHING
 from .streams import say
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """The files of a run as the command line names them.
+class InputParameters:
+    """The images of a run, as the command line names them."""
 
-    Attributes
-    ----------
-    content : Path
-        The photo.
-    styles : sequence of Path
-        Paintings, or statistics of them.
-    style_masks : sequence of str or None
-        A file or ``rest`` for each style; None for no masks.
-    painting_masks : sequence of str or None
-        A file or ``all`` for each style; None for no masks.
-    keep_mask : str or None
-        A file, or ``alpha``.
-    init : Path or None
-        A picture to start from.
-    """
-
-    content: Path
-    styles: Sequence[Path]
-    style_masks: Sequence[str] | None
-    painting_masks: Sequence[str] | None
-    keep_mask: str | None
-    init: Path | None
+    content: Annotated[
+        Path, typer.Argument(help="The content image, or '-' for standard input.", metavar="CONTENT")
+    ]
+    styles: Annotated[
+        list[Path],
+        typer.Argument(help="One or more style images, or statistics of them (.npz).", metavar="STYLE"),
+    ]
+    style_blend: Annotated[
+        str | None,
+        typer.Option(help="Share of each style image, as in 2,1; equal without it.", rich_help_panel="Style"),
+    ] = None
+    style_scale: Annotated[
+        str,
+        typer.Option(
+            help="Size of the strokes: one number for all style images, or one for each, as in 0.5,1.",
+            rich_help_panel="Style",
+        ),
+    ] = "1"
+    style_mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Mask that is white where a style goes; once for each style image, in their order. 'rest' "
+            "for where no other style goes.",
+            metavar="FILE",
+            rich_help_panel="Content and masks",
+        ),
+    ] = None
+    painting_mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Mask that is white where a style image is measured; once for each style image, in their "
+            "order. 'all' for a whole image. Transparent parts are left out anyway.",
+            metavar="FILE",
+            rich_help_panel="Content and masks",
+        ),
+    ] = None
+    keep_mask: Annotated[
+        str | None,
+        typer.Option(
+            help="Mask that is white where the content image is kept; or 'alpha': where it is transparent.",
+            metavar="FILE",
+            rich_help_panel="Content and masks",
+        ),
+    ] = None
+    init: Annotated[
+        str,
+        typer.Option(
+            help="Initial image: content, noise, style, or an image file such as an earlier result. A file "
+            "is stretched to the content's shape, and without --scales optimised at the full size alone.",
+            rich_help_panel="Content and masks",
+        ),
+    ] = Options().init
 
     @property
-    def masks(self) -> list[Path | None]:
-        """Where each style goes."""
-        return self._paths(self.style_masks, "rest")
+    def init_file(self) -> Path | None:
+        """The initial image, if it is a file."""
+        return None if self.init in get_args(Init) else Path(self.init)
 
-    @property
-    def masks_of_paintings(self) -> list[Path | None]:
-        """Where each painting is measured."""
-        return self._paths(self.painting_masks, "all")
+    def inputs(self, network: str) -> RunInputs[Path]:
+        """Return the input files of a run with a network.
 
-    def _paths(self, masks: Sequence[str] | None, none: str) -> list[Path | None]:
-        """Return the files of an option that is given for each style, None where it has the word for none."""
-        return [None if name.lower() == none else Path(name) for name in masks or [none] * len(self.styles)]
-
-    @property
-    def keep(self) -> Path | None:
-        """Where the photo is left alone, if a file says so."""
-        return None if self.keep_mask in (None, "alpha") else Path(self.keep_mask)
-
-    @property
-    def all(self) -> tuple[Path, ...]:
-        """Every file that is read, but for the network."""
-        optional = (*self.masks, *self.masks_of_paintings, self.keep, self.init)
-        more = [path for path in optional if path is not None]
-        return (self.content, *self.styles, *more)
-
-    def read(self, network: str, blend: str | None, scale: str, max_pixels: int) -> Given:
-        """Read them all; `blend` and `scale` are the texts of their options."""
-        count, masks, parts = len(self.styles), self.masks, self.masks_of_paintings
-        weights = (1.0,) * count if blend is None else numbers("--style-blend", blend)
-        scales = numbers("--style-scale", scale)
+        Raises
+        ------
+        OptionError
+            The number of values is not the number of style images, or a number is not above 0.
+        """
+        count = len(self.styles)
+        weights = (1.0,) * count if self.style_blend is None else numbers("--style-blend", self.style_blend)
+        scales = numbers("--style-scale", self.style_scale)
         scales = scales * count if len(scales) == 1 else scales
-        for option, each in (
-            ("--style-blend", weights),
-            ("--style-scale", scales),
-            ("--style-mask", masks),
-            ("--painting-mask", parts),
-        ):
-            if len(each) != count:
+        columns: dict[str, Sequence[Any]] = {
+            "--style-blend": weights,
+            "--style-scale": scales,
+            "--style-mask": _masks(self.style_mask, "rest", count),
+            "--painting-mask": _masks(self.painting_mask, "all", count),
+        }
+        for option, values in columns.items():
+            if len(values) != count:
                 raise OptionError(
-                    f"{option} must be given for each painting: expected {count}, got {len(each)}."
+                    f"{option} must be given for each style image: expected {count}, got {len(values)}."
                 )
-        for option, each in (("--style-blend", weights), ("--style-scale", scales)):
-            for value in each:
+        for option in ("--style-blend", "--style-scale"):
+            for value in columns[option]:
                 require_positive(f"each number of {option}", value)
-        photo, photo_file = files.read(self.content, max_pixels)
-        styles = [files.read_style(path, max_pixels) for path in self.styles]
-        places = [files.read_if(path, max_pixels) for path in masks]
-        measured = [files.read_if(path, max_pixels) for path in parts]
-        keep, keep_file = files.read_if(self.keep, max_pixels)
-        start, start_file = files.read_if(self.init, max_pixels)
-        is_alpha = self.keep_mask == "alpha"
-        return Given(
-            inputs=inputs_of(
-                photo_file,
-                [file for _, file in styles],
-                network=network,
-                style_masks=[file for _, file in places],
-                painting_masks=[file for _, file in measured],
-                keep_mask="alpha" if is_alpha else keep_file,
-                init=start_file,
-            ),
-            content=photo,
-            styles=tuple(style for style, _ in styles),
-            style_weights=weights,
-            style_scales=scales,
-            style_masks=tuple(mask for mask, _ in places),
-            painting_masks=tuple(mask for mask, _ in measured),
-            keep="alpha" if is_alpha else keep,
-            init=start,
+        rows = zip(self.styles, *columns.values(), strict=True)
+        is_file = self.keep_mask not in (None, "alpha")
+        return RunInputs(
+            content=self.content,
+            styles=tuple(StyleInput(*row) for row in rows),
+            keep=Path(str(self.keep_mask)) if is_file else "alpha" if self.keep_mask == "alpha" else None,
+            init=self.init_file,
+            network=network,
         )
+
+
+def _masks(names: Sequence[str] | None, word: str, count: int) -> list[Path | None]:
+    """Return a mask for each style; `word` stands for no mask."""
+    return [None if name.lower() == word else Path(name) for name in names or [word] * count]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputParameters:
+    """What a run writes, as the command line names it."""
+
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Image to write: png, jpg, webp, avif or tiff by its extension; '-' for standard output.",
+            rich_help_panel="Basics",
+        ),
+    ]
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Format on standard output, in place of png.", show_default=False, rich_help_panel="Output"
+        ),
+    ] = None
+    quality: Annotated[
+        int, typer.Option(help="Quality of JPEG, WebP and AVIF, 1 to 100.", rich_help_panel="Output")
+    ] = 95
+    overwrite: Overwrite = True
+    recipe: Annotated[
+        bool,
+        typer.Option(
+            help="Keep options and names of inputs in the PNG or JPEG, so that `rerun` can repeat the run.",
+            rich_help_panel="Output",
+        ),
+    ] = True
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Report of options, losses and timings: .json, or a page to look at, .html.",
+            rich_help_panel="Output",
+        ),
+    ] = None
+    frames: Annotated[
+        Path | None,
+        typer.Option(help="Folder for images of the iterations, as PNG.", rich_help_panel="Output"),
+    ] = None
+    save_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Iterations from one frame to the next.", show_default="10", rich_help_panel="Output"
+        ),
+    ] = None
+    video: Annotated[
+        Path | None,
+        typer.Option(help="Short film of the run: .mp4 or .gif by its extension.", rich_help_panel="Output"),
+    ] = None
+
+    @property
+    def others(self) -> tuple[Path | None, ...]:
+        """The files besides the image."""
+        return (self.report, self.video)
 
 
 def finish(
     result: Result,
     target: Output,
     report: Path | None,
-    given: Given,
+    inputs: LoadedInputs,
     *,
     recipe: bool,
     quiet: bool,
@@ -145,14 +208,14 @@ def finish(
         raise typer.Exit(INTERRUPTED)
     if interrupted:
         target = target.quick(result.picture.rgb.shape[:2])
-    inputs, quality = given.inputs, target.quality
-    text = recipe_text(result, inputs, quality=quality, folder=target.path.parent) if recipe else None
+    sources, quality = inputs.map(lambda _, file: file.source), target.quality
+    text = recipe_text(result, sources, quality=quality, folder=target.path.parent) if recipe else None
     target.write(result.picture, text)
     if report is not None:
         if report.suffix.lower() in HTML:
-            page = page_of_files(result, inputs, given.shown)
+            page = page_of_files(result, inputs)
         else:
-            contents = document(result.settings, inputs, quality=quality) | result.report()
+            contents = document(result.settings, sources, quality=quality) | result.report()
             contents["files"]["output"] = str(target.path)
             page = json.dumps(contents, indent=2)
         with atomic_write(report) as temporary:

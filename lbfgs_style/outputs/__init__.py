@@ -1,4 +1,5 @@
 """What is made of a result: recipes, reports, recordings, contact sheets, inspections.
 
-contact_sheet, html_report, input_files, inspection, loaded_inputs, loss_curves, recipes, recording, rerun
+contact_sheet, html_report, input_files, inspection, loss_curves, recipes, recording,
+rerun, run_inputs
 """

@@ -1,4 +1,4 @@
-"""A run on one page of HTML: pictures, loss curves, settings and timings, with nothing left to fetch."""
+"""An HTML report of a run: images, loss curves, settings and timings in one file without references."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from typing import Any
 
 from ..images import FloatImage, Picture
 from ..pipeline.results import Result
-from ..pipeline.style_statistics import StyleStatistics
 from ..settings.options import Options
 from .contact_sheet import jpeg
-from .input_files import STANDARD_INPUT, Inputs
+from .input_files import STANDARD_INPUT
 from .input_files import title as title_of
 from .loss_curves import curves
-
-Shown = FloatImage | Picture | StyleStatistics
-"""What an input may be; statistics cannot be shown."""
-
+from .run_inputs import LoadedInputs
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -84,18 +80,18 @@ def page(
     title: str = "lbfgs-style",
     files: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Return a page that stands for itself: no script, and pictures and curves inside.
+    """Return a self-contained page: no scripts, images and curves embedded.
 
     Parameters
     ----------
     result : Result
         The run.
-    inputs : sequence of (str, picture)
-        What went in, H×W×3 float32 RGB in [0,1], each with its caption.
+    inputs : sequence of (str, array)
+        Caption and image of each input, float32 H×W×3, RGB in [0, 1].
     title : str
-        The heading.
+        Heading of the page.
     files : sequence of (str, str)
-        Further lines for the fingerprints: what, and its value.
+        Caption and fingerprint of each input file.
     """
     report = result.report()
     height, width = result.picture.rgb.shape[:2]
@@ -120,19 +116,20 @@ def page(
     )
 
 
-def page_of_files(result: Result, inputs: Inputs, pictures: Sequence[Shown]) -> str:
-    """Return the `page` of a run whose inputs are files, given with what was read from them, in order."""
-    shown: list[tuple[str, FloatImage]] = []
+def page_of_files(result: Result, inputs: LoadedInputs) -> str:
+    """Return the `page` of a run whose inputs are files; statistics of a style are named but not shown."""
+    images: list[tuple[str, FloatImage]] = []
     files: list[tuple[str, str]] = []
-    for (kind, source), picture in zip(inputs.sources, pictures, strict=True):
-        piped = source.path == STANDARD_INPUT
-        caption = f"{kind}: {title_of(source.path) if piped else Path(source.path).name}"
-        files.append((caption, source.sha256))
-        if not isinstance(picture, StyleStatistics):
-            shown.append((caption, picture.rgb if isinstance(picture, Picture) else picture))
-    photo, *paintings = (title_of(source.path) for source in (inputs.content, *inputs.styles))
-    title = f"{photo} in the style of {', '.join(paintings)}"
-    return page(result, shown, title=title, files=files)
+    for role, file in inputs:
+        path = file.source.path
+        name = title_of(path) if path == STANDARD_INPUT else Path(path).name
+        caption = f"{role.replace('-', ' ')}: {name}"
+        files.append((caption, file.source.sha256))
+        if isinstance(file.image, Picture):
+            images.append((caption, file.image.rgb))
+    styles = ", ".join(title_of(style.image.source.path) for style in inputs.styles)
+    title = f"{title_of(inputs.content.source.path)} in the style of {styles}"
+    return page(result, images, title=title, files=files)
 
 
 def _image(rgb: FloatImage, name: str, longest: int) -> str:

@@ -1,4 +1,4 @@
 """What a user may choose, and what the choices mean.
 
-loss_forms, options, options_file, preset_hints, presets, validation
+limits, loss_forms, option_fields, options, options_file, preset_hints, presets, validation
 """
