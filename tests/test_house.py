@@ -136,6 +136,20 @@ def test_room_lists_its_modules() -> None:
             assert {word for word in inner if word not in listed} == set(), name
 
 
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+
+
+def test_no_test_module_imports_another() -> None:
+    """What several of them need is a helper or a fixture."""
+    for path in TESTS:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert [name for name in names if ".test_" in f".{name}"] == [], path
+
+
 LOUD = {"print", "input", "breakpoint", "exit", "quit", "SystemExit"}
 LOUD |= {f"sys.{name}" for name in ("exit", "stdout", "stderr", "__stdout__", "__stderr__")}
 LOUD |= {"os._exit", "os.abort", "os.write", "os.kill"}

@@ -1,0 +1,183 @@
+"""Signals that come while the main thread is busy, and work that is not waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lbfgs_style import __main__
+from lbfgs_style.cli import app, signals
+from lbfgs_style.system.locks import try_lock
+from lbfgs_style.system.threads import Cancelled, run_cancellable
+from tests.helpers.command import enter, start
+
+
+def handles(process, number):
+    """Whether a process has a handler of its own for a signal."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc whether the command is ready")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_command_that_reads_ends_at_once(tmp_path, monkeypatch, number):
+    """It waits in C for the photo, which never comes."""
+    enter(tmp_path, monkeypatch)
+    reading, writing = os.pipe()
+    process = start("transfer", "-", "painting.png", "-o", "out.png", stdin=reading)
+    try:
+        until = time.monotonic() + 60
+        while not handles(process, signal.SIGTERM) and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)
+    assert (process.returncode, out) == (130, "")
+    assert err == "lbfgs-style: stopped before the first iteration: nothing is written\n"
+    assert not Path("out.png").exists()
+
+
+def test_before_the_command_there_is_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "main", interrupted)
+    monkeypatch.setattr(sys, "argv", ["lbfgs-style", "presets"])
+    with pytest.raises(SystemExit) as e:
+        __main__.main()
+    assert e.value.code == 130
+
+
+class Left(Exception):
+    """The process would have ended."""
+
+
+@pytest.fixture
+def codes(monkeypatch):
+    """Note the exit codes of a process that does not end."""
+    noted = []
+
+    def leave(code):
+        noted.append(code)
+        raise Left
+
+    monkeypatch.setattr(signals.os, "_exit", leave)
+    return noted
+
+
+def watched(begun, *sent):
+    """Let the watch see signals, as Python tells of them, and return its event."""
+    watch = signals._Watch(begun)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for number in sent:
+            theirs.send(bytes([number]))
+        theirs.shutdown(socket.SHUT_WR)
+        watch.run(ours)
+    return watch.cancel
+
+
+def test_the_watch_sees_the_first_signal(codes):
+    assert watched(threading.Event(), signal.SIGTERM).is_set()
+    assert codes == []
+
+
+def test_the_watch_leaves_at_the_second(codes):
+    with pytest.raises(Left):
+        watched(None, signal.SIGINT, signal.SIGTERM)
+    assert codes == [130]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
+def test_a_terminal_gets_its_cursor_back(codes, monkeypatch):
+    """A bar hides it (DECTCEM, the private mode 25 of ECMA-48's CSI)."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal, os.fdopen(ours, "rb", 0) as screen:
+        monkeypatch.setattr(sys, "__stderr__", terminal)
+        with pytest.raises(Left):
+            signals._Watch(None).leave()
+        assert screen.read(6) == b"\x1b[?25h"
+
+
+def test_who_leaves_takes_the_lock_files_along(codes, tmp_path):
+    with try_lock(tmp_path / "c"):
+        with pytest.raises(Left):
+            watched(None, signal.SIGINT, signal.SIGINT)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_other_signals_do_not_count(codes):
+    assert not watched(None, 28, 28, 28).is_set()  # SIGWINCH
+    assert codes == []
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_who_has_nothing_to_save_is_not_waited_for(codes, capfd, monkeypatch, has_begun):
+    monkeypatch.setattr(signals, "_GRACE", 0.01)
+    begun, watch = threading.Event(), None
+    if has_begun:
+        begun.set()
+    watch = signals._Watch(begun)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(bytes([signal.SIGINT]))
+        if has_begun:
+            threading.Timer(0.2, theirs.close).start()
+            watch.run(ours)
+        else:
+            with pytest.raises(Left):
+                watch.run(ours)
+    assert codes == ([] if has_begun else [130])
+    assert capfd.readouterr().err == ("" if has_begun else f"lbfgs-style: {signals.NOTHING}\n")
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="handlers are its")
+def test_afterwards_signals_go_where_they_went_before():
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = signal.set_wakeup_fd(theirs.fileno())
+    try:
+        with ours, theirs:
+            with signals.cancelled_by_signals() as cancel:
+                assert signal.getsignal(signal.SIGINT) != handlers[0]
+                signal.raise_signal(signal.SIGTERM)
+                assert cancel.wait(60)
+            assert signal.set_wakeup_fd(before) == theirs.fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [thread for thread in threading.enumerate() if thread.name == "signals"] == []
+
+
+# Work that is not waited for
+
+
+@pytest.mark.parametrize("cancel", [None, threading.Event()])
+def test_work_gives_what_it_gives(cancel):
+    assert run_cancellable(lambda: 7, cancel) == 7
+    with pytest.raises(KeyError, match="missing"):
+        run_cancellable(lambda: {}["missing"], cancel)
+
+
+def test_work_is_left_alone_once_it_is_cancelled():
+    cancel, end = threading.Event(), threading.Event()
+    threading.Timer(0.05, cancel.set).start()
+    with pytest.raises(Cancelled):
+        run_cancellable(lambda: end.wait(60), cancel)
+    (left,) = [thread for thread in threading.enumerate() if thread.name == "preparing"]
+    assert left.daemon  # or the process would wait for it
+    end.set()

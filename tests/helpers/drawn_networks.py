@@ -1,0 +1,239 @@
+"""Random networks of a few nodes: all operators with a rule, joined, branched, padded, cropped, reduced."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from lbfgs_style.networks.network import FeatureNetwork
+from tests.helpers.own_networks import network, node, weights
+
+ENDLESS = 2**31 - 1
+"""The end of a Slice that goes to the end of an axis."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """Features in a network that is being drawn."""
+
+    name: str
+    channels: int
+    # How the node was made that this one's height and width come from: equal keys have equal sizes.
+    size: str = ""
+
+
+@dataclass
+class Draft:
+    """A network that is being drawn.
+
+    Attributes
+    ----------
+    rng : random.Random
+        Decides.
+    nodes, constants, maps : list, dict, list
+        What was drawn so far.
+    """
+
+    rng: random.Random
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: dict[str, object] = field(default_factory=dict)
+    maps: list[Map] = field(default_factory=list)
+
+    def constant(self, value: object) -> str:
+        """Add a constant; lists become int64."""
+        name = f"c{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+    def number(self, value: float, *shape: int) -> str:
+        """Add a float32 constant of one value."""
+        return self.constant(np.full(shape, value, np.float32))
+
+    def node(self, op_type: str, *inputs: str, **attributes: object) -> str:
+        """Add a node and return its output."""
+        name = f"n{len(self.nodes)}"
+        self.nodes.append(node(op_type, " ".join(inputs), name, **attributes))
+        return name
+
+    def kernel(self, outputs: int, inputs: int, sides: tuple[int, int]) -> str:
+        """Return a kernel: one that another convolution has, now and then."""
+        shape = (outputs, inputs, *sides)
+        shared = [
+            name
+            for name, value in self.constants.items()
+            if isinstance(value, np.ndarray) and value.shape == shape
+        ]
+        if shared and self.rng.random() < 0.5:
+            return self.rng.choice(shared)
+        return self.constant(weights(*shape, seed=self.rng.randrange(10**6)))
+
+
+def pointwise(d: Draft, x: Map) -> Map:
+    """Keep positions apart."""
+    kind = d.rng.choice(
+        ["Relu", "Abs", "Identity", "Sqrt", "Pow", "Mul", "Add", "Sub", "Div", "reduce", "noop"]
+    )
+    name = x.name
+    if kind in ("Relu", "Abs", "Identity"):
+        name = d.node(kind, name)
+    elif kind == "Sqrt":
+        name = d.node("Sqrt", d.node("Relu", name))
+    elif kind == "Pow":
+        power = d.rng.choice([0.5, 1.0, 1.5, 2.0, 3.0])
+        name = d.node("Pow", d.node("Relu", name), d.number(power))
+    elif kind == "Mul":
+        name = d.node("Mul", name, d.number(0.75, *d.rng.choice([(), (1,), (x.channels, 1, 1)])))
+    elif kind == "Add":
+        name = d.node("Add", d.number(0.25, *d.rng.choice([(), (1, x.channels, 1, 1)])), name)
+    elif kind == "Sub":
+        name = d.node("Sub", d.number(1), name)
+    elif kind == "Div":
+        name = d.node("Div", name, d.node("Add", d.node("Abs", name), d.number(0.5)))
+    elif kind == "reduce":
+        op_type = d.rng.choice(["ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"])
+        axis = d.constant([d.rng.choice([1, -3])])
+        gate = d.node("Add", d.node(op_type, name, axis), d.number(1))
+        name = d.node("Div", name, gate) if op_type != "ReduceSum" else d.node("Mul", name, gate)
+    else:
+        name = d.node(d.rng.choice(["ReduceMean", "ReduceSum"]), name, noop_with_empty_axes=1)
+    return Map(name, x.channels, x.size)
+
+
+def channels(d: Draft, x: Map) -> Map:
+    """Choose channels, or lay out axes as they are."""
+    if d.rng.random() < 0.3 or x.channels < 4:
+        return Map(d.node("Transpose", x.name, perm=[0, 1, 2, 3]), x.channels, x.size)
+    bounds = (d.constant([value]) for value in (1, d.rng.choice([-1, x.channels]), d.rng.choice([1, -3])))
+    start, stop, axis = bounds
+    kept = x.channels - (2 if d.constants[stop] == [-1] else 1)
+    return Map(d.node("Slice", x.name, start, stop, axis), kept, x.size)
+
+
+def joined(d: Draft, x: Map) -> Map:
+    """Join with features of the same size: a skip or a branch."""
+    others = [other for other in d.maps if other.size == x.size and other.channels == x.channels]
+    other = d.rng.choice(others)
+    kind = d.rng.choice(["Add", "Sub", "Mul", "Concat"])
+    if kind == "Concat":
+        return Map(d.node("Concat", x.name, other.name, axis=d.rng.choice([1, -3])), 2 * x.channels, x.size)
+    return Map(d.node(kind, x.name, other.name), x.channels, x.size)
+
+
+def convolution(d: Draft, x: Map, kinds: int | None = None) -> Map:
+    """Convolve, in one of the first `kinds` forms or any; in most the size stays."""
+    sides, pads, dilations = d.rng.choice(
+        [
+            ((3, 3), [1, 1, 1, 1], [1, 1]),
+            ((3, 3), [1, 1, 1, 1], [1, 1]),
+            ((1, 1), [0, 0, 0, 0], [1, 1]),
+            ((1, 5), [0, 2, 0, 2], [1, 1]),
+            ((3, 3), [0, 2, 2, 0], [1, 1]),  # sees upwards less than downwards
+            ((2, 3), [1, 1, 0, 1], [1, 1]),
+            ((3, 3), [2, 2, 2, 2], [2, 2]),
+            ((3, 3), [0, 0, 0, 0], [1, 1]),
+            ((3, 3), [2, 2, 2, 2], [1, 1]),
+        ][:kinds]
+    )
+    reach = [dilations[i] * (sides[i] - 1) - pads[i] - pads[i + 2] for i in range(2)]
+    groups = x.channels if d.rng.random() < 0.2 else 1
+    outputs = x.channels if groups > 1 else d.rng.choice([4, 8, 16])
+    kernel = d.kernel(outputs, x.channels // groups, sides)
+    bias = [d.number(0.1, outputs)] if d.rng.random() < 0.5 else []
+    name = d.node("Conv", x.name, kernel, *bias, pads=pads, dilations=dilations, group=groups)
+    size = x.size + ("" if reach == [0, 0] else f"crop{reach}")
+    name = d.node("Relu", name) if d.rng.random() < 0.7 else name
+    return Map(name, outputs, size)
+
+
+def pooling(d: Draft, x: Map) -> Map:
+    """Pool over windows that mostly fill the picture; now and then where another pooling begins, too."""
+    plain = [((2, 2), [2, 2])] * 3 + [((3, 3), [3, 3])] * 2
+    odd = [((3, 3), [2, 2]), ((2, 2), [1, 1]), ((2, 2), [2, 1])]
+    sides, strides = d.rng.choice([*plain, d.rng.choice(odd)])
+    x = d.rng.choice([x, d.maps[0]])
+    op_type = d.rng.choice(["MaxPool", "AveragePool"])
+    name = d.node(op_type, x.name, kernel_shape=list(sides), strides=strides)
+    return Map(name, x.channels, f"{x.size}pool{sides}{strides}")
+
+
+def padding(d: Draft, x: Map) -> Map:
+    """Pad, and mostly crop or convolve the padding away again."""
+    before, after = d.rng.choice([(1, 1), (2, 1), (0, 2)])
+    pads = d.constant([0, 0, before, before, 0, 0, after, after])
+    mode = d.rng.choice(["constant", "edge", "reflect"])
+    padded = Map(d.node("Pad", x.name, pads, mode=mode), x.channels, f"{x.size}pad{before}{after}")
+    d.maps.append(padded)
+    way = d.rng.choice(["crop", "convolve", "leave"])
+    if way == "leave":
+        return padded
+    if way == "crop":
+        starts, stops = d.constant([before, before]), d.constant([-after or ENDLESS] * 2)
+        axes = d.constant(d.rng.choice([[2, 3], [-2, -1]]))
+        return Map(d.node("Slice", padded.name, starts, stops, axes), x.channels, x.size)
+    side = before + after + 1
+    kernel = d.kernel(x.channels, x.channels, (side, side))
+    return Map(d.node("Conv", padded.name, kernel), x.channels, x.size)
+
+
+def crop(d: Draft, x: Map) -> Map:
+    """Crop at places that depend on the picture's size or do not."""
+    bounds = d.rng.choice([(1, ENDLESS), (2, -1), (0, -2), (0, 9), (-11, ENDLESS)])
+    start, stop = (d.constant([value] * 2) for value in bounds)
+    return Map(d.node("Slice", x.name, start, stop, d.constant([2, 3])), x.channels, f"{x.size}cut{bounds}")
+
+
+def whole(d: Draft, x: Map) -> Map:
+    """See the whole picture: moments over positions, attention over them, exchanged axes."""
+    kind = d.rng.choice(["gate", "norm", "transpose", "matmul", "gemm", "row"])
+    if kind == "transpose":
+        return Map(d.node("Transpose", x.name, perm=[0, 1, 3, 2]), x.channels, f"{x.size}turned")
+    if kind in ("gate", "row"):
+        axes = d.constant([2, 3] if kind == "gate" else [-1])
+        mean = d.node(d.rng.choice(["ReduceMean", "ReduceL2"]), x.name, axes)
+        return Map(d.node("Mul", x.name, mean), x.channels, x.size)
+    if kind == "norm":
+        axes = d.constant([2, 3])
+        centred = d.node("Sub", x.name, d.node("ReduceMean", x.name, axes))
+        variance = d.node("ReduceMean", d.node("Mul", centred, centred), axes)
+        return Map(
+            d.node("Div", centred, d.node("Sqrt", d.node("Add", variance, d.number(1e-3)))),
+            x.channels,
+            x.size,
+        )
+    lengths = d.node("Shape", x.name)
+    flat = d.node("Reshape", x.name, d.constant([x.channels, -1]))
+    square = d.constant(weights(x.channels, x.channels, seed=5))
+    scaled = {} if kind == "matmul" else {"alpha": 0.5}
+    mixed = d.node("MatMul" if kind == "matmul" else "Gemm", square, flat, **scaled)
+    return Map(d.node("Reshape", mixed, lengths), x.channels, x.size)
+
+
+STEPS = {
+    pointwise: 5,
+    channels: 1,
+    joined: 3,
+    convolution: 4,
+    pooling: 2,
+    padding: 2,
+    crop: 1,
+    whole: 0.7,
+}
+"""What may come next → how often."""
+
+
+def drawn(seed: int) -> FeatureNetwork:
+    """Return a network of two or three layers, drawn by a seed."""
+    d = Draft(random.Random(seed))
+    x = convolution(d, Map("image", 3), 4)
+    d.maps.append(x)
+    steps, often = list(STEPS), list(STEPS.values())
+    for _ in range(d.rng.randint(2, 5)):
+        x = d.rng.choices(steps, often)[0](d, d.rng.choice(d.maps[-3:]))
+        d.maps.append(x)
+    last = d.node("Conv", x.name, d.kernel(4, x.channels, (3, 3)), pads=[1] * 4)
+    between = [each.name for each in d.rng.sample(d.maps, 2)]
+    layers = dict.fromkeys([d.maps[0].name, *between, last])
+    return network(d.nodes, d.constants, list(layers))

@@ -1,0 +1,81 @@
+"""Block by block with masks: a region is changed by the blocks that it lies in, however few these are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lbfgs_style import Options, Style, StyleTransfer
+from lbfgs_style.objective.engine import Engine
+from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.tiling.tile_runner import of_picture
+from lbfgs_style.pipeline import coarse_to_fine
+from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.pipeline.regions import at_layer, hold
+from tests.helpers.small_networks import small_vgg
+
+RNG = np.random.default_rng(0)
+PHOTO, PAINTING, SECOND = (RNG.random((96, 128, 3)).astype(np.float32) for _ in range(3))
+LAYERS = ("relu1_1", "relu2_1")
+
+
+def run(styles: list[Style], **more: object) -> float:
+    """Return what is left of the loss."""
+    settings = {"size": 128, "scales": "single", "iterations": 24, "threads": 1, "device": "cpu"}
+    options = Options(style_layers=LAYERS, content_layers=("relu2_1",), **settings)
+    (scale,) = StyleTransfer(small_vgg(), options=options).run(PHOTO, styles, **more).scales
+    return scale.loss_end / scale.loss_start
+
+
+@pytest.fixture
+def corner() -> np.ndarray:
+    """Return a mask that is white in the middle of a block alone."""
+    mask = np.zeros((96, 128), np.float32)
+    mask[:30, :16] = 1
+    return mask
+
+
+@pytest.mark.parametrize("case", ["kept but for a corner", "a style for a corner"])
+def test_what_lies_in_one_block_gets_as_far_as_in_the_whole(monkeypatch, corner, case):
+    styles, more = [Style(PAINTING)], {"keep": 1 - corner}
+    if case.startswith("a style"):
+        styles, more = [Style(0.3 * PAINTING, mask=corner), Style(SECOND)], {}
+    whole = run(styles, **more)
+    monkeypatch.setattr(coarse_to_fine, "workings", lambda *a: [Working("blocks", 2000, 5, 0) for _ in a[3]])
+    blocks = run(styles, **more)
+    assert whole < 0.9
+    assert blocks < whole + 0.05
+
+
+def test_a_region_changes_with_the_blocks_that_it_lies_in(corner):
+    """λ of a region is the part of its mask that lies in a block; where there is none, it is small."""
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    terms = TermNames(("relu2_1",), LAYERS, regions=2)
+    photo, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
+    plain = engine.statistics(painting, TermNames((), LAYERS), what="painting")
+    targets = engine.statistics(photo, TermNames(("relu2_1",), ()), what="photo")
+    targets |= {f"gram_{layer}_{region}": plain[f"gram_{layer}"] for layer in LAYERS for region in (0, 1)}
+    for layer, size in zip(LAYERS, ((96, 128), (48, 64)), strict=True):
+        for region, mask in enumerate((corner, 1 - corner)):
+            targets[f"mask_{layer}_{region}"] = at_layer(mask, *size)
+    targets["shares"] = np.array([0.2, 0.8], np.float32)
+    blocks = engine.blocks(photo.copy(), terms, targets, np.ones(len(terms.names), np.float32), 4500)
+    tiles = engine.cuts((96, 128), terms, 4500)[0]
+    parts = np.array([blocks._parts(tile) for tile in tiles])
+    areas = np.array([tile.rows.length * tile.columns.length for tile in tiles]) / (96 * 128)
+    inside = np.array([corner[of_picture(tile)[1:]].sum() for tile in tiles]) / corner.sum()
+    np.testing.assert_allclose(parts[:, 0], areas)
+    np.testing.assert_allclose(parts[:, 1], np.maximum(inside, areas / 8), rtol=1e-5)
+    assert parts[0, 1] == pytest.approx(1)
+    np.testing.assert_allclose(parts[:, 2].sum(), 1, rtol=1e-5)
+
+
+def test_the_photo_is_laid_over_a_picture_exactly():
+    opacity = np.zeros((600, 40), np.float32)
+    opacity[100:400], opacity[400:] = 1, 0.25
+    photo, picture = RNG.random((2, 3, 600, 40)).astype(np.float32)
+    before = picture.copy()
+    hold(photo, opacity, picture)
+    np.testing.assert_array_equal(picture[:, :100], before[:, :100])
+    np.testing.assert_array_equal(picture[:, 100:400], photo[:, 100:400])
+    np.testing.assert_allclose(picture[:, 400:], 0.25 * photo[:, 400:] + 0.75 * before[:, 400:], rtol=1e-6)

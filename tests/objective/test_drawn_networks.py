@@ -1,0 +1,62 @@
+"""What holds for every network: whole, tiles and blocks agree with float64, or the operator is named."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+
+import pytest
+
+from lbfgs_style.errors import GraphError
+from lbfgs_style.graphs.receptive_fields import receptive_fields
+from lbfgs_style.networks.model_checks import DIFFERENTIABLE
+from lbfgs_style.objective.losses.terms import TermNames
+from tests.helpers.drawn_networks import drawn
+from tests.helpers.own_networks import Problem, far
+
+COUNT = int(os.environ.get("LBFGS_STYLE_DRAWN", "40"))
+"""Networks that are drawn."""
+
+SEEN = 60
+"""Networks that are looked at without being run."""
+
+SIZES = [(33, 47), (48, 32), (31, 36)]
+"""Heights and widths, odd and even."""
+
+NAMED = re.compile(
+    r"the (Conv|MaxPool|AveragePool|Pad|Slice|Transpose|Reduce\w+|Reshape|MatMul|Gemm) node '\w+'"
+)
+
+
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_all_ways_give_the_numbers_of_float64(seed: int) -> None:
+    chosen = drawn(seed)
+    first, *others = chosen.layers
+    problem = Problem(chosen, SIZES[seed % 3], TermNames((others[-1],), (first, *others)))
+    loss, gradient, slopes = problem.exact(slopes=1)
+    for ours, theirs in slopes:
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5 * loss)
+    found = [problem.evaluate()]
+    pixels = problem.x[0].size // 4
+    refusal = ""
+    try:
+        found += [problem.evaluate(pixels), problem.blocks(pixels)]
+    except GraphError as error:
+        refusal = str(error)
+    assert not refusal or ("cannot be worked on in parts" in refusal and NAMED.search(refusal)), refusal
+    for value, slope in found:
+        assert value == pytest.approx(loss, rel=1e-3)
+        assert far(slope, gradient) < 1e-2
+
+
+def test_what_is_drawn_is_worth_it() -> None:
+    """All operators that have a rule occur, and many networks can be worked on in parts."""
+    operators, in_parts = set[str](), 0
+    for seed in range(SEEN):
+        chosen = drawn(seed)
+        operators.update(node.op_type for node in chosen.model.graph.node)
+        with suppress(GraphError):
+            in_parts += len(receptive_fields(chosen.model, chosen.layers)) > 0
+    assert operators >= DIFFERENTIABLE
+    assert in_parts > SEEN / 3
