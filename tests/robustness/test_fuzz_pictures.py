@@ -1,7 +1,7 @@
 """Random damage at the boundary where picture files come in: nothing but a picture or a refusal comes out.
 
 The quick tests are the same at each run. ``pytest -m slow tests/robustness/test_fuzz_pictures.py`` tries new
-inputs each time, as many for each target as ``FUZZ`` says (10,000 without it), and prints how many there were.
+inputs each time, as many for each target as ``FUZZ`` says (10,000 without it), and prints their number.
 """
 
 from __future__ import annotations
