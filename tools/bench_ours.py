@@ -57,7 +57,7 @@ def our_objective(
     convolution: Convolution = "auto",
 ) -> Objective:
     """Return the objective of pictures [1,3,H,W] with the default layers of a network."""
-    engine = Engine(network, device="cpu", threads=threads, keep=False, convolution=convolution)
+    engine = Engine(network, device="cpu", threads=threads, keep_sessions=False, convolution=convolution)
     terms = TermNames(network.content_layers, network.style_layers)
     targets = engine.statistics(content[0], TermNames(terms.content_layers, ()), what="content")
     targets |= engine.statistics(style[0], TermNames((), terms.style_layers), what="style")

@@ -37,7 +37,7 @@ class Judge:
     """Measures pictures with the teacher's features."""
 
     def __init__(self, teacher: networks.FeatureNetwork) -> None:
-        self._engine = Engine(teacher, device="cpu", threads=0, keep=True)
+        self._engine = Engine(teacher, device="cpu", threads=0, keep_sessions=True)
         self._terms = TermNames(teacher.content_layers, teacher.style_layers)
 
     def statistics(self, rgb: np.ndarray) -> dict[str, np.ndarray]:

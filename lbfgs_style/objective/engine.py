@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from ..graphs import winograd
 from ..graphs.network_graph import IMAGE, feature_shapes
 from ..graphs.receptive_fields import receptive_fields, smallest_side
 from ..networks.network import FeatureNetwork
 from ..settings.options import Convolution, Device
-from ..system.memory import trim_heap
+from ..system.threads import NEVER, Cancellation
 from .evaluation import Objective
 from .losses.terms import TermNames, features_name
 from .losses.wasserstein import with_roots
 from .memory_costs import Costs, costs_of
-from .session import Session, give_back, resolved
+from .session import Session
+from .session_cache import BuildGraph, SessionCache
 from .tiling.block_graph import block_graph
 from .tiling.blocks import Blocks
 from .tiling.stages import Area, Form, area, stages, surroundings_graph
@@ -29,9 +28,6 @@ from .tiling.tile_graphs import assessment_graph, tile_gradient_graph, tile_stat
 from .tiling.tile_plan import Tile, plan
 from .tiling.tile_runner import TileRunner
 from .whole_graphs import objective_graph, statistics_graph
-
-if TYPE_CHECKING:
-    import onnx
 
 Array = NDArray[np.float32]
 
@@ -45,15 +41,17 @@ class Engine:
         Gives the features.
     device, threads
         As in `lbfgs_style.settings.options.Options`.
-    keep : bool
-        Keep each session for the next picture of its size, at the price of its memory.
+    keep_sessions : bool
+        Keep each session for the next image of its size, at the price of its memory.
     convolution
         As in `lbfgs_style.settings.options.Options`; without effect on CUDA.
 
     Attributes
     ----------
-    provider : str or None
-        What the last session runs on; None before the first.
+    network : FeatureNetwork
+        As given.
+    cancellation : Cancellation
+        Ends the engine's work, see `during`.
     """
 
     def __init__(
@@ -62,64 +60,32 @@ class Engine:
         *,
         device: Device,
         threads: int,
-        keep: bool,
+        keep_sessions: bool,
         convolution: Convolution = "auto",
     ) -> None:
         self.network = network
-        self.provider: str | None = None
-        self._device: Device = device
-        self._threads = threads
-        self._convolution: Convolution = convolution
-        self._transformed: dict[str, Array] = {}
-        self._sessions: dict[object, Session] | None = {} if keep else None
-        self._lock = threading.Lock()
+        self.cancellation = NEVER
+        self._cache = SessionCache(
+            network, device=device, threads=threads, convolution=convolution, keep_sessions=keep_sessions
+        )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle or a copy takes: no sessions, which are made anew where they are needed."""
-        sessions = None if self._sessions is None else {}
-        return self.__dict__ | {"_sessions": sessions, "_transformed": {}, "_lock": None}
+    @property
+    def provider(self) -> str | None:
+        """onnxruntime's name of what the last session runs on; None before the first."""
+        return self._cache.provider
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take what `__getstate__` gave."""
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+    def during(self, cancellation: Cancellation) -> Engine:
+        """Return this engine for one run, whose cancellation ends its work; both share their sessions."""
+        bound = copy(self)
+        bound.cancellation = cancellation
+        return bound
 
-    def _session(self, key: object, build: Callable[[winograd.Choose | None], onnx.ModelProto]) -> Session:
-        with self._lock:
-            session = None if self._sessions is None else self._sessions.get(key)
-            if session is None:
-                self._device = resolved(self._device)
-                # CUDA's own library chooses the algorithm for each convolution.
-                model = build(None if self._device == "cuda" else winograd.CHOICES[self._convolution])
-                session = Session(
-                    model,
-                    device=self._device,
-                    threads=self._threads,
-                    fixed=self._transformed_weights(model),
-                )
-                del model
-                trim_heap()
-                if self._sessions is not None:
-                    self._sessions[key] = session
-            self.provider = session.provider
-            return session
+    def release_memory(self) -> None:
+        """Return the memory of finished runs to the system, see `SessionCache.release_memory`."""
+        self._cache.release_memory()
 
-    def give_back(self) -> None:
-        """Return what runs on the CPU have taken to the system, unless sessions are kept for more."""
-        if self._sessions is None and self._device == "cpu":
-            give_back()
-
-    def _transformed_weights(self, model: onnx.ModelProto) -> dict[str, Array]:
-        """Return the weights that a graph takes in Winograd's form; all graphs share them."""
-        from onnx import numpy_helper
-
-        needed = winograd.kernels(model)
-        missing = {kernel: name for name, kernel in needed.items() if name not in self._transformed}
-        for tensor in self.network.model.graph.initializer:
-            if tensor.name in missing:
-                kernel = numpy_helper.to_array(tensor)
-                self._transformed[missing[tensor.name]] = winograd.transformed(kernel)
-        return {name: self._transformed[name] for name in needed}
+    def _session(self, key: object, build: BuildGraph) -> Session:
+        return self._cache.session(key, build).during(self.cancellation)
 
     def smallest_side(self, terms: TermNames) -> int:
         """Return the shortest side that a picture must have for these terms."""
@@ -143,7 +109,6 @@ class Engine:
         what: str,
         masks: Mapping[str, Array] | None = None,
         window_pixels: int | None = None,
-        cancel: threading.Event | None = None,
     ) -> dict[str, Array]:
         """Measure the targets that a picture sets.
 
@@ -160,8 +125,6 @@ class Engine:
             ``mask_<layer>_<region>`` [1,1,h,w] of each part, where `terms` have regions.
         window_pixels : int, optional
             A larger picture is worked on tile by tile, in windows of about so many pixels.
-        cancel : threading.Event, optional
-            As in `Session.run`.
 
         Raises
         ------
@@ -173,7 +136,7 @@ class Engine:
         size = (image.shape[1], image.shape[2])
         self.check_size(size, terms, what=what)
         if window_pixels is not None and size[0] * size[1] > window_pixels:
-            return self._tiles(size, terms, window_pixels, cancel).targets(image, terms, masks or {})
+            return self._tiles(size, terms, window_pixels).targets(image, terms, masks or {})
         model = self.network.model
         session = self._session(
             ("statistics", size, terms),
@@ -181,7 +144,7 @@ class Engine:
         )
         names = [*map(features_name, terms.content_layers), *terms.style_names]
         inputs = {IMAGE: np.ascontiguousarray(image[None], np.float32), **(masks or {})}
-        values = session.run(names, inputs, cancel=cancel)
+        values = session.run(names, inputs)
         return dict(zip(names, values, strict=True))
 
     def objective(
@@ -190,7 +153,6 @@ class Engine:
         terms: TermNames,
         targets: Mapping[str, Array],
         weights: Array,
-        cancel: threading.Event | None = None,
         *,
         window_pixels: int | None = None,
     ) -> Objective:
@@ -206,26 +168,24 @@ class Engine:
             The graph's inputs ``features_<layer>``, ``gram_<layer>`` and what else the terms compare.
         weights : array [K]
             Factor of each term.
-        cancel : threading.Event, optional
-            Once set, an evaluation ends with `lbfgs_style.system.threads.Cancelled`.
         window_pixels : int, optional
             As in `statistics`.
         """
         targets = with_roots(targets, terms)
         if window_pixels is not None and size[0] * size[1] > window_pixels:
-            runner = self._tiles(size, terms, window_pixels, cancel)
+            runner = self._tiles(size, terms, window_pixels)
             return Objective(lambda image: runner.evaluate(image, terms, targets, weights))
-        self.give_back()  # pieces of memory that suit other graphs
+        self.release_memory()  # pieces of memory that suit other graphs
         model = self.network.model
         session = self._session(
             ("objective", size, terms),
             lambda choose: objective_graph(model, size, terms, choose=choose),
         )
-        placed = session.place({**targets, "weights": weights})
+        placed = session.to_device({**targets, "weights": weights})
 
         def evaluate(image: Array) -> tuple[float, Array, Array]:
             outputs = ["loss", "terms", "d_image"]
-            loss, values, gradient = session.run(outputs, {IMAGE: image[None]}, placed=placed, cancel=cancel)
+            loss, values, gradient = session.run(outputs, {IMAGE: image[None]}, on_device=placed)
             return float(loss), values, gradient[0]
 
         return Objective(evaluate)
@@ -237,7 +197,6 @@ class Engine:
         targets: Mapping[str, Array],
         weights: Array,
         window_pixels: int,
-        cancel: threading.Event | None = None,
     ) -> Blocks:
         """Make the problem of one scale, block by block.
 
@@ -245,14 +204,14 @@ class Engine:
         ----------
         image : array, float32, [3,H,W]
             Where to start; it is changed in place.
-        terms, targets, weights, window_pixels, cancel
+        terms, targets, weights, window_pixels
             As in `objective`.
         """
         size, model = (image.shape[1], image.shape[2]), self.network.model
         targets = with_roots(targets, terms)
         # The sessions of the sums go with their runner.
-        totals = self._tiles(size, terms, window_pixels, cancel).totals(image, terms, targets)
-        self.give_back()  # pieces of memory that suit other graphs
+        totals = self._tiles(size, terms, window_pixels).totals(image, terms, targets)
+        self.release_memory()  # pieces of memory that suit other graphs
         parts = stages(model, terms.layers)
         shapes = feature_shapes(model, size, (*terms.layers, *(part.source for part in parts[1:])))
 
@@ -261,7 +220,7 @@ class Engine:
 
         @lru_cache(maxsize=1)  # forms are few, and a session holds the memory of its runs
         def session(form: Form) -> Session:
-            self.give_back()
+            self.release_memory()
             return self._session(
                 ("block", form, size, terms),
                 lambda choose: block_graph(model, parts, form, terms, shapes, size, choose=choose),
@@ -269,7 +228,7 @@ class Engine:
 
         @lru_cache(maxsize=1)
         def around(window: tuple[int, int]) -> Session:
-            self.give_back()
+            self.release_memory()
             return self._session(
                 ("surroundings", window, terms),
                 lambda choose: surroundings_graph(model, window, parts, choose=choose),
@@ -277,11 +236,11 @@ class Engine:
 
         def surroundings(window: Array, sources: Sequence[str]) -> list[Array]:
             session = around((window.shape[2], window.shape[3]))
-            found = session.run(sources, {IMAGE: window}, cancel=cancel)
-            self.give_back()  # before the block's own evaluations, which need pieces of other sizes
+            found = session.run(sources, {IMAGE: window})
+            self.release_memory()  # before the block's own evaluations, which need pieces of other sizes
             return found
 
-        runner = self._tiles(size, terms, window_pixels, cancel)
+        runner = self._tiles(size, terms, window_pixels)
         return Blocks(runner, place, session, surroundings, image, terms, targets, weights, totals)
 
     def cuts(self, size: tuple[int, int], terms: TermNames, window_pixels: int) -> list[tuple[Tile, ...]]:
@@ -295,11 +254,9 @@ class Engine:
 
     def costs(self, terms: TermNames, sources: int) -> Costs:
         """Return what the memory of a run depends on, see `costs.costs_of`."""
-        return costs_of(self.network.model, terms, winograd.CHOICES[self._convolution], sources)
+        return costs_of(self.network.model, terms, self._cache.choose, sources)
 
-    def _tiles(
-        self, size: tuple[int, int], terms: TermNames, window_pixels: int, cancel: threading.Event | None
-    ) -> TileRunner:
+    def _tiles(self, size: tuple[int, int], terms: TermNames, window_pixels: int) -> TileRunner:
         model = self.network.model
         fields = receptive_fields(model, terms.layers)
 
@@ -320,10 +277,11 @@ class Engine:
 
         @cache
         def assessment(whole: tuple[int, int]) -> Session:
-            return self._session(
+            # Never cancelled: it takes no time, and the loss of the last image must be known at the end.
+            return self._cache.session(
                 ("assessment", whole, terms), lambda _: assessment_graph(terms, shapes, whole)
             )
 
         tiles = plan(size, list(fields.values()), window_pixels)
         shapes = feature_shapes(model, size, terms.layers)
-        return TileRunner(tiles, fields, shapes, statistics, gradient, assessment, cancel)
+        return TileRunner(tiles, fields, shapes, statistics, gradient, assessment)

@@ -1,7 +1,7 @@
-"""Running a graph: the only module that knows onnxruntime; devices, threads, memory, cancelling.
+"""Run graphs with onnxruntime; the only module that imports it.
 
-A run happens in a worker thread, since onnxruntime lets no signal in until it is done: a Ctrl-C, or an event
-that another thread sets, terminates it within tens of milliseconds.
+Each run has a worker thread of its own, because Python handles no signal while onnxruntime computes: so a
+Ctrl-C or a cancellation terminates the run within tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import io
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from ..errors import MemoryShortage, SessionError
 from ..graphs.builder import GraphBuilder, is_plain
 from ..settings.options import Device
 from ..system.memory import trim_heap
-from ..system.threads import Cancelled
+from ..system.threads import NEVER, Cancellation
 
 if TYPE_CHECKING:
     import onnx
@@ -33,24 +35,24 @@ Array = NDArray[np.float32]
 CUDA = "CUDAExecutionProvider"
 
 _CUDA_OPTIONS = {
-    # TensorFloat-32 keeps 10 bits of the mantissa: too few for the differences that L-BFGS lives on.
+    # TensorFloat-32 keeps 10 bits of the mantissa: too few for L-BFGS, which works with small differences.
     "use_tf32": "0",
     "cudnn_conv_algo_search": "HEURISTIC",
 }
 
+# Parts of onnxruntime's messages when it gets no memory.
+_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "bad array new length")
 
-# What onnxruntime says when the system gives it no memory.
-_WANT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "bad array new length")
+# onnxruntime's pass that moves features into its blocked NCHWc layout.
+_NCHWC_PASS = "NchwcTransformer"
 
-# The step of onnxruntime's that puts features into blocks of channels.
-_INTO_BLOCKS = "NchwcTransformer"
-
-_sharing = threading.Lock()
+# Whether the allocator that all sessions share has been registered, and the lock of that.
 _is_shared = False
+_sharing = threading.Lock()
 
 
 class Session:
-    """A graph made ready to run.
+    """A graph that is ready to run.
 
     Parameters
     ----------
@@ -61,19 +63,19 @@ class Session:
     threads : int
         Threads of an operator; 0 leaves the choice to onnxruntime (one for each physical core).
     fixed : mapping of str to array, optional
-        Inputs that are the same in every run. On the CPU they are used where they lie, not copied.
+        Inputs that are the same in every run. On the CPU the arrays are used in place, not copied.
     shrink : bool
-        Give the memory of tensors back after each run: for sessions that take turns.
+        Return the memory of tensors to the system after each run.
 
     Attributes
     ----------
     provider : str
-        What really runs, as in ``CPUExecutionProvider``.
+        onnxruntime's name of what the graph runs on, as in ``CPUExecutionProvider``.
 
     Raises
     ------
     SessionError
-        CUDA was asked for and does not work here, or onnxruntime refuses the graph.
+        `device` is ``cuda`` and CUDA does not work here, or onnxruntime refuses the graph.
     """
 
     def __init__(
@@ -87,63 +89,66 @@ class Session:
     ) -> None:
         self._session = _open(model.SerializeToString(), device, threads, is_plain(model))
         self.provider: str = self._session.get_providers()[0]
-        self._where = "cuda" if self.provider == CUDA else "cpu"
-        self._fixed = self.place(fixed or {})
-        self._shrink = shrink and self._where == "cpu"
+        self._device = "cuda" if self.provider == CUDA else "cpu"
+        self._fixed = self.to_device(fixed or {})
+        self._cancellation = NEVER
+        self._shrink = shrink and self._device == "cpu"
 
-    def place(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, onnxruntime.OrtValue]:
-        """Bring inputs that stay the same over many runs to the device, for `run`.
+    def to_device(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, onnxruntime.OrtValue]:
+        """Copy inputs that stay the same over many runs to the device, for `run`.
 
-        On the CPU an array that is float32 and C-contiguous stays where it is: leave it unchanged.
+        On the CPU an array that is float32 and C-contiguous is not copied: the caller must not change it.
         """
         import onnxruntime
 
         return {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(
-                np.ascontiguousarray(array, np.float32), self._where
+                np.ascontiguousarray(array, np.float32), self._device
             )
             for name, array in inputs.items()
         }
+
+    def during(self, cancellation: Cancellation) -> Session:
+        """Return this session with a cancellation, which terminates the runs of its graph."""
+        bound = copy(self)
+        bound._cancellation = cancellation
+        return bound
 
     def run(
         self,
         outputs: Sequence[str],
         inputs: Mapping[str, Array],
         *,
-        placed: Mapping[str, onnxruntime.OrtValue] | None = None,
-        cancel: threading.Event | None = None,
+        on_device: Mapping[str, onnxruntime.OrtValue] | None = None,
     ) -> list[Array]:
         """Run the graph.
 
         Parameters
         ----------
         outputs : sequence of str
-            Names of the outputs wanted.
+            Names of the outputs to compute.
         inputs : mapping of str to array
             float32, C-contiguous.
-        placed : mapping, optional
-            More inputs, made by `place`.
-        cancel : threading.Event, optional
-            Once set, the run ends with `Cancelled`.
+        on_device : mapping, optional
+            More inputs, made by `to_device`.
 
         Returns
         -------
         list of array
-            The outputs, on the CPU.
+            The outputs, in the memory of the CPU.
 
         Raises
         ------
         SessionError
-            If onnxruntime fails, for instance for want of memory.
+            If onnxruntime fails; `MemoryShortage` if it gets no memory.
         Cancelled
-            If `cancel` was set.
+            If the session's cancellation was requested, see `during`.
         """
         import onnxruntime
 
-        if cancel is not None and cancel.is_set():
-            raise Cancelled
+        self._cancellation.check()
         binding = self._session.io_binding()
-        for name, value in {**self._fixed, **(placed or {})}.items():
+        for name, value in {**self._fixed, **(on_device or {})}.items():
             binding.bind_ortvalue_input(name, value)
         for name, array in inputs.items():
             binding.bind_cpu_input(name, array)
@@ -152,17 +157,18 @@ class Session:
         options = onnxruntime.RunOptions()
         if self._shrink:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        _run_interruptibly(lambda: self._session.run_with_iobinding(binding, options), options, cancel)
+        work = partial(self._session.run_with_iobinding, binding, options)
+        _run_interruptibly(work, options, self._cancellation)
         return binding.copy_outputs_to_cpu()
 
 
-def resolved(device: Device) -> Device:
-    """Return what `device` comes down to here: ``cpu`` or ``cuda``.
+def resolve_device(device: Device) -> Device:
+    """Return the device that is used for `device` on this machine: ``cpu`` or ``cuda``.
 
     Raises
     ------
     SessionError
-        CUDA was asked for and does not work here.
+        `device` is ``cuda`` and CUDA does not work here.
     """
     if device == "cpu":
         return device
@@ -171,19 +177,20 @@ def resolved(device: Device) -> Device:
     return "cuda" if Session(b.model(), device=device).provider == CUDA else "cpu"
 
 
-def _run_interruptibly(work: Callable[[], object], options: Any, cancel: threading.Event | None) -> None:
+def _run_interruptibly(work: Callable[[], object], options: Any, cancellation: Cancellation) -> None:
+    """Run onnxruntime in a worker thread, and terminate the run when it is cancelled or interrupted."""
     failures: list[Exception] = []
 
     def target() -> None:
         try:
             work()
-        except Exception as error:  # handed to the caller's thread below
+        except Exception as error:  # raised again below, in the caller's thread
             failures.append(error)
 
     worker = threading.Thread(target=target, name="onnxruntime", daemon=True)
     try:
         worker.start()
-    except RuntimeError as error:  # a limit of threads or of memory
+    except RuntimeError as error:  # a limit on threads or memory
         raise SessionError(
             "The system starts no more threads: end other programs, or raise the limit of processes or of "
             "memory."
@@ -191,14 +198,13 @@ def _run_interruptibly(work: Callable[[], object], options: Any, cancel: threadi
     try:
         while worker.is_alive():
             worker.join(0.05)
-            if cancel is not None and cancel.is_set():
+            if cancellation.is_requested:
                 options.terminate = True
-    except BaseException:  # KeyboardInterrupt: leave no run behind that still writes into our arrays
+    except BaseException:  # KeyboardInterrupt: no run may go on that writes into the caller's arrays
         options.terminate = True
         worker.join()
         raise
-    if cancel is not None and cancel.is_set():
-        raise Cancelled
+    cancellation.check()
     if failures:
         raise _failure("onnxruntime failed to run the graph", failures[0]) from failures[0]
 
@@ -209,11 +215,11 @@ def _open(graph: bytes, device: Device, threads: int, plain: bool) -> onnxruntim
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what fails is raised; printing is not the library's to do
-    # Planning memory by pattern doubles the memory of activations from the second run on, for no speed.
+    options.log_severity_level = 4  # errors are raised; a library does not print
+    # Memory patterns double the memory of activations from the second run on, and gain no speed.
     options.enable_mem_pattern = False
-    # A buffer that another tensor of its shape will take over later is not given back in between: a graph
-    # whose way back mirrors its way forth then keeps nearly all of them.
+    # With reuse, a buffer is kept for a later tensor of the same shape. In a graph whose backward pass
+    # mirrors its forward pass, that keeps nearly all of them.
     options.enable_mem_reuse = False
     if device != "cpu":
         session = _open_cuda(graph, options, required=device == "cuda")
@@ -221,14 +227,14 @@ def _open(graph: bytes, device: Device, threads: int, plain: bool) -> onnxruntim
             return session
     _share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    return _create(graph, options, ["CPUExecutionProvider"], [_INTO_BLOCKS] if plain else [])
+    return _create(graph, options, ["CPUExecutionProvider"], [_NCHWC_PASS] if plain else [])
 
 
 def _share_memory() -> None:
-    """Let all sessions on the CPU take their memory from one allocator, for the rest of the process.
+    """Register one allocator for all sessions on the CPU, for the rest of the process.
 
-    Sessions of tiles, of scales and of targets take turns: each with an allocator of its own would hold
-    what its largest run took.
+    Sessions of tiles, scales and targets run in turn. With allocators of their own, each would hold the
+    memory of its largest run.
     """
     import onnxruntime
 
@@ -238,30 +244,33 @@ def _share_memory() -> None:
             return
         _is_shared = True
         kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
-        where = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+        memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
         defaults = dict.fromkeys(("arena_extend_strategy", "initial_chunk_size_bytes"), -1)
         settings = onnxruntime.OrtArenaCfg({"max_mem": 0, **defaults, "max_dead_bytes_per_chunk": -1})
         try:
-            onnxruntime.create_and_register_allocator(where, settings)
+            onnxruntime.create_and_register_allocator(memory, settings)
         except Exception as error:  # onnxruntime's exceptions share no narrower type
-            # The program around us has registered one already: that one will do.
+            # The host program has registered an allocator already, which serves as well.
             log.debug("sharing an allocator: %s", _one_line(error))
 
 
-def give_back() -> None:
-    """Return to the system what runs on the CPU have taken and no session holds any more."""
+def release_memory() -> None:
+    """Return the memory of finished runs on the CPU to the system.
+
+    The shared allocator shrinks at the end of a run that asks for it, so a trivial graph is run.
+    """
     b = GraphBuilder()
     b.output(b.input("x", [1]), "y")
-    nothing = Session(b.model(), device="cpu", threads=1, shrink=True)
-    nothing.run(["y"], {"x": np.zeros(1, np.float32)})
+    identity = Session(b.model(), device="cpu", threads=1, shrink=True)
+    identity.run(["y"], {"x": np.zeros(1, np.float32)})
     trim_heap()
 
 
 def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.InferenceSession | None:
-    """Open a session on CUDA; where that fails, return None or raise.
+    """Open a session on CUDA; where that fails, raise SessionError if it is `required`, else return None.
 
-    onnxruntime lists CUDA even where its libraries are missing, and then runs on the CPU in silence: what
-    the session says after it was made is what counts.
+    onnxruntime lists CUDA even where its libraries are missing, and then silently runs on the CPU. So the
+    provider of the finished session decides.
     """
     import onnxruntime
 
@@ -294,21 +303,21 @@ def _create(
     import onnxruntime
 
     try:
-        # Its fall-back prints, tries again and runs elsewhere than asked.
+        # The fall-back would print, try again, and run on another device than asked for.
         session = onnxruntime.InferenceSession(
             graph, options, providers=providers, disabled_optimizers=list(disabled), enable_fallback=0
         )
     except Exception as error:  # onnxruntime's exceptions share no narrower type
         raise _failure("onnxruntime refuses the graph", error) from error
-    # It keeps the graph for that fall-back alone: all weights once more.
+    # The bytes of the graph, with all weights, are kept for the fall-back only.
     session._model_bytes = None  # pyright: ignore[reportPrivateUsage]
     return session
 
 
 def _failure(what: str, error: Exception) -> SessionError:
-    """Return the error of ours for one of onnxruntime's, which has no type for a want of memory."""
+    """Convert an error of onnxruntime; it has no type for a shortage of memory, only messages."""
     text = _one_line(error)
-    if isinstance(error, MemoryError) or any(word in text for word in _WANT_OF_MEMORY):
+    if isinstance(error, MemoryError) or any(part in text for part in _OUT_OF_MEMORY):
         return MemoryShortage("Not enough memory: choose a smaller size, or give a budget with --memory.")
     return SessionError(f"{what}: {text}")
 

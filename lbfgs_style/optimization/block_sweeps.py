@@ -7,7 +7,6 @@ scales before.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +19,7 @@ from ..objective.evaluation import Objective, Value
 from ..objective.tiling.blocks import Block, Blocks
 from ..objective.tiling.tile_plan import Span, Tile
 from ..objective.tiling.tile_runner import of_picture
-from ..system.threads import Cancelled, run_cancellable
+from ..system.threads import NEVER, Cancellation, Cancelled
 from .first_order import Step
 from .held_variables import Detail, Held
 from .lbfgs import FAR, OnIterate, Outcome, minimize
@@ -107,7 +106,7 @@ def minimize_blocks(
     detail: bool = False,
     resume: BlocksStanding | None = None,
     keep: Callable[[BlocksStanding], None] | None = None,
-    cancel: threading.Event | None = None,
+    cancellation: Cancellation = NEVER,
 ) -> Outcome:
     """Minimise the loss of a picture, one block after the other.
 
@@ -134,7 +133,7 @@ def minimize_blocks(
         Where to go on from; `blocks` has its picture, `begun_again`.
     keep : callable, optional
         Called after each iteration with where the optimisation stands.
-    cancel : threading.Event, optional
+    cancellation : Cancellation, optional
         As in `lbfgs.minimize`.
 
     Returns
@@ -162,7 +161,7 @@ def minimize_blocks(
             now = Value(*blocks.value())
             start = now if done is None else done.start
             standing = None if resume is None else resume.block
-            block = run_cancellable(partial(blocks.free, tile), cancel)
+            block = cancellation.run(partial(blocks.free, tile))
             free = variables((tile.rows.length, tile.columns.length))
             held = borders(tile, size)
             if opacity is not None:
@@ -182,7 +181,7 @@ def minimize_blocks(
                 step=make_step(),
                 resume=standing,
                 keep=None if keep is None else partial(visit.keep, keep),
-                cancel=cancel,
+                cancellation=cancellation,
             )
             reasons.add(outcome.reason)
             end = outcome.reason if outcome.reason in ("callback", "cancelled") else None

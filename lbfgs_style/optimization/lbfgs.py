@@ -8,7 +8,6 @@ pixels. The loss has a term that holds the pixels in range instead, see `losses.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError, OptimizationError
 from ..objective.evaluation import Evaluation, Value
 from ..system import threads
-from ..system.threads import Cancelled
+from ..system.threads import NEVER, Cancellation, Cancelled
 from .first_order import Step, is_memory
 from .gradient_subspace import Coordinates, Subspace, carried, vectors
 from .state import Standing
@@ -97,7 +96,7 @@ def minimize(
     step: Step | None = None,
     resume: Standing | None = None,
     keep: Callable[[Standing], None] | None = None,
-    cancel: threading.Event | None = None,
+    cancellation: Cancellation = NEVER,
 ) -> Outcome:
     """Minimise an objective from a picture on, by SciPy or by steps along the gradient.
 
@@ -123,8 +122,8 @@ def minimize(
         Where to go on from, in place of `image`; its iterations count among `iterations`.
     keep : callable, optional
         Called after each iteration, after `on_iterate`, with where the minimisation stands.
-    cancel : threading.Event, optional
-        Once set, no evaluation begins any more, and no step is worked out.
+    cancellation : Cancellation, optional
+        Once requested, no evaluation begins any more, and no step is computed.
 
     Returns
     -------
@@ -138,7 +137,7 @@ def minimize(
     CheckpointError
         If `resume` has another number of variables, or is of another method.
     """
-    run = _Run(objective, parametrization, on_iterate, step, keep, cancel)
+    run = _Run(objective, parametrization, on_iterate, step, keep, cancellation)
     z = parametrization.encode(image)
     if resume is not None:
         if resume.z.shape != z.shape or not is_memory(resume.memory, step, z.size, resume.iterations):
@@ -177,10 +176,10 @@ class _Run:
         on_iterate: OnIterate | None,
         step: Step | None,
         keep: Callable[[Standing], None] | None,
-        cancel: threading.Event | None,
+        cancellation: Cancellation,
     ) -> None:
         self.objective, self.parametrization, self.on_iterate = objective, parametrization, on_iterate
-        self.step, self.keep, self.cancel = step, keep, cancel
+        self.step, self.keep, self.cancellation = step, keep, cancellation
         self.iterations = self.evaluations = 0
         self.start: Value
         self.best: Value
@@ -201,12 +200,8 @@ class _Run:
         best = self.parametrization.decode(self.best_z)
         return Outcome(best, self.start, self.best, self.iterations, self.evaluations, reason)
 
-    def leave_if_cancelled(self) -> None:
-        if self.cancel is not None and self.cancel.is_set():
-            raise Cancelled
-
     def evaluate(self, z: Flat) -> Evaluation:
-        self.leave_if_cancelled()  # before the picture is made, which takes its time, too
+        self.cancellation.check()  # before the picture is made, which takes its time, too
         # A step that is far too long leaves the range of float32; what comes of it is looked at below.
         with np.errstate(over="ignore", invalid="ignore"):
             picture = self.parametrization.decode(z)
@@ -301,7 +296,7 @@ class _Run:
             self.keep(self._standing(self._z))
         if wants_to_stop:
             raise _Stop("callback")
-        self.leave_if_cancelled()  # SciPy would work out the next step first
+        self.cancellation.check()  # SciPy would work out the next step first
 
     def _standing(self, z: Flat) -> Standing:
         memory = {} if self.step is None else self.step.memory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from ..optimization.lbfgs import FAR, OTHER_VARIABLES, STOP_REASONS, Outcome, mi
 from ..optimization.state import BlocksStanding, Standing
 from ..optimization.variables import KINDS, Parametrization
 from ..settings.options import Options
-from ..system.threads import Cancelled, run_cancellable
+from ..system.threads import Cancelled
 from .initial_image import Start
 from .plan.memory import Working, enough_memory
 from .plan.scales import Scale, ScaleResult, plan, result_size, style_size
@@ -44,7 +43,7 @@ class CoarseToFine:
     Attributes
     ----------
     engine : Engine
-        Evaluates the network.
+        Evaluates the network; its cancellation stops the run.
     options : Options
         The settings.
     terms : TermNames
@@ -55,8 +54,6 @@ class CoarseToFine:
         The paintings.
     on_iterate : callable or None
         Gets an `Iterate` after each iteration; stops the run by returning True.
-    cancel : threading.Event or None
-        Stops the run once it is set.
     keep : array or None
         H×W in [0,1]: white where the photo is left alone.
     shown : callable or None
@@ -71,7 +68,6 @@ class CoarseToFine:
     content: Picture
     styles: Sequence[StylePicture]
     on_iterate: IterateCallback | None
-    cancel: threading.Event | None
     keep: Mask | None = None
     shown: Callable[[FloatImage], FloatImage] | None = None
     course: Course = field(default_factory=Course)
@@ -169,9 +165,9 @@ class CoarseToFine:
         self, index: int, scales: tuple[Scale, ...], ways: Sequence[Working], picture: NDArray[np.floating]
     ) -> Outcome:
         scale, way, standing = scales[index], ways[index], self.course.enter(index)
-        window = way.window_pixels
+        window, cancellation = way.window_pixels, self.engine.cancellation
         lost = 0 if standing is None else standing.lost()
-        targets = run_cancellable(lambda: self._targets(scale, window), self.cancel)
+        targets = cancellation.run(lambda: self._targets(scale, window))
         weights = term_weights(self.options, self.terms)
         cuts: Cuts = []
         if way.way == "blocks" and window is not None:
@@ -215,9 +211,8 @@ class CoarseToFine:
             if opacity is not None and before is None:
                 hold(to_chw(resize(self.content.rgb, scale.size)), opacity, image)
             with begun_again(image, cuts, scale.iterations, before):
-                blocks = run_cancellable(
-                    lambda: self.engine.blocks(image, self.terms, targets, weights, window, self.cancel),
-                    self.cancel,
+                blocks = cancellation.run(
+                    lambda: self.engine.blocks(image, self.terms, targets, weights, window)
                 )
                 return minimize_blocks(
                     blocks,
@@ -231,13 +226,10 @@ class CoarseToFine:
                     detail=index > 0,
                     resume=before,
                     keep=keep,
-                    cancel=self.cancel,
+                    cancellation=cancellation,
                 )
-        objective = run_cancellable(
-            lambda: self.engine.objective(
-                scale.size, self.terms, targets, weights, self.cancel, window_pixels=window
-            ),
-            self.cancel,
+        objective = cancellation.run(
+            lambda: self.engine.objective(scale.size, self.terms, targets, weights, window_pixels=window)
         )
         return minimize(
             objective,
@@ -249,7 +241,7 @@ class CoarseToFine:
             step=step(),
             resume=standing if isinstance(standing, Standing) else None,
             keep=keep,
-            cancel=self.cancel,
+            cancellation=cancellation,
         )
 
     def _variables(self, size: tuple[int, int]) -> Parametrization:
@@ -278,9 +270,7 @@ class CoarseToFine:
         content_terms = TermNames(self.terms.content_layers, ())
         least = self.engine.smallest_side(self.terms)
         content = to_chw(resize(self.content.rgb, scale.size))
-        targets = self.engine.statistics(
-            content, content_terms, what="content picture", window_pixels=window, cancel=self.cancel
-        )
+        targets = self.engine.statistics(content, content_terms, what="content picture", window_pixels=window)
         measured = [self._measured(each, scale, least, window) for each in self.styles]
         weights = [each.weight for each in self.styles]
         regions = self._regions(scale.size)
@@ -311,7 +301,6 @@ class CoarseToFine:
             self.terms.style_layers,
             statistic=self.terms.statistic,
             window_pixels=window,
-            cancel=self.cancel,
         )
 
 

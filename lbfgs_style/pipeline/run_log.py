@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from ..objective.evaluation import Value
 from ..objective.losses.terms import TermNames
 from ..optimization.lbfgs import Outcome
 from ..optimization.state import BlocksStanding, Standing
+from ..system.threads import Cancellation
 from .checkpoints.checkpoint import Checkpoint
 from .checkpoints.snapshot import Snapshot
 from .plan.memory import Working
@@ -60,10 +60,10 @@ class Course:
         self,
         checkpoint: Checkpoint,
         identity: Callable[[], Mapping[str, Any]],
-        cancel: threading.Event | None,
+        cancellation: Cancellation,
     ) -> None:
         """Save the run to a checkpoint, and take up what it has, see `Checkpoint.begin`."""
-        self.checkpoint, self.saved = checkpoint, checkpoint.begin(identity, cancel)
+        self.checkpoint, self.saved = checkpoint, checkpoint.begin(identity, cancellation)
         if self.saved is not None:
             self.started = time.monotonic() - self.saved.seconds
             self.history, self.term_history = list(self.saved.history), list(self.saved.term_history)

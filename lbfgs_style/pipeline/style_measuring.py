@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -94,7 +93,6 @@ def moments_at(
     *,
     statistic: StyleStatistic,
     window_pixels: int | None = None,
-    cancel: threading.Event | None = None,
 ) -> dict[str, Array]:
     """Measure the moments of a painting at one size, under the names of `TermNames.style_names`.
 
@@ -112,7 +110,7 @@ def moments_at(
         Style layers.
     statistic
         As in `lbfgs_style.settings.options.Options`.
-    window_pixels, cancel
+    window_pixels
         As in `Engine.statistics`.
     """
     terms = TermNames((), layers, statistic=statistic, regions=0 if style_mask is None else 1)
@@ -126,7 +124,6 @@ def moments_at(
         what="style picture",
         masks=masks,
         window_pixels=window_pixels,
-        cancel=cancel,
     )
     names = replace(terms, regions=0).style_names
     return {name: found[own] for name, own in zip(names, terms.style_names, strict=True)}

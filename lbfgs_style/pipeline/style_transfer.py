@@ -22,6 +22,7 @@ from ..objective.engine import Engine
 from ..objective.losses.terms import TermNames
 from ..settings.options import Options
 from ..settings.presets import preset
+from ..system.threads import NEVER, Cancellation
 from ..version import __version__, versions
 from . import inputs
 from .checkpoints.checkpoint import Checkpoint
@@ -82,7 +83,7 @@ class StyleTransfer:
             with_pooling(loaded, self.options.pooling),
             device=self.options.device,
             threads=self.options.threads,
-            keep=keep_sessions,
+            keep_sessions=keep_sessions,
             convolution=self.options.convolution,
         )
 
@@ -138,7 +139,8 @@ class StyleTransfer:
         OptimizationError
             If the loss is not finite at the start.
         """
-        photo, loop = self._loop(content, styles, keep, on_iterate, cancel)
+        cancellation = Cancellation(cancel)
+        photo, loop = self._loop(content, styles, keep, on_iterate, cancellation)
         shown = loop.shown
         first = None if init is None else inputs.as_picture(init, "init picture")
         with checkpoint or nullcontext():
@@ -147,11 +149,11 @@ class StyleTransfer:
                 loop.course.go_on(
                     checkpoint,
                     lambda: identity_of(self.options, self.weights_sha256, photo, paintings, kept, first),
-                    cancel,
+                    cancellation,
                 )
             rgb, scales = loop.run(None if first is None else first.rgb)
         if loop.course.stop_reason != "cancelled":  # whoever cancels waits, and the next run will do it
-            self._engine.give_back()
+            self._engine.release_memory()
         finished = images.with_rgb(
             photo, inputs.with_kept_hidden(rgb if shown is None else shown(rgb), photo, loop.keep)
         )
@@ -190,11 +192,11 @@ class StyleTransfer:
         SessionError
             If the device is not available.
         """
-        _, loop = self._loop(content, styles, keep, None, None)
+        _, loop = self._loop(content, styles, keep, None, NEVER)
         scales, ways = loop.prepare(given=init is not None)
         tell_of_changes(loop.content, scales[-1].size, self.options)
         found = planned(self._engine, loop.terms, scales, ways, self.options, timed=True)
-        self._engine.give_back()
+        self._engine.release_memory()
         return found
 
     def _loop(
@@ -203,7 +205,7 @@ class StyleTransfer:
         styles: OneStyle | Sequence[OneStyle],
         keep: Keep | None,
         on_iterate: IterateCallback | None,
-        cancel: threading.Event | None,
+        cancellation: Cancellation,
     ) -> tuple[Picture, CoarseToFine]:
         """Check the pictures; return the photo and the loop over the scales."""
         photo = inputs.as_content(content, self.options)
@@ -218,7 +220,14 @@ class StyleTransfer:
         seen, painted = inputs.seen(filled, paintings, kept, self.options)
         shown = inputs.shown(filled, kept, self.options)
         return photo, CoarseToFine(
-            self._engine, self.options, self._terms, seen, painted, on_iterate, cancel, kept, shown
+            self._engine.during(cancellation),
+            self.options,
+            self._terms,
+            seen,
+            painted,
+            on_iterate,
+            kept,
+            shown,
         )
 
     def measure_style(

@@ -105,8 +105,3 @@ class _SingleBlasThread:
 
 
 single_blas_thread = _SingleBlasThread()
-
-
-def run_cancellable(work: Callable[[], T], cancel: threading.Event | None) -> T:
-    """Do work as `Cancellation.run` does."""
-    return Cancellation(cancel).run(work)

@@ -15,7 +15,7 @@ import pytest
 from lbfgs_style import __main__
 from lbfgs_style.cli import app, signals
 from lbfgs_style.system.locks import try_lock
-from lbfgs_style.system.threads import Cancelled, run_cancellable
+from lbfgs_style.system.threads import Cancellation, Cancelled
 from tests.helpers.command import enter, start
 
 
@@ -168,16 +168,16 @@ def test_afterwards_signals_go_where_they_went_before():
 
 @pytest.mark.parametrize("cancel", [None, threading.Event()])
 def test_work_gives_what_it_gives(cancel):
-    assert run_cancellable(lambda: 7, cancel) == 7
+    assert Cancellation(cancel).run(lambda: 7) == 7
     with pytest.raises(KeyError, match="missing"):
-        run_cancellable(lambda: {}["missing"], cancel)
+        Cancellation(cancel).run(lambda: {}["missing"])
 
 
 def test_work_is_left_alone_once_it_is_cancelled():
     cancel, end = threading.Event(), threading.Event()
     threading.Timer(0.05, cancel.set).start()
     with pytest.raises(Cancelled):
-        run_cancellable(lambda: end.wait(60), cancel)
+        Cancellation(cancel).run(lambda: end.wait(60))
     (left,) = [thread for thread in threading.enumerate() if thread.name == "preparing"]
     assert left.daemon  # or the process would wait for it
     end.set()

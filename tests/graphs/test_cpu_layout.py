@@ -15,7 +15,7 @@ from lbfgs_style.graphs import cpu_layout, winograd
 from lbfgs_style.graphs.autodiff import gradients
 from lbfgs_style.graphs.builder import GraphBuilder, is_plain
 from lbfgs_style.graphs.peak_memory import peak_bytes
-from lbfgs_style.objective.session import _INTO_BLOCKS
+from lbfgs_style.objective.session import _NCHWC_PASS
 from lbfgs_style.objective.whole_graphs import TermNames, objective_builder, objective_graph
 from tests.helpers.small_networks import small_vgg
 
@@ -77,7 +77,7 @@ def test_without_direct_convolutions_nothing_is_put_into_blocks(tmp_path):
     (back,) = (node for node in graph.graph.node if node.op_type == "ConvTranspose")
     assert back.input[1] == "net.conv1_1.weight"
     _, one = optimized(graph, tmp_path)
-    _, other = optimized(graph, tmp_path, [_INTO_BLOCKS])
+    _, other = optimized(graph, tmp_path, [_NCHWC_PASS])
     if not one["ReorderOutput"]:
         pytest.skip("onnxruntime has no blocked layout on this processor")
     assert not other["ReorderOutput"]

@@ -74,7 +74,7 @@ def test_memory_grows_with_the_pixels(convolution):
     choose = winograd.CHOICES[convolution]
     small, large = (peak_bytes(objective_builder(model, s, terms, choose=choose)) for s in sizes)
     assert 3.5 < large / small < 4.1
-    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False, convolution=convolution)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False, convolution=convolution)
     assert engine.costs(terms, 0).per_pixel == pytest.approx(large / 128**2, rel=0.1)
     # relu4_1 of the small network: 7 channels at one position in 64, four bytes each.
     assert engine.costs(terms, 0).targets == pytest.approx(4 * 7 / 64)

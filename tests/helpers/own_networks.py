@@ -92,7 +92,7 @@ class Problem:
         rng = np.random.default_rng(4)
         self.photo, self.painting, self.x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
         self.network, self.size, self.terms = chosen, size, terms
-        self.engine = Engine(chosen, device="cpu", threads=1, keep=False, convolution=convolution)
+        self.engine = Engine(chosen, device="cpu", threads=1, keep_sessions=False, convolution=convolution)
         self.weights = np.linspace(0.5, 2, len(terms.names)).astype(np.float32)
 
     @cache  # noqa: B019  # problems live as long as a test

@@ -49,7 +49,7 @@ def test_what_lies_in_one_block_gets_as_far_as_in_the_whole(monkeypatch, corner,
 
 def test_a_region_changes_with_the_blocks_that_it_lies_in(corner):
     """λ of a region is the part of its mask that lies in a block; where there is none, it is small."""
-    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     terms = TermNames(("relu2_1",), LAYERS, regions=2)
     photo, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
     plain = engine.statistics(painting, TermNames((), LAYERS), what="painting")

@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 
 from lbfgs_style import ImageError
-from lbfgs_style.objective import engine as engine_module
+from lbfgs_style.objective import session_cache
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import TermNames, blend_grams
 from lbfgs_style.objective.whole_graphs import objective_graph
-from lbfgs_style.system.threads import Cancelled
+from lbfgs_style.system.threads import Cancellation, Cancelled
 from tests.helpers.small_networks import small_vgg
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
@@ -21,7 +21,7 @@ WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)
 
 
 def engine(*, keep: bool = False) -> Engine:
-    return Engine(small_vgg(), device="cpu", threads=1, keep=keep)
+    return Engine(small_vgg(), device="cpu", threads=1, keep_sessions=keep)
 
 
 def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -113,10 +113,10 @@ def test_too_small_a_picture_is_refused() -> None:
 @pytest.mark.parametrize("convolution", ["direct", "winograd"])
 def test_convolutions_may_take_either_form(convolution: str) -> None:
     """The graph takes transformed weights or none; loss and gradient are the same."""
-    machine = Engine(small_vgg(), device="cpu", threads=1, keep=True, convolution=convolution)
+    machine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=True, convolution=convolution)
     targets = machine.statistics(picture((13, 19), 1), TERMS, what="picture")
     found = machine.objective((13, 19), TERMS, targets, WEIGHTS)(picture((13, 19), 2))
-    assert len(machine._transformed) == (5 if convolution == "winograd" else 0)
+    assert len(machine._cache._transformed) == (5 if convolution == "winograd" else 0)
     direct = engine()
     targets = direct.statistics(picture((13, 19), 1), TERMS, what="picture")
     expected = direct.objective((13, 19), TERMS, targets, WEIGHTS)(picture((13, 19), 2))
@@ -127,13 +127,13 @@ def test_convolutions_may_take_either_form(convolution: str) -> None:
 @pytest.mark.parametrize(("keep", "builds"), [(True, 3), (False, 5)])
 def test_sessions_are_kept_if_wanted(monkeypatch: pytest.MonkeyPatch, keep: bool, builds: int) -> None:
     made: list[object] = []
-    original = engine_module.Session
+    original = session_cache.Session
 
-    def counted(*args: object, **settings: object) -> engine_module.Session:
+    def counted(*args: object, **settings: object) -> session_cache.Session:
         made.append(settings)
         return original(*args, **settings)
 
-    monkeypatch.setattr(engine_module, "Session", counted)
+    monkeypatch.setattr(session_cache, "Session", counted)
     machine = engine(keep=keep)
     assert machine.provider is None
     values = []
@@ -156,13 +156,13 @@ def test_kept_sessions_do_not_mix_terms() -> None:
 
 
 def test_cancel_reaches_statistics_and_evaluations() -> None:
-    machine = engine()
     cancel = threading.Event()
-    targets = machine.statistics(picture((8, 8)), TERMS, what="picture", cancel=cancel)
-    problem = machine.objective((8, 8), TERMS, targets, WEIGHTS, cancel)
+    machine = engine().during(Cancellation(cancel))
+    targets = machine.statistics(picture((8, 8)), TERMS, what="picture")
+    problem = machine.objective((8, 8), TERMS, targets, WEIGHTS)
     problem(picture((8, 8)))
     cancel.set()
     with pytest.raises(Cancelled):
         problem(picture((8, 8)))
     with pytest.raises(Cancelled):
-        machine.statistics(picture((8, 8)), TERMS, what="picture", cancel=cancel)
+        machine.statistics(picture((8, 8)), TERMS, what="picture")

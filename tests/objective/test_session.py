@@ -13,7 +13,7 @@ import pytest
 from lbfgs_style import SessionError
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.objective.session import Session
-from lbfgs_style.system.threads import Cancelled
+from lbfgs_style.system.threads import Cancellation, Cancelled
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -51,8 +51,8 @@ def averaging(side: int = 1500) -> dict[str, np.ndarray]:
 def test_runs_on_the_cpu(device: str) -> None:
     session = Session(doubling(), device=device)
     assert session.provider == CPU
-    placed = session.place({"t": np.array([1, 1, 2])})
-    (y,) = session.run(["y"], {"x": np.array([1, 2, 3], np.float32)}, placed=placed)
+    placed = session.to_device({"t": np.array([1, 1, 2])})
+    (y,) = session.run(["y"], {"x": np.array([1, 2, 3], np.float32)}, on_device=placed)
     np.testing.assert_array_equal(y, [3, 5, 8])
     assert y.dtype == np.float32
 
@@ -206,7 +206,7 @@ def test_cancel_ends_a_run(when: str) -> None:
         cancel.set()
     watched = Watched(session, on_start=cancel.set)
     with pytest.raises(Cancelled):
-        session.run(["y"], averaging(), cancel=cancel)
+        session.during(Cancellation(cancel)).run(["y"], averaging())
     assert watched.events == ([] if when == "before" else ["started", "terminated"])
     assert not onnxruntime_threads()
 
@@ -217,8 +217,8 @@ def test_session_works_after_a_cancelled_run() -> None:
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(Cancelled):
-        session.run(["y"], feeds, cancel=cancel)
-    np.testing.assert_array_equal(session.run(["y"], feeds, cancel=threading.Event())[0], [3, 3, 3])
+        session.during(Cancellation(cancel)).run(["y"], feeds)
+    np.testing.assert_array_equal(session.run(["y"], feeds)[0], [3, 3, 3])
 
 
 def test_ctrl_c_leaves_no_run_behind() -> None:
@@ -233,7 +233,7 @@ def test_ctrl_c_leaves_no_run_behind() -> None:
     session = Session(long_chain(), device="cpu")
     watched = Watched(session)
     with pytest.raises(KeyboardInterrupt):
-        session.run(["y"], averaging(), cancel=CtrlC())
+        session.during(Cancellation(CtrlC())).run(["y"], averaging())
     assert watched.events == ["started", "terminated"]
     assert not onnxruntime_threads()
 

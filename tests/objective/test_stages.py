@@ -100,7 +100,7 @@ def test_every_block_gives_the_numbers_of_the_whole(network: str, size: tuple[in
         terms = TermNames(("relu2_2",), LAYERS)
     rng = np.random.default_rng(3)
     photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
-    engine = Engine(chosen, device="cpu", threads=1, keep=False)
+    engine = Engine(chosen, device="cpu", threads=1, keep_sessions=False)
     targets = engine.statistics(photo, TermNames(terms.content_layers, ()), what="photo")
     targets |= engine.statistics(painting, TermNames((), terms.style_layers), what="painting")
     weights = np.linspace(0.5, 2, len(terms.names)).astype(np.float32)

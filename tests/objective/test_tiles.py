@@ -87,7 +87,7 @@ def test_tiles_give_the_numbers_of_the_whole(pooling: str, size: tuple[int, int]
             small_vgg(pooling=pooling),
             device="cpu",
             threads=1,
-            keep=False,
+            keep_sessions=False,
             convolution=convolution,
         )
         targets = engine.statistics(photo, TERMS, what="photo", window_pixels=pixels)
@@ -140,7 +140,7 @@ def test_tiles_give_the_numbers_of_every_form(name: str) -> None:
     photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
     found = []
     for pixels in (None, 4500):
-        engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+        engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
         targets = all_targets(engine, terms, photo, painting, pixels)
         evaluation = engine.objective(size, terms, targets, WEIGHTS, window_pixels=pixels)(x)
         found.append([*(targets[key] for key in sorted(targets)), evaluation.loss, evaluation.terms])
@@ -156,7 +156,7 @@ def test_a_free_block_gives_the_numbers_of_the_whole(name: str) -> None:
     terms, size, pixels = {"plain": TERMS, **FORMS}[name], (101, 75), 4500
     rng = np.random.default_rng(2)
     photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
-    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     targets = all_targets(engine, terms, photo, painting)
     whole = engine.objective(size, terms, targets, WEIGHTS)
     blocks = engine.blocks(x.copy(), terms, targets, WEIGHTS, pixels)

@@ -67,7 +67,7 @@ def test_a_block_is_held_towards_borders_within_the_picture():
 
 @pytest.mark.parametrize("size", [(96, 128), (500, 333), (64, 700)])
 def test_every_place_is_free_in_one_of_the_sweeps(size):
-    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     terms = TermNames((), ("relu2_1",))
     least = np.ones(size)
     for cut in engine.cuts(size, terms, 4500):
@@ -195,7 +195,7 @@ def test_cancelled_while_a_block_is_put_back(in_blocks, monkeypatch, visits):
 def test_a_block_may_keep_any_picture_that_it_tried(kept):
     """The sums go on from the picture that is kept, the last one evaluated or not."""
     network = small_vgg()
-    engine = Engine(network, device="cpu", threads=1, keep=True)
+    engine = Engine(network, device="cpu", threads=1, keep_sessions=True)
     terms = TermNames(("relu2_1",), ("relu1_1", "relu2_1"))
     picture, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
     targets = engine.statistics(painting, terms, what="painting")
@@ -221,12 +221,12 @@ def test_a_block_may_keep_any_picture_that_it_tried(kept):
 @pytest.mark.parametrize("earlier", [False, True], ids=["from the sums as they are", "as they were"])
 def test_a_block_supposes_that_all_the_others_change_like_it(earlier):
     """λ times the loss of S + (s − s₀) / λ, with sums measured over the whole picture, and its gradient."""
-    engine = Engine(small_vgg(), device="cpu", threads=1, keep=True)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=True)
     terms = TermNames(("relu2_1",), ("relu1_1", "relu2_1"))
     picture, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
     targets = engine.statistics(painting, terms, what="painting")
     weights = np.ones(len(terms.names), np.float32)
-    runner = engine._tiles((96, 128), terms, 4500, None)
+    runner = engine._tiles((96, 128), terms, 4500)
 
     def sums(image: np.ndarray) -> dict[str, np.ndarray]:
         return runner.totals(image, terms, targets)
@@ -256,7 +256,7 @@ def test_no_border_is_seen(in_blocks):
     """Beside the borders of the first two cuts neighbours differ no more than elsewhere."""
     flat = np.full((96, 128, 3), 0.5, np.float32)
     result = job().run(flat, PAINTING)
-    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     cut = engine.cuts((96, 128), TermNames(("relu2_1",), ("relu1_1", "relu2_1")), 4500)
     starts = {tile.columns.start for tile in cut[0] + cut[1]} - {0}
     across = np.abs(np.diff(result.image, axis=1)).mean((0, 2))
@@ -271,7 +271,7 @@ def test_a_first_order_step_is_as_long_as_that_of_the_whole(in_blocks, monkeypat
     blocks = job(**settings).run(PHOTO, PAINTING).image
     monkeypatch.undo()
     whole = job(**settings).run(PHOTO, PAINTING).image
-    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     tiles = engine.cuts((96, 128), TermNames(("relu2_1",), ("relu1_1", "relu2_1")), 4500)[0]
     free = np.zeros((96, 128), bool)
     for tile in tiles:

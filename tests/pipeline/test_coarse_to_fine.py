@@ -15,6 +15,7 @@ from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import TermNames
 from lbfgs_style.pipeline.coarse_to_fine import CoarseToFine
 from lbfgs_style.pipeline.styles import StylePicture
+from lbfgs_style.system.threads import Cancellation
 from tests.helpers.small_networks import small_vgg
 
 TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
@@ -43,15 +44,14 @@ def job(
     cancel: threading.Event | None = None,
     keep: bool = False,
 ) -> CoarseToFine:
-    engine = Engine(small_vgg(), device=options.device, threads=options.threads, keep=keep)
+    engine = Engine(small_vgg(), device=options.device, threads=options.threads, keep_sessions=keep)
     return CoarseToFine(
-        engine,
+        engine.during(Cancellation(cancel)),
         options,
         TERMS,
         images.from_array(photo(36, 48) if content is None else content),
         [StylePicture(*style) for style in styles or [(painting(), 1.0)]],
         on_iterate,
-        cancel,
     )
 
 
@@ -264,7 +264,8 @@ def test_style_is_as_long_as_the_scale_and_never_enlarged() -> None:
     options = dataclasses.replace(OPTIONS, size=48, scales=(24,), iterations=1)
     loop = job(options, styles=[(painting(60, 80), 1.0), (painting(20, 30), 1.0)], keep=True)
     loop.run(None)
-    measured = [key[1] for key in loop.engine._sessions if key[0] == "statistics" and key[2].style_layers]
+    kept = loop.engine._cache._sessions
+    measured = [key[1] for key in kept if key[0] == "statistics" and key[2].style_layers]
     assert sorted(measured) == [(16, 24), (18, 24), (20, 30), (36, 48)]
 
 
@@ -299,7 +300,8 @@ def test_narrow_style_is_kept_wide_enough() -> None:
     options = dataclasses.replace(OPTIONS, iterations=1)
     loop = job(options, styles=[(painting(8, 80), 1.0)], keep=True)
     loop.run(None)
-    measured = [key[1] for key in loop.engine._sessions if key[0] == "statistics" and key[2].style_layers]
+    kept = loop.engine._cache._sessions
+    measured = [key[1] for key in kept if key[0] == "statistics" and key[2].style_layers]
     assert sorted(measured) == [(4, 40), (5, 48)]
 
 

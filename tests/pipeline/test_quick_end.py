@@ -19,7 +19,7 @@ from lbfgs_style.objective.tiling.blocks import Blocks
 from lbfgs_style.pipeline import coarse_to_fine, style_transfer
 from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
 from lbfgs_style.pipeline.plan.memory import Working
-from lbfgs_style.system.threads import Cancelled
+from lbfgs_style.system.threads import NEVER, Cancellation, Cancelled
 from tests.helpers.command import paint
 from tests.helpers.interrupted_runs import OPTIONS, PAINTING, PHOTO, cut_off, job
 
@@ -68,14 +68,14 @@ def runs(monkeypatch):
     noted = []
     sound = session._run_interruptibly
 
-    def noting(work, options, cancel):
-        if cancel is None:  # what the sums come to takes no time
-            return sound(work, options, cancel)
-        begun_after = cancel.is_set()
+    def noting(work, options, cancellation):
+        if cancellation is NEVER:  # the loss of sums takes no time
+            return sound(work, options, cancellation)
+        begun_after = cancellation.is_requested
         place = len(noted)
         noted.append(None)
         try:
-            sound(lambda: before(place, work), options, cancel)
+            sound(lambda: before(place, work), options, cancellation)
         finally:
             noted[place] = (begun_after, options.terminate)
         return None
@@ -130,7 +130,7 @@ def test_a_run_of_onnxruntime_is_ended(large, runs, way, number):
 def test_the_arena_is_not_given_back(large, monkeypatch):
     """Nor anything else: the process is about to end. At the end of other runs it is."""
     order = []
-    monkeypatch.setattr(Engine, "give_back", lambda self: order.append("given back"))
+    monkeypatch.setattr(Engine, "release_memory", lambda self: order.append("given back"))
     cancel = threading.Event()
 
     def note(_):
@@ -160,11 +160,11 @@ def test_a_save_is_ended(path):
     cut_off(path, 20)
     before, (snapshot, identity) = path.read_bytes(), snapshots.read(path)
     cancel = threading.Event()
-    snapshots.write(path, snapshot, identity, cancel)
+    snapshots.write(path, snapshot, identity, Cancellation(cancel))
     assert path.read_bytes() == before
     cancel.set()
     with pytest.raises(Cancelled):
-        snapshots.write(path, snapshot, identity, cancel)
+        snapshots.write(path, snapshot, identity, Cancellation(cancel))
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 

@@ -106,7 +106,7 @@ def test_what_a_painting_hides_changes_nothing(statistic):
 
 def test_moments_are_weighted_by_the_mask():
     """Σ w f fᵀ and Σ w f of the features, with the mask at the layer's positions, by NumPy."""
-    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     found = moments_at(engine, PAINTING, ALPHA, (64, 64), LAYERS, statistic="mean-cov")
     features = engine.statistics(PAINTING.transpose(2, 0, 1), TermNames(LAYERS, ()), what="painting")
     for layer in LAYERS:
@@ -117,7 +117,7 @@ def test_moments_are_weighted_by_the_mask():
 
 
 def test_tiles_measure_the_same():
-    engine = Engine(small_vgg(), device="cpu", threads=1, keep=False)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     whole, tiles = (
         moments_at(engine, PAINTING, ALPHA, (64, 64), LAYERS, statistic="mean-cov", window_pixels=window)
         for window in (None, 1600)

@@ -23,7 +23,7 @@ from lbfgs_style import (
     networks,
     transfer,
 )
-from lbfgs_style.objective import engine
+from lbfgs_style.objective import session_cache
 from tests.helpers.small_networks import small_vgg
 
 QUICK = Options(size=48, iterations=3, device="cpu", threads=1)
@@ -470,12 +470,12 @@ def test_a_run_cancelled_before_it_starts_gives_the_start(job):
 def test_a_job_may_be_used_again(network, monkeypatch):
     made = []
 
-    class Counted(engine.Session):
+    class Counted(session_cache.Session):
         def __init__(self, *args, **kwargs):
             made.append(self)
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(engine, "Session", Counted)
+    monkeypatch.setattr(session_cache, "Session", Counted)
     job = StyleTransfer(network, options=QUICK)
     first = job.run(photo(), painting()).image
     sessions = len(made)

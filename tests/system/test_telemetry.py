@@ -65,7 +65,7 @@ sys.path.insert(0, sys.argv[2])
 sys.argv = ["export_vgg19.py", "--help"]
 import export_vgg19
 from lbfgs_style.objective import session
-session.resolved("auto")
+session.resolve_device("auto")
 """
 
 

@@ -146,7 +146,7 @@ class Blocks:
         session = self._session(area.form)
         window, inside = window_of(self.image, rows, columns), inside_window(tile, rows, columns)
         parts = self._parts(tile)  # λ
-        placed = session.place(
+        placed = session.to_device(
             self._of_all
             | self._weighted(parts)
             | {LIKEWISE: (1 / parts).astype(np.float32)}
@@ -160,8 +160,7 @@ class Blocks:
             loss, values, gradient, *own = session.run(
                 ["loss", "terms", "d_image", *(f"own_{name}" for name in self._names)],
                 {IMAGE: window},
-                placed=placed | rest,
-                cancel=self._tiles.cancel,
+                on_device=placed | rest,
             )
             return float(loss), values, gradient[0][inside]
 
@@ -243,4 +242,4 @@ def _placed(
 ) -> dict[str, Any]:
     """Bring the rest of the sums to the device, for `Session.run`."""
     named = {f"rest_{name}": value for name, value in rest.items()}
-    return session.place(named | {OWN_SHARE: own_share})
+    return session.to_device(named | {OWN_SHARE: own_share})

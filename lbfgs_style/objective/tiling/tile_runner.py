@@ -7,7 +7,6 @@ sums. Features are computed twice, and once more in the halos; see `tiles` for t
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +52,6 @@ class TileRunner:
         Size of a window → session of its `tile_statistics_graph`, `tile_gradient_graph`.
     assessment : function
         Size of the picture → session of its `assessment_graph`.
-    cancel : threading.Event or None
-        Once set, a run ends with `lbfgs_style.system.threads.Cancelled`.
     """
 
     tiles: Sequence[Tile]
@@ -63,7 +60,6 @@ class TileRunner:
     statistics: Callable[[tuple[int, int]], Session]
     gradient: Callable[[tuple[int, int]], Session]
     assessment: Callable[[tuple[int, int]], Session]
-    cancel: threading.Event | None = None
 
     def shares(
         self, image: Array, terms: TermNames, targets: Mapping[str, Array]
@@ -79,7 +75,7 @@ class TileRunner:
                 TILE: np.array(corners, np.float32),
             }
             feeds |= self._masks(_window(tile), terms, targets)
-            values = self.statistics(tile.window_size).run(names, feeds, cancel=self.cancel)
+            values = self.statistics(tile.window_size).run(names, feeds)
             yield tile, dict(zip(names, values, strict=True))
 
     def targets(self, image: Array, terms: TermNames, masks: Mapping[str, Array]) -> dict[str, Array]:
@@ -112,8 +108,7 @@ class TileRunner:
     ) -> tuple[float, Array, dict[str, Array]]:
         """Return loss, terms and ``d_<name>``, dL/d of each sum, of a picture's `totals`.
 
-        `of_all` as the method of that name gives it, `size` the picture's height and width. It takes no time
-        and is not cancelled: the loss of the last picture can be told.
+        `of_all` as the method of that name gives it, `size` the picture's height and width.
         """
         feeds = {f"own_{name}": np.asarray(totals[name], np.float32) for name in scalar_sums(terms)}
         feeds |= {f"own_{name}": moments for name, moments in self._divided(totals, terms).items()}
@@ -198,7 +193,7 @@ class TileRunner:
                 **self.of_window(_window(tile), terms, targets),
             }
             session = self.gradient(tile.window_size)
-            (found,) = session.run(["d_image"], feeds, cancel=self.cancel)
+            (found,) = session.run(["d_image"], feeds)
             gradient[of_picture(tile)] = found[0][inside_window(tile, tile.window_rows, tile.window_columns)]
         return gradient
 

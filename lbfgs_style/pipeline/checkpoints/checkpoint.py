@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from ...errors import CheckpointError, OptionError, printable
 from ...settings.options import Options
 from ...system.files import why_unwritable
 from ...system.locks import is_locked, try_lock
+from ...system.threads import NEVER, Cancellation
 from .snapshot import Snapshot, read, size_of, temporary_of, write
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Checkpoint:
         self._is_on = self._after is None
         self._identity: Callable[[], Mapping[str, Any]] | None = None
         self._latest: Snapshot | None = None
-        self._cancel: threading.Event | None = None
+        self._cancellation = NEVER
         self._before, self._cost = time.monotonic(), 0.0
         self._lock, self._users, self._is_ours = ExitStack(), 0, False
         problem = why_unwritable(self.path)
@@ -138,7 +138,7 @@ class Checkpoint:
             )
 
     def begin(
-        self, identity: Callable[[], Mapping[str, Any]], cancel: threading.Event | None = None
+        self, identity: Callable[[], Mapping[str, Any]], cancellation: Cancellation = NEVER
     ) -> Snapshot | None:
         """Return where to go on from, or None to begin anew.
 
@@ -146,8 +146,8 @@ class Checkpoint:
         ----------
         identity : function
             Gives what the run is made of, see `identity_of`. It takes time, and is called when it is needed.
-        cancel : threading.Event, optional
-            Ends a save with `lbfgs_style.system.threads.Cancelled` once it is set; the one before it stays.
+        cancellation : Cancellation, optional
+            Ends a save with `Cancelled` once it is requested; the file then has the save before.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class Checkpoint:
                 known.append(json.loads(json.dumps(identity())))
             return known[0]
 
-        self._identity, self._cancel = once, cancel
+        self._identity, self._cancellation = once, cancellation
         if not self._resume or not self.path.exists():
             return None
         snapshot, saved = read(self.path)
@@ -216,7 +216,7 @@ class Checkpoint:
 
     def save_cancelled(self) -> None:
         """Save a run that was cancelled, where that is quick; a large one stays as it was saved last."""
-        self._cancel = None
+        self._cancellation = NEVER
         if self._latest is not None and size_of(self._latest) <= _QUICK:
             self.save_latest()
 
@@ -229,7 +229,7 @@ class Checkpoint:
             return
         begin = time.monotonic()
         try:
-            write(self.path, self._latest, self._identity(), self._cancel)
+            write(self.path, self._latest, self._identity(), self._cancellation)
             self._latest, self.saved = None, True
         except OSError as error:
             log.warning("%s: cannot be saved: %s", self.path, error.strerror or error)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +32,7 @@ from ...system.npz import (
     read_int,
     read_text,
 )
-from ...system.threads import Cancelled
+from ...system.threads import NEVER, Cancellation
 from ..plan.memory import Way, Working
 from ..plan.scales import Scale, ScaleResult
 
@@ -103,13 +102,12 @@ class _File(io.BufferedWriter):
     Left to the end, that would take seconds in which nothing can be ended.
     """
 
-    def __init__(self, path: Path, cancel: threading.Event | None) -> None:
+    def __init__(self, path: Path, cancellation: Cancellation) -> None:
         super().__init__(io.FileIO(path, "wb"))
-        self._cancel, self._waiting = cancel, 0
+        self._cancellation, self._waiting = cancellation, 0
 
     def write(self, data: Any, /) -> int:
-        if self._cancel is not None and self._cancel.is_set():
-            raise Cancelled
+        self._cancellation.check()
         count = super().write(data)
         self._waiting += count
         if self._waiting > _PIECE:
@@ -123,7 +121,7 @@ class _File(io.BufferedWriter):
 
 
 def write(
-    path: Path, snapshot: Snapshot, identity: Mapping[str, Any], cancel: threading.Event | None = None
+    path: Path, snapshot: Snapshot, identity: Mapping[str, Any], cancellation: Cancellation = NEVER
 ) -> None:
     """Write a snapshot, completely or not at all, with what the run is made of.
 
@@ -132,7 +130,7 @@ def write(
     OSError
         If it cannot be written.
     Cancelled
-        If `cancel` was set before it was complete.
+        If `cancellation` was requested before it was complete.
     """
     standing, blocks = snapshot.standing, None
     arrays: dict[str, Any] = {}
@@ -171,7 +169,7 @@ def write(
         "term_history": np.array(snapshot.term_history, np.float32),
     }
     name = temporary_of(path).name
-    with atomic_write(path, temporary_name=name) as temporary, _File(temporary, cancel) as file:
+    with atomic_write(path, temporary_name=name) as temporary, _File(temporary, cancellation) as file:
         np.savez(file, **arrays)
         file.sync()  # the name must not reach the disk before the contents
 
