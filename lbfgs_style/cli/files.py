@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import images
 from ..errors import ImageFileError, OptionError
 from ..images import MAX_PIXELS, Picture
-from ..images.formats.output import OUTPUT_FORMATS
+from ..images.formats.registry import OUTPUT_FORMATS
 from ..images.input_limits import read_bytes, read_pipe
 from ..outputs.input_files import STANDARD_INPUT, Source, fingerprint
 from ..outputs.recording import FRAMES

@@ -7,6 +7,7 @@ the file is read, and undone when a picture of that origin is written, with the 
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import codec, icc_profile
-from .formats.embedding import embed
-from .formats.output import FileFormat, check_output, check_size, output_format
+from . import codec, exif, icc_profile
+from .formats.base import Capacity, Metadata
+from .formats.registry import check_output, check_size, output_format, write_text
 from .input_limits import MAX_PIXELS, read_bytes
-from .metadata import Metadata, for_result
 from .picture import Picture, from_array, luma, to_array
 
 log = logging.getLogger(__name__)
@@ -143,20 +143,29 @@ def encode(
 
 
 def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str | None) -> bytes:
-    array, kept = _as_written(picture, output_format(name))
-    about = for_result(kept, (array.shape[0], array.shape[1]))
-    data = codec.encode(array, suffix, about, quality=quality, name=name)
-    return data if recipe is None else embed(data, recipe)
+    array, metadata = _as_written(picture, output_format(name).capacity)
+    metadata = metadata_for_result(metadata, (array.shape[0], array.shape[1]))
+    data = codec.encode(array, suffix, metadata, quality=quality, name=name)
+    return data if recipe is None else write_text(data, recipe)
 
 
-def _as_written(picture: Picture, holds: FileFormat) -> tuple[NDArray[Any], Metadata]:
-    """Return the samples that a file of some format gets, pixel by pixel, and what it can say beside them."""
-    if picture.alpha is not None and not holds.alpha:
+def metadata_for_result(metadata: Metadata, size: tuple[int, int]) -> Metadata:
+    """Return metadata for a result of (height, width): upright, without the old thumbnail."""
+    xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8](?=[\"'<])", rb"\g<1>1", metadata.xmp)
+    block = exif.for_result(metadata.exif, size)
+    if metadata.exif and not block:
+        log.warning("the EXIF of the content image is damaged, and is left out")
+    return replace(metadata, exif=block, xmp=xmp)
+
+
+def _as_written(picture: Picture, capacity: Capacity) -> tuple[NDArray[Any], Metadata]:
+    """Return the samples and the metadata that a file of some capacity gets."""
+    if picture.alpha is not None and not capacity.alpha:
         opacity = picture.alpha[..., np.newaxis]
         picture = replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)
-    gray = picture.gray and picture.alpha is None and holds.gray
+    gray = picture.gray and picture.alpha is None and capacity.gray
     picture = _in_own_profile(picture, "GRAY" if gray else "RGB")
-    deep = holds.bits > 8 and picture.dtype == np.uint16
+    deep = capacity.bits > 8 and picture.dtype == np.uint16
     samples = np.dtype(np.uint16 if deep else np.uint8)
     return to_array(replace(picture, dtype=samples, keeps_axis=False)), picture.metadata
 

@@ -1,4 +1,4 @@
-"""Bytes of picture files before anything is unpacked: read to their end, if there is one, and looked at."""
+"""Limits of what is read: bytes from files and pipes, and checks of a header before anything is decoded."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from typing import BinaryIO
 
 from ..errors import ImageFileError, did_you_mean
 from ..system.files import MAX_BYTES, first_bytes, not_a_path, read_file
-from .formats import registry
-from .formats.registry import Header, Size
+from .formats import foreign
+from .formats.base import Format, Size
+from .formats.registry import FORMATS, declared_size, format_of
 
+# Pixels of the largest image that is read by default: 16,384 × 16,384.
 MAX_PIXELS = 2**28
-"""The largest height × width that is read, unless more is asked for: 16,384 × 16,384."""
 
+# Pixels of the longest side that OpenCV reads.
 _LONGEST = 2**20
-"""The longest side that OpenCV reads."""
-_MOST_SCANS = 500
-"""A JPEG in progressive form has about ten; each is a pass over the whole picture."""
 
+# Bytes of a pipe that are checked before more is read.
 _BEGINNING = 2**20
-"""Bytes of a pipe that are looked at before more is read."""
-_ROOM = 2**28
-"""Bytes that may come through a pipe beside the pixels: metadata, other frames."""
-_PIXEL = 32
-"""The most bytes of a pixel: four numbers of 64 bits."""
+
+# Bytes that may come through a pipe in addition to the pixels: metadata, other frames.
+_EXTRA_BYTES = 2**28
+
+# Bytes of the largest pixel: four numbers of 64 bits.
+_BYTES_PER_PIXEL = 32
 
 
 def read_bytes(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Return the bytes of a picture file, or raise ImageFileError; `max_pixels` as in `read_pipe`."""
+    """Return the bytes of an image file, or raise ImageFileError; `max_pixels` as in `read_pipe`."""
     try:
         if path.is_dir():
-            raise ImageFileError(f"{path}: is a folder; expected a picture file")
+            raise ImageFileError(f"{path}: is a folder; expected an image file")
         return read_file(path, read_pipe=lambda file: read_pipe(file, str(path), max_pixels=max_pixels))
     except FileNotFoundError as error:
         problem = not_a_path(path)
@@ -58,7 +59,7 @@ def read_bytes(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
 
 
 def read_pipe(file: BinaryIO, name: str, *, max_pixels: int) -> bytes:
-    """Return the bytes of a picture file that come through a pipe, which may have no end.
+    """Return the bytes of an image file that come through a pipe, which may have no end.
 
     Parameters
     ----------
@@ -71,58 +72,58 @@ def read_pipe(file: BinaryIO, name: str, *, max_pixels: int) -> bytes:
     Raises
     ------
     ImageFileError
-        It begins as no picture does, declares too many pixels, or does not end.
+        It does not begin as an image file, declares too many pixels, or does not end.
     """
     data = first_bytes(file, _BEGINNING)
     if len(data) < _BEGINNING:
         return data
-    size = known_header(name, data).size
+    size = declared_size(known_format(name, data), data)
     if size is not None:
         check_size(name, *size, max_pixels)
-    most = min(_ROOM + _PIXEL * (max_pixels if size is None else size[0] * size[1]), MAX_BYTES)
+    most = min(
+        _EXTRA_BYTES + _BYTES_PER_PIXEL * (max_pixels if size is None else size[0] * size[1]), MAX_BYTES
+    )
     data = first_bytes(file, most + 1, begin=data)
     if len(data) > most:
-        told = "" if size is None else f" for a picture of {size[1]}×{size[0]}"
+        declared = "" if size is None else f" for an image of {size[1]}×{size[0]}"
         raise ImageFileError(
-            f"{name}: more than {most} bytes come through this pipe{told}; expected the end of a picture: "
+            f"{name}: more than {most} bytes come through this pipe{declared}; expected the end of an image: "
             "name a file in its place"
         )
     return data
 
 
-def header(name: str, data: bytes) -> tuple[str, Size]:
+def header(name: str, data: bytes) -> tuple[Format, Size]:
     """Return the format of a file, and the height and width that it declares, or raise ImageFileError."""
-    found = known_header(name, data)
-    if found.size is None:
+    file_format = known_format(name, data)
+    size = declared_size(file_format, data)
+    if size is None:
         raise ImageFileError(
-            f"{name}: the header is damaged or cut short; expected a whole {found.name} file: get another "
-            "copy of it"
+            f"{name}: the header is damaged or cut short; expected a whole {file_format.name} file: get "
+            "another copy of it"
         )
-    scans = data.count(b"\xff\xda") if found.name == "JPEG" else 0
-    if scans > _MOST_SCANS:
-        raise ImageFileError(
-            f"{name}: a JPEG of {scans} scans, which takes very long to unpack; expected at most "
-            f"{_MOST_SCANS}: convert it to PNG"
-        )
-    return found.name, found.size
+    refusal = file_format.refusal(data)
+    if refusal is not None:
+        raise ImageFileError(f"{name}: {refusal}")
+    return file_format, size
 
 
-def known_header(name: str, data: bytes) -> Header:
-    """Return what the first bytes of a file say, or raise ImageFileError where they are no picture's."""
-    found = registry.read(data)
-    if found is not None:
-        return found
-    foreign = registry.foreign(data)
-    if foreign is not None:
-        raise ImageFileError(f"{name}: {foreign}")
+def known_format(name: str, data: bytes) -> Format:
+    """Return the format by the first bytes of a file, or raise ImageFileError where it cannot be read."""
+    file_format = format_of(data)
+    if file_format is not None:
+        return file_format
+    description = foreign.describe(data)
+    if description is not None:
+        raise ImageFileError(f"{name}: {description}")
     raise ImageFileError(
         f"{name}: damaged, cut short, or of a format that cannot be read; expected one of "
-        f"{registry.READABLE}: convert it to PNG or JPEG"
+        f"{', '.join(each.name for each in FORMATS)}: convert it to PNG or JPEG"
     )
 
 
 def check_size(name: str, height: int, width: int, max_pixels: int) -> None:
-    """Raise ImageFileError where a picture is larger than `max_pixels`, or than OpenCV reads."""
+    """Raise ImageFileError where an image is larger than `max_pixels`, or than OpenCV reads."""
     if height * width > max_pixels:
         raise ImageFileError(
             f"{name}: {width}×{height} pixels; expected at most {max_pixels} in all: make it smaller first, "

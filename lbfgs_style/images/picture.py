@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from . import pillow_images
-from .metadata import Metadata
+from .formats.base import Metadata
 from .resize import FloatImage, resize
 from .row_strips import side_by_side
 

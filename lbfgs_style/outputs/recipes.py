@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import images
 from ..errors import ImageFileError, OptionError, StyleError
-from ..images.formats.embedding import extract
+from ..images.formats.registry import read_text
 from ..pipeline.results import Result
 from ..settings.options import Options
 from ..settings.options_file import checked_names, with_values
@@ -137,7 +137,7 @@ def read_recipe(path: Path | str) -> Recipe:
     path = Path(path)
     is_report = path.suffix.lower() == ".json"
     data = file_bytes(path, most=_MOST_BYTES if is_report else None)
-    text = data.decode(errors="replace") if is_report else extract(data)
+    text = data.decode(errors="replace") if is_report else read_text(data)
     if text is None:
         raise ImageFileError(
             f"{path}: holds no recipe; expected a PNG or JPEG that lbfgs-style wrote and no other program "

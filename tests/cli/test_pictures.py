@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from lbfgs_style import images
-from lbfgs_style.images import exif, metadata
+from lbfgs_style.images import exif
+from lbfgs_style.images.formats import registry
 from tests.helpers import profiles
 from tests.helpers.camera import XMP, camera
 from tests.helpers.command import ROOT, contents, one_error, paint, photo, save
@@ -45,7 +46,7 @@ def test_a_deep_photo_in_a_wide_profile_comes_back_as_such(folder, network, suff
     deep = 20000 + photo().astype(np.uint16) * 60 + 7
     plain = images.encode(images.from_array(deep), suffix)
     Path(f"deep.{suffix}").write_bytes(
-        metadata.embed(plain, images.Metadata(icc=profiles.rgb()), (27, 32), alpha=False)
+        registry.write_metadata(plain, images.Metadata(icc=profiles.rgb()), (27, 32), alpha=False)
     )
     # Content alone, from the photo: what comes out is nearly the photo, in its own numbers.
     more = "--style-weight", 0, "--tv-weight", 0

@@ -120,7 +120,7 @@ def test_a_profile_stands_above_numbers():
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
 def test_high_dynamic_range_is_refused(transfer, name):
     with pytest.raises(
-        ImageFileError, match=f"^a.png: a picture of high dynamic range \\({name}\\); expected standard dyn"
+        ImageFileError, match=f"^a.png: an image of high dynamic range \\({name}\\); expected standard dyn"
     ):
         read(GRAYS, cicp(9, transfer, 0, 1))
 

@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 
 from lbfgs_style import images
-from lbfgs_style.images import first_frames
-from lbfgs_style.images.formats import avif
+from lbfgs_style.images.formats import registry
 from tests.helpers.command import paint, photo
 from tests.helpers.picture_bytes import chunk, gif, gif_frame, png, tiff
 from tests.robustness.corpus.cases import indexed, indexed_gif
 
 BLACK = np.zeros((40, 48, 3), np.uint8)
+
+
+def count(data: bytes) -> int:
+    """Return the number of frames or pages of a file; 1 where its format is not recognised."""
+    file_format = registry.format_of(data)
+    return 1 if file_format is None else registry.frame_count(file_format, data)
 
 
 def film(kind: str, count: int) -> bytes:
@@ -63,9 +68,9 @@ def test_reduced_copies_and_masks_are_no_pages(kind, pages, caplog):
 
 def test_pages_that_point_back_end():
     data = bytearray(tiff(BLACK))
-    (count,) = struct.unpack_from("<H", data, 8)
-    struct.pack_into("<I", data, 10 + 12 * count, 8)
-    assert first_frames.told(bytes(data), "TIFF") is None
+    (entries,) = struct.unpack_from("<H", data, 8)
+    struct.pack_into("<I", data, 10 + 12 * entries, 8)
+    assert count(bytes(data)) == 1
 
 
 @pytest.mark.parametrize("kind", [".png", ".webp", ".avif", ".tiff", ".jpg", ".bmp"])
@@ -82,17 +87,17 @@ def test_gif_frames_with_tables_of_their_own_and_comments():
     frame = gif_frame(indices)
     own = frame[:9] + b"\x86" + palette.tobytes() + frame[10:]
     data = gif(palette, [comment + frame, own, comment + own], 48, 40)
-    assert first_frames.told(data, "GIF") == "an animation of 3 frames: the first is used"
+    assert count(data) == 3
     for end in range(len(data)):
-        first_frames.told(data[:end], "GIF")
+        assert count(data[:end]) in (1, 3)
 
 
 def test_damage_behind_the_first_frame_has_no_count():
-    for kind, name in ((".avif", "AVIF"), (".webp", "WebP"), (".png", "PNG")):
+    for kind in (".avif", ".webp", ".png"):
         data = film(kind, 3)
         for end in range(0, len(data), 7):
-            first_frames.told(data[:end], name)
-    assert avif.frame_count(b"") == 1
+            assert 0 <= count(data[:end]) <= 3
+    assert registry.AVIF.frame_count(b"") == 1
 
 
 def test_the_command_says_it_in_one_line(folder, network, capfd):

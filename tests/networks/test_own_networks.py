@@ -15,7 +15,7 @@ from lbfgs_style.errors import GraphError, NetworkError, OptionError
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.operator_reach import REACH
 from lbfgs_style.graphs.receptive_fields import receptive_fields, smallest_side
-from lbfgs_style.images.formats.embedding import extract
+from lbfgs_style.images.formats.registry import read_text
 from lbfgs_style.networks.model_checks import DIFFERENTIABLE, OPERATORS
 from lbfgs_style.networks.pooling import with_pooling
 from lbfgs_style.objective.losses.terms import TermNames
@@ -342,7 +342,7 @@ def test_layers_with_colons_are_chosen_by_the_command(text, layers, layer_weight
     path = tensorflow(folder)
     given = ("--style-layers", text, "--content-layers", r"b/Relu:0", "--scales", "single")
     assert paint(path, *given) == 0
-    told = json.loads(extract(Path("out.png").read_bytes()) or "")["options"]
+    told = json.loads(read_text(Path("out.png").read_bytes()) or "")["options"]
     assert (told["style_layers"], told["content_layers"]) == (list(layers), ["b/Relu:0"])
     assert told["style_layer_weights"] == (None if layer_weights is None else list(layer_weights))
     assert run("rerun", "out.png", "-o", "again.png") == 0

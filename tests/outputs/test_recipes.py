@@ -16,7 +16,7 @@ import pytest
 from onnx import numpy_helper
 
 from lbfgs_style import Options, StyleTransfer, images, read_options, recipes, rerun
-from lbfgs_style.images.formats.embedding import embed, extract
+from lbfgs_style.images.formats.registry import read_text, write_text
 from tests.helpers.command import contents, one_error, paint, photo, run, save
 
 
@@ -32,9 +32,9 @@ TEXT = '{"who": "Müller × 画", "n": 1}'
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_the_pixels_stay_and_the_text_comes_back(suffix):
     plain = encoded(suffix)
-    with_text = embed(plain, TEXT)
-    assert extract(with_text) == TEXT
-    assert extract(plain) is None
+    with_text = write_text(plain, TEXT)
+    assert read_text(with_text) == TEXT
+    assert read_text(plain) is None
     before, after = (
         cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) for data in (plain, with_text)
     )
@@ -43,13 +43,13 @@ def test_the_pixels_stay_and_the_text_comes_back(suffix):
 
 @pytest.mark.parametrize("suffix", [".webp", ".tiff"])
 def test_other_formats_stay_as_they_are(suffix):
-    assert embed(encoded(suffix), TEXT) == encoded(suffix)
-    assert extract(encoded(suffix)) is None
+    assert write_text(encoded(suffix), TEXT) == encoded(suffix)
+    assert read_text(encoded(suffix)) is None
 
 
 def test_the_png_chunk_is_as_the_specification_says():
     """PNG, third edition, 11.3.3.4: keyword, 0, compression flag and method, language, 0, translation, 0."""
-    data, place, chunks = embed(encoded(".png"), TEXT), 8, []
+    data, place, chunks = write_text(encoded(".png"), TEXT), 8, []
     while place < len(data):
         (length,) = struct.unpack(">I", data[place : place + 4])
         body = data[place + 4 : place + 8 + length]
@@ -64,8 +64,8 @@ def test_the_png_chunk_is_as_the_specification_says():
 
 def test_a_text_longer_than_a_segment_of_jpeg():
     text = "ä" * 100_000
-    data = embed(encoded(".jpg"), text)
-    assert extract(data) == text
+    data = write_text(encoded(".jpg"), text)
+    assert read_text(data) == text
     assert data.count(b"\xff\xfe") >= 4
     assert data[2:4] == b"\xff\xe0"  # JFIF's segment stays the first
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (27, 32, 3)
@@ -73,10 +73,10 @@ def test_a_text_longer_than_a_segment_of_jpeg():
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_texts_of_others_and_cut_files_do_no_harm(suffix):
-    data = embed(encoded(suffix), TEXT)
-    assert extract(data.replace(b"lbfgs-style", b"other-style")) is None
+    data = write_text(encoded(suffix), TEXT)
+    assert read_text(data.replace(b"lbfgs-style", b"other-style")) is None
     for end in range(0, len(data), 7):
-        found = extract(data[:end])
+        found = read_text(data[:end])
         assert found is None or TEXT.startswith(found.rstrip("\N{REPLACEMENT CHARACTER}"))
 
 
@@ -244,8 +244,8 @@ def test_pictures_without_a_recipe(folder, network, capfd):
 )
 def test_a_damaged_recipe_is_one_line(folder, network, capfd, change, says):
     assert paint(network) == 0
-    text = extract(Path("out.png").read_bytes())
-    Path("bad.png").write_bytes(embed(encoded(".png"), change(text)))
+    text = read_text(Path("out.png").read_bytes())
+    Path("bad.png").write_bytes(write_text(encoded(".png"), change(text)))
     capfd.readouterr()
     assert run("rerun", "bad.png") == 2
     one_error(capfd, says)
@@ -261,9 +261,9 @@ def test_the_original_is_never_overwritten(folder, network, capfd):
 
 def test_another_version_is_told(folder, network, capfd):
     assert paint(network) == 0
-    text = extract(Path("out.png").read_bytes())
+    text = read_text(Path("out.png").read_bytes())
     old = json.dumps(json.loads(text) | {"program": "lbfgs-style 0.0.1"})
-    Path("old.png").write_bytes(embed(encoded(".png"), old))
+    Path("old.png").write_bytes(write_text(encoded(".png"), old))
     capfd.readouterr()
     assert run("rerun", "old.png") == 0
     err = capfd.readouterr().err

@@ -95,9 +95,9 @@ def test_a_reader_that_hangs_is_given_up():
     ("name", "outcome", "detail"),
     [
         ("empty.png", RuntimeError("x"), "RuntimeError: x"),
-        ("empty.png", ImageFileError("the file is empty; expected a picture"), "the file is empty"),
+        ("empty.png", ImageFileError("the file is empty; expected an image"), "the file is empty"),
         ("empty.png", ImageFileError("PATH: broken"), "broken"),
-        ("empty.png", ImageFileError("PATH: the file is empty;\nexpected a picture"), "the file"),
+        ("empty.png", ImageFileError("PATH: the file is empty;\nexpected an image"), "the file"),
         ("whole.png", ImageFileError("PATH: damaged"), "damaged"),
         ("empty.png", cases.wave(), "expected a refusal: the file is empty"),
         ("whole.png", cases.wave() + np.uint8(1), "off by 1, expected at most 0"),
@@ -377,4 +377,4 @@ def test_a_header_is_believed_before_anything_is_unpacked(monkeypatch):
 @pytest.mark.parametrize("name", list(cases.plain()))
 def test_the_declared_size_is_the_true_one(name):
     data, wants, _ = cases.plain()[name]
-    assert registry.read(data).size == wants.shape[:2]
+    assert registry.declared_size(registry.format_of(data), data) == wants.shape[:2]

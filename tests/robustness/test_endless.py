@@ -75,7 +75,7 @@ NO_PICTURE = "damaged, cut short, or of a format that cannot be read"
             "reconstruct content -",
             PNG,
             b"\0",
-            "standard input: more than 278265856 bytes come through this pipe for a picture of 640×480",
+            "standard input: more than 278265856 bytes come through this pipe for an image of 640×480",
             278265856,
         ),
     ],
@@ -123,7 +123,7 @@ def test_a_device_as_standard_input_is_refused(folder):
 def little(monkeypatch):
     """Look at 100 bytes, and leave room for 1000 beside the pixels."""
     monkeypatch.setattr(input_limits, "_BEGINNING", 100)
-    monkeypatch.setattr(input_limits, "_ROOM", 1000)
+    monkeypatch.setattr(input_limits, "_EXTRA_BYTES", 1000)
 
 
 def taken(data, max_pixels=10**6):
@@ -134,7 +134,7 @@ def test_as_much_is_read_as_a_picture_can_have(little):
     most = 1000 + 32 * 480 * 640
     data = PNG.ljust(most, b"\0")
     assert taken(data) == data
-    with pytest.raises(ImageFileError, match=f"more than {most} bytes .* for a picture of 640×480"):
+    with pytest.raises(ImageFileError, match=f"more than {most} bytes .* for an image of 640×480"):
         taken(data + b"\0")
 
 

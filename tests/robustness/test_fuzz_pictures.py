@@ -17,8 +17,9 @@ import pytest
 
 from lbfgs_style import images
 from lbfgs_style.errors import ImageError
-from lbfgs_style.images import Metadata, exif, icc_profile, metadata
-from lbfgs_style.images.formats import avif, registry
+from lbfgs_style.images import Metadata, exif, icc_profile
+from lbfgs_style.images.files import metadata_for_result
+from lbfgs_style.images.formats import avif, foreign, registry
 from tests.helpers import profiles
 from tests.helpers.camera import XMP, camera
 from tests.robustness.corpus import cases, damaged
@@ -61,7 +62,7 @@ def seeds() -> list[bytes]:
             data = images.encode(picture, file_format)
             if file_format == "avif":
                 data = images.encode(replace(picture, metadata=about(profile)), file_format)
-            found.append(metadata.embed(data, about(profile), SIZE, alpha=False))
+            found.append(registry.write_metadata(data, about(profile), SIZE, alpha=False))
     odd = (case.content for case in (*damaged.huge(), *damaged.damaged_exif()))
     return found + [data for data in odd if isinstance(data, bytes) and len(data) < 10_000]
 
@@ -107,7 +108,7 @@ def injured(draw, sound=ANY_SEED):
 def told_wrongly(draw):
     """A sound picture beside damaged EXIF, profile and XMP."""
     said = Metadata(exif=draw(injured(BLOCKS)), icc=draw(injured(PROFILES)), xmp=draw(injured(PACKETS)))
-    return metadata.embed(draw(st.sampled_from(PLAIN)), said, (4, 4), alpha=False)
+    return registry.write_metadata(draw(st.sampled_from(PLAIN)), said, (4, 4), alpha=False)
 
 
 def decode(data: bytes) -> str:
@@ -140,12 +141,13 @@ def sound(picture: images.Picture) -> None:
 
 def parse(data: bytes) -> str:
     """Give bytes to every reader of ours, and to what writes again what it found."""
-    found = metadata.read(data, data[:200])
-    true = metadata.for_result(found, SIZE)
+    found = registry.read_metadata(data, data[:200])
+    true = metadata_for_result(found, SIZE)
     for plain in PLAIN:
-        metadata.embed(plain, true, SIZE, alpha=False)
-    header = registry.read(data)
-    registry.foreign(data)
+        registry.write_metadata(plain, true, SIZE, alpha=False)
+    file_format = registry.format_of(data)
+    size = None if file_format is None else registry.declared_size(file_format, data)
+    foreign.describe(data)
     exif.exif_of(data)
     fixed = exif.for_result(data, SIZE)
     assert len(fixed) in (0, len(data))
@@ -153,7 +155,7 @@ def parse(data: bytes) -> str:
         assert exif.number(fixed, exif.ORIENTATION) in (None, 1)
     avif.properties(data)
     curves(found.icc)
-    return "read" if header is not None and header.size is not None else "refused"
+    return "read" if size is not None else "refused"
 
 
 def curves(data: bytes) -> str:

@@ -1,5 +1,9 @@
 """What each image file format declares, holds and allows.
 
-avif, bmp, color_codes, embedding, output, png_color, registry, tiff_declared, tiff_parts,
-tiff_pixels
+- base: `Format`, which says what a format is, and `Metadata`.
+- registry: the table of the formats, and the format of a file.
+- png, jpeg, webp, avif, tiff, bmp: one module a format; plain: those that are read alone.
+- tiff_declared, tiff_parts, tiff_pixels: how TIFF files are decoded that OpenCV misreads.
+- color_codes: colours by code or chromaticities, as profiles.
+- foreign: files that people take for readable images.
 """

@@ -1,4 +1,4 @@
-"""BMP files whose samples are told apart by masks (BITMAPINFOHEADER with BI_BITFIELDS, V2 to V5 headers).
+"""BMP: size, and files whose samples are told apart by masks (BI_BITFIELDS, V2 to V5 headers).
 
 OpenCV takes the fourth byte of every such pixel for opacity, also where no mask says so, and reads no masks
 of short headers: red and blue change places.
@@ -7,16 +7,20 @@ of short headers: red and blue change places.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...errors import ImageFileError
+from .base import Format, Size, Unpacked, starts_with
 
 _COMPRESSION, _MASKS, _ALPHA_MASK = 30, 54, 66  # places in the file, behind its head of 14 bytes
 _BITFIELDS, _ALPHA_BITFIELDS = 3, 6
 _WITH_ALPHA = 56  # bytes of the shortest header that has a mask for opacity
 
 
-def decode(data: bytes) -> NDArray[np.uint8] | None:
+def decode_masks(data: bytes) -> NDArray[np.uint8] | None:
     """Decode a BMP file with masks.
 
     Parameters
@@ -51,10 +55,10 @@ def decode(data: bytes) -> NDArray[np.uint8] | None:
         raise ValueError("damaged or cut short") from error
     pixels = rows.view(np.dtype(f"<u{bits // 8}"))[:, :width]
     masks = [blue, green, red] + [alpha] * (alpha != 0)
-    found = np.stack([_samples(pixels, mask) for mask in masks], axis=2)
-    if alpha and not found[..., 3].any():
-        found = found[..., :3]
-    return found[::-1] if height > 0 else found
+    samples = np.stack([_samples(pixels, mask) for mask in masks], axis=2)
+    if alpha and not samples[..., 3].any():
+        samples = samples[..., :3]
+    return samples[::-1] if height > 0 else samples
 
 
 def _samples(pixels: NDArray[np.unsignedinteger], mask: int) -> NDArray[np.uint8]:
@@ -71,3 +75,20 @@ def _samples(pixels: NDArray[np.unsignedinteger], mask: int) -> NDArray[np.uint8
         raise ValueError(f"damaged: colour mask {mask:#x} has gaps")
     samples = (pixels & pixels.dtype.type(mask)) >> pixels.dtype.type(shift)
     return np.rint(samples * np.float32(255 / top)).astype(np.uint8)
+
+
+def _decode(name: str, data: bytes, unpack: Callable[[bytes], Unpacked]) -> Unpacked:
+    try:
+        pixels = decode_masks(data)
+    except ValueError as error:
+        raise ImageFileError(f"{name}: {error}; expected a whole BMP file: get another copy of it") from error
+    return unpack(data) if pixels is None else (pixels, b"")
+
+
+def _declared_size(data: bytes) -> Size:
+    (head,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if head == 12 else "<ii", data, 18)
+    return abs(height), abs(width)  # the height of an image that is stored from top to bottom is negative
+
+
+BMP = Format(name="BMP", begins=starts_with(b"BM"), declared_size=_declared_size, decode=_decode)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...errors import ImageFileError
 from .. import exif
 from . import tiff_declared, tiff_parts
+from .base import turned
 from .tiff_declared import Declared
 
 log = logging.getLogger(__name__)
@@ -72,17 +73,6 @@ def decode(name: str, data: bytes, unpack: Callable[[bytes], NDArray[Any]]) -> N
     if declared.is_gray and declared.samples > 1:
         return _gray(name, declared, planes)
     return _mended(data, declared, planes[0])
-
-
-def turned(pixels: NDArray[Any], orientation: int | None) -> NDArray[Any]:
-    """Turn H×W or H×W×C pixels upright (TIFF 6.0, tag 274); of other numbers than 2 to 8 as they are."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels
 
 
 def _gray(name: str, declared: Declared, planes: list[NDArray[Any]]) -> NDArray[Any]:

@@ -85,7 +85,7 @@ def flipped() -> Iterator[Case]:
 def empty() -> Iterator[Case]:
     """Nothing in it, or nothing but zeros."""
     for kind in ("png", "jpg", "webp", "avif", "tiff", "gif", "bmp", "ppm", "hdr", "pfm", "jp2", "none"):
-        yield Case("zero bytes", f"empty.{kind}", b"", says="the file is empty; expected a picture")
+        yield Case("zero bytes", f"empty.{kind}", b"", says="the file is empty; expected an image")
         yield Case("zero bytes", f"zeros.{kind}", bytes(4096), says="damaged, cut short, or of a format")
 
 
@@ -356,7 +356,7 @@ def no_files() -> Iterator[Case]:
             file.write(PNG)
             file.truncate(1 << 40)
 
-    yield Case("no files", "folder.png", Path.mkdir, says="is a folder; expected a picture file")
+    yield Case("no files", "folder.png", Path.mkdir, says="is a folder; expected an image file")
     yield Case("no files", "pipe.png", os.mkfifo, says="a named pipe, a socket or a device")
     yield Case("no files", "link-to-pipe.png", linked("pipe.png"), says="a named pipe, a socket or a device")
     yield Case("no files", "socket.png", listening, says="a named pipe, a socket or a device")
