@@ -50,8 +50,8 @@ Choose = Callable[[int, int, int, int], bool]
 def _pays(inputs: int, outputs: int, height: int, width: int) -> bool:
     """Return whether Winograd's form takes less time.
 
-    `tools/bench.py convolution` shows a clear gain from 128 channels on. With 64 a single layer comes out
-    about even, but all of VGG19 (`bench.py evaluate`) is quicker with those included.
+    `python -m tools.bench convolution` shows a clear gain from 128 channels on. With 64 a single layer comes
+    out about even, but all of VGG19 (`python -m tools.bench evaluate`) is quicker with those included.
     """
     return min(inputs, outputs) >= 64 and height * width >= 16 * 16
 

@@ -170,5 +170,5 @@ def find(name_or_path: str | Path) -> Path:
         )
     raise NetworkFileError(
         f"The network {text!r} is not on this computer: get it with `lbfgs-style networks pull {text}` "
-        f"or tools/export_vgg19.py; 'compact' works now."
+        f"or, in a clone, python -m tools.export; 'compact' works now."
     )

@@ -222,7 +222,7 @@ def _read_pth(file: BinaryIO, file_size: int, label: str, prefix: str) -> dict[s
     if file.read(4) == b"PK\x03\x04":
         raise NetworkError(
             f"{label!r} is in PyTorch's zip format: expected the legacy format that torchvision publishes; "
-            "convert it with tools/export_vgg19.py."
+            "convert it with python -m tools.export in a clone."
         )
     file.seek(0)
     if _Unpickler(file, label).load() != _MAGIC or _Unpickler(file, label).load() != _PROTOCOL:

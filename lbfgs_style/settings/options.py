@@ -33,7 +33,8 @@ Convolution = Literal["auto", "direct", "winograd"]
 PreserveColor = Literal["none", "luminance", "match"]
 ColorMatch = Literal["cholesky", "pca", "symmetric"]
 
-# Exponent of the strength. The content's distance then grows about evenly with it, by `tools/strength.py`.
+# Exponent of the strength. The content's distance then grows about evenly with it, by
+# `python -m tools.figures.strength`.
 _STRENGTH_POWER = 1.25
 
 # Weights of content and style.

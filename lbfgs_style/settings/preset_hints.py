@@ -34,7 +34,7 @@ ON_COMPACT = {
     "gluon": Balance(1e4, 0, (1, 20, 200, 800, 2500)),
     "neural-style": Balance(4e6, 4e-12, (1, 20, 200, 800, 2500)),
 }
-"""Of results of 512 px with the bundled network, by `tools/balance_presets.py`."""
+"""Of results of 512 px with the bundled network, by `python -m tools.figures.balance_presets`."""
 
 
 def on_compact(name: str) -> str:

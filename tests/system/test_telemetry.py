@@ -60,10 +60,7 @@ if __name__ == "__main__":
 """
 
 TOOL = """
-import runpy, sys
-sys.path.insert(0, sys.argv[2])
-sys.argv = ["export_vgg19.py", "--help"]
-import export_vgg19
+import tools.export.vgg
 from lbfgs_style.objective import session
 session.resolve_device("auto")
 """
@@ -126,7 +123,7 @@ def test_a_network_that_is_pulled_is_all_that_is_kept(tmp_path, published):
 
 
 def test_tools_write_nothing_to_a_home(tmp_path):
-    assert run_at_home(tmp_path, TOOL, "", ROOT / "tools") == []
+    assert run_at_home(tmp_path, TOOL) == []
 
 
 def test_a_host_program_that_has_imported_onnxruntime(tmp_path):

@@ -16,9 +16,16 @@ from lbfgs_style import images, networks
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-import distill_export  # noqa: E402 (needs torch)
-import distill_model  # noqa: E402
-import distill_train  # noqa: E402
+from tools.distill import export, train  # noqa: E402 (needs torch)
+from tools.distill.model import (  # noqa: E402
+    COORDINATES,
+    LAYOUT,
+    STYLE_LAYERS,
+    Goals,
+    Student,
+    gram,
+    load_teacher,
+)
 
 WIDTHS = {"conv1": 4, "conv2": 5, "conv3": 6, "conv4": 7, "conv5": 7}
 
@@ -29,7 +36,7 @@ def teacher_file(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     arrays: dict[str, np.ndarray] = {"conv0.weight": np.eye(3)[:, :, None, None], "conv0.bias": np.zeros(3)}
     before = 3
-    for block, count in enumerate(distill_model.LAYOUT, start=1):
+    for block, count in enumerate(LAYOUT, start=1):
         width = WIDTHS[f"conv{block}"]
         for index in range(1, count + 1):
             scale = np.sqrt(2 / (9 * before))
@@ -45,7 +52,7 @@ def teacher_file(tmp_path: Path) -> Path:
 
 def run_onnx(model: object, image: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    return session.run(list(distill_model.STYLE_LAYERS), {"image": image})
+    return session.run(list(STYLE_LAYERS), {"image": image})
 
 
 def assert_close(found: list[np.ndarray], expected: list) -> None:
@@ -56,45 +63,45 @@ def assert_close(found: list[np.ndarray], expected: list) -> None:
 
 def test_exported_student_computes_what_was_trained() -> None:
     torch.manual_seed(1)
-    student = distill_model.Student()
+    student = Student()
     for head in student.heads:
         torch.nn.init.normal_(head[1].weight)
     image = np.random.default_rng(2).uniform(0, 1, (1, 3, 37, 50)).astype(np.float32)
-    model = distill_export.student_model(student.state_dict())
+    model = export.student_model(student.state_dict())
     assert_close(run_onnx(model, image), student(torch.from_numpy(image))[0])
     network = networks.from_model(model)
     networks.verify(network)
-    assert network.style_layers == distill_model.STYLE_LAYERS
+    assert network.style_layers == STYLE_LAYERS
     assert {"relu1_2", "relu4_2"} < set(network.layers)
 
 
 def test_exported_teacher_computes_what_torch_does(teacher_file: Path) -> None:
     image = np.random.default_rng(2).uniform(0, 1, (1, 3, 37, 50)).astype(np.float32)
-    teacher = distill_model.load_teacher(str(teacher_file))
-    model = distill_export.teacher_model(teacher_file)
+    teacher = load_teacher(str(teacher_file))
+    model = export.teacher_model(teacher_file)
     assert_close(run_onnx(model, image), teacher(torch.from_numpy(image))[0])
 
 
 def test_projection_keeps_gram_distances() -> None:
     """All directions kept, so that the distances are those of the features, but for the factor trace²."""
     torch.manual_seed(0)
-    features = [torch.randn(1, count, 9, 9) for count in distill_model.COORDINATES]
-    others = [torch.randn(1, count, 9, 9) for count in distill_model.COORDINATES]
-    grams = [distill_model.gram(f)[0] for f in features]
-    projection = distill_model.Goals(grams)
+    features = [torch.randn(1, count, 9, 9) for count in COORDINATES]
+    others = [torch.randn(1, count, 9, 9) for count in COORDINATES]
+    grams = [gram(f)[0] for f in features]
+    projection = Goals(grams)
     for g, f, other, z, w in zip(
         grams, features, others, projection(features), projection(others), strict=True
     ):
-        exact = (distill_model.gram(f) - distill_model.gram(other)).square().sum() / g.trace() ** 2
-        ours = (distill_model.gram(z) - distill_model.gram(w)).square().sum()
+        exact = (gram(f) - gram(other)).square().sum() / g.trace() ** 2
+        ours = (gram(z) - gram(w)).square().sum()
         assert float(ours) == pytest.approx(float(exact), rel=1e-3)
-        assert float(distill_model.gram(z)[0].trace()) == pytest.approx(1, rel=1e-4)
+        assert float(gram(z)[0].trace()) == pytest.approx(1, rel=1e-4)
 
 
 def test_orthogonalized_evens_out_singular_values() -> None:
     torch.manual_seed(0)
     for shape in ((6, 40), (40, 6)):
-        values = torch.linalg.svdvals(distill_train.orthogonalized(torch.randn(shape)))
+        values = torch.linalg.svdvals(train.orthogonalized(torch.randn(shape)))
         assert float(values.min()) > 0.6
         assert float(values.max()) < 1.3
 
@@ -108,10 +115,10 @@ def test_training_learns_and_goes_on_from_its_checkpoint(
     for index in range(3):
         coarse = rng.uniform(0, 1, (6, 6, 3)).astype(np.float32)
         images.write(folder / f"{index}.png", images.from_array(images.resize(coarse, (48, 48))))
-    monkeypatch.setattr(distill_model, "COORDINATES", (4, 4, 4, 4, 4))
-    monkeypatch.setattr(distill_train, "LOG_EVERY", 10)
+    monkeypatch.setattr("tools.distill.model.COORDINATES", (4, 4, 4, 4, 4))
+    monkeypatch.setattr(train, "LOG_EVERY", 10)
     checkpoint = tmp_path / "c.pt"
-    settings = distill_train.Settings(
+    settings = train.Settings(
         images=((folder, 1.0),),
         teacher=str(teacher_file),
         checkpoint=checkpoint,
@@ -123,13 +130,13 @@ def test_training_learns_and_goes_on_from_its_checkpoint(
         threads=1,  # tiny tensors: more threads only wait for each other
     )
     with caplog.at_level(logging.INFO):
-        distill_train.train(settings)
+        train.train(settings)
     assert torch.load(checkpoint, weights_only=True)["step"] == 30
     with caplog.at_level(logging.INFO):
-        distill_train.train(dataclasses.replace(settings, steps=50))
+        train.train(dataclasses.replace(settings, steps=50))
     assert torch.load(checkpoint, weights_only=True)["step"] == 50
     average = torch.load(checkpoint, weights_only=True)["average"]["blocks.0.0.weight"]
-    distill_train.train(dataclasses.replace(settings, steps=51))
+    train.train(dataclasses.replace(settings, steps=51))
     later = torch.load(checkpoint, weights_only=True)
     # One step moves an average over hundreds of steps by next to nothing of its distance from the student.
     moved = (later["average"]["blocks.0.0.weight"] - average).norm()

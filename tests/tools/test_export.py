@@ -4,21 +4,22 @@ import importlib
 import sys
 import types
 import urllib.error
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
 from lbfgs_style import networks
+from lbfgs_style.networks import vgg
 
 torch = pytest.importorskip("torch")
 if importlib.util.find_spec("torchvision") is None:
     pytest.skip("torchvision is not installed", allow_module_level=True)
 
-pytestmark = pytest.mark.torch
+from tools.export import torchvision_vgg  # noqa: E402 (needs torch)
+from tools.export.vgg import main  # noqa: E402
 
-TOOLS = Path(__file__).resolve().parent.parent / "tools"
+pytestmark = pytest.mark.torch
 
 # Where torchvision's `features` have their ReLUs, read off its printed modules.
 RELUS = {
@@ -42,24 +43,12 @@ SAFE_MARGIN = 5e-6
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module("export_vgg19")
-
-
-@pytest.fixture
-def torchvision_vgg(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module("torchvision_vgg")
-
-
-@pytest.fixture
-def export(tool, tmp_path):
+def export(tmp_path):
     """Run the tool and return its exit code and the two files."""
 
     def run(*arguments, weights="random"):
         path = tmp_path / "net.onnx"
-        code = tool.main(["--weights", str(weights), "--output", str(path), *arguments])
+        code = main(["--weights", str(weights), "--output", str(path), *arguments])
         return code, path, tmp_path / "net_gradient.onnx"
 
     return run
@@ -162,7 +151,7 @@ def up_to(arch, last):
 
 
 @pytest.mark.parametrize(("arch", "pooling"), CASES)
-def test_features_and_gradient_are_those_of_torchvision(export, torchvision_vgg, arch, pooling):
+def test_features_and_gradient_are_those_of_torchvision(export, arch, pooling):
     code, network, gradient = export("--arch", arch, "--pooling", pooling, "--until", "relu4_1")
     assert code == 0
     relus = up_to(arch, "relu4_1")
@@ -172,7 +161,7 @@ def test_features_and_gradient_are_those_of_torchvision(export, torchvision_vgg,
     assert_gradient_agrees(gradient, modules, relus, layers, smooth_picture(modules, (17, 19)))
 
 
-def test_the_whole_vgg19_with_chosen_cotangents(export, torchvision_vgg):
+def test_the_whole_vgg19_with_chosen_cotangents(export):
     layers = ["relu1_2", "relu3_4", "relu5_4"]
     code, network, gradient = export("--layers", "relu5_4", "relu1_2", "relu3_4")
     assert code == 0
@@ -201,7 +190,7 @@ def test_the_files_describe_themselves(export, capsys):
     assert "gradient" in third
 
 
-def test_random_activations_keep_their_size(torchvision_vgg):
+def test_random_activations_keep_their_size():
     with torch.no_grad():
         vgg = torchvision_vgg.load_vgg("vgg19", "random")
         outputs = forward(vgg.features, torch.from_numpy(random_picture((64, 64))))[1]
@@ -213,15 +202,15 @@ def test_random_activations_keep_their_size(torchvision_vgg):
 # --- weights ---------------------------------------------------------------------------------------------
 
 
-def foreign_state(torchvision_vgg):
+def foreign_state():
     """Return a state dict that is neither the random nor any published one, with a piece of a classifier."""
     state = torchvision_vgg.load_vgg("vgg16", "random").state_dict()
     return {name: tensor.flip(0) for name, tensor in state.items()} | {"classifier.6.bias": torch.zeros(1000)}
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_state_dict_round_trips(export, torchvision_vgg, tmp_path, zipped):
-    state = foreign_state(torchvision_vgg)
+def test_a_state_dict_round_trips(export, tmp_path, zipped):
+    state = foreign_state()
     file = tmp_path / "mine.pth"
     torch.save(state, file, _use_new_zipfile_serialization=zipped)
     code, path, _ = export("--arch", "vgg16", "--until", "relu2_1", weights=file)
@@ -233,12 +222,12 @@ def test_a_state_dict_round_trips(export, torchvision_vgg, tmp_path, zipped):
     assert networks.load(path).source == "mine.pth"
 
 
-def test_imagenet_asks_torchvision_and_names_its_licence(export, torchvision_vgg, monkeypatch):
+def test_imagenet_asks_torchvision_and_names_its_licence(export, monkeypatch):
     asked = []
 
     def fake(url, **options):
         asked.append((url, options["check_hash"]))
-        return foreign_state(torchvision_vgg)
+        return foreign_state()
 
     torchvision_vgg.import_models()
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fake)
@@ -252,7 +241,7 @@ def test_imagenet_asks_torchvision_and_names_its_licence(export, torchvision_vgg
 def one_line_of_error(capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("export_vgg19: ")
+    assert printed.err.startswith("export: ")
     assert printed.err.count("\n") == 1
     return printed.err
 
@@ -264,7 +253,7 @@ def one_line_of_error(capsys):
         (RuntimeError('invalid hash value (expected "397923af", got "0")'), "is damaged"),
     ],
 )
-def test_a_failed_download_is_one_line(export, torchvision_vgg, monkeypatch, capsys, failure, said):
+def test_a_failed_download_is_one_line(export, monkeypatch, capsys, failure, said):
     def fail(url, **options):
         raise failure
 
@@ -305,9 +294,9 @@ def test_junk_weights_are_one_line(export, capsys, tmp_path, contents):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_weights_of_another_network_are_one_line(export, torchvision_vgg, capsys, tmp_path):
+def test_weights_of_another_network_are_one_line(export, capsys, tmp_path):
     file = tmp_path / "vgg16.pth"
-    torch.save(foreign_state(torchvision_vgg), file)
+    torch.save(foreign_state(), file)
     assert export("--arch", "vgg19", weights=file)[0] == 2
     assert "expected 'features.16.weight' of shape [256, 256, 3, 3]" in one_line_of_error(capsys)
     torch.save(torch.zeros(3), file)
@@ -315,12 +304,12 @@ def test_weights_of_another_network_are_one_line(export, torchvision_vgg, capsys
     assert "expected 'features.0.weight'" in one_line_of_error(capsys)
 
 
-def test_graphs_that_disagree_with_torch_are_not_written(export, tool, monkeypatch, capsys):
+def test_graphs_that_disagree_with_torch_are_not_written(export, monkeypatch, capsys):
     code, path, gradient = export("--until", "relu2_1")
     capsys.readouterr()
     before = path.read_bytes(), gradient.read_bytes()
-    shifted = tool.vgg.Normalization("wrong", "BGR", 1.0, MEAN, STD)
-    monkeypatch.setattr(tool.vgg, "TORCHVISION", shifted)
+    shifted = vgg.Normalization("wrong", "BGR", 1.0, MEAN, STD)
+    monkeypatch.setattr(vgg, "TORCHVISION", shifted)
     assert (code, export("--until", "relu2_1")[0]) == (0, 2)
     assert "differ from PyTorch" in one_line_of_error(capsys)
     assert (path.read_bytes(), gradient.read_bytes()) == before
@@ -330,7 +319,7 @@ def test_graphs_that_disagree_with_torch_are_not_written(export, tool, monkeypat
 # --- torchvision without its compiled operators ----------------------------------------------------------
 
 
-def test_other_failures_of_torchvision_are_not_masked(torchvision_vgg, monkeypatch):
+def test_other_failures_of_torchvision_are_not_masked(monkeypatch):
     def fail(name):
         raise RuntimeError("operator torchvision::roi_align does not exist")
 
@@ -343,7 +332,7 @@ def test_other_failures_of_torchvision_are_not_masked(torchvision_vgg, monkeypat
 
 @pytest.mark.parametrize("missing", ["torch", "torchvision"])
 def test_a_missing_framework_is_one_line(export, monkeypatch, capsys, missing):
-    monkeypatch.delitem(sys.modules, "torchvision_vgg", raising=False)
+    monkeypatch.delitem(sys.modules, "tools.export.torchvision_vgg", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     assert export()[0] == 2
     assert f"needs {missing}, which is not installed" in one_line_of_error(capsys)

@@ -13,14 +13,14 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
-from bench_ours import WIDTHS, our_objective, random_vgg19, smooth_pictures, vgg19_of
-from bench_torch import TorchObjective
 
 from lbfgs_style import networks
 from lbfgs_style.graphs import winograd
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.networks import vgg
 from lbfgs_style.objective.session import Session
+from tools.bench.ours import WIDTHS, our_objective, random_vgg19, smooth_pictures, vgg19_of
+from tools.bench.pytorch import TorchObjective
 
 # Multiplications and additions of VGG19 up to relu5_1 for each pixel, forward and backward: 2 · 2 · Σ 9·C·O
 # over the convolutions, each at its size.

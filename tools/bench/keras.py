@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from bench_convergence import reduced
 
 from lbfgs_style import Iterate, Options, StyleTransfer
 from lbfgs_style.settings.preset_hints import ON_COMPACT
+from tools.bench.convergence import reduced
 
 MARKS = (100, 200, 500, 1000, 3700, 4000)
 """Steps after which the example prints its loss."""

@@ -1,6 +1,6 @@
 """One sheet of what the options do: the same photo and paintings under a dozen of them.
 
-python tools/showcase.py PHOTO PAINTING PAINTING2 --sheet models/showcase.jpg
+python -m tools.figures.showcase PHOTO PAINTING PAINTING2 --sheet models/showcase.jpg
 """
 
 from __future__ import annotations

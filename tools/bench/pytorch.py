@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from bench_ours import WEIGHTS
 from onnx import numpy_helper
 from torch import Tensor
 from torch.nn import functional
 
 from lbfgs_style import networks
+from tools.bench.ours import WEIGHTS
 
 
 class TorchNetwork:

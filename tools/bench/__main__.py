@@ -1,32 +1,48 @@
-"""Side-by-side measurements; every figure in the README names the command of this file that printed it.
+"""Side-by-side measurements; tools/README.md has their figures, each with the command that printed it.
 
-    python tools/bench.py evaluate --size 512
-    python tools/bench.py accuracy
-    python tools/bench.py convolution
-    python tools/bench.py convergence --photos a.jpg,b.jpg --paintings c.jpg
-    python tools/bench.py variables --photos a.jpg,b.jpg --paintings c.jpg
-    python tools/bench.py keras --photo a.jpg --painting c.jpg
-    python tools/bench.py memory --sizes 256 512 1024
-    python tools/bench.py large --sizes 1024 4096 --memory 2GB 3GB
-    python tools/bench.py startup
-    python tools/bench.py interrupt --sizes 4096 8192 --memory 3GB 5GB
+    python -m tools.bench evaluate --size 512
+    python -m tools.bench accuracy
+    python -m tools.bench convolution
+    python -m tools.bench convergence --photos a.jpg,b.jpg --paintings c.jpg
+    python -m tools.bench variables --photos a.jpg,b.jpg --paintings c.jpg
+    python -m tools.bench keras --photo a.jpg --painting c.jpg
+    python -m tools.bench memory --sizes 256 512 1024
+    python -m tools.bench large --sizes 1024 4096 --memory 2GB 3GB
+    python -m tools.bench startup
+    python -m tools.bench interrupt --sizes 4096 8192 --memory 3GB 5GB
 
-Needs the extra `bench` (PyTorch for the other side, matplotlib for the plot). Run it on a quiet machine: all
-sides are timed in turn within one run, and medians and ratios are what to quote.
+All but large, interrupt and startup need the extra `bench` (PyTorch, and matplotlib for the plot). Run it on
+a quiet machine: all sides are timed in turn within one run, and medians and ratios are what to quote.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from lbfgs_style import Options
 from lbfgs_style.system.byte_sizes import parse_bytes
+from tools.bench import memory
+
+MEASUREMENTS = {
+    "evaluate": "seconds of one evaluation of loss and gradient, in PyTorch and here",
+    "accuracy": "gradients against float64's, away from the kinks of the ReLUs",
+    "convolution": "seconds of single 3×3 convolutions in both forms",
+    "convergence": "loss against seconds: our defaults and PyTorch's optimisers",
+    "keras": "what the steps of Keras' example are worth in evaluations",
+    "variables": "losses after the same work for each kind of variables",
+    "memory": "peak memory of evaluations",
+    "startup": "seconds until the command is at work, and installed size",
+    "large": "large pictures within a budget of memory",
+    "interrupt": "seconds from Ctrl-C to the end of the process",
+}
+MODULES = {"accuracy": "evaluate", "convolution": "evaluate"}
 
 
 def machine() -> str:
@@ -70,35 +86,24 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 def main() -> None:
     """Parse the command line and run one measurement."""
-    from bench_convergence import convergence
-    from bench_evaluate import accuracy, convolution, evaluate
-    from bench_interrupt import interrupt
-    from bench_keras import keras
-    from bench_large import large
-    from bench_memory import SIDES, memory
-    from bench_startup import startup
-    from bench_variables import variables
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     measurements = parser.add_subparsers(required=True)
 
-    def measurement(
-        run: Callable[[argparse.Namespace], dict[str, object]], **defaults: int
-    ) -> argparse.ArgumentParser:
-        one = measurements.add_parser(run.__name__, help=run.__doc__)
+    def measurement(command: str, **defaults: int) -> argparse.ArgumentParser:
+        one = measurements.add_parser(command, help=MEASUREMENTS[command])
         for name, default in defaults.items():
             one.add_argument(f"--{name}", type=int, default=default)
         one.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
         one.add_argument("--json", action="store_true", help="for programs")
-        one.set_defaults(run=run)
+        one.set_defaults(measurement=command)
         return one
 
-    measurement(evaluate, size=512, rounds=5)
-    measurement(accuracy, size=256)
-    measurement(convolution, rounds=5)
-    one = measurement(convergence, size=512, iterations=500, history=Options().history)
+    measurement("evaluate", size=512, rounds=5)
+    measurement("accuracy", size=256)
+    measurement("convolution", rounds=5)
+    one = measurement("convergence", size=512, iterations=500, history=Options().history)
     one.add_argument("--photos", required=True, metavar="A,B,…")
     one.add_argument("--paintings", required=True, metavar="A,B,…")
     one.add_argument("--network", default="compact", help="a network, or random-vgg19")
@@ -108,28 +113,31 @@ def main() -> None:
     one.add_argument("--ours", type=whole_numbers, metavar="A,B,…", help="iterations of our scales")
     one.add_argument("--as-vgg19", action="store_true", help="the seconds of VGG19-sized evaluations")
     one.add_argument("--plot", type=Path, help="picture to draw (needs matplotlib)")
-    one = measurement(keras, size=256, ours=200)
+    one = measurement("keras", size=256, ours=200)
     one.add_argument("--photo", required=True)
     one.add_argument("--painting", required=True)
-    one = measurement(variables, size=256, iterations=120, history=Options().history)
+    one = measurement("variables", size=256, iterations=120, history=Options().history)
     one.add_argument("--photos", required=True, metavar="A,B,…")
     one.add_argument("--paintings", required=True, metavar="A,B,…")
-    one = measurement(memory)
+    one = measurement("memory")
     one.add_argument("--sizes", type=int, nargs="+", default=[512])
-    one.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
-    one = measurement(startup, size=512, rounds=5)
+    one.add_argument("--sides", nargs="+", choices=memory.SIDES, default=memory.SIDES)
+    one = measurement("startup", size=512, rounds=5)
     one.add_argument("--python", default=sys.executable, help="of the environment to time")
-    one = measurement(large, iterations=4)
+    one = measurement("large", iterations=4)
     one.add_argument("--sizes", type=int, nargs="+", default=[1024, 4096])
     one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])
     one.add_argument("--network", default="compact")
-    one = measurement(interrupt)
+    one = measurement("interrupt")
     one.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
     one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])
     one.add_argument("--after", type=float, default=6.0, help="seconds until the signal while it prepares")
     one.add_argument("--network", default="compact")
     arguments = parser.parse_args()
-    result = {"machine": machine(), "threads": arguments.threads, **arguments.run(arguments)}
+    name = arguments.measurement
+    # Imported late: most, but not all, need PyTorch.
+    module = importlib.import_module(f"tools.bench.{MODULES.get(name, name)}")
+    result = {"machine": machine(), "threads": arguments.threads, **getattr(module, name)(arguments)}
     if arguments.json:
         print(json.dumps(result, indent=2))
     else:

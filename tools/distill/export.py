@@ -1,4 +1,4 @@
-"""Turns networks of `distill_model` into feature networks (ONNX)."""
+"""Turns networks of `tools.distill.model` into feature networks (ONNX)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from distill_model import LAYOUT, STYLE_LAYERS
 from torch import Tensor
 
 from lbfgs_style import networks
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.system.files import atomic_write
+from tools.distill.model import LAYOUT, STYLE_LAYERS
 
 SOURCE = (
-    "Trained by tools/distill.py from a VGG19 of Wang et al., Collaborative Distillation for "
+    "Trained by tools.distill from a VGG19 of Wang et al., Collaborative Distillation for "
     "Ultra-Resolution Universal Style Transfer (CVPR 2020)"
 )
 LICENCE = (
@@ -90,7 +90,7 @@ def student_model(state: dict[str, Tensor]) -> onnx.ModelProto:
 
 
 def teacher_model(path: Path) -> onnx.ModelProto:
-    """Return the branch teacher as a feature network, for comparison; see `distill_model.BranchTeacher`."""
+    """Return the branch teacher as a feature network, for comparison; see `tools.distill.model`."""
     arrays = np.load(path)
     w = _Writer()
 

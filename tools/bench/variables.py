@@ -64,9 +64,8 @@ def _coarse_to_fine(iterations: int) -> tuple[int, ...]:
 def _written_loss(settings: tuple[str, str, str, tuple[int, ...], str, int, int]) -> float:
     from pathlib import Path
 
-    from bench_ours import WEIGHTS, our_objective
-
     from lbfgs_style import Options, StyleTransfer, images, networks
+    from tools.bench.ours import WEIGHTS, our_objective
 
     content, style, start, iterations, kind, size, history = settings
     photo, painting = (_reduced(images.read(Path(path)).rgb, size) for path in (content, style))

@@ -1,6 +1,6 @@
 """Paint every photo in the style of every painting with the defaults, and put the results on one sheet.
 
-    python tools/gallery.py --photos a.jpg,b.jpg --paintings c.jpg,d.jpg --sheet gallery.jpg
+    python -m tools.figures.gallery --photos a.jpg,b.jpg --paintings c.jpg,d.jpg --sheet gallery.jpg
 
 Prints the seconds of each picture, each run by the command in a process of its own, as a user would. With
 ``--beside="--iterations 400"`` every photo has a second row, painted with those options.
@@ -17,9 +17,8 @@ import time
 from itertools import product
 from pathlib import Path
 
-from contact_sheet import contact_sheet
-
 from lbfgs_style import images
+from tools.figures.contact_sheet import contact_sheet
 
 
 def paint(photo: Path, painting: Path, output: Path, options: list[str]) -> float:

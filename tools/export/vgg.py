@@ -2,9 +2,9 @@
 
 ::
 
-    python tools/export_vgg19.py
-    python tools/export_vgg19.py --until relu5_1 --pooling average --output models/vgg19-average.onnx
-    python tools/export_vgg19.py --arch vgg16 --weights my_vgg16.pth
+    python -m tools.export
+    python -m tools.export --until relu5_1 --pooling average --output models/vgg19-average.onnx
+    python -m tools.export --arch vgg16 --weights my_vgg16.pth
 
 ``models/vgg19.onnx`` maps ``image`` (float32 [1,3,H,W], RGB in [0,1]) to every ReLU (``relu1_1`` …).
 ``models/vgg19_gradient.onnx`` maps ``image`` and a cotangent for each layer (``d_relu1_1`` …) to ``d_image``.
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
+MODELS = Path(__file__).resolve().parents[2] / "models"
 CHECK_SIZE = 64
 # float32 rounding stays below 1e-5. In the gradient it may turn over a ReLU or the choice of a maximum that
 # sits at its kink, which weighs up to a few percent in a picture this small; a wrong graph is off by about 1.
@@ -177,7 +177,8 @@ def compare(todo: Plan, source: nn.Module, network: Path, gradient: Path) -> tup
     """
     import onnxruntime
     import torch
-    from torchvision_vgg import layers_of, normalize, with_pooling
+
+    from tools.export.torchvision_vgg import layers_of, normalize, with_pooling
 
     def run(path: Path, feeds: dict[str, Any]) -> list[Any]:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -236,7 +237,7 @@ def export(todo: Plan) -> tuple[float, float]:
 
 def _load(todo: Plan) -> nn.Module:
     try:
-        from torchvision_vgg import load_vgg
+        from tools.export.torchvision_vgg import load_vgg
 
         return load_vgg(todo.arch, todo.weights)
     except ModuleNotFoundError as error:
@@ -254,14 +255,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         todo = plan(args)
         features, gradient = export(todo)
     except StyleError as error:
-        print(f"export_vgg19: {error}", file=sys.stderr)
+        print(f"export: {error}", file=sys.stderr)
         return 2
     for path, layers in ((todo.network, todo.layers), (todo.gradient, todo.cotangents)):
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {' '.join(layers)}")
     size = f"{CHECK_SIZE}×{CHECK_SIZE}"
     print(f"relative difference from PyTorch at {size}: features {features:.1e}, gradient {gradient:.1e}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

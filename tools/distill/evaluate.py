@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from contact_sheet import contact_sheet
-from distill_export import teacher_model
 
 from lbfgs_style import Options, StyleTransfer, images, networks
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import StylePart, TermNames, features_name
+from tools.distill.export import teacher_model
+from tools.figures.contact_sheet import contact_sheet
 
 STYLE_WEIGHT, CONTENT_WEIGHT = 3.0, 0.05
 

@@ -35,15 +35,15 @@ def _peak(side: str, size: int, threads: int) -> float:
 
 
 def _evaluate(side: str, size: int, threads: int, sender: Connection) -> None:
-    from bench_ours import our_objective, random_vgg19, smooth_pictures
-
     from lbfgs_style import networks
+    from tools.bench.ours import our_objective, random_vgg19, smooth_pictures
 
     content, style, current = smooth_pictures(size)
     network = networks.load("compact") if side.startswith("compact") else random_vgg19()
     if side.endswith("PyTorch"):
         import torch
-        from bench_torch import TorchObjective
+
+        from tools.bench.pytorch import TorchObjective
 
         torch.set_num_threads(threads)
         objective = TorchObjective(network, content, style)

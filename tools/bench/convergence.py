@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_ours import WEIGHTS, our_objective, random_vgg19
-from bench_torch import TorchObjective
 
 from lbfgs_style import Iterate, Options, StyleTransfer, images, networks
 from lbfgs_style.objective.evaluation import Objective
 from lbfgs_style.pipeline import initial_image
+from tools.bench.ours import WEIGHTS, our_objective, random_vgg19
+from tools.bench.pytorch import TorchObjective
 
 Size = tuple[int, int]
 Curve = list[tuple[float, int, float]]

@@ -1,11 +1,11 @@
 """Train the bundled network `compact` to see style as a teacher does, and measure how well it does.
 
-    python tools/distill.py train --images photos --images paintings --teacher t.npz --checkpoint c.pt
-    python tools/distill.py export --checkpoint c.pt --output models/compact.onnx
-    python tools/distill.py evaluate --photos a.jpg,b.jpg --paintings c.jpg --teacher t.npz
+    python -m tools.distill train --images photos --images paintings --teacher t.npz --checkpoint c.pt
+    python -m tools.distill export --checkpoint c.pt --output models/compact.onnx
+    python -m tools.distill evaluate --photos a.jpg,b.jpg --paintings c.jpg --teacher t.npz
 
 `train` fits features over crops of photos and paintings; it goes on from the checkpoint if there is one. A
-teacher is an .npz file (see `distill_model.BranchTeacher`) or ``vgg19`` for torchvision's VGG19.
+teacher is an .npz file (see `tools.distill.model.BranchTeacher`) or ``vgg19`` for torchvision's VGG19.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def weighted_folder(text: str) -> tuple[Path, float]:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train, or go on from the checkpoint."""
-    from distill_train import Settings, train
+    from tools.distill.train import Settings, train
 
     settings = Settings(
         images=tuple(arguments.images),
@@ -41,7 +41,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the network of a checkpoint as a feature network."""
-    from distill_export import export
+    from tools.distill.export import export
 
     export(arguments.checkpoint, arguments.output)
     print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB")
@@ -49,7 +49,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Print the table of the model card and, if asked, write its contact sheet."""
-    from distill_evaluate import evaluate
+    from tools.distill.evaluate import evaluate
 
     evaluate(
         arguments.photos,

@@ -1,4 +1,4 @@
-"""The training loop of `distill.py`: pictures, loss, optimiser, checkpoints (PyTorch)."""
+"""The training loop: pictures, loss, optimiser, checkpoints (PyTorch)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from distill_model import STYLE_LAYERS, Goals, Student, gram, load_teacher
 from torch import Tensor, nn
+
+from tools.distill.model import STYLE_LAYERS, Goals, Student, gram, load_teacher
 
 log = logging.getLogger("distill")
 

@@ -1,6 +1,6 @@
 """Weights that balance the losses of each preset on a network as the defaults are balanced.
 
-python tools/balance_presets.py --pairs A:B,C:D
+python -m tools.figures.balance_presets --pairs A:B,C:D
 
 The relative losses of the defaults are 0.1 ‖F−P‖²/‖P‖² and the mean over layers of 3 ‖G−A‖²/‖A‖². A preset
 has other factors in the places of 1/‖P‖² and 1/‖A‖². Its content weight is left as it is; its style weight

@@ -1,4 +1,4 @@
-"""The student network of `distill.py` and the teachers it learns from (PyTorch).
+"""The student network and the teachers it learns from (PyTorch).
 
 The student has VGG19's layout at a quarter of its width: thirteen 3×3 convolutions with zero padding, ReLUs,
 2×2 max pooling (with average pooling it could not follow a teacher that pools maxima), and at relu1_1 …
@@ -117,7 +117,7 @@ class TorchvisionTeacher(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from torchvision_vgg import load_vgg
+        from tools.export.torchvision_vgg import load_vgg
 
         self.preprocess = normalization()
         self.layers = load_vgg("vgg19", "imagenet").features[:30].requires_grad_(False)

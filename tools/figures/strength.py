@@ -1,6 +1,6 @@
 """Does a strength mean the same at every size? Content moved and style left, for each strength and size.
 
-    python tools/strength.py --pairs photo.jpg:painting.jpg,photo2.jpg:painting2.jpg --sheet strength.jpg
+    python -m tools.figures.strength --pairs A.jpg:B.jpg,C.jpg:D.jpg --sheet strength.jpg
 
 For each pair, strength and size, prints the mean relative distances at the end: how far the content's
 features moved, and how much of the style's Gram matrices is left. The last column says by how much the
@@ -13,9 +13,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from contact_sheet import contact_sheet
 
 from lbfgs_style import Options, Result, StyleTransfer, images
+from tools.figures.contact_sheet import contact_sheet
 
 
 def distances(result: Result) -> tuple[float, float]:

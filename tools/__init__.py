@@ -1,0 +1,1 @@
+"""Commands for those who work on the package; README.md says what each is for."""
