@@ -14,6 +14,14 @@ from tests.helpers.command import enter, save_network
 from tests.helpers.vgg_weights import keras_h5, legacy_pth, small_weights, torchvision_arrays
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Leave the user's cache folder alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LBFGS_STYLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     return save_network(tmp_path_factory.mktemp("networks"))

@@ -13,7 +13,6 @@ import typer
 
 from ..errors import OptionError
 from ..pipeline.checkpoints.checkpoint import Checkpoint
-from ..system.locks import lock_of
 from .files import STANDARD, Output
 from .streams import say
 
@@ -88,7 +87,7 @@ def checkpoint_of(
                 raise OptionError("The output '-' has no folder for a checkpoint: add --checkpoint FILE.")
             return None
         file = target.path.with_name(target.path.name + SUFFIX)
-        if len(os.fsencode(lock_of(file).name)) > _LONGEST_NAME:
+        if len(os.fsencode(file.name)) > _LONGEST_NAME:
             if is_asked or resume:
                 raise OptionError(f"{file}: the name is too long for a file: add --checkpoint FILE.")
             return None

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from ..system.locks import remove_all
-
 INTERRUPTED = 130
 """The exit code that shells expect after Ctrl-C; after SIGTERM it is the same."""
 
@@ -92,7 +90,6 @@ class _Watch:
         terminal = sys.__stderr__
         if terminal is not None and terminal.isatty():
             os.write(terminal.fileno(), b"\x1b[?25h")  # the cursor, which a bar hides
-        remove_all()
         if message:
             print(f"lbfgs-style: {message}", file=sys.stderr, flush=True)  # noqa: T201  # the command's
         os._exit(INTERRUPTED)

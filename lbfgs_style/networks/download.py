@@ -79,8 +79,7 @@ def download(
     url : str
         http or https.
     destination : Path
-        The finished file; what is unfinished lies beside it with ``.part`` added to its name, and while
-        somebody downloads it, a ``.lock``.
+        The finished file. An unfinished one has the same name with ``.part`` added.
     size : int or None
         Expected length in bytes, if known.
     known_hash : str

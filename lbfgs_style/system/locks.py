@@ -1,27 +1,29 @@
-"""One at a time: a lock that processes and threads share by the name of a file.
+"""Locks between processes and threads, each for one path.
 
-The operating system holds the lock and gives it back when its owner ends, however it ends: a lock file that
-a crash left behind blocks nobody, and no age or process number has to be guessed at.
+The lock of a path is an empty file in the cache folder, named by a hash of the path, so that nothing is left
+next to the user's files. The operating system holds the lock and releases it when its owner ends, however it
+ends; the file stays, and blocks nobody.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
-import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
-from functools import cache
-from io import FileIO
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-_held: dict[FileIO, Path] = {}
-"""The lock files that this process holds."""
+from .cache import cache_folder
+
+# Error codes of file systems without locks, as some network disks are.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
 def wait_for_lock(path: Path, *, on_wait: Callable[[], object], poll: float = 0.1) -> Generator[None]:
-    """Hold the lock of `path`, and wait for it as long as another process or thread has it.
+    """Hold the lock of `path`, after waiting for it as long as another process or thread has it.
 
     Parameters
     ----------
@@ -30,39 +32,38 @@ def wait_for_lock(path: Path, *, on_wait: Callable[[], object], poll: float = 0.
     on_wait : callable
         Called once, before waiting.
     poll : float
-        Seconds between two looks.
+        Seconds between two attempts.
 
     Raises
     ------
     OSError
         If the lock file cannot be created.
     """
-    told = False
+    is_waiting = False
     while True:
-        with try_lock(path) as ours:
-            if ours:
+        with try_lock(path) as is_ours:
+            if is_ours:
                 yield
                 return
-        if not told:
-            told = True
+        if not is_waiting:
+            is_waiting = True
             on_wait()
         time.sleep(poll)
 
 
 @contextmanager
 def try_lock(path: Path) -> Generator[bool]:
-    """Hold the lock of `path`, without waiting for it.
+    """Hold the lock of `path` if it is free.
 
     Parameters
     ----------
     path : Path
-        What is locked. The lock itself is a file beside it with ``.lock`` added to its name, which is gone
-        afterwards.
+        What is locked; it need not exist. All names of one file have the same lock.
 
     Yields
     ------
     bool
-        Whether we have it; False while another process or thread does.
+        Whether the lock is held; False while another process or thread has it.
 
     Raises
     ------
@@ -71,117 +72,46 @@ def try_lock(path: Path) -> Generator[bool]:
 
     Notes
     -----
-    A disk that knows no locks, as some in a network, gives them to everybody. A lock stays with the process
-    that took it: one that is forked from it has none.
+    On a file system without locks everybody gets them. A forked process holds no lock of its parent. Only
+    processes with the same cache folder share locks.
     """
-    lock_path = lock_of(path)
-    file = _acquire(lock_path)
-    if file is None:
-        yield False
-        return
-    _part_at_forks()
-    _held[file] = lock_path
-    try:
-        yield True
-    finally:
-        if _held.pop(file, None) is not None:
-            # Windows deletes no open file, the others must delete it before anybody else can lock it.
-            if sys.platform == "win32":
-                file.close()
-            with suppress(OSError):
-                lock_path.unlink()
-            file.close()
+    from filelock import FileLock, Timeout  # 30 ms that most commands do not need
+
+    lock_file = _lock_file(path)
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(lock_file, timeout=0, thread_local=False))
+            is_ours = True
+        except Timeout:
+            is_ours = False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            is_ours = True
+        yield is_ours
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether another process or thread has the lock of `path`, without leaving anything behind.
+    """Return whether another process or thread has the lock of `path`; no lock file is created.
 
     Raises
     ------
     OSError
         As in `try_lock`.
     """
-    if not lock_of(path).exists():
+    if not _lock_file(path).exists():
         return False
-    with try_lock(path) as ours:
-        return not ours
+    with try_lock(path) as is_ours:
+        return not is_ours
 
 
-def remove_all() -> None:
-    """Delete the files of all locks that this process holds, for an end that unwinds nothing."""
-    for lock_path in list(_held.values()):
-        with suppress(OSError):
-            lock_path.unlink()
-
-
-def lock_of(path: Path) -> Path:
-    """Return the file that stands for the lock of `path`."""
-    return path.with_name(path.name + ".lock")
-
-
-@cache
-def _part_at_forks() -> None:
-    """Close the locks of a process in those that are forked from it, which would hold them, too."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_part)
-
-
-def _part() -> None:
-    for file in _held:
-        file.close()
-    _held.clear()
-
-
-def _acquire(lock_path: Path) -> FileIO | None:
-    while True:
-        file = _opened(lock_path)
-        try:
-            if not _lock(file):
-                file.close()
-                return None
-            if os.path.samestat(os.fstat(file.fileno()), lock_path.stat()):
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            file.close()
-            raise
-        # Its owner deleted it between our opening and our locking it: ours has no name any more.
-        file.close()
-
-
-def _opened(lock_path: Path) -> FileIO:
-    # On Windows a file that another process has open lasts for a moment after it was deleted.
-    for _ in range(50 if sys.platform == "win32" else 0):
-        try:
-            return lock_path.open("ab", buffering=0)
-        except PermissionError:
-            time.sleep(0.01)
-    return lock_path.open("ab", buffering=0)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: FileIO) -> bool:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
-
-else:
-    import errno
-    import fcntl
-
-    _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-
-    def _lock(file: FileIO) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        return True
+def _lock_file(path: Path) -> Path:
+    """Return the lock file of a path: in the cache folder, or next to the path if the cache is read-only."""
+    target = os.path.normcase(path.resolve())
+    name = hashlib.sha256(os.fsencode(target)).hexdigest()[:32] + ".lock"
+    folder = cache_folder() / "locks"
+    existing = next((f for f in (folder, *folder.parents) if f.exists()), None)
+    if existing is not None and existing.is_dir() and os.access(existing, os.W_OK):
+        return folder / name
+    return Path(target).with_name(f".{name}")

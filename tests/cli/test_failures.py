@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lbfgs_style import OptionError, StyleTransfer, images
+from lbfgs_style import OptionError, StyleTransfer, images, networks
 from lbfgs_style.cli import signals, transfer
 from tests.helpers.command import contents, one_error, paint, run, save, start
 
@@ -185,7 +185,7 @@ def test_mistakes_about_networks_are_one_line(full_folder, capfd, arguments, say
 
 @pytest.mark.parametrize("option", ["--report", "-o"])
 def test_the_network_is_not_overwritten(folder, network, capfd, option):
-    cache = folder / "cache"
+    cache = networks.cache_folder()
     cache.mkdir()
     mine = cache / "mine.onnx"
     mine.write_bytes(Path(network).read_bytes())

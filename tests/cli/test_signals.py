@@ -14,7 +14,6 @@ import pytest
 
 from lbfgs_style import __main__
 from lbfgs_style.cli import app, signals
-from lbfgs_style.system.locks import try_lock
 from lbfgs_style.system.threads import Cancellation, Cancelled
 from tests.helpers.command import enter, start
 
@@ -110,13 +109,6 @@ def test_a_terminal_gets_its_cursor_back(codes, monkeypatch):
         with pytest.raises(Left):
             signals._Watch(None).leave()
         assert screen.read(6) == b"\x1b[?25h"
-
-
-def test_who_leaves_takes_the_lock_files_along(codes, tmp_path):
-    with try_lock(tmp_path / "c"):
-        with pytest.raises(Left):
-            watched(None, signal.SIGINT, signal.SIGINT)
-        assert list(tmp_path.iterdir()) == []
 
 
 def test_other_signals_do_not_count(codes):

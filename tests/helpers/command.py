@@ -39,7 +39,7 @@ def save_network(folder):
 def enter(folder, monkeypatch):
     """Make a folder the current one, with a photo and a painting in it."""
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("LBFGS_STYLE_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("LBFGS_STYLE_CACHE", str(folder.with_name(f"{folder.name}-cache")))
     save("photo.png", photo())
     stripes = np.where(np.arange(24)[:, None, None] // 3 % 2, [200, 40, 20], [20, 60, 180])
     save("painting.png", np.broadcast_to(stripes, (24, 24, 3)).astype(np.uint8))

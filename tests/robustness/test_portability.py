@@ -1,21 +1,15 @@
-"""What other systems do differently: names, locks, and calls that they have not."""
+"""What other systems do differently: names, and calls that they have not."""
 
 from __future__ import annotations
 
 import ast
-import contextlib
-import os
 import sys
-import types
 from pathlib import Path
 
 import pytest
 
 import lbfgs_style
-from lbfgs_style.system import locks
 from lbfgs_style.system.files import is_reserved, why_unwritable
-
-POSIX = pytest.mark.skipif(os.name != "posix", reason="flock is POSIX's")
 
 
 @pytest.mark.parametrize(
@@ -45,141 +39,6 @@ def test_names_that_windows_keeps_are_refused_there(name, tmp_path, monkeypatch)
 @pytest.mark.parametrize("name", ["null.png", "console.jpg", "com10.png", "größe.png", "a.b.png", ".png"])
 def test_names_that_windows_takes(name):
     assert not is_reserved(name)
-
-
-@pytest.fixture
-def windows_locks(monkeypatch):
-    """`lbfgs_style.system.locks` as Windows runs it, on a msvcrt of ours that says no as that one does."""
-    import fcntl
-
-    fake = types.ModuleType("msvcrt")
-    fake.LK_NBLCK = 2
-
-    def locking(descriptor: int, mode: int, count: int) -> None:
-        assert (mode, count) == (fake.LK_NBLCK, 1)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PermissionError(13, "Permission denied") from None
-
-    fake.locking = locking
-    monkeypatch.setitem(sys.modules, "msvcrt", fake)
-    monkeypatch.setattr(sys, "platform", "win32")
-    module = types.ModuleType("lbfgs_style.locks_of_windows")
-    exec(compile(Path(locks.__file__).read_text("utf-8"), "locks.py", "exec"), vars(module))
-    return module
-
-
-@POSIX
-def test_the_locks_of_windows(windows_locks, tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    opened, original = [], Path.unlink
-
-    def unlink(self, **kwargs):
-        assert all(file.closed for file in opened)  # or Windows would refuse
-        original(self, **kwargs)
-
-    monkeypatch.setattr(Path, "unlink", unlink)
-    monkeypatch.setattr(
-        windows_locks, "_lock", lambda file, lock=windows_locks._lock: opened.append(file) or lock(file)
-    )
-    with windows_locks.try_lock(path) as ours:
-        assert ours
-        with windows_locks.try_lock(path) as again:
-            assert not again
-        assert [p.name for p in tmp_path.iterdir()] == ["file.lock"]
-    assert list(tmp_path.iterdir()) == []
-    with windows_locks.try_lock(path) as ours:
-        assert ours
-
-
-@POSIX
-def test_a_lock_file_that_lasts_for_a_moment_on_windows(windows_locks, tmp_path, monkeypatch):
-    refused = [0]
-    original = Path.open
-
-    def opened(self, *args, **kwargs):
-        if self.name.endswith(".lock") and refused[0] < 3:
-            refused[0] += 1
-            raise PermissionError(13, "Permission denied")
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "open", opened)
-    with windows_locks.try_lock(tmp_path / "file") as ours:
-        assert ours
-    assert refused == [3]
-
-
-@POSIX
-@pytest.mark.parametrize("is_made_anew", [False, True])
-def test_a_lock_file_that_its_owner_has_just_deleted_is_none(tmp_path, monkeypatch, is_made_anew):
-    """It goes between our opening and our locking it; what we lock then must be the one that others see."""
-    path, files, lock = tmp_path / "file", [], locks._lock
-
-    def late(file):
-        if not files:
-            (tmp_path / "file.lock").unlink()
-            if is_made_anew:
-                (tmp_path / "file.lock").touch()
-        files.append(file)
-        return lock(file)
-
-    monkeypatch.setattr(locks, "_lock", late)
-    with locks.try_lock(path) as ours:
-        assert ours
-        assert [file.closed for file in files] == [True, False]
-        with locks.try_lock(path) as again:
-            assert not again
-
-
-def test_who_waits_for_a_turn_is_told_once(tmp_path, monkeypatch):
-    path, seen = tmp_path / "file", []
-    with contextlib.ExitStack() as owner:
-        assert owner.enter_context(locks.try_lock(path))
-
-        def sleep(seconds):
-            seen.append(seconds)
-            if len(seen) == 3:
-                owner.close()
-
-        monkeypatch.setattr(locks.time, "sleep", sleep)
-        told = []
-        with locks.wait_for_lock(path, on_wait=lambda: told.append(len(seen)), poll=7):
-            assert (told, seen) == ([0], [7, 7, 7])
-            with locks.try_lock(path) as ours:
-                assert not ours
-
-
-def test_a_lock_file_that_cannot_be_deleted_harms_nothing(tmp_path, monkeypatch):
-    """As on Windows, while another process looks at it."""
-
-    def refuse(self):
-        raise PermissionError(13, "Permission denied")
-
-    with monkeypatch.context() as patch, locks.try_lock(tmp_path / "file") as ours:
-        patch.setattr(Path, "unlink", refuse)
-        assert ours
-    with locks.try_lock(tmp_path / "file") as ours:
-        assert ours
-
-
-@POSIX
-def test_a_disk_without_locks_gives_them_to_everybody(tmp_path, monkeypatch):
-    import errno
-    import fcntl
-
-    def fail(code):
-        def flock(*args):
-            raise OSError(code, os.strerror(code))
-
-        return flock
-
-    monkeypatch.setattr(fcntl, "flock", fail(errno.ENOLCK))
-    with locks.try_lock(tmp_path / "file") as ours:
-        assert ours
-    monkeypatch.setattr(fcntl, "flock", fail(errno.EIO))
-    with pytest.raises(OSError, match="Input/output"), locks.try_lock(tmp_path / "file"):
-        pass
 
 
 # What Windows has not; and what a guard looks like.
