@@ -244,14 +244,14 @@ def show_plan(plan: Sequence[ScalePlan]) -> None:
     typer.echo("scale        size  iterations  work              history   memory     time")
     for number, scale in enumerate(plan, 1):
         size = f"{scale.size[1]}×{scale.size[0]}"
-        work = "whole" if scale.working.window_pixels is None else f"{scale.windows} {scale.working.way}"
+        work = "whole" if scale.method.window_pixels is None else f"{scale.windows} {scale.method.kind}"
         seconds = "" if scale.seconds is None else _duration(scale.seconds)
         typer.echo(
-            f"{number:<5} {size:>11}  {scale.iterations:>10}  {work:<16}  {scale.working.history or '':>7}  "
-            f"{format_bytes(scale.working.bytes):>7}  {seconds:>7}"
+            f"{number:<5} {size:>11}  {scale.iterations:>10}  {work:<16}  {scale.method.history or '':>7}  "
+            f"{format_bytes(scale.method.bytes):>7}  {seconds:>7}"
         )
     total = sum(scale.seconds or 0 for scale in plan)
-    most = max(scale.working.bytes for scale in plan)
+    most = max(scale.method.bytes for scale in plan)
     typer.echo(f"about {_duration(total)} and at most {format_bytes(most)} of memory")
 
 

@@ -80,9 +80,9 @@ def begun_again(
     number = 0 if standing.done is None else standing.done.blocks
     tiles, before = [tile for _, tile, _ in _work(cuts, iterations)], standing.before
     if number >= len(tiles) or image[of_picture(tiles[number])].shape != before.shape:
-        raise CheckpointError("The checkpoint has other blocks than this run: begin anew without it.")
+        raise CheckpointError("The checkpoint has other blocks than this run: start again without it.")
     if not -FAR < before.min() <= before.max() < FAR:
-        raise CheckpointError("The checkpoint has no picture: begin anew without it.")
+        raise CheckpointError("The checkpoint has no image: start again without it.")
     place = of_picture(tiles[number])
     saved = image[place].copy()
     image[place] = before

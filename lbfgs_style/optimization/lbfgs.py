@@ -46,7 +46,7 @@ _GTOL = 1e-9
 FAR = 1e4
 """No picture is there: pixels are from 0 to 1."""
 
-OTHER_VARIABLES = "The checkpoint has other variables than this run: begin anew without it."
+OTHER_VARIABLES = "The checkpoint has other variables than this run: start again without it."
 
 # SciPy's status of a run that ended by itself: converged, too many evaluations or iterations, abnormal.
 _BY_STATUS = {0: "converged", 1: "iterations", 2: "line search"}

@@ -1,7 +1,12 @@
 """A run: inputs, scales from coarse to fine, results.
 
-coarse_to_fine, fingerprints, initial_image, inputs, regions, results, run_log, style_measuring,
-style_statistics, style_transfer, styles; plan (scales, memory, schedule), checkpoints (saving and resuming)
+- style_transfer: the public `transfer` and `StyleTransfer`.
+- inputs, styles, regions, initial_image: images and masks, checked, as the network sees them.
+- coarse_to_fine, scale_run, targets: the loop over the scales and one scale of it.
+- results, run_log: what a run returns, and what it has done so far.
+- style_statistics, style_measuring: a style measured once and kept in a file.
+- fingerprints: by which a saved run knows its inputs.
+- plan: what a run will do. checkpoints: saving and resuming.
 
 The room is not called `transfer`, because `lbfgs_style.transfer` is the public function.
 """

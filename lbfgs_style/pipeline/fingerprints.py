@@ -1,4 +1,4 @@
-"""Fingerprints of what a run is made of, so that a saved run is resumed with nothing else."""
+"""Fingerprints of the inputs of a run: a saved run is resumed with the same inputs only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..settings.options import Options
 from .style_statistics import StyleStatistics
 from .styles import StylePicture
 
+# Options that may change when a run is resumed: they say where it is evaluated, not what is.
 _ANYWHERE = ("device", "threads")
-"""Options that may change on the way: they say where the work is done, not what it is."""
 
 
-def identity_of(
+def fingerprint_run(
     options: Options,
     network_sha256: str,
     content: Picture,
@@ -27,8 +27,8 @@ def identity_of(
     keep: NDArray[np.float32] | None,
     init: Picture | None,
 ) -> dict[str, Any]:
-    """Return what a run is made of, ready for JSON: its options, and fingerprints of all else."""
-    found: dict[str, Any] = {
+    """Return the options of a run and fingerprints of its other inputs, as a dictionary for JSON."""
+    fingerprints: dict[str, Any] = {
         "options": {k: v for k, v in asdict(options).items() if k not in _ANYWHERE},
         "network": network_sha256,
         "content picture": _fingerprint(content.rgb, content.alpha),
@@ -36,30 +36,30 @@ def identity_of(
         "init picture": None if init is None else _fingerprint(init.rgb),
     }
     for number, style in enumerate(styles, 1):
-        painting = style.painting
-        if isinstance(painting, StyleStatistics):
-            ordered = sorted(painting.sides.items())
-            print_ = _fingerprint(*(m[name] for _, m in ordered for name in sorted(m)))
+        image = style.image
+        if isinstance(image, StyleStatistics):
+            ordered = sorted(image.sides.items())
+            sha256 = _fingerprint(*(m[name] for _, m in ordered for name in sorted(m)))
         else:
-            print_ = _fingerprint(painting)
-        found |= {
-            f"style picture {number}": print_,
+            sha256 = _fingerprint(image)
+        fingerprints |= {
+            f"style picture {number}": sha256,
             f"weight of style {number}": style.weight,
             f"scale of style {number}": style.scale,
             f"mask of style {number}": _fingerprint(style.mask),
         }
-        if style.style_mask is not None:  # checkpoints of before have no such entry
-            found[f"mask or transparency of style picture {number}"] = _fingerprint(style.style_mask)
-    return found
+        if style.style_mask is not None:  # checkpoints of earlier versions have no such entry
+            fingerprints[f"mask or transparency of style picture {number}"] = _fingerprint(style.style_mask)
+    return fingerprints
 
 
 def _fingerprint(*arrays: NDArray[Any] | None) -> str | None:
-    """Return the sha256 of arrays, of their shapes too; None if there is none of them."""
-    there = [np.ascontiguousarray(array) for array in arrays if array is not None]
-    if not there:
+    """Return the sha256 of arrays and their shapes; None where all are None."""
+    present = [np.ascontiguousarray(array) for array in arrays if array is not None]
+    if not present:
         return None
     digest = hashlib.sha256()
-    for array in there:
+    for array in present:
         digest.update(f"{array.dtype}{array.shape}".encode())
         pixels: Any = array.reshape(-1).view(np.uint8)  # a buffer, which NumPy's annotations do not tell
         digest.update(pixels)

@@ -19,7 +19,7 @@ edges again; with all of it, a smooth painting gets more detail than it has itse
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Start:
+class InitialImage:
     """What a run starts from, at any size.
 
     Attributes

@@ -1,9 +1,9 @@
-"""What a user gives a run, checked, and as the network is to see it."""
+"""Inputs of a run: images and masks checked, and as the network sees them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,19 +16,55 @@ from ..images.hidden_pixels import fill_hidden
 from ..networks.network import FeatureNetwork
 from ..settings.options import Options
 from ..settings.preset_hints import advice
-from . import regions as masks
-from .regions import Mask
+from .regions import MIN_AREA, Mask, Regions, divide_among_styles, mask_of
 from .style_statistics import StyleStatistics
 from .styles import Style, StylePicture
 
+# A style of `StyleTransfer.run`.
 OneStyle = NDArray[Any] | Picture | StyleStatistics | Style
-"""What may stand for a style."""
 
+# The mask of the kept part of the content image.
 Keep = NDArray[Any] | Picture | Literal["alpha"]
-"""What may say where the content picture is left alone."""
 
 
-def layers(kind: Literal["content", "style"], options: Options, network: FeatureNetwork) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True, eq=False)
+class RunImages:
+    """Content, styles and masks as the network sees them.
+
+    Attributes
+    ----------
+    content : Picture
+        The content image.
+    styles : sequence of StylePicture
+        The styles.
+    keep : array, float32, H×W, or None
+        In [0,1]: 1 where the content image is kept.
+    restore_colors : callable or None
+        Turns an image of the network into the colours of the result; None where both are the same.
+    """
+
+    content: Picture
+    styles: Sequence[StylePicture]
+    keep: Mask | None = None
+    restore_colors: Callable[[FloatImage], FloatImage] | None = None
+
+    def regions(self, size: tuple[int, int]) -> Regions | None:
+        """Divide an image of (height, width) among the styles; None where there are no masks."""
+        masks, weights = [style.mask for style in self.styles], [style.weight for style in self.styles]
+        return divide_among_styles(size, masks, weights, self.keep)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images and masks."""
+        images = [style.image for style in self.styles if not isinstance(style.image, StyleStatistics)]
+        masks = (mask for style in self.styles for mask in (style.mask, style.style_mask))
+        arrays = (self.content.rgb, *images, self.keep, *masks)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+
+def layers_of(
+    kind: Literal["content", "style"], options: Options, network: FeatureNetwork
+) -> tuple[str, ...]:
     """Return the layers of a run: those that the options name, or the network's own choice.
 
     Raises
@@ -36,186 +72,189 @@ def layers(kind: Literal["content", "style"], options: Options, network: Feature
     NetworkError
         If the network lacks one.
     """
-    named, own = (
+    named, default = (
         (options.content_layers, network.content_layers)
         if kind == "content"
         else (options.style_layers, network.style_layers)
     )
-    wanted = named or own
-    for layer in wanted:
+    layers = named or default
+    for layer in layers:
         if layer not in network.layers:
-            hint = advice(options.loss, kind, wanted, network.layers) or did_you_mean(layer, network.layers)
+            hint = advice(options.loss, kind, layers, network.layers) or did_you_mean(layer, network.layers)
             if layer.rpartition(":")[0] in network.layers:
                 hint = (
-                    f" {kind}_layers takes names alone, got {','.join(wanted)}: give the weights as "
+                    f" {kind}_layers takes names alone, got {','.join(layers)}: give the weights as "
                     f"{kind}_layer_weights."
                 )
             raise NetworkError(
                 f"The network {network.name!r} has no layer {layer!r} for {kind}: expected one of "
                 f"{', '.join(network.layers)} (the outputs of four dimensions).{hint}"
             )
-    return tuple(wanted)
+    return tuple(layers)
 
 
-def as_picture(image: NDArray[Any] | Picture, name: str) -> Picture:
-    """Take an array as a picture; messages call it `name`."""
+def check_image(image: NDArray[Any] | Picture, name: str) -> Picture:
+    """Return an image as a Picture, or raise ImageError; messages call it `name`."""
     return image if isinstance(image, Picture) else images.from_array(image, name=name)
 
 
-def as_content(image: NDArray[Any] | Picture, options: Options) -> Picture:
-    """Take the content picture, a grey one in colour where the options say so."""
-    picture = as_picture(image, "content picture")
+def check_content(image: NDArray[Any] | Picture, options: Options) -> Picture:
+    """Return the content image, a grey one as colour where the options ask for that."""
+    picture = check_image(image, "content picture")
     return picture if options.keep_gray else replace(picture, gray=False, keeps_axis=False)
 
 
-def as_mask(keep: Keep | None, content: Picture) -> Mask | None:
-    """Return where the content picture is left alone."""
+def check_keep_mask(keep: Keep | None, content: Picture) -> Mask | None:
+    """Return the mask of the kept part of the content image."""
     if keep is None:
         return None
     if not isinstance(keep, str):
-        return masks.from_picture(as_picture(keep, "keep mask"))
+        return mask_of(check_image(keep, "keep mask"))
     if keep != "alpha":
         raise OptionError(f"keep must be an array, a Picture or 'alpha', got {keep!r}.")
     if content.alpha is None:
-        raise ImageError("The content picture has no alpha that says what to leave alone: give a mask.")
+        raise ImageError("The content image has no alpha that says what to keep: give a mask.")
     return 1 - content.alpha
 
 
-def as_styles(given: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
-    """Take one style or several."""
-    listed = list(given) if isinstance(given, Sequence) else [given]
+def check_styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
+    """Return one style or several, checked."""
+    listed = list(styles) if isinstance(styles, Sequence) else [styles]
     if not listed:
-        raise OptionError("No style pictures: give at least one.")
-    styles = [item if isinstance(item, Style) else Style(item) for item in listed]
-    numbered = enumerate(styles, 1)
+        raise OptionError("No style images: give at least one.")
+    names = [f"style picture {number}" for number in range(1, len(listed) + 1)]
+    names = names if len(listed) > 1 else ["style picture"]
     return [
-        _checked(style, f"style picture {n}" if len(styles) > 1 else "style picture") for n, style in numbered
+        _check_style(style if isinstance(style, Style) else Style(style), name)
+        for style, name in zip(listed, names, strict=True)
     ]
 
 
-def _checked(style: Style, name: str) -> StylePicture:
-    painting, where = as_painting(style.image, style.style_mask, name=name)
-    mask = None if style.mask is None else masks.from_picture(as_picture(style.mask, "style mask"))
-    return StylePicture(painting, float(style.weight), float(style.scale), mask, where)
+def _check_style(style: Style, name: str) -> StylePicture:
+    image, style_mask = check_style_image(style.image, style.style_mask, name=name)
+    mask = None if style.mask is None else mask_of(check_image(style.mask, "style mask"))
+    return StylePicture(image, float(style.weight), float(style.scale), mask, style_mask)
 
 
-def as_painting(
+def check_style_image(
     image: NDArray[Any] | Picture | StyleStatistics,
     style_mask: NDArray[Any] | Picture | None,
     *,
     name: str = "style picture",
 ) -> tuple[FloatImage | StyleStatistics, Mask | None]:
-    """Return what is measured of a style, and where: the painting's alpha times its mask.
+    """Return the image of a style and the mask where it is measured: its alpha times `style_mask`.
 
-    Messages call it `name`.
+    Messages call the image `name`.
 
     Raises
     ------
     ImageError
-        If nothing of the painting is left to measure.
+        Nothing of the image is left to measure.
     OptionError
-        If a mask is given for statistics.
+        A mask is given for statistics.
     """
     if isinstance(image, StyleStatistics):
         if style_mask is not None:
             raise OptionError(
-                f"{image.name}: a style_mask says where a painting is measured; statistics have no pixels: "
-                "give the painting itself, or measure it with the mask."
+                f"{image.name}: a style_mask says where a style image is measured; statistics have no "
+                "pixels: give the image itself, or measure it with the mask."
             )
         return image, None
-    painting = as_picture(image, name)
-    where = painting.alpha
+    picture = check_image(image, name)
+    mask = picture.alpha
     if style_mask is not None:
-        mask = images.resize(
-            masks.from_picture(as_picture(style_mask, f"mask of the {name}")),
-            (painting.rgb.shape[0], painting.rgb.shape[1]),
+        resized = images.resize(
+            mask_of(check_image(style_mask, f"mask of the {name}")),
+            (picture.rgb.shape[0], picture.rgb.shape[1]),
         )
-        where = mask if where is None else where * mask
-    if where is not None and where.min() == 1:
-        where = None
-    if where is not None and where.sum() < masks.NOTHING:
-        is_hidden = painting.alpha is not None and painting.alpha.sum() < masks.NOTHING
-        what = "it is transparent everywhere" if is_hidden else "its mask is black wherever it is opaque"
+        mask = resized if mask is None else mask * resized
+    if mask is not None and mask.min() == 1:
+        mask = None
+    if mask is not None and mask.sum() < MIN_AREA:
+        is_transparent = picture.alpha is not None and picture.alpha.sum() < MIN_AREA
+        reason = "it is transparent everywhere"
+        if not is_transparent:
+            reason = "its mask is black wherever it is opaque"
         raise ImageError(
-            f"Nothing of the {name} is left to measure: {what}; expected a part that is opaque and "
+            f"Nothing of the {name} is left to measure: {reason}; expected a part that is opaque and "
             "white in the mask: mend the mask or the transparency."
         )
-    return fill_hidden(painting.rgb, painting.alpha), where
+    return fill_hidden(picture.rgb, picture.alpha), mask
 
 
-def seen(
-    photo: Picture, styles: Sequence[StylePicture], keep: Mask | None, options: Options
-) -> tuple[Picture, list[StylePicture]]:
-    """Return photo and styles as the network is to see them, see `lbfgs_style.images.color_preservation`.
+def as_network_sees(
+    content: Picture, styles: Sequence[StylePicture], keep: Mask | None, options: Options
+) -> RunImages:
+    """Return the images of a run as the network sees them, by ``options.preserve_color``.
 
-    With masks, a painting gets the colours or the lightness of the part of the photo where it goes.
+    With masks, a style image gets the colours or the lightness of the part of the content where it goes. See
+    `lbfgs_style.images.color_preservation`.
 
     Raises
     ------
     OptionError
-        If the colours of a style are to change that is no picture.
+        The colours of a style should change that is given as statistics.
     """
+    restore = _color_restorer(content, keep) if options.preserve_color == "luminance" else None
+    images_ = RunImages(content, list(styles), keep, restore)
     if options.preserve_color == "none":
-        return photo, list(styles)
-    paintings: list[FloatImage] = []
+        return images_
+    style_images: list[FloatImage] = []
     for style in styles:
-        if isinstance(style.painting, StyleStatistics):
+        if isinstance(style.image, StyleStatistics):
             raise OptionError(
-                f"{style.painting.name}: preserve_color {options.preserve_color!r} changes the colours of a "
-                "painting before it is measured, and statistics have no pixels: give the painting itself, or "
+                f"{style.image.name}: preserve_color {options.preserve_color!r} changes the colours of a "
+                "style image before it is measured, and statistics have no pixels: give the image itself, or "
                 "leave preserve_color out."
             )
-        paintings.append(style.painting)
-    rgb, painted = color_preservation.seen_by_network(
-        photo.rgb,
-        paintings,
+        style_images.append(style.image)
+    rgb, recolored = color_preservation.seen_by_network(
+        content.rgb,
+        style_images,
         options.preserve_color,
         options.color_match,
-        _places(photo, styles, keep),
+        _masks_of_styles(images_),
         [style.style_mask for style in styles],
     )
-    return replace(photo, rgb=rgb), [
-        replace(style, painting=new) for style, new in zip(styles, painted, strict=True)
-    ]
+    return replace(
+        images_,
+        content=replace(content, rgb=rgb),
+        styles=[replace(style, image=image) for style, image in zip(styles, recolored, strict=True)],
+    )
 
 
-def _places(photo: Picture, styles: Sequence[StylePicture], keep: Mask | None) -> list[Mask] | None:
-    """Return where each style goes, at the size of the photo; None where all go everywhere."""
-    size = (photo.rgb.shape[0], photo.rgb.shape[1])
-    regions = masks.divide(size, [each.mask for each in styles], [each.weight for each in styles], keep)
+def _masks_of_styles(images_: RunImages) -> list[Mask] | None:
+    """Return where each style goes, at the size of the content; None where all go everywhere."""
+    height, width = images_.content.rgb.shape[:2]
+    regions = images_.regions((height, width))
     if regions is None:
         return None
-    found = {i: mask for mask, members in zip(regions.masks, regions.styles, strict=True) for i in members}
-    return [found[i] for i in range(len(styles))]
+    masks = {i: mask for mask, members in zip(regions.masks, regions.styles, strict=True) for i in members}
+    return [masks[i] for i in range(len(images_.styles))]
 
 
-def shown(photo: Picture, keep: Mask | None, options: Options) -> Callable[[FloatImage], FloatImage] | None:
-    """Return the way back from what the network sees to what people are shown, at any size.
+def _color_restorer(content: Picture, keep: Mask | None) -> Callable[[FloatImage], FloatImage]:
+    """Return a function that gives an image of the network the colours of the content, at any size."""
 
-    None where both are the same.
-    """
-    if options.preserve_color != "luminance":
-        return None
-
-    def in_color(rgb: FloatImage) -> FloatImage:
+    def restore_colors(rgb: FloatImage) -> FloatImage:
         size = (rgb.shape[0], rgb.shape[1])
-        own = images.resize(photo.rgb, size)
-        colored = color_preservation.with_colors_of(rgb, own)
+        original = images.resize(content.rgb, size)
+        colored = color_preservation.with_colors_of(rgb, original)
         if keep is None:
             return colored
-        # What is kept is the photo to the last digit; the way through Oklab rounds.
-        return np.where(images.resize(keep, size)[..., np.newaxis] == 1, own, colored)
+        # The kept part must be the content exactly; the way through Oklab rounds.
+        return np.where(images.resize(keep, size)[..., np.newaxis] == 1, original, colored)
 
-    return in_color
+    return restore_colors
 
 
-def with_kept_hidden(rgb: FloatImage, photo: Picture, keep: Mask | None) -> FloatImage:
-    """Return a result whose pixels that are kept and fully transparent have the photo's own colours.
+def with_kept_hidden(rgb: FloatImage, content: Picture, keep: Mask | None) -> FloatImage:
+    """Return a result with the content's own colours where it is kept and fully transparent.
 
-    The network has seen those of `hidden_pixels.fill_hidden` there.
+    The network has seen the colours of `hidden_pixels.fill_hidden` there.
     """
-    if keep is None or photo.alpha is None:
+    if keep is None or content.alpha is None:
         return rgb
     size = (rgb.shape[0], rgb.shape[1])
-    hidden = (images.resize(keep, size) == 1) & (images.resize(photo.alpha, size) == 0)
-    return np.where(hidden[..., np.newaxis], images.resize(photo.rgb, size), rgb)
+    hidden = (images.resize(keep, size) == 1) & (images.resize(content.alpha, size) == 0)
+    return np.where(hidden[..., np.newaxis], images.resize(content.rgb, size), rgb)

@@ -49,7 +49,7 @@ class Iterate:
     seconds: float
     _terms: tuple[tuple[str, float], ...]
     _picture: NDArray[np.floating] = field(repr=False)
-    _shown: Callable[[FloatImage], FloatImage] | None = field(default=None, repr=False)
+    _restore_colors: Callable[[FloatImage], FloatImage] | None = field(default=None, repr=False)
 
     @property
     def terms(self) -> dict[str, float]:
@@ -59,7 +59,7 @@ class Iterate:
     def image(self) -> FloatImage:
         """Return the picture at this point: H×W×3 float32, RGB, clipped to [0,1], in its final colours."""
         picture = to_hwc(self._picture)
-        return picture if self._shown is None else self._shown(picture)
+        return picture if self._restore_colors is None else self._restore_colors(picture)
 
 
 def work_done(iterate: Iterate) -> float:

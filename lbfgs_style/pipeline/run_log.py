@@ -1,10 +1,10 @@
-"""How a run goes: its losses, its finished scales, and what is saved of it on the way."""
+"""The log of a run: its losses, its finished scales, and what a checkpoint gets of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,32 +18,32 @@ from ..optimization.state import BlocksStanding, Standing
 from ..system.threads import Cancellation
 from .checkpoints.checkpoint import Checkpoint
 from .checkpoints.snapshot import Snapshot
-from .plan.memory import Working
+from .plan.run_plan import RunPlan
 from .plan.scales import Scale, ScaleResult
 
 
 @dataclass(slots=True, eq=False)
-class Course:
-    """A run so far.
+class RunLog:
+    """What a run has done so far.
 
     Attributes
     ----------
     started : float
-        When it began, by `time.monotonic`; the time before it was cut off counts.
+        Start of the run by `time.monotonic`; of a resumed run so that the time before counts.
     history : list of float
         The loss after each iteration, over all scales.
     term_history : list of array
-        Each term without its weight, likewise.
+        Each term without its weight, after each iteration.
     results : list of ScaleResult
-        The scales that are done.
+        The finished scales.
     stop_reason : str
-        Why the last one ended.
+        Why the last scale ended.
     resumed : int
-        How often the run was gone on with.
+        How many times the run was resumed.
     checkpoint : Checkpoint or None
-        Where it is saved.
+        Where the run is saved.
     saved : Snapshot or None
-        Where to go on from.
+        The saved run that is resumed.
     """
 
     started: float = field(default_factory=time.monotonic)
@@ -54,88 +54,85 @@ class Course:
     resumed: int = 0
     checkpoint: Checkpoint | None = None
     saved: Snapshot | None = None
-    _began: float = 0.0
+    _scale_started: float = 0.0
 
-    def go_on(
+    def resume(
         self,
         checkpoint: Checkpoint,
-        identity: Callable[[], Mapping[str, Any]],
+        fingerprints: Callable[[], Mapping[str, Any]],
         cancellation: Cancellation,
     ) -> None:
-        """Save the run to a checkpoint, and take up what it has, see `Checkpoint.begin`."""
-        self.checkpoint, self.saved = checkpoint, checkpoint.begin(identity, cancellation)
+        """Save to a checkpoint from now on, and resume the run that it has, see `Checkpoint.begin`."""
+        self.checkpoint, self.saved = checkpoint, checkpoint.begin(fingerprints, cancellation)
         if self.saved is not None:
             self.started = time.monotonic() - self.saved.seconds
             self.history, self.term_history = list(self.saved.history), list(self.saved.term_history)
             self.results, self.resumed = list(self.saved.results), self.saved.resumed + 1
 
-    def planned(
-        self, scales: tuple[Scale, ...], ways: list[Working], *, terms: int, history: int
-    ) -> tuple[int, list[Working]]:
-        """Return the scale to begin with, from 0, and how each is worked on: as it was, in a saved run.
+    def resume_plan(self, plan: RunPlan, *, history: int) -> tuple[int, RunPlan]:
+        """Return the index of the first scale to optimise, and the plan with the methods of the saved run.
 
-        Raises CheckpointError where that run has other scales, or had not so many terms, or a longer history.
+        Raises
+        ------
+        CheckpointError
+            The saved run has other scales, other terms or a longer history than `history`.
         """
         if self.saved is None:
-            return 0, ways
-        if self.saved.scales != scales:
-            raise CheckpointError("The checkpoint has other scales than this run: begin anew without it.")
-        known = {values.size for values in self.term_history}
-        if known != {terms} or any(not min(1, history) <= way.history <= history for way in self.saved.ways):
+            return 0, plan
+        if self.saved.scales != plan.scales:
+            raise CheckpointError("The checkpoint has other scales than this run: start again without it.")
+        sizes = {values.size for values in self.term_history}
+        if sizes != {len(plan.terms.names)} or any(
+            not min(1, history) <= method.history <= history for method in self.saved.methods
+        ):
             raise CheckpointError(
-                "The checkpoint has other terms or another history than this run: begin anew without it."
+                "The checkpoint has other terms or another history than this run: start again without it."
             )
-        return self.saved.scale, list(self.saved.ways)
+        return self.saved.scale, replace(plan, methods=self.saved.methods)
 
-    def enter(self, index: int) -> Standing | BlocksStanding | None:
-        """Begin with a scale; return where the optimiser goes on from."""
-        is_saved = self.saved is not None and self.saved.scale == index
-        self._began = time.monotonic()
-        if self.saved is None or not is_saved:
+    def start_scale(self, index: int) -> Standing | BlocksStanding | None:
+        """Start a scale; return the state of the optimiser where a saved run is resumed in it."""
+        self._scale_started = time.monotonic()
+        if self.saved is None or self.saved.scale != index:
             return None
-        self._began -= self.saved.scale_seconds
+        self._scale_started -= self.saved.scale_seconds
         return self.saved.standing
 
-    def took(self, value: Value) -> None:
-        """Note an iteration."""
+    def record(self, value: Value) -> None:
+        """Add an iteration."""
         self.history.append(value.loss)
         self.term_history.append(value.terms)
 
-    def keep(
-        self,
-        index: int,
-        scales: tuple[Scale, ...],
-        ways: Sequence[Working],
-        standing: Standing | BlocksStanding,
-        share: float,
+    def offer_checkpoint(
+        self, plan: RunPlan, index: int, state: Standing | BlocksStanding, share: float
     ) -> None:
-        """Save the run after an iteration, if it is time to; `share` of its work is done."""
+        """Offer the run after an iteration to the checkpoint; `share` of the work is done."""
         if self.checkpoint is None:
             return
         now = time.monotonic()
         snapshot = Snapshot(
             scale=index,
-            scales=scales,
-            ways=tuple(ways),
+            scales=plan.scales,
+            methods=plan.methods,
             seconds=now - self.started,
-            scale_seconds=now - self._began,
+            scale_seconds=now - self._scale_started,
             history=self.history,
             term_history=self.term_history,
             results=tuple(self.results),
             resumed=self.resumed,
-            standing=standing,
+            standing=state,
         )
         self.checkpoint.offer(snapshot, share)
 
-    def end_scale(self, scale: Scale, outcome: Outcome, terms: TermNames) -> None:
-        """Note how a scale went."""
+    def finish_scale(self, scale: Scale, outcome: Outcome, terms: TermNames) -> None:
+        """Add the result of a scale."""
         self.stop_reason = outcome.reason
         self.results.append(
             ScaleResult(
                 size=scale.size,
                 iterations=outcome.iterations,
                 evaluations=outcome.evaluations,
-                seconds=time.monotonic() - self._began,
+                seconds=time.monotonic() - self._scale_started,
                 loss_start=outcome.start.loss,
                 loss_end=outcome.end.loss,
                 terms_start=terms.named(outcome.start.terms),
@@ -144,14 +141,14 @@ class Course:
             )
         )
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Save a run that was stopped as it is."""
         if self.checkpoint is not None and self.stop_reason == "callback":
             self.checkpoint.save_latest()
         if self.checkpoint is not None and self.stop_reason == "cancelled":
             self.checkpoint.save_cancelled()
 
-    def histories(self, terms: TermNames) -> dict[str, tuple[float, ...]]:
+    def term_curves(self, terms: TermNames) -> dict[str, tuple[float, ...]]:
         """Return each term without its weight, after each iteration over all scales."""
         columns = np.array(self.term_history).reshape(-1, len(terms.names)).T
         return {name: tuple(map(float, c)) for name, c in zip(terms.names, columns, strict=True)}

@@ -15,7 +15,7 @@ from ..images import FloatImage, fit, resize, to_chw
 from ..objective.engine import Engine
 from ..objective.losses.terms import TermNames
 from ..settings.options import StyleStatistic
-from .regions import Mask, at_layer
+from .regions import Mask, mask_for_layer
 from .style_statistics import StyleStatistics, all_moments
 
 Array = NDArray[np.float32]
@@ -26,7 +26,7 @@ LARGEST = 1024
 _SMALLEST = 2**6.5
 
 
-def ladder(longest: int, largest: int = LARGEST) -> tuple[int, ...]:
+def measuring_sizes(longest: int, largest: int = LARGEST) -> tuple[int, ...]:
     """Plan the sizes to measure a painting at.
 
     Parameters
@@ -63,7 +63,7 @@ def measure(
     if sizes is None:
         # A narrow painting is never measured smaller than a run would have it.
         least = math.ceil(engine.smallest_side(terms) * max(own) / min(own))
-        sizes = sorted({max(side, least) for side in ladder(max(own))})
+        sizes = sorted({max(side, least) for side in measuring_sizes(max(own))})
     for side in sizes:
         if not 1 <= side <= max(own):
             raise OptionError(
@@ -117,7 +117,7 @@ def moments_at(
     masks: dict[str, Array] = {}
     if style_mask is not None:
         shapes = feature_shapes(engine.network.model, size, layers)
-        masks = {part.mask: at_layer(style_mask, *shapes[part.layer][1:]) for part in terms.parts}
+        masks = {part.mask: mask_for_layer(style_mask, *shapes[part.layer][1:]) for part in terms.parts}
     found = engine.statistics(
         to_chw(resize(rgb, size)),
         terms,

@@ -26,10 +26,10 @@ from ..system.threads import NEVER, Cancellation
 from ..version import __version__, versions
 from . import inputs
 from .checkpoints.checkpoint import Checkpoint
-from .coarse_to_fine import CoarseToFine, tell_of_changes
-from .fingerprints import identity_of
+from .coarse_to_fine import CoarseToFine, warn_of_changes
+from .fingerprints import fingerprint_run
 from .inputs import Keep, OneStyle
-from .plan.schedule import ScalePlan, planned
+from .plan.schedule import ScalePlan, describe_scales
 from .results import IterateCallback, Result
 from .style_measuring import measure
 from .style_statistics import StyleStatistics
@@ -69,8 +69,8 @@ class StyleTransfer:
             raise OptionError(f"options must be lbfgs_style.Options(…), got {type(options).__name__}.")
         self.options = options or Options()
         self.network = loaded = networks.load(network)
-        content = inputs.layers("content", self.options, loaded)
-        style = inputs.layers("style", self.options, loaded)
+        content = inputs.layers_of("content", self.options, loaded)
+        style = inputs.layers_of("style", self.options, loaded)
         # What has no weight is not worked out.
         self._terms = TermNames(
             content if self.options.balance[0] else (),
@@ -140,32 +140,33 @@ class StyleTransfer:
             If the loss is not finite at the start.
         """
         cancellation = Cancellation(cancel)
-        photo, loop = self._loop(content, styles, keep, on_iterate, cancellation)
-        shown = loop.shown
-        first = None if init is None else inputs.as_picture(init, "init picture")
+        picture, run = self._prepare(content, styles, keep, on_iterate, cancellation)
+        initial = None if init is None else inputs.check_image(init, "init picture")
         with checkpoint or nullcontext():
             if checkpoint is not None:
-                paintings, kept = inputs.as_styles(styles), inputs.as_mask(keep, photo)
-                loop.course.go_on(
+                kept, styles_ = run.images.keep, inputs.check_styles(styles)
+                run.log.resume(
                     checkpoint,
-                    lambda: identity_of(self.options, self.weights_sha256, photo, paintings, kept, first),
+                    lambda: fingerprint_run(
+                        self.options, self.weights_sha256, picture, styles_, kept, initial
+                    ),
                     cancellation,
                 )
-            rgb, scales = loop.run(None if first is None else first.rgb)
-        if loop.course.stop_reason != "cancelled":  # whoever cancels waits, and the next run will do it
+            rgb, plan = run.run(None if initial is None else initial.rgb)
+        if run.log.stop_reason != "cancelled":  # whoever cancels waits, and the next run will do it
             self._engine.release_memory()
-        finished = images.with_rgb(
-            photo, inputs.with_kept_hidden(rgb if shown is None else shown(rgb), photo, loop.keep)
-        )
+        restore = run.images.restore_colors
+        result = rgb if restore is None else restore(rgb)
+        result = inputs.with_kept_hidden(result, picture, run.images.keep)
         return Result(
-            picture=finished,
-            history=tuple(loop.course.history),
-            term_history=loop.course.histories(loop.terms),
-            scales=tuple(scales),
-            evaluations=sum(scale.evaluations for scale in scales),
-            stop_reason=loop.course.stop_reason,
-            seconds=time.monotonic() - loop.course.started,
-            settings=self._settings(loop, (rgb.shape[0], rgb.shape[1]), init is not None),
+            picture=images.with_rgb(picture, result),
+            history=tuple(run.log.history),
+            term_history=run.log.term_curves(plan.terms),
+            scales=tuple(run.log.results),
+            evaluations=sum(scale.evaluations for scale in run.log.results),
+            stop_reason=run.log.stop_reason,
+            seconds=time.monotonic() - run.log.started,
+            settings=self._settings(run, (rgb.shape[0], rgb.shape[1]), init is not None),
         )
 
     def plan(
@@ -192,14 +193,14 @@ class StyleTransfer:
         SessionError
             If the device is not available.
         """
-        _, loop = self._loop(content, styles, keep, None, NEVER)
-        scales, ways = loop.prepare(given=init is not None)
-        tell_of_changes(loop.content, scales[-1].size, self.options)
-        found = planned(self._engine, loop.terms, scales, ways, self.options, timed=True)
+        _, run = self._prepare(content, styles, keep, None, NEVER)
+        plan = run.plan(has_initial_image=init is not None)
+        warn_of_changes(run.images.content, plan.scales[-1].size, self.options)
+        scales = describe_scales(self._engine, plan, self.options, timed=True)
         self._engine.release_memory()
-        return found
+        return scales
 
-    def _loop(
+    def _prepare(
         self,
         content: NDArray[Any] | Picture,
         styles: OneStyle | Sequence[OneStyle],
@@ -207,28 +208,19 @@ class StyleTransfer:
         on_iterate: IterateCallback | None,
         cancellation: Cancellation,
     ) -> tuple[Picture, CoarseToFine]:
-        """Check the pictures; return the photo and the loop over the scales."""
-        photo = inputs.as_content(content, self.options)
-        filled = replace(photo, rgb=fill_hidden(photo.rgb, photo.alpha))
-        paintings = inputs.as_styles(styles)
-        for style in paintings:
-            if isinstance(style.painting, StyleStatistics):
-                style.painting.check(
+        """Check the images; return the content image and the loop over the scales."""
+        picture = inputs.check_content(content, self.options)
+        filled = replace(picture, rgb=fill_hidden(picture.rgb, picture.alpha))
+        checked = inputs.check_styles(styles)
+        for style in checked:
+            if isinstance(style.image, StyleStatistics):
+                style.image.check(
                     self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
                 )
-        kept = inputs.as_mask(keep, photo)
-        seen, painted = inputs.seen(filled, paintings, kept, self.options)
-        shown = inputs.shown(filled, kept, self.options)
-        return photo, CoarseToFine(
-            self._engine.during(cancellation),
-            self.options,
-            self._terms,
-            seen,
-            painted,
-            on_iterate,
-            kept,
-            shown,
-        )
+        kept = inputs.check_keep_mask(keep, picture)
+        run_images = inputs.as_network_sees(filled, checked, kept, self.options)
+        engine = self._engine.during(cancellation)
+        return picture, CoarseToFine(engine, self.options, self._terms, run_images, on_iterate)
 
     def measure_style(
         self,
@@ -248,7 +240,7 @@ class StyleTransfer:
             White where it is measured, see `Style`.
         sizes : sequence of int, optional
             Longer sides to measure at, none above the painting's own; otherwise as
-            `lbfgs_style.pipeline.style_measuring.ladder` says.
+            `lbfgs_style.pipeline.style_measuring.measuring_sizes` says.
         name : str
             What messages call the statistics.
 
@@ -259,7 +251,7 @@ class StyleTransfer:
         OptionError
             If a size is out of range.
         """
-        painting, where = inputs.as_painting(style, style_mask)
+        painting, where = inputs.check_style_image(style, style_mask)
         if isinstance(painting, StyleStatistics):
             raise ImageError(f"{painting.name}: expected a painting to measure, got statistics of one.")
         return measure(
@@ -282,16 +274,18 @@ class StyleTransfer:
         """Fingerprint of the weights in use: what the file claims may be wrong."""
         return networks.weights_sha256(self.network.model)
 
-    def _settings(self, loop: CoarseToFine, size: tuple[int, int], given: bool) -> dict[str, Any]:
+    def _settings(self, run: CoarseToFine, size: tuple[int, int], has_init: bool) -> dict[str, Any]:
+        """Return `Result.settings`."""
+        styles = run.images.styles
         return {
             "program": f"lbfgs-style {__version__}",
-            "options": asdict(self.options) | ({"init": "picture"} if given else {}),
-            "style_weights": [style.weight for style in loop.styles],
-            "style_scales": [style.scale for style in loop.styles],
+            "options": asdict(self.options) | ({"init": "picture"} if has_init else {}),
+            "style_weights": [style.weight for style in styles],
+            "style_scales": [style.scale for style in styles],
             "masks": {
-                "styles": [style.mask is not None for style in loop.styles],
-                "paintings": [style.style_mask is not None for style in loop.styles],
-                "keep": loop.keep is not None,
+                "styles": [style.mask is not None for style in styles],
+                "paintings": [style.style_mask is not None for style in styles],
+                "keep": run.images.keep is not None,
             },
             "size": list(size),
             "network": {
@@ -301,7 +295,7 @@ class StyleTransfer:
                 "style_layers": list(self._terms.style_layers),
             },
             "provider": self._engine.provider,
-            "resumed": loop.course.resumed,
+            "resumed": run.log.resumed,
             "versions": versions(),
         }
 

@@ -1,4 +1,4 @@
-"""Styles: an image, its weight, scale and masks, as a user gives them (`Style`) and checked."""
+"""Styles: image, weight, scale and masks, as a user gives them (`Style`) and checked (`StylePicture`)."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from .style_statistics import StyleStatistics
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Style:
-    """A style picture, its share, its scale and where it goes.
+    """A style image, its weight, its scale and its masks.
 
     Attributes
     ----------
     image : array, Picture or StyleStatistics
-        H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]; or what was measured of a painting before.
-        A painting with alpha is measured where it is opaque.
+        H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]; or statistics of an image, measured
+        before. An image with alpha is measured where it is opaque.
     weight : float
-        Its share among several styles; larger than 0.
+        Share among several styles; larger than 0.
     scale : float
-        Size of its strokes: its longer side relative to the result's. It is never enlarged above its own
-        size.
+        Size of the strokes: the image's longer side relative to the result's. The image is never enlarged
+        above its own size.
     mask : array or Picture, optional
-        White where this style goes in the content picture, black where not, grey for soft edges: H×W (or
-        what `image` may be) of any resolution, stretched to the content picture. Styles without a mask go
-        where no mask is white.
+        White where the style goes in the content image, black where not, grey for soft edges: H×W (or the
+        kinds of `image`) of any resolution, resized to the content image. Styles without a mask go where no
+        mask is white.
     style_mask : array or Picture, optional
-        White where the painting is measured, black where not, grey for soft edges: like `mask`, but stretched
-        to the painting.
+        White where the style image is measured, black where not, grey for soft edges: like `mask`, but
+        resized to the style image.
     """
 
     image: NDArray[Any] | Picture | StyleStatistics
@@ -49,21 +49,21 @@ class Style:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StylePicture:
-    """A `Style` whose pictures have been checked.
+    """A `Style` whose images have been checked.
 
     Attributes
     ----------
-    painting : array, float32, H×W×3, or StyleStatistics
-        RGB in [0,1], or what was measured of one.
+    image : array, float32, H×W×3, or StyleStatistics
+        RGB in [0,1], or statistics of one.
     weight, scale : float
         As in `Style`.
     mask : array, float32, H×W, or None
-        In [0,1]: where it goes in the content picture.
-    style_mask : array, float32, of the painting's height and width, or None
-        In [0,1]: where the painting is measured, its alpha included. None for everywhere.
+        In [0,1]: where the style goes in the content image.
+    style_mask : array, float32, of the image's height and width, or None
+        In [0,1]: where the image is measured, its alpha included. None for everywhere.
     """
 
-    painting: FloatImage | StyleStatistics
+    image: FloatImage | StyleStatistics
     weight: float = 1.0
     scale: float = 1.0
     mask: NDArray[np.float32] | None = None
@@ -71,6 +71,6 @@ class StylePicture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the painting."""
-        given = self.painting
-        return given.size if isinstance(given, StyleStatistics) else (given.shape[0], given.shape[1])
+        """Height and width of the style image."""
+        image = self.image
+        return image.size if isinstance(image, StyleStatistics) else (image.shape[0], image.shape[1])

@@ -9,9 +9,9 @@ from lbfgs_style import Options, Style, StyleTransfer
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import TermNames
 from lbfgs_style.objective.tiling.tile_runner import of_picture
-from lbfgs_style.pipeline import coarse_to_fine
-from lbfgs_style.pipeline.plan.memory import Working
-from lbfgs_style.pipeline.regions import at_layer, hold
+from lbfgs_style.pipeline.plan import run_plan
+from lbfgs_style.pipeline.plan.memory import ScaleMethod
+from lbfgs_style.pipeline.regions import blend_in_place, mask_for_layer
 from tests.helpers.small_networks import small_vgg
 
 RNG = np.random.default_rng(0)
@@ -41,7 +41,9 @@ def test_what_lies_in_one_block_gets_as_far_as_in_the_whole(monkeypatch, corner,
     if case.startswith("a style"):
         styles, more = [Style(0.3 * PAINTING, mask=corner), Style(SECOND)], {}
     whole = run(styles, **more)
-    monkeypatch.setattr(coarse_to_fine, "workings", lambda *a: [Working("blocks", 2000, 5, 0) for _ in a[3]])
+    monkeypatch.setattr(
+        run_plan, "choose_methods", lambda *a: [ScaleMethod("blocks", 2000, 5, 0) for _ in a[3]]
+    )
     blocks = run(styles, **more)
     assert whole < 0.9
     assert blocks < whole + 0.05
@@ -57,7 +59,7 @@ def test_a_region_changes_with_the_blocks_that_it_lies_in(corner):
     targets |= {f"gram_{layer}_{region}": plain[f"gram_{layer}"] for layer in LAYERS for region in (0, 1)}
     for layer, size in zip(LAYERS, ((96, 128), (48, 64)), strict=True):
         for region, mask in enumerate((corner, 1 - corner)):
-            targets[f"mask_{layer}_{region}"] = at_layer(mask, *size)
+            targets[f"mask_{layer}_{region}"] = mask_for_layer(mask, *size)
     targets["shares"] = np.array([0.2, 0.8], np.float32)
     blocks = engine.blocks(photo.copy(), terms, targets, np.ones(len(terms.names), np.float32), 4500)
     tiles = engine.cuts((96, 128), terms, 4500)[0]
@@ -75,7 +77,7 @@ def test_the_photo_is_laid_over_a_picture_exactly():
     opacity[100:400], opacity[400:] = 1, 0.25
     photo, picture = RNG.random((2, 3, 600, 40)).astype(np.float32)
     before = picture.copy()
-    hold(photo, opacity, picture)
+    blend_in_place(photo, opacity, picture)
     np.testing.assert_array_equal(picture[:, :100], before[:, :100])
     np.testing.assert_array_equal(picture[:, 100:400], photo[:, 100:400])
     np.testing.assert_allclose(picture[:, 400:], 0.25 * photo[:, 400:] + 0.75 * before[:, 400:], rtol=1e-6)

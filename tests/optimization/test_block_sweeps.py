@@ -18,8 +18,8 @@ from lbfgs_style.objective.tiling.tile_runner import of_picture
 from lbfgs_style.optimization import block_sweeps
 from lbfgs_style.optimization.block_sweeps import all_iterations, borders, shares
 from lbfgs_style.optimization.held_variables import Detail
-from lbfgs_style.pipeline import coarse_to_fine
-from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.pipeline.plan import run_plan
+from lbfgs_style.pipeline.plan.memory import ScaleMethod
 from lbfgs_style.system.threads import Cancelled
 from tests.helpers.small_networks import small_vgg
 
@@ -30,7 +30,7 @@ PHOTO, PAINTING = (RNG.random((96, 128, 3)).astype(np.float32) for _ in range(2)
 def use_blocks(monkeypatch):
     """Give every scale to blocks with windows of at most 4500 pixels."""
     monkeypatch.setattr(
-        coarse_to_fine, "workings", lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]], raising=True
+        run_plan, "choose_methods", lambda *a: [ScaleMethod("blocks", 4500, 5, 0) for _ in a[3]], raising=True
     )
 
 
@@ -343,10 +343,10 @@ def test_a_soft_mask_holds_as_much_in_every_visit(in_blocks):
 @pytest.mark.parametrize("scales", ["single", (96,)])
 def test_large_forms_are_for_the_scales_before(monkeypatch, caplog, scales):
     """Blocks of a later scale leave them; those of the first one paint them and say what may be seen."""
-    ways = [Working("blocks", 4500, 5, 0)]
+    ways = [ScaleMethod("blocks", 4500, 5, 0)]
     if scales != "single":
-        ways.insert(0, Working("whole", None, 5, 0))
-    monkeypatch.setattr(coarse_to_fine, "workings", lambda *a: ways)
+        ways.insert(0, ScaleMethod("whole", None, 5, 0))
+    monkeypatch.setattr(run_plan, "choose_methods", lambda *a: ways)
     made: list[Detail] = []
     monkeypatch.setattr(block_sweeps, "Detail", lambda *a: made.append(Detail(*a)) or made[-1])
     result = job(scales=scales, iterations=8).run(PHOTO, PAINTING)

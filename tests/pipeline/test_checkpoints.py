@@ -19,11 +19,11 @@ from lbfgs_style.images import to_hwc
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.tiling.blocks import Blocks
 from lbfgs_style.optimization.variables import KINDS
-from lbfgs_style.pipeline import coarse_to_fine
 from lbfgs_style.pipeline import fingerprints as identity
 from lbfgs_style.pipeline.checkpoints import checkpoint as checkpoints
 from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
-from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.pipeline.plan import run_plan
+from lbfgs_style.pipeline.plan.memory import ScaleMethod
 from tests.helpers.command import contents, one_error, paint, run, save, save_network
 from tests.helpers.interrupted_runs import OPTIONS, PAINTING, PHOTO, cut_off, job, stop_after
 from tests.helpers.small_networks import small_vgg
@@ -127,8 +127,8 @@ BLOCKS_PHOTO, BLOCKS_PAINTING = (
 
 def in_blocks(monkeypatch) -> Options:
     """Give every scale to blocks, and return options for a picture of a few."""
-    ways = lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]]  # noqa: E731
-    monkeypatch.setattr(coarse_to_fine, "workings", ways)
+    ways = lambda *a: [ScaleMethod("blocks", 4500, 5, 0) for _ in a[3]]  # noqa: E731
+    monkeypatch.setattr(run_plan, "choose_methods", ways)
     return replace(OPTIONS, size=128, scales="single", iterations=24)
 
 
@@ -142,7 +142,7 @@ def test_blocks_go_on(path, monkeypatch):
         job(options).run(photo, painting, on_iterate=stop_after(count), checkpoint=kept)
         # More memory is free by now, but a run goes on as it began.
         monkeypatch.setattr(
-            coarse_to_fine, "workings", lambda *a: [Working("whole", None, 5, 0) for _ in a[3]]
+            run_plan, "choose_methods", lambda *a: [ScaleMethod("whole", None, 5, 0) for _ in a[3]]
         )
         result = job(options).run(photo, painting, checkpoint=Checkpoint(path, resume=True))
         assert result.history[:count] == whole.history[:count]
@@ -560,7 +560,7 @@ def test_a_checkpoint_that_somebody_changed_is_refused(folder, network, capfd, i
             np.savez(file, **arrays | {change: arrays[change][1:]})
         before = contents(folder)
         assert paint(network, "--iterations", 9, "--checkpoint", "c", "--resume", "--quiet") == 2
-        one_error(capfd, f"{says}.*: begin anew without it")
+        one_error(capfd, f"{says}.*: start again without it")
         assert contents(folder) == before
 
 

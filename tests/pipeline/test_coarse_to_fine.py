@@ -14,6 +14,7 @@ from lbfgs_style import ImageError, Iterate, Options, images
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import TermNames
 from lbfgs_style.pipeline.coarse_to_fine import CoarseToFine
+from lbfgs_style.pipeline.inputs import RunImages
 from lbfgs_style.pipeline.styles import StylePicture
 from lbfgs_style.system.threads import Cancellation
 from tests.helpers.small_networks import small_vgg
@@ -49,25 +50,34 @@ def job(
         engine.during(Cancellation(cancel)),
         options,
         TERMS,
-        images.from_array(photo(36, 48) if content is None else content),
-        [StylePicture(*style) for style in styles or [(painting(), 1.0)]],
+        RunImages(
+            images.from_array(photo(36, 48) if content is None else content),
+            [StylePicture(*style) for style in styles or [(painting(), 1.0)]],
+        ),
         on_iterate,
     )
+
+
+def optimize(run: CoarseToFine, init: np.ndarray | None) -> tuple[np.ndarray, list[ScaleResult]]:
+    """Run to the end and return the image and the results of the scales."""
+    image, _ = run.run(init)
+    return image, run.log.results
 
 
 @pytest.mark.parametrize("variables", ["spectral", "pixels", "laplacian"])
 def test_each_scale_lowers_its_loss(variables: str) -> None:
     loop = job(dataclasses.replace(OPTIONS, variables=variables))
-    picture, scales = loop.run(None)
+    picture, _ = loop.run(None)
+    scales = loop.log.results
     assert picture.shape == (36, 48, 3)
     assert picture.dtype == np.float32
     assert picture.min() >= 0
     assert picture.max() <= 1
     assert [s.size for s in scales] == [(18, 24), (36, 48)]
     assert [s.iterations for s in scales] == [8, 5]
-    assert len(loop.course.history) == 13
-    assert loop.course.stop_reason == "iterations"
-    for scale, history in zip(scales, (loop.course.history[:8], loop.course.history[8:]), strict=True):
+    assert len(loop.log.history) == 13
+    assert loop.log.stop_reason == "iterations"
+    for scale, history in zip(scales, (loop.log.history[:8], loop.log.history[8:]), strict=True):
         assert scale.loss_end < 0.9 * scale.loss_start
         assert history == sorted(history, reverse=True)
         assert scale.loss_end == history[-1]
@@ -80,7 +90,7 @@ def test_losses_carry_their_weights() -> None:
     options = dataclasses.replace(
         OPTIONS, content_weight=0.3, style_weight=2.0, tv_weight=0.01, range_weight=0.5
     )
-    _, scales = job(options).run(None)
+    _, scales = optimize(job(options), None)
     terms = scales[-1].terms_end
     styles = [terms[f"style {layer}"] for layer in TERMS.style_layers]
     expected = 0.3 * terms["content relu2_2"] + 2.0 * sum(styles) / 3 + 0.01 * terms["tv"]
@@ -93,7 +103,7 @@ def test_layers_have_their_weights() -> None:
     options = dataclasses.replace(
         OPTIONS, style_layers=TERMS.style_layers, style_layer_weights=(2, 1, 1), content_weight=0
     )
-    _, scales = job(options).run(None)
+    _, scales = optimize(job(options), None)
     terms = scales[-1].terms_end
     styles = [terms[f"style {layer}"] for layer in TERMS.style_layers]
     expected = 3 * (2 * styles[0] + styles[1] + styles[2]) / 4
@@ -103,14 +113,15 @@ def test_layers_have_their_weights() -> None:
 
 def test_a_single_scale() -> None:
     options = dataclasses.replace(OPTIONS, size=192, scales="single", iterations=1)
-    assert [s.size for s in job(options).run(None)[1]] == [(144, 192)]
+    assert [s.size for s in optimize(job(options), None)[1]] == [(144, 192)]
 
 
 def test_content_is_the_start_and_scales_continue() -> None:
     """At the coarse scale the content term starts at 0; later ones go on, with half of the photo's detail."""
     last: dict[int, np.ndarray] = {}
     loop = job(on_iterate=lambda i: last.update({i.scale: i.image()}))
-    _, scales = loop.run(None)
+    loop.run(None)
+    scales = loop.log.results
     assert scales[0].terms_start["content relu2_2"] == pytest.approx(0, abs=1e-10)
     detail = photo(36, 48) - images.resize(images.resize(photo(36, 48), (18, 24)), (36, 48))
     carried = images.resize(last[1], (36, 48)) + 0.5 * detail
@@ -130,13 +141,13 @@ def test_a_picture_to_start_from_keeps_its_detail() -> None:
     """Scales that nobody asked for would take it away; at the result's own size it is the start as it is."""
     options = dataclasses.replace(OPTIONS, size=192, scales="auto", iterations=1)
     grain = np.random.default_rng(3).random((144, 192, 3)).astype(np.float32)
-    _, scales = job(options).run(grain)
+    _, scales = optimize(job(options), grain)
     assert [s.size for s in scales] == [(144, 192)]
     variation = (np.diff(grain, axis=0) ** 2).sum() + (np.diff(grain, axis=1) ** 2).sum()
     assert scales[0].terms_start["tv"] == pytest.approx(variation / (144 * 192), rel=1e-3)
-    assert [s.size for s in job(options).run(None)[1]] == [(72, 96), (144, 192)]
+    assert [s.size for s in optimize(job(options), None)[1]] == [(72, 96), (144, 192)]
     asked_for = dataclasses.replace(options, scales=(96,))
-    assert [s.size for s in job(asked_for).run(grain)[1]] == [(72, 96), (144, 192)]
+    assert [s.size for s in optimize(job(asked_for), grain)[1]] == [(72, 96), (144, 192)]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (3, 40)])
@@ -145,18 +156,18 @@ def test_enlarging_makes_no_picture_of_a_dot(size: tuple[int, int]) -> None:
     with pytest.raises(
         ImageError, match=rf"content picture is too small.*got {size[1]}×{size[0]}; take a larger"
     ):
-        job(content=photo(*size)).run(None)
+        optimize(job(content=photo(*size)), None)
     with pytest.raises(
         ImageError, match=rf"style picture is too small.*got {size[1]}×{size[0]}; take a larger"
     ):
-        job(styles=[(painting(), 1.0), (photo(*size), 1.0)]).run(None)
+        optimize(job(styles=[(painting(), 1.0), (photo(*size), 1.0)]), None)
     options = dataclasses.replace(OPTIONS, iterations=1)
-    assert job(options, content=photo(4, 5)).run(None)[0].shape == (38, 48, 3)
+    assert optimize(job(options, content=photo(4, 5)), None)[0].shape == (38, 48, 3)
 
 
 def test_noise_follows_its_seed() -> None:
     options = dataclasses.replace(OPTIONS, init="noise", iterations=3)
-    results = [job(dataclasses.replace(options, seed=seed)).run(None) for seed in (1, 1, 2)]
+    results = [optimize(job(dataclasses.replace(options, seed=seed)), None) for seed in (1, 1, 2)]
     (first, scales), (again, _), (other, _) = results
     assert scales[0].terms_start["content relu2_2"] > 0
     np.testing.assert_array_equal(first, again)
@@ -165,19 +176,19 @@ def test_noise_follows_its_seed() -> None:
 
 def test_full_size_is_the_photos_own() -> None:
     options = dataclasses.replace(OPTIONS, size="full", scales=(20,), iterations=2)
-    picture, scales = job(options, content=photo(41, 23)).run(None)
+    picture, scales = optimize(job(options, content=photo(41, 23)), None)
     assert picture.shape == (41, 23, 3)
     assert [s.size for s in scales] == [(20, 11), (41, 23)]
 
 
 def test_size_may_be_above_the_photos_own() -> None:
     options = dataclasses.replace(OPTIONS, size=64, scales=(32,), iterations=1)
-    assert job(options, content=photo(24, 32)).run(None)[0].shape == (48, 64, 3)
+    assert optimize(job(options, content=photo(24, 32)), None)[0].shape == (48, 64, 3)
 
 
 def test_iterates_say_where_the_run_is() -> None:
     seen: list[Iterate] = []
-    _, scales = job(on_iterate=seen.append).run(None)
+    _, scales = optimize(job(on_iterate=seen.append), None)
     assert [(i.scale, i.iteration) for i in seen] == [(1, n) for n in range(1, 9)] + [
         (2, n) for n in range(1, 6)
     ]
@@ -217,8 +228,9 @@ def test_images_of_iterates_are_clipped() -> None:
 
 def test_callback_stops_all_scales() -> None:
     loop = job(on_iterate=lambda i: i.iteration == 3)
-    picture, scales = loop.run(None)
-    assert loop.course.stop_reason == "callback"
+    picture, _ = loop.run(None)
+    scales = loop.log.results
+    assert loop.log.stop_reason == "callback"
     assert [s.iterations for s in scales] == [3]
     assert picture.shape == (36, 48, 3)
 
@@ -233,8 +245,9 @@ def test_cancel_keeps_the_best_so_far() -> None:
             cancel.set()
 
     loop = job(on_iterate=on_iterate, cancel=cancel)
-    picture, scales = loop.run(None)
-    assert loop.course.stop_reason == scales[-1].stop_reason == "cancelled"
+    picture, _ = loop.run(None)
+    scales = loop.log.results
+    assert loop.log.stop_reason == scales[-1].stop_reason == "cancelled"
     assert [s.iterations for s in scales] == [8, 2]
     np.testing.assert_array_equal(picture, seen[-1])
 
@@ -243,8 +256,9 @@ def test_cancelled_before_it_began() -> None:
     cancel = threading.Event()
     cancel.set()
     loop = job(cancel=cancel)
-    picture, scales = loop.run(None)
-    assert (loop.course.stop_reason, scales, loop.course.history) == ("cancelled", [], [])
+    picture, _ = loop.run(None)
+    scales = loop.log.results
+    assert (loop.log.stop_reason, scales, loop.log.history) == ("cancelled", [], [])
     expected = images.resize(images.resize(photo(36, 48), (18, 24)), (36, 48))
     np.testing.assert_allclose(picture, expected, atol=1e-6)
 
@@ -252,11 +266,11 @@ def test_cancelled_before_it_began() -> None:
 def test_styles_blend_by_share() -> None:
     """A style twice with half the share each is that style once."""
     options = dataclasses.replace(OPTIONS, iterations=2)
-    once, _ = job(options).run(None)
+    once, _ = optimize(job(options), None)
     twice, _ = job(options, styles=[(painting(), 2.0), (painting(), 2.0)]).run(None)
     np.testing.assert_allclose(twice, once, atol=1e-4)
     other = [(painting(), 1.0), (painting(24, 24)[::-1] * 0.3, 3.0)]
-    assert np.abs(job(options, styles=other).run(None)[0] - once).max() > 0.01
+    assert np.abs(optimize(job(options, styles=other), None)[0] - once).max() > 0.01
 
 
 def test_style_is_as_long_as_the_scale_and_never_enlarged() -> None:

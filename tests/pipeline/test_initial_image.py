@@ -7,7 +7,7 @@ import pytest
 
 from lbfgs_style import OptionError, Options, StyleTransfer, images
 from lbfgs_style.pipeline import initial_image
-from lbfgs_style.pipeline.initial_image import DETAIL, Start
+from lbfgs_style.pipeline.initial_image import DETAIL, InitialImage
 from tests.helpers.command import DATA, enter, one_error, paint, photo, save_network
 from tests.helpers.small_networks import small_vgg
 
@@ -27,7 +27,7 @@ def noise(seed):
 
 
 def begin(given=None, paintings=(STYLE,), **options):
-    return Start(Options(**options), flat(0.25), paintings, given).first(SIZE)
+    return InitialImage(Options(**options), flat(0.25), paintings, given).first(SIZE)
 
 
 def test_every_start():
@@ -70,7 +70,9 @@ def test_a_larger_scale_starts_with_detail_of_its_own(options, given, own, share
     """What was painted is grey, so that the detail can be told from it."""
     rng = np.random.default_rng(0)
     pictures = {name: rng.uniform(0.3, 0.7, (40, 60, 3)).astype(np.float32) for name in ("photo", "painting")}
-    start = Start(Options(**options), pictures["photo"], [pictures["painting"]], given and pictures[given])
+    start = InitialImage(
+        Options(**options), pictures["photo"], [pictures["painting"]], given and pictures[given]
+    )
     got = start.next(np.full((3, 20, 30), 0.5, np.float32), (40, 60))
     fine = pictures[own]
     coarse = images.resize(images.resize(fine, (20, 30)), (40, 60))

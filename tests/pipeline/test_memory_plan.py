@@ -12,8 +12,8 @@ from lbfgs_style.objective.losses.terms import TermNames
 from lbfgs_style.objective.memory_costs import Costs
 from lbfgs_style.objective.tiling.tile_plan import Tile
 from lbfgs_style.optimization.gradient_subspace import optimizer_bytes
-from lbfgs_style.pipeline.plan import memory, schedule
-from lbfgs_style.pipeline.plan.memory import arrange, blocks_bytes
+from lbfgs_style.pipeline.plan import memory, run_plan
+from lbfgs_style.pipeline.plan.memory import blocks_bytes, choose_method
 from lbfgs_style.pipeline.plan.scales import Scale
 from lbfgs_style.system import memory as system_memory
 from lbfgs_style.system.byte_sizes import format_bytes, parse_bytes
@@ -27,50 +27,52 @@ def whole(pixels: int, history: int) -> int:
 
 
 def test_what_fits_is_worked_on_whole():
-    working = arrange((1000, 1000), 100, 100, COSTS, whole(10**6, 100))
-    assert (working.way, working.window_pixels, working.history) == ("whole", None, 100)
-    assert working.bytes == whole(10**6, 100)
+    method = choose_method((1000, 1000), 100, 100, COSTS, whole(10**6, 100))
+    assert (method.kind, method.window_pixels, method.history) == ("whole", None, 100)
+    assert method.bytes == whole(10**6, 100)
 
 
 def test_then_the_history_gets_shorter():
     """Four bytes a number, half as many directions beside the gradients, and as much as 20 vectors more."""
     assert optimizer_bytes(3, 10) == 3 * 4 * 30
-    assert arrange((1000, 1000), 40, 100, COSTS, whole(10**6, 39)).history == 26
-    assert arrange((1000, 1000), 40, 3, COSTS, whole(10**6, 3)).history == 3  # never longer than wanted
+    assert choose_method((1000, 1000), 40, 100, COSTS, whole(10**6, 39)).history == 26
+    assert choose_method((1000, 1000), 40, 3, COSTS, whole(10**6, 3)).history == 3  # never longer than wanted
 
 
 def test_first_order_methods_need_no_gradients():
-    working = arrange((1000, 1000), 500, 0, COSTS, whole(10**6, 0))
-    assert (working.way, working.history, working.bytes) == ("whole", 0, whole(10**6, 0))
+    method = choose_method((1000, 1000), 500, 0, COSTS, whole(10**6, 0))
+    assert (method.kind, method.history, method.bytes) == ("whole", 0, whole(10**6, 0))
 
 
 def test_a_pyramid_has_a_third_more_variables():
     more = replace(COSTS, variables=4)
-    spectral, laplacian = (arrange((1000, 1000), 40, 40, costs, 10**10).bytes for costs in (COSTS, more))
+    spectral, laplacian = (
+        choose_method((1000, 1000), 40, 40, costs, 10**10).bytes for costs in (COSTS, more)
+    )
     assert laplacian - spectral == 10**6 * 4 * 60
 
 
 def test_gradients_are_no_more_than_iterations():
-    working = arrange((1000, 1000), 4, 10, COSTS, whole(10**6, 4))
-    assert (working.way, working.history, working.bytes) == ("whole", 4, whole(10**6, 4))
+    method = choose_method((1000, 1000), 4, 10, COSTS, whole(10**6, 4))
+    assert (method.kind, method.history, method.bytes) == ("whole", 4, whole(10**6, 4))
 
 
 def test_then_evaluations_work_in_tiles():
     size, pixels = (1500, 1500), 1500**2
-    working = arrange(size, 40, 100, COSTS, whole(pixels, 20) - 1)
-    assert working.way == "tiles"
-    assert working.history == 20
-    assert 4.5 * 480**2 <= (working.window_pixels or 0) < pixels
-    assert working.bytes <= whole(pixels, 20) - 1
+    method = choose_method(size, 40, 100, COSTS, whole(pixels, 20) - 1)
+    assert method.kind == "tiles"
+    assert method.history == 20
+    assert 4.5 * 480**2 <= (method.window_pixels or 0) < pixels
+    assert method.bytes <= whole(pixels, 20) - 1
 
 
 def test_then_the_optimizer_works_on_blocks():
-    working = arrange((4096, 4096), 40, 10, COSTS, 3 * 10**9)
-    assert working.way == "blocks"
-    assert 480**2 <= (working.window_pixels or 0) <= 4 * 10**6
-    assert working.bytes <= 3 * 10**9
-    smaller = arrange((4096, 4096), 40, 10, COSTS, 2 * 10**9)
-    assert (smaller.window_pixels or 0) < (working.window_pixels or 0)
+    method = choose_method((4096, 4096), 40, 10, COSTS, 3 * 10**9)
+    assert method.kind == "blocks"
+    assert 480**2 <= (method.window_pixels or 0) <= 4 * 10**6
+    assert method.bytes <= 3 * 10**9
+    smaller = choose_method((4096, 4096), 40, 10, COSTS, 2 * 10**9)
+    assert (smaller.window_pixels or 0) < (method.window_pixels or 0)
 
 
 def of_blocks(inner: int, computed: int, each: int) -> float:
@@ -80,12 +82,12 @@ def of_blocks(inner: int, computed: int, each: int) -> float:
 
 def test_the_optimizer_of_blocks_sees_what_is_inside_the_halos():
     """Four sweeps of 10: 12 · (10 + 20) bytes a pixel of the block; computed is half a halo around."""
-    square = arrange((4096, 4096), 40, 10, COSTS, 3 * 10**9)
+    square = choose_method((4096, 4096), 40, 10, COSTS, 3 * 10**9)
     side = int((square.window_pixels or 0) ** 0.5 - 320)
     assert square.bytes == pytest.approx(of_blocks(side**2, (side + 160) ** 2, 360), rel=1e-6)
     # As high or as wide as the picture: no halo there.
     for size in ((1024, 16384), (16384, 1024)):
-        long = arrange(size, 40, 10, COSTS, 3 * 10**9)
+        long = choose_method(size, 40, 10, COSTS, 3 * 10**9)
         side = int((long.window_pixels or 0) / 1024 - 320)
         assert long.bytes == pytest.approx(of_blocks(1024 * side, 1024 * (side + 160), 360), rel=1e-6)
 
@@ -96,17 +98,17 @@ def test_blocks_have_the_history_of_a_sweep():
     12 · (m + 20) bytes a pixel.
     """
     for iterations, history, kept in ((1, 1, 1), (10, 5, 5), (200, 20, 30)):
-        working = arrange((4096, 4096), iterations, 100, COSTS, 3 * 10**9)
-        assert working.history == history
-        side, vectors = int((working.window_pixels or 0) ** 0.5 - 320), 12 * (kept + 20)
-        assert working.bytes == pytest.approx(of_blocks(side**2, (side + 160) ** 2, vectors), rel=1e-6)
+        method = choose_method((4096, 4096), iterations, 100, COSTS, 3 * 10**9)
+        assert method.history == history
+        side, vectors = int((method.window_pixels or 0) ** 0.5 - 320), 12 * (kept + 20)
+        assert method.bytes == pytest.approx(of_blocks(side**2, (side + 160) ** 2, vectors), rel=1e-6)
 
 
 def test_what_cannot_fit_is_refused_with_what_it_takes():
     with pytest.raises(OptionError, match=r"4096×2048 .* 400 MB .* at least ([\d.]+) MB; .*--memory") as e:
-        arrange((2048, 4096), 40, 10, COSTS, 4 * 10**8)
+        choose_method((2048, 4096), 40, 10, COSTS, 4 * 10**8)
     least = int(float(str(e.value).split("at least ")[1].split(" ")[0]) * 1e6)
-    assert arrange((2048, 4096), 40, 10, COSTS, int(least * 1.01)).way == "blocks"
+    assert choose_method((2048, 4096), 40, 10, COSTS, int(least * 1.01)).kind == "blocks"
 
 
 @pytest.mark.parametrize(
@@ -164,14 +166,14 @@ def test_blocks_are_told_as_they_are_cut():
     options = Options(size=2048, scales="single", iterations=40, memory=94 * 10**7, device="cpu")
     job = StyleTransfer("compact", options=options)
     (plan,) = job.plan(photo, photo)
-    engine, most = job._engine, plan.working.window_pixels
+    engine, most = job._engine, plan.method.window_pixels
     assert most is not None
     terms = TermNames(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
     cuts = engine.cuts(size, terms, most)
-    assert plan.working.way == "blocks"
+    assert plan.method.kind == "blocks"
     costs = engine.costs(terms, 2 * photo.nbytes)
-    assert plan.working.bytes == pytest.approx(largest(cuts, size, 10, costs), rel=0.01)
-    assert plan.working.bytes < 0.95 * arrange(size, 40, 10, costs, 94 * 10**7).bytes
+    assert plan.method.bytes == pytest.approx(largest(cuts, size, 10, costs), rel=0.01)
+    assert plan.method.bytes < 0.95 * choose_method(size, 40, 10, costs, 94 * 10**7).bytes
 
 
 @pytest.mark.parametrize("size", [(900, 4000), (4000, 900), (1024, 1024), (700, 6000)])
@@ -180,11 +182,11 @@ def test_no_cut_takes_more_than_the_budget(size, most):
     """Long pictures are cut into blocks larger than a square window would have."""
     engine = StyleTransfer("compact", options=Options(device="cpu"))._engine
     terms = TermNames(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
-    way = arrange(size, 40, 10, COSTS, most)
-    if way.way != "blocks":
+    way = choose_method(size, 40, 10, COSTS, most)
+    if way.kind != "blocks":
         assert way.bytes <= most
         return
-    told = schedule._as_cut(way, Scale(size, 40), engine, terms, COSTS, most)
+    told = run_plan.with_actual_blocks(way, Scale(size, 40), engine, terms, COSTS, most)
     assert told.window_pixels is not None
     cuts = engine.cuts(size, terms, told.window_pixels)
     assert told.bytes == largest(cuts, size, told.history, COSTS) <= most

@@ -16,9 +16,10 @@ from lbfgs_style.images import row_strips
 from lbfgs_style.objective import session
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.tiling.blocks import Blocks
-from lbfgs_style.pipeline import coarse_to_fine, style_transfer
+from lbfgs_style.pipeline import style_transfer
 from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
-from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.pipeline.plan import run_plan
+from lbfgs_style.pipeline.plan.memory import ScaleMethod
 from lbfgs_style.system.threads import NEVER, Cancellation, Cancelled
 from tests.helpers.command import paint
 from tests.helpers.interrupted_runs import OPTIONS, PAINTING, PHOTO, cut_off, job
@@ -33,8 +34,8 @@ def large(monkeypatch):
     """Return a function that runs a scale in one of three ways until `cancel` is set."""
 
     def run(way, **more):
-        ways = lambda *a: [Working(way, None if way == "whole" else 4500, 5, 0) for _ in a[3]]  # noqa: E731
-        monkeypatch.setattr(coarse_to_fine, "workings", ways)
+        ways = lambda *a: [ScaleMethod(way, None if way == "whole" else 4500, 5, 0) for _ in a[3]]  # noqa: E731
+        monkeypatch.setattr(run_plan, "choose_methods", ways)
         options = replace(OPTIONS, size=128, scales="single", iterations=24)
         return job(options).run(LARGE_PHOTO, LARGE_PAINTING, **more)
 

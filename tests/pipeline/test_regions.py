@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style import ImageError, OptionError, Options, Style, StyleTransfer, images, transfer
-from lbfgs_style.pipeline.regions import at_layer, divide, from_picture
+from lbfgs_style.pipeline.regions import divide_among_styles, mask_for_layer, mask_of
 from tests.helpers.small_networks import small_vgg
 
 LEFT = np.array([[1, 0], [1, 0]], np.float32)
@@ -18,12 +18,12 @@ OPTIONS = Options(size=48, iterations=12, scales="single", device="cpu", threads
 
 
 def test_without_masks_there_are_no_regions() -> None:
-    assert divide((2, 2), [None, None], [1, 1], None) is None
+    assert divide_among_styles((2, 2), [None, None], [1, 1], None) is None
 
 
 def test_two_masks_by_hand() -> None:
     """Areas 1/2 and 1/2; weights 3 : 1 make the shares 3/4 and 1/4, which sum to the area."""
-    regions = divide((2, 2), [LEFT, SLOPE], [3, 1], None)
+    regions = divide_among_styles((2, 2), [LEFT, SLOPE], [3, 1], None)
     np.testing.assert_array_equal(regions.masks, [LEFT, SLOPE])
     assert regions.styles == ((0,), (1,))
     assert regions.shares == pytest.approx((3 / 4, 1 / 4))
@@ -31,7 +31,7 @@ def test_two_masks_by_hand() -> None:
 
 def test_styles_without_a_mask_share_the_rest() -> None:
     """The first and the third have none: (1 − mask of the second), their mean weight 2 against 6."""
-    regions = divide((2, 2), [None, SLOPE, None], [1, 6, 3], None)
+    regions = divide_among_styles((2, 2), [None, SLOPE, None], [1, 6, 3], None)
     assert regions.styles == ((1,), (0, 2))
     np.testing.assert_allclose(regions.masks[1], 1 - SLOPE)
     assert regions.shares == pytest.approx((6 / 8, 2 / 8))
@@ -39,10 +39,10 @@ def test_styles_without_a_mask_share_the_rest() -> None:
 
 def test_what_is_kept_belongs_to_no_style() -> None:
     """The left half is kept: of the slope a quarter of the right one is left, of the whole picture 1/8."""
-    regions = divide((2, 2), [SLOPE], [5], LEFT)
+    regions = divide_among_styles((2, 2), [SLOPE], [5], LEFT)
     np.testing.assert_allclose(regions.masks[0], [[0, 0.25]] * 2)
     assert regions.shares == pytest.approx((1 / 8,))
-    regions = divide((2, 2), [None], [5], LEFT)
+    regions = divide_among_styles((2, 2), [None], [5], LEFT)
     np.testing.assert_allclose(regions.masks[0], 1 - LEFT)
     assert regions.shares == pytest.approx((1 / 2,))
 
@@ -59,7 +59,7 @@ def test_a_style_that_goes_nowhere_is_refused(masks: list[np.ndarray], keep: np.
     with pytest.raises(
         ImageError, match=f"Nothing of the picture is left for {who}:.*mend the masks"
     ) as caught:
-        divide((2, 2), masks, [1.0] * len(masks), keep)
+        divide_among_styles((2, 2), masks, [1.0] * len(masks), keep)
     assert ("masks of the others that are white" in str(caught.value)) == (masks[0] is None)
 
 
@@ -67,20 +67,22 @@ def test_a_photo_that_is_kept_all_over_is_refused() -> None:
     with pytest.raises(
         ImageError, match="a keep mask that is black somewhere, got one that is white all over"
     ):
-        divide((2, 2), [None], [1.0], np.ones((1, 1), np.float32))
+        divide_among_styles((2, 2), [None], [1.0], np.ones((1, 1), np.float32))
 
 
 def test_a_mask_at_a_layer_by_hand() -> None:
     """Means over blocks of 2×2: 1, ½, 0 and ¼; their sum is 7/4."""
     mask = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]], np.float32)
-    np.testing.assert_allclose(at_layer(mask, 2, 2), np.array([[[[1, 0.5], [0, 0.25]]]]) * 4 / 7, rtol=1e-6)
+    np.testing.assert_allclose(
+        mask_for_layer(mask, 2, 2), np.array([[[[1, 0.5], [0, 0.25]]]]) * 4 / 7, rtol=1e-6
+    )
 
 
 def test_a_picture_as_a_mask() -> None:
     """Luma of green, transparent below: 0.7152 and 0."""
     rgba = np.zeros((2, 1, 4))
     rgba[..., 1] = rgba[0, :, 3] = 1
-    np.testing.assert_allclose(from_picture(images.from_array(rgba)), [[0.7152], [0]], atol=1e-6)
+    np.testing.assert_allclose(mask_of(images.from_array(rgba)), [[0.7152], [0]], atol=1e-6)
 
 
 def photo() -> np.ndarray:

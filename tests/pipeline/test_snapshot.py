@@ -16,10 +16,10 @@ from lbfgs_style.objective.evaluation import Value
 from lbfgs_style.optimization.lbfgs import minimize
 from lbfgs_style.optimization.state import BlocksStanding, Done, Standing
 from lbfgs_style.optimization.variables import Pixels
-from lbfgs_style.pipeline import coarse_to_fine
 from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
 from lbfgs_style.pipeline.checkpoints.snapshot import Snapshot
-from lbfgs_style.pipeline.plan.memory import Working
+from lbfgs_style.pipeline.plan import run_plan
+from lbfgs_style.pipeline.plan.memory import ScaleMethod
 from lbfgs_style.pipeline.plan.scales import Scale, ScaleResult
 from tests.helpers.command import contents
 from tests.helpers.interrupted_runs import OPTIONS, PAINTING, PHOTO, cut_off, job, stop_after
@@ -51,7 +51,7 @@ BLOCKS = BlocksStanding(
 SNAPSHOT = Snapshot(
     scale=1,
     scales=(Scale((24, 32), 16), Scale((36, 48), 12)),
-    ways=(Working("whole", None, 10, 10**9), Working("tiles", 4500, 5, 0)),
+    methods=(ScaleMethod("whole", None, 10, 10**9), ScaleMethod("tiles", 4500, 5, 0)),
     seconds=61.25,
     scale_seconds=2.5,
     history=[9.5, 1 / 3, 0.1] * 7,
@@ -64,7 +64,7 @@ SNAPSHOT = Snapshot(
 )
 IN_BLOCKS = replace(
     SNAPSHOT,
-    ways=(SNAPSHOT.ways[0], Working("blocks", 4500, 5, 0)),
+    methods=(SNAPSHOT.methods[0], ScaleMethod("blocks", 4500, 5, 0)),
     history=[9.5, 1 / 3, 0.1] * 10,
     term_history=[np.array([1, number], np.float32) for number in range(30)],
     standing=BLOCKS,
@@ -161,7 +161,7 @@ def test_time_goes_on_where_it_was(path):
         {"scale": -1},
         {"scales": (Scale((36, 48), 12),)},
         {"scales": (Scale((24, 32), 16), Scale((36, 48), 13))},
-        {"ways": SNAPSHOT.ways[:1]},
+        {"methods": SNAPSHOT.methods[:1]},
     ],
 )
 def test_other_scales_are_refused(path, change):
@@ -169,7 +169,7 @@ def test_other_scales_are_refused(path, change):
     cut_off(path, 3)
     snapshot, identity = snapshots.read(path)
     snapshots.write(path, replace(snapshot, **change), identity)
-    with pytest.raises(CheckpointError, match=r"other scales than this run|damaged.*begin anew"):
+    with pytest.raises(CheckpointError, match=r"other scales than this run|damaged.*start again"):
         job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 
@@ -337,8 +337,8 @@ OF_ANOTHER_RUN = [
     ("adam", "variables", lambda z: {"memory_v": -z}),
     ("lbfgs", "another history", lambda z: {"ways": [WHOLE | {"history": 0}] * 2}),
     ("lbfgs", "another history", lambda z: {"ways": [WHOLE | {"history": 101}] * 2}),
-    ("lbfgs", "no picture", lambda z: {"z": np.full_like(z, 1e300)}),
-    ("lbfgs", "no picture", lambda z: {"z": np.full_like(z, 1e6)}),
+    ("lbfgs", "no image", lambda z: {"z": np.full_like(z, 1e300)}),
+    ("lbfgs", "no image", lambda z: {"z": np.full_like(z, 1e6)}),
 ]
 
 
@@ -349,7 +349,7 @@ def test_what_is_of_another_run_is_refused(path, optimizer, says, change):
     with np.load(path) as archive:
         z = archive["z"]
     changed(path, {"best_z": None} | change(z))
-    with pytest.raises(CheckpointError, match=rf"The checkpoint has .*{says}.*: begin anew without it\.$"):
+    with pytest.raises(CheckpointError, match=rf"The checkpoint has .*{says}.*: start again without it\.$"):
         job(options).run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 
@@ -359,7 +359,7 @@ def test_terms_of_another_run_are_refused(path):
     values = np.ones(6, np.float32)  # one more than there are
     standing = replace(snapshot.standing, start=Value(1.0, values), best=Value(1.0, values))
     snapshots.write(path, replace(snapshot, standing=standing, term_history=[values] * 20), identity)
-    with pytest.raises(CheckpointError, match=r"The checkpoint has other terms .*: begin anew without it\.$"):
+    with pytest.raises(CheckpointError, match=r"other terms .*: start again without it\.$"):
         job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 
@@ -373,10 +373,10 @@ def test_a_block_of_another_length_is_refused():
 @pytest.mark.parametrize(
     ("says", "change"),
     [
-        ("no picture", lambda now: now.image.__setitem__((0, 0, 0), -2e4)),
-        ("no picture", lambda now: now.image.__setitem__((0, 0, 0), 2e4)),
-        ("no picture", lambda now: now.before.__setitem__((0, 0, 0), -2e4)),
-        ("no picture", lambda now: now.before.__setitem__((0, 0, 0), 2e4)),
+        ("no image", lambda now: now.image.__setitem__((0, 0, 0), -2e4)),
+        ("no image", lambda now: now.image.__setitem__((0, 0, 0), 2e4)),
+        ("no image", lambda now: now.before.__setitem__((0, 0, 0), -2e4)),
+        ("no image", lambda now: now.before.__setitem__((0, 0, 0), 2e4)),
         ("other blocks", lambda now: replace(now, before=now.before[:, 1:])),
         ("other blocks", lambda now: replace(now, done=Done(99, 0, 0, now.block.start, now.block.start))),
         ("other sums", lambda now: replace(now, reference=dict(list(now.reference.items())[1:]))),
@@ -384,13 +384,15 @@ def test_a_block_of_another_length_is_refused():
     ],
 )
 def test_blocks_of_another_run_are_refused(path, monkeypatch, says, change):
-    monkeypatch.setattr(coarse_to_fine, "workings", lambda *a: [Working("blocks", 4500, 5, 0) for _ in a[3]])
+    monkeypatch.setattr(
+        run_plan, "choose_methods", lambda *a: [ScaleMethod("blocks", 4500, 5, 0) for _ in a[3]]
+    )
     painter = job(scales="single", iterations=2)
     painter.run(PHOTO, PAINTING, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))
     snapshot, identity = snapshots.read(path)
     standing = change(snapshot.standing) or snapshot.standing
     snapshots.write(path, replace(snapshot, standing=standing), identity)
-    with pytest.raises(CheckpointError, match=f"The checkpoint has {says}.*: begin anew without it"):
+    with pytest.raises(CheckpointError, match=f"The checkpoint has {says}.*: start again without it"):
         painter.run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 

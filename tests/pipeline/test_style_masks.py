@@ -23,9 +23,9 @@ from lbfgs_style import (
 from lbfgs_style.images.hidden_pixels import fill_hidden
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import TermNames
-from lbfgs_style.pipeline import coarse_to_fine
-from lbfgs_style.pipeline.plan.memory import Working
-from lbfgs_style.pipeline.regions import at_layer
+from lbfgs_style.pipeline.plan import run_plan
+from lbfgs_style.pipeline.plan.memory import ScaleMethod
+from lbfgs_style.pipeline.regions import mask_for_layer
 from lbfgs_style.pipeline.style_measuring import moments_at
 from tests.helpers.command import one_error, paint, run, save
 from tests.helpers.small_networks import small_vgg
@@ -111,7 +111,7 @@ def test_moments_are_weighted_by_the_mask():
     features = engine.statistics(PAINTING.transpose(2, 0, 1), TermNames(LAYERS, ()), what="painting")
     for layer in LAYERS:
         f = features[f"features_{layer}"][0].astype(np.float64)
-        w = at_layer(ALPHA, *f.shape[1:])[0, 0].astype(np.float64)
+        w = mask_for_layer(ALPHA, *f.shape[1:])[0, 0].astype(np.float64)
         np.testing.assert_allclose(found[f"gram_{layer}"], np.einsum("cyx,dyx,yx->cd", f, f, w), rtol=1e-5)
         np.testing.assert_allclose(found[f"mean_{layer}"][:, 0], np.einsum("cyx,yx->c", f, w), rtol=1e-5)
 
@@ -127,7 +127,9 @@ def test_tiles_measure_the_same():
 
 
 def test_a_run_in_blocks_takes_it(monkeypatch):
-    monkeypatch.setattr(coarse_to_fine, "workings", lambda *a: [Working("blocks", 1600, 3, 0) for _ in a[3]])
+    monkeypatch.setattr(
+        run_plan, "choose_methods", lambda *a: [ScaleMethod("blocks", 1600, 3, 0) for _ in a[3]]
+    )
     first, second = (job().run(PHOTO, rgba(hidden)).image for hidden in (0.0, 0.7))
     np.testing.assert_array_equal(first, second)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style import ImageError, OptionError, Options, Style, StyleStatistics, StyleTransfer, images
-from lbfgs_style.pipeline.style_measuring import ladder
+from lbfgs_style.pipeline.style_measuring import measuring_sizes
 from tests.helpers.command import contents, one_error, paint, run, save
 from tests.helpers.small_networks import small_vgg
 
@@ -29,11 +29,11 @@ PHOTO, PAINTING, OTHER = noise(1, 40, 48), noise(2, 60, 52), noise(3, 44, 44) //
 
 def test_the_ladder():
     """Steps of √2 from where the halving of the scales ends; the end is the painting's own size."""
-    assert ladder(2000) == (91, 128, 181, 256, 362, 512, 724, 1024)
-    assert ladder(600) == (91, 128, 181, 256, 362, 512, 600)
-    assert ladder(512) == (91, 128, 181, 256, 362, 512)
-    assert ladder(40) == (40,)
-    assert ladder(2000, 128) == (91, 128)
+    assert measuring_sizes(2000) == (91, 128, 181, 256, 362, 512, 724, 1024)
+    assert measuring_sizes(600) == (91, 128, 181, 256, 362, 512, 600)
+    assert measuring_sizes(512) == (91, 128, 181, 256, 362, 512)
+    assert measuring_sizes(40) == (40,)
+    assert measuring_sizes(2000, 128) == (91, 128)
 
 
 def test_statistics_do_what_the_painting_does(job):

@@ -71,10 +71,10 @@ def _run(size: int, budget: int, iterations: int, network: str, threads: int, se
     result = job.run(square, painting)
     unit = 1 if sys.platform == "darwin" else 1024
     (scale,) = result.scales
-    windows = plan.windows if plan.working.way == "blocks" else 1
+    windows = plan.windows if plan.method.kind == "blocks" else 1
     sender.send(
         {
-            "expected": plan.working.bytes / 1e6,
+            "expected": plan.method.bytes / 1e6,
             "measured": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
             "windows": plan.windows,
             "evaluations": result.evaluations,

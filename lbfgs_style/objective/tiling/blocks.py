@@ -127,7 +127,7 @@ class Blocks:
         """
         reference = self._totals if reference is None else reference
         if {n: a.shape for n, a in reference.items()} != {n: a.shape for n, a in self._totals.items()}:
-            raise CheckpointError("The checkpoint has other sums than this run: begin anew without it.")
+            raise CheckpointError("The checkpoint has other sums than this run: start again without it.")
         self.reference = dict(reference)
 
     def value(self) -> tuple[float, Array]:

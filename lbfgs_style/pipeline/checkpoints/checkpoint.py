@@ -133,8 +133,8 @@ class Checkpoint:
     def _refuse_what_is_there(self) -> None:
         if self._is_on and not self._resume and self.path.exists():
             raise CheckpointError(
-                f"The checkpoint {self.path} is there already: resume it (--resume), or delete it to begin "
-                "anew."
+                f"The checkpoint {self.path} is there already: resume it (--resume), or delete it to start "
+                "again."
             )
 
     def begin(
@@ -145,7 +145,8 @@ class Checkpoint:
         Parameters
         ----------
         identity : function
-            Gives what the run is made of, see `identity_of`. It takes time, and is called when it is needed.
+            Gives what the run is made of, see `fingerprint_run`. It takes time, and is called when it is
+            needed.
         cancellation : Cancellation, optional
             Ends a save with `Cancelled` once it is requested; the file then has the save before.
 
@@ -175,7 +176,7 @@ class Checkpoint:
             more = f"; and {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
             raise CheckpointError(
                 f"{self.path} was saved by another run: {'; '.join(changes[:_MOST_CHANGES])}{more}. Give the "
-                "same, or begin anew."
+                "same, or start again."
             )
         self._is_on = self.saved = True
         return snapshot
@@ -256,7 +257,7 @@ def _seconds(name: str, value: object) -> float | None:
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in what two runs differ, as `identity_of` tells them."""
+    """Say in what two runs differ, as `fingerprint_run` tells them."""
     # A run that was saved before an option existed did what its default does.
     before, after = _DEFAULTS | dict(saved["options"]), _DEFAULTS | dict(now["options"])
     told = [

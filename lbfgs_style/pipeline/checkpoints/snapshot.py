@@ -33,7 +33,7 @@ from ...system.npz import (
     read_text,
 )
 from ...system.threads import NEVER, Cancellation
-from ..plan.memory import Way, Working
+from ..plan.memory import MethodKind, ScaleMethod
 from ..plan.scales import Scale, ScaleResult
 
 _FORMAT = 3
@@ -69,7 +69,7 @@ class Snapshot:
 
     scale: int
     scales: tuple[Scale, ...]
-    ways: tuple[Working, ...]
+    methods: tuple[ScaleMethod, ...]
     seconds: float
     scale_seconds: float
     history: Sequence[float]
@@ -151,7 +151,7 @@ def write(
         "identity": identity,
         "scale": snapshot.scale,
         "scales": [[*scale.size, scale.iterations] for scale in snapshot.scales],
-        "ways": [asdict(way) for way in snapshot.ways],
+        "ways": [_method_to_json(method) for method in snapshot.methods],
         "seconds": snapshot.seconds,
         "scale_seconds": snapshot.scale_seconds,
         "results": [asdict(result) for result in snapshot.results],
@@ -189,7 +189,7 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
         if read_int(arrays["format"]) != _FORMAT:
             raise CheckpointError(
                 f"{path}: saved by another version of lbfgs-style (format {arrays['format']}, expected "
-                f"{_FORMAT}): go on with that version, or begin anew."
+                f"{_FORMAT}): resume with that version, or start again."
             )
         about: dict[str, Any] = json.loads(read_text(arrays["about"], _LONGEST))
         identity = dict(about["identity"])
@@ -206,7 +206,7 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"{path}: damaged, or no checkpoint; expected a file that a run saved: begin anew without it."
+            f"{path}: damaged, or no checkpoint; expected a file that a run saved: start again without it."
         ) from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
@@ -216,7 +216,7 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
     """Put a run together, or raise ValueError where its parts are not of one run."""
     index, blocks = check_count(about["scale"]), about["blocks"]
     scales = tuple(Scale((height, width), iterations) for height, width, iterations in about["scales"])
-    ways = tuple(map(_way, about["ways"]))
+    methods = tuple(map(_method, about["ways"]))
     results = tuple(map(_result, about["results"]))
     terms = check_array(arrays["term_history"], np.float32)
     history = check_array(arrays["history"], np.float64, terms.shape[:1])
@@ -244,12 +244,12 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
         raise ValueError("other terms at one time than at another")
     if sum(made) != len(history) or [r.size for r in results] != [s.size for s in scales[:index]]:
         raise ValueError("other iterations than the run made")
-    if len(ways) != len(scales) or (ways[index].way == "blocks") != (blocks is not None):
-        raise ValueError("another way to work than the run had")
+    if len(methods) != len(scales) or (methods[index].kind == "blocks") != (blocks is not None):
+        raise ValueError("method of another run")
     return Snapshot(
         scale=index,
         scales=scales,
-        ways=ways,
+        methods=methods,
         seconds=check_nonnegative(about["seconds"]),
         scale_seconds=check_nonnegative(about["scale_seconds"]),
         history=history.tolist(),
@@ -266,18 +266,23 @@ def _family(arrays: dict[str, NDArray[Any]], begin: str) -> dict[str, NDArray[np
     return {name: check_array(array, np.float64) for name, array in found.items()}
 
 
-def _way(told: dict[str, Any]) -> Working:
-    way = Working(**told)
-    if way.way not in get_args(Way) or (way.way == "whole") != (way.window_pixels is None):
-        raise ValueError("another way to work than a run has")
-    for told_number in (way.history, way.bytes, way.window_pixels or 0):
-        check_count(told_number)
-    return way
+def _method_to_json(method: ScaleMethod) -> dict[str, Any]:
+    return {"way": method.kind} | {k: v for k, v in asdict(method).items() if k != "kind"}
+
+
+def _method(values: dict[str, Any]) -> ScaleMethod:
+    fields = dict(values)
+    method = ScaleMethod(kind=fields.pop("way"), **fields)
+    if method.kind not in get_args(MethodKind) or (method.kind == "whole") != (method.window_pixels is None):
+        raise ValueError("unknown method of a scale")
+    for number in (method.history, method.bytes, method.window_pixels or 0):
+        check_count(number)
+    return method
 
 
 def _result(told: dict[str, Any]) -> ScaleResult:
     if told["stop_reason"] not in STOP_REASONS:
-        raise ValueError("stopped for no reason that a run has")
+        raise ValueError("unknown stop reason")
     start, end = ({str(k): check_number(v) for k, v in told[n].items()} for n in ("terms_start", "terms_end"))
     return ScaleResult(
         size=tuple(told["size"]),

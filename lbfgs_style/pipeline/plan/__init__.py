@@ -1,4 +1,7 @@
-"""What a run will do, decided before it does it. Pure functions.
+"""What a run will do, decided before it does it.
 
-memory, scales, schedule
+- scales: sizes and iterations, coarse to fine.
+- memory: whole, in tiles, or block by block within a memory budget.
+- run_plan: both together, for the images of a run.
+- schedule: the forecast of time and memory.
 """

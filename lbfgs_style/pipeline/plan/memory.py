@@ -1,7 +1,7 @@
-"""How a scale is worked on within a budget of memory: whole, in tiles, or block by block. Pure functions.
+"""The method of a scale within a memory budget: whole, in tiles, or block by block. Pure functions.
 
-Three things grow with a picture: the features of an evaluation, which tiles bound; the vectors of L-BFGS,
-which a shorter history or blocks bound; and the picture and its targets themselves.
+Three things grow with an image: the features of an evaluation, which tiles bound; the vectors of L-BFGS,
+which a shorter history or blocks bound; and the image and its targets themselves.
 """
 
 from __future__ import annotations
@@ -19,122 +19,126 @@ from ...optimization.block_sweeps import sweeps
 from ...optimization.gradient_subspace import optimizer_bytes, vectors
 from ...system.byte_sizes import format_bytes
 
+# Bytes of the process before it has an image: Python, NumPy, SciPy, OpenCV, onnxruntime, typer.
 PROCESS = 235 * 10**6
-"""Bytes of the process before it has a picture: Python, NumPy, SciPy, OpenCV, onnxruntime, typer."""
 
+# Copies of the weights: the network as it was read, and those of the sessions, in either form of convolution.
 WEIGHT_COPIES = 5
-"""The network as it was read, and what sessions make of its weights, in either form of convolution."""
 
+# Bytes of onnxruntime's allocator for each byte of tensors.
 ARENA = 1.3
-"""What onnxruntime's allocator takes for each byte of tensors."""
 
-SHORTEST_HISTORY = 20
-"""L-BFGS that begins anew more often takes more iterations; below that, tiles and blocks are better."""
-
+# The same where sessions of different shapes, of tiles or blocks, alternate: freed memory may not fit the
+# next.
 TURNS_ARENA = 1.7
-"""The same where sessions of other shapes take turns, of tiles or of blocks: what one leaves may not fit the
-other."""
 
-_PICTURE = 36
-"""Bytes for each pixel of a scale beside the optimiser's: the picture, the photo, the gradient."""
+# Iterations: a shorter history needs more iterations, so that tiles and blocks are better.
+SHORTEST_HISTORY = 20
 
-_AROUND = 0.5
-"""Of a halo, by which a block's evaluation reaches out on each side as far as memory goes: the later stages
-and what surrounds the block see all of the halo, but with little of the features, or without the way back."""
+# Bytes per pixel of a scale besides the optimiser's: image, content, gradient.
+_BYTES_PER_PIXEL = 36
 
-_PICTURE_IN_BLOCKS = 22
-"""Bytes for each pixel of a scale that is worked on block by block: the picture, and where it started."""
+# Bytes per pixel of a scale that is optimised block by block: the image, and the image that it started from.
+_BYTES_PER_PIXEL_IN_BLOCKS = 22
 
+# Share of the halo that counts as memory on each side of a block. Later stages and what surrounds the block
+# see all of the halo, but with few of the features, or without the backward pass.
+_HALO_SHARE = 0.5
+
+# Multiple of the smallest window: below, halos take more than half of it, and blocks are better, since they
+# compute features once in each evaluation and not twice.
 _TILES_WINDOW = 4.5
-"""Times the smallest window: below that, halos take more than half of it, and blocks are the better way,
-since they compute features once in each evaluation and not twice."""
 
+# Pixels of a block's window; larger ones bring little.
 _LARGEST_BLOCK = 2**22
-"""Pixels of a block's window; larger ones bring little."""
 
+# Share of the memory that was too much which an error recommends.
+_RECOMMENDED = 0.6
 
-Way = Literal["whole", "tiles", "blocks"]
+MethodKind = Literal["whole", "tiles", "blocks"]
 
 
 @dataclass(frozen=True, slots=True)
-class Working:
-    """How a scale is worked on.
+class ScaleMethod:
+    """How a scale is optimised.
 
     Attributes
     ----------
-    way : {"whole", "tiles", "blocks"}
-        All at once; evaluations tile by tile; or the optimiser block by block, too.
+    kind : {"whole", "tiles", "blocks"}
+        The whole image at once; evaluations tile by tile; or the optimiser block by block, too.
     window_pixels : int or None
-        Pixels of a window of tiles or blocks.
+        Pixels of the window of a tile or block.
     history : int
-        Gradients that L-BFGS works with; after so many iterations it begins anew. 0 for other methods.
+        Gradients that L-BFGS keeps; after as many iterations it restarts. 0 for other methods.
     bytes : int
-        The memory of the process that is to be expected.
+        Memory of the process to expect.
     """
 
-    way: Way
+    kind: MethodKind
     window_pixels: int | None
     history: int
     bytes: int
 
 
-def arrange(size: tuple[int, int], iterations: int, history: int, costs: Costs, budget: int) -> Working:
-    """Choose how to work on a scale.
+def choose_method(
+    size: tuple[int, int], iterations: int, history: int, costs: Costs, budget: int
+) -> ScaleMethod:
+    """Choose the method of a scale.
 
     Parameters
     ----------
     size : (int, int)
         Height and width.
     iterations : int
-        The most iterations; L-BFGS works with no more gradients than that.
+        The most iterations; L-BFGS keeps no more gradients than that.
     history : int
-        Gradients that are wanted; fewer where memory is short. First-order methods work with none: 0.
+        Gradients to keep; fewer where memory is short. 0 for first-order methods.
     costs : Costs
-        Of network, terms and pictures.
+        Memory of network, terms and images.
     budget : int
         Bytes that the process may take.
 
     Raises
     ------
     OptionError
-        If nothing fits.
+        No method fits.
     """
     pixels = size[0] * size[1]
     wanted = min(history, iterations)
     short = min(wanted, SHORTEST_HISTORY)
-    held = _held(pixels, costs, _PICTURE)
+    fixed = _fixed_bytes(pixels, costs, _BYTES_PER_PIXEL)
 
-    def besides(m: int) -> int:
-        return held + optimizer_bytes(costs.variables * pixels, vectors(iterations, m))
+    def without_evaluation(m: int) -> int:
+        return fixed + optimizer_bytes(costs.variables * pixels, vectors(iterations, m))
 
     def whole(m: int) -> int:
-        return besides(m) + int(ARENA * costs.per_pixel * pixels)
+        return without_evaluation(m) + int(ARENA * costs.per_pixel * pixels)
 
     for m in range(wanted, short - 1, -1):
         if whole(m) <= budget:
-            return Working("whole", None, m, whole(m))
+            return ScaleMethod("whole", None, m, whole(m))
     if costs.obstacle:
         raise too_large(size, budget, whole(short), costs.obstacle)
     least = min(pixels, costs.smallest_window)
-    fixed, window = besides(short), TURNS_ARENA * costs.per_pixel
-    most = int((budget - fixed) / window)
+    base, window = without_evaluation(short), TURNS_ARENA * costs.per_pixel
+    most = int((budget - base) / window)
     if most >= _TILES_WINDOW * costs.smallest_window:
-        return Working("tiles", most, short, fixed + int(window * most))
+        return ScaleMethod("tiles", most, short, base + int(window * most))
 
     def blocks(most: int) -> int:
-        return blocks_bytes(size, _inner(most, size, costs.halo), iterations, for_sweep, costs)
+        return blocks_bytes(size, _block_size(most, size, costs.halo), iterations, for_sweep, costs)
 
     for_sweep = min(short, _longest_visit(iterations))
     most = bisect_right(range(min(pixels, _LARGEST_BLOCK) + 1), budget, key=blocks) - 1
     if most >= least:
-        return Working("blocks", most, for_sweep, blocks(most))
+        return ScaleMethod("blocks", most, for_sweep, blocks(most))
     raise too_large(size, budget, blocks(least))
 
 
 def too_large(size: tuple[int, int], budget: int, least: int, why: str = "") -> OptionError:
-    """Return the error for a scale that takes `least` bytes, more than the budget; `why` is a sentence."""
+    """Return the error for a scale that needs `least` bytes, more than the budget; `why` is a sentence."""
     message = (
-        f"A picture of {size[1]}×{size[0]} pixels does not fit into {format_bytes(budget)} of memory: "
+        f"An image of {size[1]}×{size[0]} pixels does not fit into {format_bytes(budget)} of memory: "
         f"expected at least {format_bytes(least)}; allow more with --memory, or choose a smaller size. {why}"
     )
     return OptionError(message.rstrip())
@@ -143,28 +147,28 @@ def too_large(size: tuple[int, int], budget: int, least: int, why: str = "") -> 
 def blocks_bytes(
     size: tuple[int, int], block: tuple[int, int], iterations: int, history: int, costs: Costs
 ) -> int:
-    """Return the bytes of the process that works on a scale in blocks of at most this height and width."""
-    beside = _held(size[0] * size[1], costs, _PICTURE_IN_BLOCKS)
-    reach = 2 * _AROUND * costs.halo
+    """Return the bytes of a process that optimises a scale in blocks of at most this height and width."""
+    base = _fixed_bytes(size[0] * size[1], costs, _BYTES_PER_PIXEL_IN_BLOCKS)
+    reach = 2 * _HALO_SHARE * costs.halo
     height, width = (min(whole, side + reach) for side, whole in zip(block, size, strict=True))
     evaluation = int(TURNS_ARENA * costs.per_pixel * height * width)
     kept = vectors(_longest_visit(iterations), history)
-    return beside + evaluation + optimizer_bytes(costs.variables * block[0] * block[1], kept)
+    return base + evaluation + optimizer_bytes(costs.variables * block[0] * block[1], kept)
 
 
 def _longest_visit(iterations: int) -> int:
-    """Return the iterations of a block in a sweep, at the most."""
+    """Return the most iterations of a block in a sweep."""
     return -(-iterations // sweeps(iterations))
 
 
-def _held(pixels: int, costs: Costs, each: int) -> int:
-    """Return the bytes that do not depend on the way, with so many for each pixel of the picture."""
+def _fixed_bytes(pixels: int, costs: Costs, per_pixel: int) -> int:
+    """Return the bytes that do not depend on the method, with `per_pixel` for each pixel of the image."""
     weights = WEIGHT_COPIES * costs.weights
-    return PROCESS + weights + costs.sources + int((each + costs.targets) * pixels)
+    return PROCESS + weights + costs.sources + int((per_pixel + costs.targets) * pixels)
 
 
-def _inner(window: int, size: tuple[int, int], halo: int) -> tuple[int, int]:
-    """Return height and width of a block in a window of so many pixels: no halo where the picture ends."""
+def _block_size(window: int, size: tuple[int, int], halo: int) -> tuple[int, int]:
+    """Return height and width of the block in a window; it has no halo where the image ends."""
     short = min(*size, math.sqrt(window))
     long = min(max(size), window / max(1, short))
     sides = (short, long) if size[0] <= size[1] else (long, short)
@@ -175,20 +179,16 @@ def _inner(window: int, size: tuple[int, int], halo: int) -> tuple[int, int]:
     return height, width
 
 
-_LESS = 0.6
-"""Share of what was too much that is recommended."""
-
-
 @contextmanager
 def enough_memory(size: tuple[int, int], expected: int) -> Generator[None]:
-    """Say what to do where the system gives less memory than was planned for.
+    """Turn a MemoryError into a message with a remedy.
 
     Parameters
     ----------
     size : (int, int)
-        Height and width in work.
+        Height and width of the scale.
     expected : int
-        Bytes that the process was expected to take.
+        Bytes that the plan expected.
 
     Raises
     ------
@@ -198,9 +198,9 @@ def enough_memory(size: tuple[int, int], expected: int) -> Generator[None]:
     try:
         yield
     except MemoryError as error:
-        less = format_bytes(_LESS * expected).replace(" ", "")
+        less = format_bytes(_RECOMMENDED * expected).replace(" ", "")
         raise MemoryShortage(
-            f"Not enough memory for {size[1]}×{size[0]} pixels, which were to take {format_bytes(expected)}: "
-            f"ask for less with --memory {less} (memory={int(_LESS * expected)} in Python), or choose a "
-            "smaller size."
+            f"Not enough memory for {size[1]}×{size[0]} pixels, which should take {format_bytes(expected)}: "
+            f"ask for less with --memory {less} (memory={int(_RECOMMENDED * expected)} in Python), or choose "
+            "a smaller size."
         ) from error

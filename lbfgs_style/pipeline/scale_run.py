@@ -1,0 +1,188 @@
+"""The optimisation of one scale of a run: of the whole image, or block by block."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images import resize, to_chw
+from ..objective.engine import Engine
+from ..objective.evaluation import Value
+from ..objective.losses.terms import term_weights
+from ..optimization.block_sweeps import Cuts, all_iterations, begun_again, minimize_blocks
+from ..optimization.first_order import Step, make_step
+from ..optimization.held_variables import Held
+from ..optimization.lbfgs import Outcome, minimize
+from ..optimization.state import BlocksStanding, Standing
+from ..optimization.variables import KINDS, Parametrization
+from ..settings.options import Options
+from .inputs import RunImages
+from .plan.run_plan import RunPlan
+from .regions import blend_in_place
+from .results import Iterate, IterateCallback, work_done
+from .run_log import RunLog
+from .targets import targets_at
+
+log = logging.getLogger(__name__)
+
+
+def variables_of(options: Options, images: RunImages, size: tuple[int, int]) -> Parametrization:
+    """Return the variables of a scale of (height, width), without the kept part of the content image."""
+    variables = _free_variables(options, size)
+    if images.keep is None:
+        return variables
+    content = to_chw(resize(images.content.rgb, size))
+    return Held(variables, content, resize(images.keep, size))
+
+
+def _free_variables(options: Options, size: tuple[int, int]) -> Parametrization:
+    """Return the variables of an image or block of a size."""
+    return KINDS[options.variables if options.optimizer == "lbfgs" else "pixels"](size)
+
+
+@dataclass(slots=True, eq=False)
+class ScaleRun:
+    """The optimisation of one scale.
+
+    Attributes
+    ----------
+    engine : Engine
+        Evaluates the network; its cancellation stops the run.
+    options : Options
+        Settings of the run.
+    images : RunImages
+        Content, styles and masks.
+    plan : RunPlan
+        Terms, scales and methods.
+    index : int
+        The scale, from 0.
+    run_log : RunLog
+        Notes the iterations and offers them to a checkpoint.
+    on_iterate : callable or None
+        Gets an `Iterate` after each iteration; stops the run by returning True.
+    """
+
+    engine: Engine
+    options: Options
+    images: RunImages
+    plan: RunPlan
+    index: int
+    run_log: RunLog
+    on_iterate: IterateCallback | None
+    _relearning: int = 0  # iterations that a resumed L-BFGS needs in addition
+    _iterations: int = 0  # iterations that there will be at most
+    _is_in_blocks: bool = False
+    _share: float = 0.0  # share of the run's work that is done
+
+    def optimize(self, image: NDArray[np.floating]) -> Outcome:
+        """Optimise an image [3,H,W] of the scale's size, or resume at the state of a saved run."""
+        scale, method = self.plan.scales[self.index], self.plan.methods[self.index]
+        state = self.run_log.start_scale(self.index)
+        self._relearning = 0 if state is None else state.lost()
+        window, cancellation = method.window_pixels, self.engine.cancellation
+        targets = cancellation.run(
+            lambda: targets_at(self.engine, self.plan.terms, self.images, scale, window)
+        )
+        weights = term_weights(self.options, self.plan.terms)
+        if method.kind == "blocks" and window is not None:
+            before = state if isinstance(state, BlocksStanding) else None
+            return self._optimize_blocks(np.ascontiguousarray(image, np.float32), targets, weights, before)
+        self._iterations = self._relearning + scale.iterations
+        objective = cancellation.run(
+            lambda: self.engine.objective(scale.size, self.plan.terms, targets, weights, window_pixels=window)
+        )
+        return minimize(
+            objective,
+            variables_of(self.options, self.images, scale.size),
+            image,
+            iterations=self._iterations,
+            history=method.history,
+            on_iterate=self._on_iterate,
+            step=self._make_step(),
+            resume=state if isinstance(state, Standing) else None,
+            keep=self._offer,
+            cancellation=cancellation,
+        )
+
+    def _optimize_blocks(
+        self,
+        image: NDArray[np.float32],
+        targets: dict[str, NDArray[np.float32]],
+        weights: NDArray[np.float32],
+        before: BlocksStanding | None,
+    ) -> Outcome:
+        scale, method = self.plan.scales[self.index], self.plan.methods[self.index]
+        window = method.window_pixels or 0
+        cuts: Cuts = self.engine.cuts(scale.size, self.plan.terms, window)
+        finished = None if before is None else before.done
+        self._is_in_blocks = True
+        self._iterations = self._relearning + all_iterations(cuts, scale.iterations, finished)
+        if self.index == 0:
+            _warn_of_blocks_alone(scale.size)
+        opacity = None if self.images.keep is None else resize(self.images.keep, scale.size)
+        if opacity is not None and before is None:
+            blend_in_place(to_chw(resize(self.images.content.rgb, scale.size)), opacity, image)
+        with begun_again(image, cuts, scale.iterations, before):
+            blocks = self.engine.cancellation.run(
+                lambda: self.engine.blocks(image, self.plan.terms, targets, weights, window)
+            )
+            return minimize_blocks(
+                blocks,
+                cuts,
+                lambda size: _free_variables(self.options, size),
+                iterations=scale.iterations,
+                history=method.history,
+                on_iterate=self._on_iterate,
+                make_step=self._make_step,
+                opacity=opacity,
+                detail=self.index > 0,
+                resume=before,
+                keep=self._offer,
+                cancellation=self.engine.cancellation,
+            )
+
+    def _make_step(self) -> Step | None:
+        return make_step(self.options.optimizer, self.options.learning_rate)
+
+    def _on_iterate(
+        self, iteration: int, evaluations: int, value: Value, image: NDArray[np.floating]
+    ) -> bool:
+        """Note an iteration and call the callback; return True to stop."""
+        self.run_log.record(value)
+        relearning = 0 if self._is_in_blocks else self._relearning
+        iterate = Iterate(
+            scale=self.index + 1,
+            scales=len(self.plan.scales),
+            size=self.plan.scales[self.index].size,
+            iteration=iteration,
+            iterations=self._iterations,
+            plan=tuple(
+                (scale.size, scale.iterations + (relearning if index == self.index else 0))
+                for index, scale in enumerate(self.plan.scales)
+            ),
+            evaluations=evaluations,
+            loss=value.loss,
+            seconds=time.monotonic() - self.run_log.started,
+            _terms=tuple(self.plan.terms.named(value.terms).items()),
+            _picture=image,
+            _restore_colors=self.images.restore_colors,
+        )
+        self._share = work_done(iterate)
+        return self.on_iterate is not None and bool(self.on_iterate(iterate))
+
+    def _offer(self, state: Standing | BlocksStanding) -> None:
+        self.run_log.offer_checkpoint(self.plan, self.index, state, self._share)
+
+
+def _warn_of_blocks_alone(size: tuple[int, int]) -> None:
+    """Log that no smaller scale has made the large forms, which blocks cannot make evenly."""
+    log.warning(
+        "%d×%d is the first scale and optimised block by block: large plain areas may show the blocks; let "
+        "smaller scales come first (scales auto), or allow more memory.",
+        size[1],
+        size[0],
+    )

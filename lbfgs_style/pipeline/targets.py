@@ -1,0 +1,76 @@
+"""Targets of a scale: features of the content, moments of the styles, masks of the regions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..graphs.network_graph import feature_shapes
+from ..images import resize, to_chw
+from ..objective.engine import Engine
+from ..objective.losses.terms import SHARES, TermNames, blend_grams
+from .inputs import RunImages
+from .plan.scales import Scale, style_size
+from .regions import mask_for_layer
+from .style_measuring import moments_at
+from .style_statistics import StyleStatistics
+from .styles import StylePicture
+
+Array = NDArray[np.float32]
+
+
+def targets_at(
+    engine: Engine, terms: TermNames, images: RunImages, scale: Scale, window_pixels: int | None
+) -> dict[str, Array]:
+    """Return the targets of the loss at a scale, by the names of the graph's inputs.
+
+    Parameters
+    ----------
+    engine : Engine
+        Evaluates the network.
+    terms : TermNames
+        The loss terms, with the regions of the run.
+    images : RunImages
+        Content, styles and masks.
+    scale : Scale
+        Gives the size of the content image.
+    window_pixels : int or None
+        As in `Engine.statistics`.
+    """
+    content = to_chw(resize(images.content.rgb, scale.size))
+    targets = engine.statistics(
+        content, TermNames(terms.content_layers, ()), what="content picture", window_pixels=window_pixels
+    )
+    moments = [_moments(engine, terms, style, scale, window_pixels) for style in images.styles]
+    weights = [style.weight for style in images.styles]
+    regions = images.regions(scale.size)
+    if regions is None:
+        return targets | blend_grams(moments, weights)
+    for number, members in enumerate(regions.styles):
+        blended = blend_grams([moments[i] for i in members], [weights[i] for i in members])
+        targets |= {f"{name}_{number}": values for name, values in blended.items()}
+    shapes = feature_shapes(engine.network.model, scale.size, terms.style_layers)
+    for part in terms.parts:
+        assert part.region is not None
+        targets[part.mask] = mask_for_layer(regions.masks[part.region], *shapes[part.layer][1:])
+    return targets | {SHARES: np.array(regions.shares, np.float32)}
+
+
+def _moments(
+    engine: Engine, terms: TermNames, style: StylePicture, scale: Scale, window_pixels: int | None
+) -> dict[str, Array]:
+    """Return the moments of one style at a scale, measured or from its statistics."""
+    size = style_size(style.size, style.scale, scale, engine.smallest_side(terms))
+    if isinstance(style.image, StyleStatistics):
+        own = TermNames((), terms.style_layers, statistic=terms.statistic)
+        moments = style.image.at(max(size))
+        return {name: moments[name] for name in own.style_names}
+    return moments_at(
+        engine,
+        style.image,
+        style.style_mask,
+        size,
+        terms.style_layers,
+        statistic=terms.statistic,
+        window_pixels=window_pixels,
+    )
