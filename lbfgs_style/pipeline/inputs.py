@@ -100,7 +100,7 @@ def check_image(image: NDArray[Any] | Picture, name: str) -> Picture:
 
 def check_content(image: NDArray[Any] | Picture, options: Options) -> Picture:
     """Return the content image, a grey one as colour where the options ask for that."""
-    picture = check_image(image, "content picture")
+    picture = check_image(image, "content image")
     return picture if options.keep_gray else replace(picture, gray=False, keeps_axis=False)
 
 
@@ -122,8 +122,8 @@ def check_styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
     listed = list(styles) if isinstance(styles, Sequence) else [styles]
     if not listed:
         raise OptionError("No style images: give at least one.")
-    names = [f"style picture {number}" for number in range(1, len(listed) + 1)]
-    names = names if len(listed) > 1 else ["style picture"]
+    names = [f"style image {number}" for number in range(1, len(listed) + 1)]
+    names = names if len(listed) > 1 else ["style image"]
     return [
         _check_style(style if isinstance(style, Style) else Style(style), name)
         for style, name in zip(listed, names, strict=True)
@@ -140,7 +140,7 @@ def check_style_image(
     image: NDArray[Any] | Picture | StyleStatistics,
     style_mask: NDArray[Any] | Picture | None,
     *,
-    name: str = "style picture",
+    name: str = "style image",
 ) -> tuple[FloatImage | StyleStatistics, Mask | None]:
     """Return the image of a style and the mask where it is measured: its alpha times `style_mask`.
 

@@ -59,7 +59,7 @@ def measure(
 ) -> StyleStatistics:
     """Measure a painting at several sizes; see `lbfgs_style.StyleTransfer.measure_style`."""
     own, terms = (rgb.shape[0], rgb.shape[1]), all_moments(layers)
-    engine.check_size(own, terms, what="style picture")
+    engine.check_size(own, terms, what="style image")
     if sizes is None:
         # A narrow painting is never measured smaller than a run would have it.
         least = math.ceil(engine.smallest_side(terms) * max(own) / min(own))
@@ -121,7 +121,7 @@ def moments_at(
     found = engine.statistics(
         to_chw(resize(rgb, size)),
         terms,
-        what="style picture",
+        what="style image",
         masks=masks,
         window_pixels=window_pixels,
     )

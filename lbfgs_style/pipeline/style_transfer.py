@@ -105,15 +105,15 @@ class StyleTransfer:
         content : array or Picture
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
         styles : array, Picture, StyleStatistics, Style, or sequence of them
-            One or more style pictures of any size, or what `measure_style` told of them; several are blended
+            One or more style images of any size, or what `measure_style` told of them; several are blended
             by weight.
         init : array or Picture, optional
             A picture to start from, in place of ``options.init``, such as an earlier result. It is stretched
-            to the shape of the content picture; with ``scales="auto"`` the run then has one scale, the
+            to the shape of the content image; with ``scales="auto"`` the run then has one scale, the
             result's own, because coarser ones would take its detail away.
         keep : array, Picture or "alpha", optional
-            White where the content picture is left alone, black where it is painted, grey for soft edges:
-            H×W of any resolution, stretched to the content picture. ``"alpha"`` leaves alone what is
+            White where the content image is left alone, black where it is painted, grey for soft edges:
+            H×W of any resolution, stretched to the content image. ``"alpha"`` leaves alone what is
             transparent.
         on_iterate : callable, optional
             Gets an `Iterate` after each iteration; stops the run by returning True.
@@ -141,7 +141,7 @@ class StyleTransfer:
         """
         cancellation = Cancellation(cancel)
         picture, run = self._prepare(content, styles, keep, on_iterate, cancellation)
-        initial = None if init is None else inputs.check_image(init, "init picture")
+        initial = None if init is None else inputs.check_image(init, "initial image")
         with checkpoint or nullcontext():
             if checkpoint is not None:
                 kept, styles_ = run.images.keep, inputs.check_styles(styles)
@@ -318,7 +318,7 @@ def transfer(
         H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR pictures need ``[..., ::-1]``), uint8, uint16 or float in
         [0,1].
     styles : array, Picture, StyleStatistics, Style, or sequence of them
-        One or more style pictures, RGB, or what was measured of them.
+        One or more style images, RGB, or what was measured of them.
     network, options, init, keep, on_iterate
         See `StyleTransfer` and `StyleTransfer.run`.
 

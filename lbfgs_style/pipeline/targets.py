@@ -39,7 +39,7 @@ def targets_at(
     """
     content = to_chw(resize(images.content.rgb, scale.size))
     targets = engine.statistics(
-        content, TermNames(terms.content_layers, ()), what="content picture", window_pixels=window_pixels
+        content, TermNames(terms.content_layers, ()), what="content image", window_pixels=window_pixels
     )
     moments = [_moments(engine, terms, style, scale, window_pixels) for style in images.styles]
     weights = [style.weight for style in images.styles]

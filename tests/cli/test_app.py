@@ -511,4 +511,4 @@ def test_what_does_not_fit_is_said_before_it_starts(folder, network, capfd):
 
 def test_what_does_not_fit_is_told_for_the_largest_scale(folder, network, capfd):
     assert paint(network, "--size", 4096, "--iterations", 4, "--memory", "300MB") == 2
-    one_error(capfd, r"A picture of 4096×3456 pixels does not fit into 300 MB of memory")
+    one_error(capfd, r"An image of 4096×3456 pixels does not fit into 300 MB of memory")

@@ -108,9 +108,7 @@ def test_values_just_above_one_are_clipped_not_divided(top, remedy):
 def test_an_enlarged_photo_is_said(caplog):
     job = StyleTransfer(small_vgg(), options=replace(QUICK, size=64))
     job.run(photo(), photo())
-    said = (
-        "the content picture of 32×27 pixels is enlarged to 64×54: --size full (size='full') keeps its size"
-    )
+    said = "the content image of 32×27 pixels is enlarged to 64×54: --size full (size='full') keeps its size"
     assert [record.message for record in caplog.records] == [said]
     caplog.clear()
     job.plan(photo(), photo())
@@ -142,7 +140,7 @@ def test_a_grey_photo_is_said(caplog):
     assert result.image.shape == GRAY.shape
     (record,) = caplog.records
     assert record.message.startswith(
-        "the content picture is grey, and so is the result: transfer --no-keep-gray (keep_gray=False)"
+        "the content image is grey, and so is the result: --no-keep-gray (keep_gray=False)"
     )
     assert record.levelno == logging.WARNING
 

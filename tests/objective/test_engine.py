@@ -101,13 +101,13 @@ def test_too_small_a_picture_is_refused() -> None:
     terms = TermNames((), ("relu1_1", "relu4_1"))
     assert engine().smallest_side(terms) == 8
     with pytest.raises(ImageError) as e:
-        engine().statistics(picture((7, 30)), terms, what="style picture")
+        engine().statistics(picture((7, 30)), terms, what="style image")
     message = str(e.value)
-    parts = ("style picture is too small", "relu4_1", "least 8 pixels", "got 30×7", "larger style picture")
+    parts = ("style image is too small", "relu4_1", "least 8 pixels", "got 30×7", "larger style image")
     for part in parts:
         assert part in message
     assert "\n" not in message
-    assert engine().statistics(picture((8, 8)), terms, what="style picture")
+    assert engine().statistics(picture((8, 8)), terms, what="style image")
 
 
 @pytest.mark.parametrize("convolution", ["direct", "winograd"])

@@ -220,15 +220,15 @@ MASK = np.linspace(0, 1, 48, dtype=np.float32) * np.ones((36, 1), np.float32)
             {"options": {"iterations": (16, 13), "seed": 3}},
             r"iterations was 16,12, now 16,13; seed was 0, now 3",
         ),
-        ({"content": OTHER}, r"the content picture changed\."),
-        ({"styles": OTHER}, r"the style picture 1 changed\."),
+        ({"content": OTHER}, r"the content image changed\."),
+        ({"styles": OTHER}, r"the style image 1 changed\."),
         ({"styles": Style(PAINTING, weight=2)}, r"weight of style 1 was 1, now 2\."),
         ({"styles": Style(PAINTING, scale=0.5)}, r"scale of style 1 was 1, now 0\.5\."),
-        ({"content": np.dstack([PHOTO, MASK])}, r"the content picture changed\."),
+        ({"content": np.dstack([PHOTO, MASK])}, r"the content image changed\."),
         ({"styles": Style(PAINTING, mask=MASK)}, r"the mask of style 1 is new\."),
-        ({"styles": [PAINTING, OTHER]}, r"the style picture 2 is new"),
+        ({"styles": [PAINTING, OTHER]}, r"the style image 2 is new"),
         ({"keep": MASK}, r"the keep mask is new\."),
-        ({"init": OTHER}, r"the init picture is new\."),
+        ({"init": OTHER}, r"the initial image is new\."),
     ],
 )
 def test_what_changed_is_named(path, change, says):
@@ -249,7 +249,7 @@ def test_what_changed_is_named(path, change, says):
 def test_what_is_gone_is_named(path):
     kept = Checkpoint(path, every=0)
     job().run(PHOTO, [PAINTING, OTHER], on_iterate=stop_after(1), checkpoint=kept)
-    with pytest.raises(CheckpointError, match=r"the style picture 2 is gone"):
+    with pytest.raises(CheckpointError, match=r"the style image 2 is gone"):
         job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 
@@ -273,7 +273,7 @@ def test_changes_are_told_on_one_line_that_ends(path):
 def test_other_statistics_are_another_style(path):
     first, second = (job().measure_style(each, sizes=(32, 48)) for each in (PAINTING, OTHER))
     job().run(PHOTO, first, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))
-    with pytest.raises(CheckpointError, match=r"the style picture 1 changed\."):
+    with pytest.raises(CheckpointError, match=r"the style image 1 changed\."):
         job().run(PHOTO, second, checkpoint=Checkpoint(path, resume=True))
     assert job().run(PHOTO, first, checkpoint=Checkpoint(path, resume=True)).stop_reason == "iterations"
 
@@ -545,7 +545,7 @@ def test_a_picture_that_changed_is_refused(folder, network, capfd, interrupted):
     capfd.readouterr()
     before = contents(folder)
     assert paint(network, "--iterations", 9, "--checkpoint", "c", "--resume", "--quiet") == 2
-    one_error(capfd, "c was saved by another run: the content picture changed")
+    one_error(capfd, "c was saved by another run: the content image changed")
     assert contents(folder) == before
 
 

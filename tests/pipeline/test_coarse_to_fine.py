@@ -15,6 +15,7 @@ from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import TermNames
 from lbfgs_style.pipeline.coarse_to_fine import CoarseToFine
 from lbfgs_style.pipeline.inputs import RunImages
+from lbfgs_style.pipeline.plan.scales import ScaleResult
 from lbfgs_style.pipeline.styles import StylePicture
 from lbfgs_style.system.threads import Cancellation
 from tests.helpers.small_networks import small_vgg
@@ -132,7 +133,7 @@ def test_content_is_the_start_and_scales_continue() -> None:
 
 def test_picture_to_start_from() -> None:
     """A flat one has no variation."""
-    _, scales = job().run(np.full((10, 10, 3), 0.4, np.float32))
+    _, scales = optimize(job(), np.full((10, 10, 3), 0.4, np.float32))
     assert scales[0].terms_start["tv"] == pytest.approx(0, abs=1e-9)
     assert scales[0].terms_start["content relu2_2"] > 0
 
@@ -154,11 +155,11 @@ def test_a_picture_to_start_from_keeps_its_detail() -> None:
 def test_enlarging_makes_no_picture_of_a_dot(size: tuple[int, int]) -> None:
     """relu3_1 needs 4 pixels, and a picture that has fewer shows nothing at 48 either."""
     with pytest.raises(
-        ImageError, match=rf"content picture is too small.*got {size[1]}×{size[0]}; take a larger"
+        ImageError, match=rf"content image is too small.*got {size[1]}×{size[0]}; take a larger"
     ):
         optimize(job(content=photo(*size)), None)
     with pytest.raises(
-        ImageError, match=rf"style picture is too small.*got {size[1]}×{size[0]}; take a larger"
+        ImageError, match=rf"style image is too small.*got {size[1]}×{size[0]}; take a larger"
     ):
         optimize(job(styles=[(painting(), 1.0), (photo(*size), 1.0)]), None)
     options = dataclasses.replace(OPTIONS, iterations=1)
@@ -267,7 +268,7 @@ def test_styles_blend_by_share() -> None:
     """A style twice with half the share each is that style once."""
     options = dataclasses.replace(OPTIONS, iterations=2)
     once, _ = optimize(job(options), None)
-    twice, _ = job(options, styles=[(painting(), 2.0), (painting(), 2.0)]).run(None)
+    twice, _ = optimize(job(options, styles=[(painting(), 2.0), (painting(), 2.0)]), None)
     np.testing.assert_allclose(twice, once, atol=1e-4)
     other = [(painting(), 1.0), (painting(24, 24)[::-1] * 0.3, 3.0)]
     assert np.abs(optimize(job(options, styles=other), None)[0] - once).max() > 0.01
@@ -300,7 +301,7 @@ def test_strokes_have_their_scale(
     statistics = Engine.statistics
 
     def spy(self: Engine, image: np.ndarray, *args: object, what: str, **more: object) -> object:
-        if what == "style picture":
+        if what == "style image":
             measured.append(image.shape[1:])
         return statistics(self, image, *args, what=what, **more)
 

@@ -192,16 +192,16 @@ def test_statistics_of_a_style():
     ids=["transparent", "black mask"],
 )
 def test_nothing_to_measure_is_refused(style, says):
-    with pytest.raises(ImageError, match=f"Nothing of the style picture is left to measure: {says};"):
+    with pytest.raises(ImageError, match=f"Nothing of the style image is left to measure: {says};"):
         job().run(PHOTO, style)
-    with pytest.raises(ImageError, match=f"Nothing of the style picture 2 is left to measure: {says};"):
+    with pytest.raises(ImageError, match=f"Nothing of the style image 2 is left to measure: {says};"):
         job().run(PHOTO, [PAINTING, style])
 
 
 def test_a_checkpoint_knows_the_mask(tmp_path):
     path = tmp_path / "run.checkpoint"
     job().run(PHOTO, PAINTING, on_iterate=lambda it: True, checkpoint=Checkpoint(path, every=0))
-    with pytest.raises(CheckpointError, match="the mask or transparency of style picture 1 is new"):
+    with pytest.raises(CheckpointError, match="the mask or transparency of style image 1 is new"):
         job().run(PHOTO, Style(PAINTING, style_mask=ALPHA), checkpoint=Checkpoint(path, resume=True))
 
 

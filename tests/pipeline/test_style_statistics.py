@@ -94,7 +94,7 @@ def test_missing_layers_are_refused(job):
 def test_sizes_beyond_the_painting_are_refused(job):
     with pytest.raises(OptionError, match="longer side, 60 pixels, got 64"):
         job.measure_style(PAINTING, sizes=(32, 64))
-    with pytest.raises(ImageError, match="style picture is too small"):
+    with pytest.raises(ImageError, match="style image is too small"):
         job.measure_style(PAINTING[:8])
 
 
@@ -139,5 +139,5 @@ def test_an_old_file_survives_a_failed_run(folder, network, capfd):
     save("dot.png", np.zeros((1, 1, 3), np.uint8))
     Path("a.npz").write_bytes(b"old")
     assert run("style", "dot.png", "-o", "a.npz", "--network", network) == 2
-    one_error(capfd, "style picture is too small")
+    one_error(capfd, "style image is too small")
     assert Path("a.npz").read_bytes() == b"old"

@@ -184,16 +184,16 @@ BAD_PICTURES = [
 @pytest.mark.parametrize("role", ["content", "style", "init"])
 def test_what_is_no_picture_is_refused_by_its_role(job, picture, says, role):
     given = {"content": photo(), "style": painting(), "init": None} | {role: picture}
-    with pytest.raises(ImageError, match=f"{role} picture.*{says}") as caught:
+    with pytest.raises(ImageError, match=f"{'initial' if role == 'init' else role} image.*{says}") as caught:
         job.run(given["content"], [given["style"]], init=given["init"])
     assert "\n" not in str(caught.value)
 
 
 def test_pictures_too_small_for_the_network_are_refused(job, network):
     options = Options(size="full", iterations=1, device="cpu", threads=1)
-    with pytest.raises(ImageError, match=r"content picture is too small.*at least 16 pixels, got 40×15"):
+    with pytest.raises(ImageError, match=r"content image is too small.*at least 16 pixels, got 40×15"):
         StyleTransfer(network, options=options).run(photo(15, 40), painting())
-    with pytest.raises(ImageError, match=r"style picture is too small.*at least 16 pixels, got 15×15"):
+    with pytest.raises(ImageError, match=r"style image is too small.*at least 16 pixels, got 15×15"):
         job.run(photo(), painting(15))
     assert job.run(photo(), painting(16)).image.shape == (40, 48, 3)
 

@@ -13,7 +13,7 @@ import pytest
 from lbfgs_style import ImageError, OptimizationError, OptionError, Options, StyleTransfer, images
 from lbfgs_style.objective.evaluation import Evaluation
 from lbfgs_style.optimization.lbfgs import STOP_REASONS
-from lbfgs_style.pipeline import coarse_to_fine
+from lbfgs_style.pipeline import scale_run
 from lbfgs_style.settings.presets import PRESETS
 from tests.helpers.command import paint, run, save, save_network
 from tests.helpers.functions import infinite_gradient, not_a_number, spoil
@@ -138,7 +138,7 @@ def test_a_number_that_is_none_stops_every_optimizer_at_its_best(effect, step):
 
 def spoiled(monkeypatch, *, scale: int, after: int):
     """Make the loss NaN at one scale, counted from 1, after so many evaluations."""
-    original: Callable[..., object] = coarse_to_fine.minimize
+    original: Callable[..., object] = scale_run.minimize
     scales: list[int] = []
 
     def minimized(objective, *args, **kwargs):
@@ -152,7 +152,7 @@ def spoiled(monkeypatch, *, scale: int, after: int):
 
         return original(evaluate, *args, **kwargs)
 
-    monkeypatch.setattr(coarse_to_fine, "minimize", minimized)
+    monkeypatch.setattr(scale_run, "minimize", minimized)
 
 
 SCALES = {"size": 32, "scales": (16, 24), "iterations": 3}

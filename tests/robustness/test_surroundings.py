@@ -296,7 +296,7 @@ def test_a_run_without_memory_says_what_to_ask_for(folder, network, capfd, monke
     before = contents(folder)
     assert paint(network, "--quiet") == 2
     says = (
-        r"Not enough memory for 32×27 pixels, which were to take (\d+) MB: ask for less with --memory (\d+)MB"
+        r"Not enough memory for 32×27 pixels, which should take (\d+) MB: ask for less with --memory (\d+)MB"
     )
     out, err = capfd.readouterr()
     (line,) = err.splitlines()

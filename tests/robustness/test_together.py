@@ -285,7 +285,7 @@ def test_statistics_have_no_colours_to_change(folder, network, capfd, preserve):
     before = contents(folder)
     capfd.readouterr()
     assert paint(network, "--preserve-color", preserve, "--quiet", styles=("other.png", "a.npz")) == 2
-    one_error(capfd, rf"a\.npz: preserve_color '{preserve}' changes the colours.*give the painting itself")
+    one_error(capfd, rf"a\.npz: preserve_color '{preserve}' changes the colours.*give the image itself")
     assert contents(folder) == before
 
 

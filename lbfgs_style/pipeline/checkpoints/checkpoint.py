@@ -22,20 +22,20 @@ from .snapshot import Snapshot, read, size_of, temporary_of, write
 
 log = logging.getLogger(__name__)
 
+# Seconds from one save to the next by default.
 SELDOM = 30.0
-"""Seconds from one save to the next, when nobody says more."""
 
+# Share of the run's time that saving may take by default.
 _SHARE = 0.02
-"""The part of the run's time that saving may take, when nobody says how often."""
 
+# Seconds of a run before its whole time is estimated; setup dominates before.
 _SETTLED = 10.0
-"""Seconds before the first of which nothing is foretold: it has gone into preparing."""
 
+# Bytes of a snapshot that is saved within a tenth of a second.
 _QUICK = 2**25
-"""Bytes of a snapshot that is saved within a tenth of a second."""
 
+# Differences that a message lists.
 _MOST_CHANGES = 12
-"""As many are named."""
 
 _IN_USE = (
     "in use by another run that is still going; expected a file of this run alone: wait for that run to end, "
@@ -257,24 +257,27 @@ def _seconds(name: str, value: object) -> float | None:
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in what two runs differ, as `fingerprint_run` tells them."""
+    """Return a line for each difference between two runs, by their fingerprints (`fingerprint_run`)."""
     # A run that was saved before an option existed did what its default does.
     before, after = _DEFAULTS | dict(saved["options"]), _DEFAULTS | dict(now["options"])
-    told = [
+    lines = [
         f"{printable(name)} was {_spelled(before.get(name))}, now {_spelled(after.get(name))}"
         for name in dict.fromkeys((*before, *after))
         if before.get(name) != after.get(name)
     ]
-    for name in dict.fromkeys((*saved, *now)):
-        was, is_now = saved.get(name), now.get(name)
-        if name == "options" or was == is_now:
+    for key in dict.fromkeys((*saved, *now)):
+        was, is_now = saved.get(key), now.get(key)
+        if key == "options" or was == is_now:
             continue
+        name = printable(
+            key.replace("init picture", "initial image").replace("picture", "image")
+        )  # the word of the files
         if isinstance(was, float) and isinstance(is_now, float):
-            told.append(f"{printable(name)} was {was:g}, now {is_now:g}")
+            lines.append(f"{name} was {was:g}, now {is_now:g}")
         else:
-            how = "is new" if was is None else "is gone" if is_now is None else "changed"
-            told.append(f"the {printable(name)} {how}")
-    return told
+            change = "is new" if was is None else "is gone" if is_now is None else "changed"
+            lines.append(f"the {name} {change}")
+    return lines
 
 
 def _spelled(value: object) -> str:

@@ -62,7 +62,7 @@ def plan_run(
     """
     _check_sizes(engine, terms, images)
     size = result_size(images.content, options)
-    engine.check_size(size, terms, what="content picture")
+    engine.check_size(size, terms, what="content image")
     sides = () if options.scales == "single" else options.scales
     if has_initial_image and sides == "auto":
         sides = ()
@@ -149,8 +149,8 @@ def _check_sizes(engine: Engine, terms: TermNames, images: RunImages) -> None:
     style_terms = TermNames((), terms.style_layers)
     height, width = images.content.rgb.shape[:2]
     named: Sequence[tuple[str, tuple[int, int], TermNames]] = [
-        ("content picture", (height, width), terms),
-        *(("style picture", style.size, style_terms) for style in images.styles),
+        ("content image", (height, width), terms),
+        *(("style image", style.size, style_terms) for style in images.styles),
     ]
     for name, size, needed in named:
         least = engine.smallest_side(needed) if needed.layers else 1

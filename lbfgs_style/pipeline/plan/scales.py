@@ -52,7 +52,7 @@ class Scale:
 
 
 def result_size(content: Picture, options: Options) -> tuple[int, int]:
-    """Return height and width of the result for a content picture."""
+    """Return height and width of the result for a content image."""
     own = (content.rgb.shape[0], content.rgb.shape[1])
     return own if options.size == "full" else fit(own, options.size)
 
@@ -106,7 +106,7 @@ def plan(
 
 
 def style_size(own: tuple[int, int], factor: float, scale: Scale, smallest_side: int) -> tuple[int, int]:
-    """Return the size of a style picture at a scale: as long as the result, times `factor`.
+    """Return the size of a style image at a scale: as long as the result, times `factor`.
 
     Never above its `own` (height, width). A narrow one is made longer than that where its shorter side would
     be shorter than `smallest_side`.

@@ -107,7 +107,7 @@ class _Trial:
 
 def _evaluation_seconds(engine: Engine, terms: TermNames, size: tuple[int, int]) -> float:
     image = np.random.default_rng(0).random((3, *size), np.float32)
-    targets = engine.statistics(image, terms, what="trial picture")
+    targets = engine.statistics(image, terms, what="trial image")
     objective = engine.objective(size, terms, targets, np.ones(len(terms.names), np.float32))
     objective(image)
     return min(_timed(lambda: objective(image)) for _ in range(3))
