@@ -1,7 +1,7 @@
-"""Writing ONNX graphs: nodes, constants and the shapes of tensors, without the boilerplate.
+"""Build ONNX graphs: nodes, constants and the shapes of tensors, without the boilerplate.
 
-A `GraphBuilder` collects nodes; each call returns the name of the tensor that it makes, so that a formula
-reads like a formula. Nothing here knows about losses or gradients.
+A `GraphBuilder` collects nodes. Each call returns the name of the tensor that its node computes, so that
+formulas can be nested. Nothing here knows about losses or gradients.
 """
 
 from __future__ import annotations
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 
 Shape = tuple[int | None, ...]
 
-# Initialisers up to this many values (shapes, axes, factors) take part in shape inference; weights need not.
+# Operator set and format version of all graphs. Pinned: the defaults of the newest onnx package are newer
+# than what onnxruntime loads.
+OPSET = 18
+IR_VERSION = 10
+
+# Initialisers of up to this many values (shapes, axes, factors) take part in shape inference with their
+# values, larger ones (weights) with their shape alone.
 _SMALL = 64
-# What the tensors of a graph taken over begin with.
+
+# Prefix of tensors that are copied from another graph.
 _PREFIX = "net."
-# What a model says of itself where onnxruntime is to leave all tensors in the plain layout.
-_LAYOUT, _PLAIN = "lbfgs_style.graphs.cpu_layout", "plain"
+
+# Metadata entry of a model whose tensors onnxruntime is to leave in the plain layout.
+_LAYOUT_KEY, _PLAIN = "lbfgs_style.graphs.cpu_layout", "plain"
 
 
 class GraphBuilder:
@@ -33,7 +41,7 @@ class GraphBuilder:
     Parameters
     ----------
     dtype : numpy dtype, default float32
-        Type of floating-point constants. float64 is for checks of gradients by the reference evaluator.
+        Type of floating-point tensors. float64 is for gradient checks with ONNX's reference evaluator.
 
     Attributes
     ----------
@@ -42,15 +50,16 @@ class GraphBuilder:
     constants : dict of str to ndarray
         Initialisers by name.
     shapes : dict of str to tuple
-        Known shapes, with None for a free length.
-    turned : dict of str to str
-        Constant that is another one's kernel turned around with its channels swapped → that other one.
-    later : dict of str to str
-        Tensor → another one that its readers had better wait for, but those that lead to it; see `layout`.
-    origins : dict of str to str
-        Tensor that `extend` renamed → its name in the graph that it was taken from.
+        Known shapes, with None for a length that is free.
+    flipped : dict of str to str
+        Kernel that was made by flipping another one and swapping its channels → that other kernel.
+    wait_for : dict of str to str
+        Tensor → another tensor that should be computed before the nodes that read the first one, except
+        where it depends on them. Only a hint, see `cpu_layout`.
+    original_names : dict of str to str
+        Tensor that `extend` copied → its name in the original graph.
     is_plain : bool
-        Whether onnxruntime is to leave all tensors in the plain layout; see `layout`.
+        Whether onnxruntime is to leave all tensors in the plain layout, see `cpu_layout`.
     """
 
     def __init__(self, dtype: type[np.floating] = np.float32) -> None:
@@ -58,17 +67,17 @@ class GraphBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray[np.generic]] = {}
         self.shapes: dict[str, Shape] = {}
-        self.turned: dict[str, str] = {}
-        self.later: dict[str, str] = {}
-        self.origins: dict[str, str] = {}
+        self.flipped: dict[str, str] = {}
+        self.wait_for: dict[str, str] = {}
+        self.original_names: dict[str, str] = {}
         self.is_plain = False
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[str] = []
         self._counter = 0
         self._taken: set[str] = set()
 
-    def fresh(self, stem: str) -> str:
-        """Return a name that no tensor has."""
+    def unique_name(self, stem: str) -> str:
+        """Return a name that no tensor has, and reserve it."""
         while True:
             self._counter += 1
             name = f"{stem}_{self._counter}"
@@ -77,7 +86,7 @@ class GraphBuilder:
                 return name
 
     def _claim(self, name: str) -> str:
-        """Return a fixed name, or raise GraphError if another tensor has it."""
+        """Reserve a fixed name, or raise GraphError if another tensor has it."""
         if name in self._taken:
             raise GraphError(
                 f"The graph needs the name {name!r} for a tensor of its own, but the network has a layer of "
@@ -87,23 +96,23 @@ class GraphBuilder:
         return name
 
     def input(self, name: str, shape: Sequence[int | str | None]) -> str:
-        """Declare an input of the graph: floating point, lengths `shape` (a str names a free one)."""
+        """Declare an input of the graph, of `dtype`; in `shape` a str names a free length."""
         self._claim(name)
         self._inputs.append(self._value_info(name, list(shape)))
         self.shapes[name] = tuple(length if isinstance(length, int) else None for length in shape)
         return name
 
     def output(self, tensor: str, name: str | None = None) -> None:
-        """Declare `tensor` an output, under another name if one is given."""
+        """Declare `tensor` an output of the graph, under another name if `name` is not None."""
         if name is not None and name != tensor:
             self.op("Identity", tensor, name=self._claim(name))
             tensor = name
         self._outputs.append(tensor)
 
     def constant(self, value: object, *, name: str | None = None, integer: bool = False) -> str:
-        """Add an initialiser; integers (shapes, axes) become int64, everything else the builder's dtype."""
+        """Add an initialiser, of int64 if `integer` is true, else of the builder's dtype."""
         array = np.asarray(value, dtype=np.int64 if integer else self.dtype)
-        name = self.fresh("constant") if name is None else self._claim(name)
+        name = self.unique_name("constant") if name is None else self._claim(name)
         self.constants[name] = array
         self.shapes[name] = array.shape
         return name
@@ -111,10 +120,10 @@ class GraphBuilder:
     def op(
         self, op_type: str, *inputs: str, name: str | None = None, attributes: Mapping[str, Any] | None = None
     ) -> str:
-        """Add a node with one output and return the output's name."""
+        """Append a node with one output and return the name of the output."""
         from onnx import helper
 
-        output = name or self.fresh(op_type.lower())
+        output = name or self.unique_name(op_type.lower())
         self.nodes.append(
             helper.make_node(op_type, list(inputs), [output], name=output, **(attributes or {}))
         )
@@ -123,25 +132,25 @@ class GraphBuilder:
     def reduce(
         self, op_type: str, tensor: str, axes: Sequence[int] | None = None, *, keepdims: bool = False
     ) -> str:
-        """Add a ReduceSum, ReduceMean, … over `axes` (all if None)."""
+        """Append a ReduceSum, ReduceMean, … over `axes`, or over all axes if None."""
         inputs = (tensor,) if axes is None else (tensor, self.constant(list(axes), integer=True))
         return self.op(op_type, *inputs, attributes={"keepdims": int(keepdims)})
 
     def reshape(self, tensor: str, shape: Sequence[int]) -> str:
-        """Add a Reshape to constant lengths (-1 for what is left)."""
+        """Append a Reshape to constant lengths; -1 stands for the length that follows from the others."""
         return self.op("Reshape", tensor, self.constant(list(shape), integer=True))
 
     def slice(self, tensor: str, axis: int, start: int, stop: int, step: int = 1) -> str:
-        """Add a Slice ``[start:stop:step]`` along one axis."""
+        """Append a Slice ``[start:stop:step]`` along one axis."""
         bounds = (self.constant([value], integer=True) for value in (start, stop, axis, step))
         return self.op("Slice", tensor, *bounds)
 
     def pad(self, tensor: str, before: Sequence[int], after: Sequence[int]) -> str:
-        """Add zeros around `tensor`; one length for each axis."""
+        """Append a Pad with zeros; `before` and `after` have one length for each axis."""
         return self.op("Pad", tensor, self.constant([*before, *after], integer=True))
 
     def total(self, tensors: Iterable[str]) -> str:
-        """Add up tensors of one shape."""
+        """Append nodes for the sum of tensors of one shape."""
         names = list(tensors)
         result = names[0]
         for tensor in names[1:]:
@@ -156,42 +165,47 @@ class GraphBuilder:
     ) -> None:
         """Append copies of the nodes and constants of another graph.
 
-        Rewrites edit the nodes of a builder in place, so the given ones are never shared. All tensors get a
-        prefix that no name of ours has, for the other graph may call its tensors as it likes.
+        The copies can be edited in place. Their tensors get a prefix, so that no name in the other graph can
+        clash with one in this graph.
 
         Parameters
         ----------
         nodes : iterable of onnx.NodeProto
             In topological order; not changed.
         constants : mapping of str to ndarray
-            The initialisers that they read.
+            The initialisers that the nodes read.
         kept : iterable of str
-            Tensors that keep their names: inputs that this builder has, and layers.
+            Tensors that keep their names: inputs of this builder, and layers.
         """
         same = set(kept)
         prefix = _PREFIX
         while any(name.startswith(prefix) for name in same):
             prefix += "."
 
-        def own(name: str) -> str:
+        def prefixed(name: str) -> str:
             # An empty name stands for an optional input that is left out.
             return name if name in same or not name else prefix + name
 
         for node in nodes:
             copy = type(node)()
             copy.CopyFrom(node)
-            copy.input[:] = map(own, node.input)
-            copy.output[:] = map(own, node.output)
-            copy.name = copy.output[0]  # onnxruntime wants the names of nodes to differ, too
+            copy.input[:] = map(prefixed, node.input)
+            copy.output[:] = map(prefixed, node.output)
+            copy.name = copy.output[0]  # onnxruntime requires unique names of nodes, too
             self.nodes.append(copy)
             self._taken.update(copy.output)
-            self.origins |= {own(name): name for name in node.output}
+            self.original_names |= {prefixed(name): name for name in node.output}
         for name, array in constants.items():
-            self.constant(array, name=own(name), integer=np.issubdtype(array.dtype, np.integer))
-            self.origins[own(name)] = name
+            self.constant(array, name=prefixed(name), integer=np.issubdtype(array.dtype, np.integer))
+            self.original_names[prefixed(name)] = name
+
+    def label(self, node: onnx.NodeProto) -> str:
+        """Return what messages call a node: its operator, and its output's name in the original graph."""
+        output = node.output[0]
+        return f"the {node.op_type} node {self.original_names.get(output, output)!r}"
 
     def infer_shapes(self) -> None:
-        """Fill `shapes` for all tensors so far; the lengths of weights are used, never their values."""
+        """Infer the shapes of all tensors so far, from the shapes of weights but not from their values."""
         from onnx import TensorProto, helper, shape_inference
 
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
@@ -210,7 +224,7 @@ class GraphBuilder:
             self.shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """Return the lengths of `tensor`, all of them known, or raise GraphError."""
+        """Return the shape of `tensor`, or raise GraphError if a length is unknown."""
         shape = self.shapes.get(tensor)
         if shape is None:
             self.infer_shapes()
@@ -218,12 +232,12 @@ class GraphBuilder:
         if shape is None or None in shape:
             raise GraphError(
                 f"The shape of the tensor {tensor!r} is not known, got {shape}: "
-                "build the graph for one picture size."
+                "build the graph for one image size."
             )
         return tuple(length for length in shape if length is not None)
 
     def model(self) -> onnx.ModelProto:
-        """Return the graph as a model; constants that no node reads are left out."""
+        """Return the graph as a model, without the constants that no node reads."""
         read = {name for node in self.nodes for name in node.input}
         used = {name: array for name, array in self.constants.items() if name in read}
         if any(name not in self.shapes for name in self._outputs):
@@ -231,7 +245,7 @@ class GraphBuilder:
         outputs = [self._value_info(name, self.shapes.get(name)) for name in self._outputs]
         model = _model(self.nodes, self._inputs, outputs, used)
         if self.is_plain:
-            model.metadata_props.add(key=_LAYOUT, value=_PLAIN)
+            model.metadata_props.add(key=_LAYOUT_KEY, value=_PLAIN)
         return model
 
     def _value_info(self, name: str, shape: Sequence[int | str | None] | None) -> onnx.ValueInfoProto:
@@ -242,7 +256,7 @@ class GraphBuilder:
 
 def is_plain(model: onnx.ModelProto) -> bool:
     """Return whether onnxruntime is to leave all tensors of a model in the plain layout."""
-    return any(prop.key == _LAYOUT and prop.value == _PLAIN for prop in model.metadata_props)
+    return any(prop.key == _LAYOUT_KEY and prop.value == _PLAIN for prop in model.metadata_props)
 
 
 def _model(
@@ -258,9 +272,3 @@ def _model(
     domains = {"": OPSET, **{node.domain: 1 for node in graph.node if node.domain}}
     opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-
-
-# Pinned: the newest defaults of the onnx package are newer than what onnxruntime loads.
-OPSET = 18
-
-IR_VERSION = 10

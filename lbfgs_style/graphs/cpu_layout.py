@@ -1,16 +1,17 @@
-"""The form of a graph that onnxruntime runs best on a CPU; what it computes stays the same.
+"""Rewrite a graph into the form that onnxruntime runs best on a CPU; what it computes stays the same.
 
-On a CPU, onnxruntime keeps the features of direct convolutions in blocks of channels. An operand that comes
-in the plain layout takes the other one, and all that follows, out of the blocks: the cotangents of Gram
-matrices and content enter by a pooling over 1×1 windows instead, an operator that it does block. Where
-Winograd's form has replaced the direct convolutions, blocks would only cost changes of layout, and all
-tensors stay plain.
+Layout. On a CPU, onnxruntime keeps the features of direct convolutions in blocks of channels (NCHWc). An
+operand in the plain layout (NCHW) takes the other operand, and all nodes that follow, out of the blocks. So
+the cotangents of Gram matrices and content enter by a pooling over 1×1 windows, an operator that onnxruntime
+does run on blocks. Where Winograd's form has replaced all direct convolutions, blocks would only cost changes
+of layout, and all tensors stay plain.
 
-onnxruntime works backwards from the last output and computes, of the inputs of a node, the one made by the
-last node first. In the order of the graph as it was written that is the mask of a ReLU, long before its
-gradient is there, and every mask is kept. With the nodes sorted by their depth it is the gradient. Nodes that
-it makes itself, those in blocks, count as last of all: so that the cotangents of Gram matrices do not come
-first, and wait at the full size of their layers, their small factors wait instead (`GraphBuilder.later`).
+Order. onnxruntime works backwards from the last output, and computes, among the inputs of a node, the one
+first whose node comes last in the graph. In the order in which `autodiff` appends nodes that is the mask of a
+ReLU, long before it is needed, and all masks are kept in memory. With the nodes sorted by depth it is the
+gradient. Nodes that onnxruntime inserts itself, those on blocks, count as the last. So that the cotangents of
+Gram matrices are not computed first, and do not wait at the full size of their layers, their small factors
+are made to wait instead (`GraphBuilder.wait_for`).
 """
 
 from __future__ import annotations
@@ -27,211 +28,225 @@ from .builder import GraphBuilder
 if TYPE_CHECKING:
     import onnx
 
+# Channels of a block with AVX-512; blocks of other processors, 8 or 4, divide it.
 _BLOCK = 16
-"""Channels of a block with AVX-512; other processors have blocks of 8 or 4."""
-_FEW = 4
-"""Channels that a picture has at most."""
+
+# Channels of an image at most; features have more.
+_IMAGE_CHANNELS = 4
 
 
-def arrange(b: GraphBuilder, choose: winograd.Choose) -> None:
-    """Put a graph into its form for the CPU.
+def optimize_for_cpu(graph: GraphBuilder, choose: winograd.Choose) -> None:
+    """Rewrite the nodes of a graph for the CPU.
 
     Parameters
     ----------
-    b : GraphBuilder
+    graph : GraphBuilder
         Its nodes are replaced.
     choose : function
-        Which convolutions are put into Winograd's form, see `winograd.rewrite`.
+        Which convolutions take Winograd's form, see `winograd.rewrite`.
     """
-    replaced = winograd.rewrite(b, choose)
-    b.is_plain = replaced and not _has_direct(b)  # onnxruntime is told by the model, see `builder.is_plain`
-    if b.is_plain:
-        _scatter_few(b)
+    is_replaced = winograd.rewrite(graph, choose)
+    graph.is_plain = is_replaced and not _has_direct(graph)
+    if graph.is_plain:
+        _scatter_image_gradient(graph)
     else:
-        _keep_blocked(b)
-    _delay(b)
-    b.nodes = _by_depth(b.nodes)
+        _keep_blocked(graph)
+    _delay(graph)
+    graph.nodes = _sort_by_depth(graph.nodes)
 
 
-def _has_direct(b: GraphBuilder) -> bool:
-    """Return whether a convolution between features is left that Winograd's form has not replaced."""
-    kernels = [b.constants.get(node.input[1]) for node in b.nodes if node.op_type == "Conv"]
-    return any(kernel is not None and min(kernel.shape[:2]) > _FEW for kernel in kernels)
+def _has_direct(graph: GraphBuilder) -> bool:
+    """Return whether Winograd's form has left a convolution between features."""
+    kernels = [graph.constants.get(node.input[1]) for node in graph.nodes if node.op_type == "Conv"]
+    return any(kernel is not None and min(kernel.shape[:2]) > _IMAGE_CHANNELS for kernel in kernels)
 
 
-def _scatter_few(b: GraphBuilder) -> None:
-    """Let the gradient for a picture's few channels be multiplied first and then added up: ConvTranspose.
+def _scatter_image_gradient(graph: GraphBuilder) -> None:
+    """Replace the convolution that gives the gradient of an image by a ConvTranspose.
 
-    As a convolution it is a product of those few rows with all patches of the features, 9 times as many
-    numbers as the features themselves. In blocks, onnxruntime has better code for it.
+    As a convolution with few outputs it multiplies all patches of the features, 9 times as many numbers as
+    the features, by few rows. ConvTranspose multiplies the features first and adds up the products. (On
+    blocks onnxruntime has better code for the convolution.)
     """
     from onnx import helper
 
-    for index, node in enumerate(b.nodes):
-        kernel = b.turned.get(node.input[1]) if node.op_type == "Conv" else None
-        if kernel is None or not b.constants[kernel].shape[1] <= _FEW < b.constants[kernel].shape[0]:
+    for index, node in enumerate(graph.nodes):
+        kernel = graph.flipped.get(node.input[1]) if node.op_type == "Conv" else None
+        if kernel is None:
+            continue
+        outputs, inputs = graph.constants[kernel].shape[:2]
+        if not inputs <= _IMAGE_CHANNELS < outputs:
             continue
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         dilations, sides = attributes["dilations"], attributes["kernel_shape"]
         reach = [d * (side - 1) for d, side in zip(dilations, sides, strict=True)]
         attributes["pads"] = [r - pad for r, pad in zip(reach * 2, attributes["pads"], strict=True)]
-        inputs, name = [node.input[0], kernel], node.output[0]
-        b.nodes[index] = helper.make_node("ConvTranspose", inputs, [name], name=name, **attributes)
+        name = node.output[0]
+        graph.nodes[index] = helper.make_node(
+            "ConvTranspose", [node.input[0], kernel], [name], name=name, **attributes
+        )
 
 
-def _delay(b: GraphBuilder) -> None:
-    """Let what is large on the way back be made late: it waits for what the way back has come to."""
-    b.infer_shapes()
-    blocked = blocked_tensors(b)
-    cheap = _first_features(b)
-    for tensor, awaited in b.later.items():
-        way = cheap.get(tensor)
-        if way is None and len(b.shape(tensor)) != 2:  # features that cost too much to be made again
+def _delay(graph: GraphBuilder) -> None:
+    """Make readers of large tensors depend on the tensors that they should wait for (`wait_for`)."""
+    graph.infer_shapes()
+    blocked = find_channel_blocked(graph)
+    first_features = _first_features(graph)
+    for tensor, awaited in graph.wait_for.items():
+        chain = first_features.get(tensor)
+        if chain is None and len(graph.shape(tensor)) != 2:  # features that are expensive to recompute
             continue
-        before = _ancestors(b.nodes, awaited)
-        readers = [node for node in b.nodes if tensor in node.input and node.output[0] not in before]
-        late = _behind(b, tensor if way is None else way[0].input[0], awaited, awaited in blocked)
-        late = late if way is None else _repeated(b, way, late)
+        ancestors = _ancestors(graph.nodes, awaited)
+        readers = [node for node in graph.nodes if tensor in node.input and node.output[0] not in ancestors]
+        source = tensor if chain is None else chain[0].input[0]
+        late = _depending_on(graph, source, awaited, awaited in blocked)
+        if chain is not None:
+            late = _append_copy(graph, chain, late)
         for node in readers:
-            names = [late if name == tensor else name for name in node.input]
-            node.input[:] = names
+            node.input[:] = [late if name == tensor else name for name in node.input]
 
 
 def _ancestors(nodes: Sequence[onnx.NodeProto], tensor: str) -> set[str]:
-    """Return the tensors that a tensor is made of, and itself; `nodes` in any order."""
+    """Return a tensor and all tensors that it is computed from; `nodes` in any order."""
     makers = {name: node for node in nodes for name in node.output}
-    found, open_ones = {tensor}, [tensor]
-    while open_ones:
-        node = makers.get(open_ones.pop())
-        new = set[str]() if node is None else set(node.input) - found
-        found |= new
-        open_ones.extend(new)
-    return found
+    ancestors, stack = {tensor}, [tensor]
+    while stack:
+        node = makers.get(stack.pop())
+        new = set[str]() if node is None else set(node.input) - ancestors
+        ancestors |= new
+        stack.extend(new)
+    return ancestors
 
 
-def _first_features(b: GraphBuilder) -> dict[str, list[onnx.NodeProto]]:
-    """Return what convolutions of a picture's few channels and a ReLU make, with the nodes on the way to it.
+def _first_features(graph: GraphBuilder) -> dict[str, list[onnx.NodeProto]]:
+    """Return the first features of an image, each with the chain of nodes that computes it.
 
-    It is larger than all other features and costs next to nothing: made again rather than kept.
+    They come from convolutions of the few channels of an image, and a ReLU. They are larger than all other
+    features and cost next to nothing: computing them again saves the memory of keeping them.
     """
-    made = {name for node in b.nodes for name in node.output} | b.constants.keys()
-    ways: dict[str, list[onnx.NodeProto]] = {
-        name: [] for node in b.nodes for name in node.input if name not in made
+    computed = {name for node in graph.nodes for name in node.output} | graph.constants.keys()
+    chains: dict[str, list[onnx.NodeProto]] = {
+        name: [] for node in graph.nodes for name in node.input if name not in computed
     }
-    found: dict[str, list[onnx.NodeProto]] = {}
-    for node in b.nodes:
-        if node.input[0] in ways and all(name in b.constants for name in node.input[1:]):
-            way = [*ways[node.input[0]], node]
-            if node.op_type == "Relu" and any(step.op_type == "Conv" for step in way):
-                found[node.output[0]] = way
-            elif node.op_type != "Conv" or b.shape(node.input[0])[1] <= _FEW:
-                ways[node.output[0]] = way
-    return found
+    features: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.nodes:
+        if node.input[0] in chains and all(name in graph.constants for name in node.input[1:]):
+            chain = [*chains[node.input[0]], node]
+            if node.op_type == "Relu" and any(each.op_type == "Conv" for each in chain):
+                features[node.output[0]] = chain
+            elif node.op_type != "Conv" or graph.shape(node.input[0])[1] <= _IMAGE_CHANNELS:
+                chains[node.output[0]] = chain
+    return features
 
 
-def _repeated(b: GraphBuilder, way: Sequence[onnx.NodeProto], start: str) -> str:
-    """Add nodes that follow on each other once more, from another tensor."""
-    for node in way:
+def _append_copy(graph: GraphBuilder, chain: Sequence[onnx.NodeProto], start: str) -> str:
+    """Append a copy of a chain of nodes that begins at the tensor `start`."""
+    for node in chain:
         copy = type(node)()
         copy.CopyFrom(node)
-        copy.name = copy.output[0] = b.fresh(node.op_type.lower())
+        copy.name = copy.output[0] = graph.unique_name(node.op_type.lower())
         copy.input[0] = start
-        b.nodes.append(copy)
+        graph.nodes.append(copy)
         start = copy.output[0]
     return start
 
 
-def _behind(b: GraphBuilder, tensor: str, awaited: str, is_blocked: bool) -> str:
-    """Append one value of `awaited` to `tensor`, and cut it off again."""
-    shape = b.shape(tensor)
+def _depending_on(graph: GraphBuilder, tensor: str, awaited: str, is_blocked: bool) -> str:
+    """Return a copy of `tensor` that depends on `awaited`: one value of it is appended and cut off again."""
+    shape = graph.shape(tensor)
     if is_blocked:
-        # Cutting it would take it all out of the blocks, a pooling that skips all but one does not.
-        attributes = {"kernel_shape": [1, 1], "strides": list(b.shape(awaited)[2:])}
-        awaited = b.op("MaxPool", awaited, attributes=attributes)
-    one = b.slice(b.reshape(awaited, [-1]), 0, 0, 1)
-    both = b.op("Concat", b.reshape(tensor, [-1]), one, attributes={"axis": 0})
-    return b.reshape(b.slice(both, 0, 0, math.prod(shape)), shape)
+        # A Slice would take all of it out of the blocks; a pooling that skips all but one value does not.
+        attributes = {"kernel_shape": [1, 1], "strides": list(graph.shape(awaited)[2:])}
+        awaited = graph.op("MaxPool", awaited, attributes=attributes)
+    one = graph.slice(graph.reshape(awaited, [-1]), 0, 0, 1)
+    both = graph.op("Concat", graph.reshape(tensor, [-1]), one, attributes={"axis": 0})
+    return graph.reshape(graph.slice(both, 0, 0, math.prod(shape)), shape)
 
 
-def _keep_blocked(b: GraphBuilder) -> None:
-    """Let plain cotangents enter the blocked layout where they meet a blocked tensor."""
-    b.infer_shapes()
-    old, b.nodes = b.nodes, []
+def _keep_blocked(graph: GraphBuilder) -> None:
+    """Convert plain cotangents to the blocked layout where they meet a blocked tensor."""
+    graph.infer_shapes()
+    old, graph.nodes = graph.nodes, []
     readers = Counter(name for node in old for name in node.input)
     makers: dict[str, onnx.NodeProto] = {}
     blocked: set[str] = set()
     for node in old:
         if node.op_type in ("Add", "Mul"):
-            for blocked_one, plain in ((0, 1), (1, 0)):
-                if _should_enter(b, node, makers, blocked, node.input[blocked_one], node.input[plain]):
-                    node.input[plain] = _entered(b, node.input[plain], makers, readers)
-                    blocked.add(node.input[plain])
-        if _is_blocked(b, node, blocked):
+            for one, other in ((0, 1), (1, 0)):
+                if _should_convert(graph, node, makers, blocked, node.input[one], node.input[other]):
+                    node.input[other] = _to_blocked(graph, node.input[other], makers, readers)
+                    blocked.add(node.input[other])
+        if _is_blocked(graph, node, blocked):
             blocked.add(node.output[0])
         makers.update(dict.fromkeys(node.output, node))
-        b.nodes.append(node)
+        graph.nodes.append(node)
 
 
-def _should_enter(
-    b: GraphBuilder,
+def _should_convert(
+    graph: GraphBuilder,
     node: onnx.NodeProto,
     makers: dict[str, onnx.NodeProto],
     blocked: set[str],
     one: str,
     other: str,
 ) -> bool:
-    """Return whether `one` is blocked, and `other` a plain cotangent that meets it."""
-    if one not in blocked or other in blocked or other not in makers or b.shape(one) != b.shape(other):
+    """Return whether `one` is blocked, and `other` a plain cotangent that meets it in `node`."""
+    if (
+        one not in blocked
+        or other in blocked
+        or other not in makers
+        or graph.shape(one) != graph.shape(other)
+    ):
         return False
-    # Gradients are added to what a convolution brings down, and multiplied by a mask.
+    # A cotangent is added to the result of a convolution, and multiplied by the mask of a ReLU.
     return makers[one].op_type == {"Add": "Conv", "Mul": "HardSigmoid"}[node.op_type]
 
 
-def _entered(
-    b: GraphBuilder, tensor: str, makers: dict[str, onnx.NodeProto], readers: Mapping[str, int]
+def _to_blocked(
+    graph: GraphBuilder, tensor: str, makers: dict[str, onnx.NodeProto], readers: Mapping[str, int]
 ) -> str:
-    """Return a tensor of the same values that is in blocks.
+    """Append nodes that convert a tensor to the blocked layout, and return the converted tensor.
 
     Parameters
     ----------
-    b : GraphBuilder
+    graph : GraphBuilder
         Gets the nodes.
     tensor : str
         A tensor in the plain layout.
     makers : dict of str to onnx.NodeProto
-        Tensor → the node that makes it, for all nodes so far.
+        Tensor → the node that computes it, for all nodes so far.
     readers : mapping of str to int
         Tensor → how many inputs of nodes it is, in the whole graph.
     """
     maker = makers[tensor]
-    # Enlarging and adding zeros are blocked as well, and what they enlarge is smaller. A pooling behind zeros
-    # would be made one with them, which is an error of onnxruntime's: zeros as wide as its window.
+    # Resize and Pad run on blocks, too, and their inputs are smaller: convert those. A pooling after a Pad
+    # must be avoided: onnxruntime would fuse the two, and refuse a padding as wide as the window.
     if maker.op_type not in ("Resize", "Pad") or maker.input[0] not in makers:
-        return b.op("MaxPool", tensor, attributes={"kernel_shape": [1, 1]})
-    inner = _entered(b, maker.input[0], makers, readers)
+        return graph.op("MaxPool", tensor, attributes={"kernel_shape": [1, 1]})
+    inner = _to_blocked(graph, maker.input[0], makers, readers)
     moved = type(maker)()
     moved.CopyFrom(maker)
     moved.input[0] = inner
-    if readers[tensor] > 1:  # the others may stand before the new input, and read the old node
-        moved.name = moved.output[0] = b.fresh(maker.op_type.lower())
+    if readers[tensor] > 1:  # other readers may precede the new input, so the old node stays for them
+        moved.name = moved.output[0] = graph.unique_name(maker.op_type.lower())
     else:
-        b.nodes.remove(maker)
-    b.nodes.append(moved)
+        graph.nodes.remove(maker)
+    graph.nodes.append(moved)
     return moved.output[0]
 
 
-def blocked_tensors(b: GraphBuilder) -> set[str]:
-    """Return the tensors of a graph with known shapes that onnxruntime keeps in blocks of channels."""
+def find_channel_blocked(graph: GraphBuilder) -> set[str]:
+    """Return the tensors that onnxruntime keeps in blocks of channels; all shapes must be known."""
     blocked: set[str] = set()
-    for node in () if b.is_plain else b.nodes:
-        if _is_blocked(b, node, blocked):
+    for node in () if graph.is_plain else graph.nodes:
+        if _is_blocked(graph, node, blocked):
             blocked.add(node.output[0])
     return blocked
 
 
-def _is_blocked(b: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> bool:
-    """Return whether onnxruntime leaves the output of a node in blocks."""
-    shape = b.shapes.get(node.output[0], ())
+def _is_blocked(graph: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> bool:
+    """Return whether onnxruntime leaves the output of a node in blocks of channels."""
+    shape = graph.shapes.get(node.output[0], ())
     if len(shape) != 4 or (shape[1] or 1) % _BLOCK:
         return False
     match node.op_type:
@@ -240,18 +255,18 @@ def _is_blocked(b: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> boo
         case "Relu" | "HardSigmoid" | "Resize":
             return node.input[0] in blocked
         case "Add" | "Mul":
-            # Of constants, one for each channel: it becomes a convolution. One for all does not.
-            return all(name in blocked or _is_for_channels(b, name) for name in node.input)
+            # A constant for each channel becomes a convolution; one for all channels does not.
+            return all(name in blocked or _is_per_channel(graph, name) for name in node.input)
         case _:
             return False
 
 
-def _is_for_channels(b: GraphBuilder, name: str) -> bool:
-    return name in b.constants and b.constants[name].ndim == 3
+def _is_per_channel(graph: GraphBuilder, name: str) -> bool:
+    return name in graph.constants and graph.constants[name].ndim == 3
 
 
-def _by_depth(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Sort nodes by the length of the longest way from an input to them."""
+def _sort_by_depth(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Sort nodes by the length of the longest path from an input of the graph to them."""
     makers = {name: index for index, node in enumerate(nodes) for name in node.output}
     before = {i: [makers[name] for name in node.input if name in makers] for i, node in enumerate(nodes)}
     depth: dict[int, int] = {}

@@ -1,6 +1,6 @@
-"""What a differentiation rule works with: the node, the cotangent of its output, and two common moves.
+"""What a differentiation rule gets, and helpers that several rules share.
 
-The rules are in `rules_algebra` and `rules_spatial`; `autodiff` walks the graph and applies them.
+The rules are in `rules_elementwise` and `rules_windowed`; `autodiff` walks the graph and applies them.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ from .builder import GraphBuilder
 if TYPE_CHECKING:
     import onnx
 
-_STEEP = 3e38  # a HardSigmoid of this slope is a step function
+# Slope of the HardSigmoid that serves as a step function: nearly the largest float32.
+_STEEP = 3e38
 
 
 @dataclass(frozen=True, slots=True)
-class Backward:
-    """What a rule works with.
+class RuleContext:
+    """One node to differentiate: what a rule gets.
 
     Attributes
     ----------
-    b : GraphBuilder
-        Where the rule adds its nodes.
+    graph : GraphBuilder
+        Has the node; gets the nodes that the rule appends.
     node : onnx.NodeProto
-        The node to differentiate.
+        The node.
     g : str
         Cotangent of the node's output.
     active : tuple of bool
-        For each input, whether its cotangent is wanted.
+        For each input, whether its cotangent is needed.
     """
 
-    b: GraphBuilder
+    graph: GraphBuilder
     node: onnx.NodeProto
     g: str
     active: tuple[bool, ...]
 
     @property
     def x(self) -> str:
-        """First input."""
+        """The first input."""
         return self.node.input[0]
 
     @property
     def y(self) -> str:
-        """Output."""
+        """The output."""
         return self.node.output[0]
 
     def attribute(self, name: str, default: object) -> object:
-        """Return an attribute of the node, or what ONNX takes when it is not given."""
+        """Return an attribute of the node, or `default` if the node does not have it."""
         from onnx import helper
 
         for attribute in self.node.attribute:
@@ -67,40 +68,40 @@ class Backward:
         return [int(v) for v in value]
 
     def constant_input(self, index: int) -> np.ndarray | None:
-        """Return the value of a constant input, or None when the node has no such input."""
+        """Return the value of a constant input, or None if the node does not have that input.
+
+        Raises
+        ------
+        GraphError
+            If the input is not constant.
+        """
         if index >= len(self.node.input) or not self.node.input[index]:
             return None
         name = self.node.input[index]
-        if name not in self.b.constants:
+        if name not in self.graph.constants:
             raise self.refuse(f"its input {name!r} is not a constant")
-        return self.b.constants[name]
+        return self.graph.constants[name]
 
-    def refuse(self, why: str) -> GraphError:
-        """Return the error for a form of an operator that no rule covers."""
-        return GraphError(f"Cannot differentiate {described(self.b, self.node)}: {why}.")
-
-
-def described(b: GraphBuilder, node: onnx.NodeProto) -> str:
-    """Name a node in a message, by what the user's own network calls its output."""
-    output = node.output[0]
-    return f"the {node.op_type} node {b.origins.get(output, output)!r}"
+    def refuse(self, reason: str) -> GraphError:
+        """Return the error for a node that the rule does not cover."""
+        return GraphError(f"Cannot differentiate {self.graph.label(self.node)}: {reason}.")
 
 
-def step(b: GraphBuilder, tensor: str, *, at_zero: int) -> str:
-    """Return 1 where `tensor` is positive, 0 where it is negative, `at_zero` where it is 0.
+def step(graph: GraphBuilder, tensor: str, *, at_zero: int) -> str:
+    """Append nodes for the step function: 1 where `tensor` is positive, 0 where negative, else `at_zero`.
 
-    By ``HardSigmoid(alpha=3e38)``, exactly 0 or 1 (denormals apart): onnxruntime keeps its blocked memory
-    layout through that operator, unlike through a comparison.
+    It is ``HardSigmoid(alpha=3e38)``, which gives exactly 0 or 1 (except for denormals). Unlike comparisons,
+    that operator keeps onnxruntime's blocked memory layout.
     """
-    return b.op("HardSigmoid", tensor, attributes={"alpha": _STEEP, "beta": float(at_zero)})
+    return graph.op("HardSigmoid", tensor, attributes={"alpha": _STEEP, "beta": float(at_zero)})
 
 
-def unbroadcast(b: GraphBuilder, cotangent: str, tensor: str, result: str) -> str:
-    """Sum a cotangent of the shape of `result` over the axes along which `tensor` was broadcast."""
-    if b.shapes.get(tensor) == b.shapes.get(result) is not None:
+def unbroadcast(graph: GraphBuilder, cotangent: str, tensor: str, result: str) -> str:
+    """Append nodes that sum a cotangent, of the shape of `result`, over the axes broadcast from `tensor`."""
+    if graph.shapes.get(tensor) == graph.shapes.get(result) is not None:
         return cotangent
-    small, large = b.shape(tensor), b.shape(result)
+    small, large = graph.shape(tensor), graph.shape(result)
     padded = (1,) * (len(large) - len(small)) + small
     axes = [axis for axis, (a, c) in enumerate(zip(padded, large, strict=True)) if a != c]
-    summed = b.reduce("ReduceSum", cotangent, axes, keepdims=True) if axes else cotangent
-    return summed if padded == small else b.reshape(summed, small)
+    summed = graph.reduce("ReduceSum", cotangent, axes, keepdims=True) if axes else cotangent
+    return summed if padded == small else graph.reshape(summed, small)

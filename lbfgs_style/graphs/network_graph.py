@@ -1,4 +1,4 @@
-"""Parts of a feature network: the nodes that layers need, constants folded, graphs that begin with it."""
+"""Parts of a feature network: the nodes that layers need, folded constants, graphs that begin with it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from .builder import GraphBuilder
 if TYPE_CHECKING:
     import onnx
 
+# Input of every feature network, and of every graph that is made of one.
 IMAGE = "image"
 
 Floating = type[np.floating]
 
-# Attributes of Constant that hold plain numbers.
-_PLAIN_CONSTANTS = {
+# Attributes of a Constant node that hold numbers → their type.
+_NUMBER_ATTRIBUTES = {
     "value_float": np.float32,
     "value_floats": np.float32,
     "value_int": np.int64,
@@ -26,7 +27,7 @@ _PLAIN_CONSTANTS = {
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn Constant nodes into initialisers, as everything that reads weights expects them.
+    """Replace Constant nodes by initialisers, which all code here expects weights to be.
 
     Parameters
     ----------
@@ -36,12 +37,12 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns
     -------
     onnx.ModelProto
-        A copy, or `model` itself where nothing is to be folded. A Constant that is an output stays.
+        A copy, or `model` itself if it has no such node. A Constant that is an output is kept.
     """
     import onnx
 
     outputs = {value.name for value in model.graph.output}
-    tensors = [None if outputs & set(node.output) else constant_of(node) for node in model.graph.node]
+    tensors = [None if outputs & set(node.output) else constant_value(node) for node in model.graph.node]
     if not any(tensor is not None for tensor in tensors):
         return model
     folded = onnx.ModelProto()
@@ -54,18 +55,8 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
-def needed_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> list[onnx.NodeProto]:
-    """Return the nodes of a network that `layers` depend on, in their order."""
-    wanted, nodes = set(layers), []
-    for node in reversed(model.graph.node):
-        if any(name in wanted for name in node.output):
-            wanted.update(node.input)
-            nodes.append(node)
-    return nodes[::-1]
-
-
-def constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """Return the value of a Constant node under the name of its output; None for any other node."""
+def constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """Return the value of a Constant node, named as its output; None for any other node."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -75,27 +66,23 @@ def constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
     tensor = onnx.TensorProto()
     if attribute.name == "value":
         tensor.CopyFrom(attribute.t)
-    elif attribute.name in _PLAIN_CONSTANTS:
+    elif attribute.name in _NUMBER_ATTRIBUTES:
         value = helper.get_attribute_value(attribute)
-        tensor = numpy_helper.from_array(np.asarray(value, _PLAIN_CONSTANTS[attribute.name]))
-    else:  # strings and sparse tensors are no numbers of ours
+        tensor = numpy_helper.from_array(np.asarray(value, _NUMBER_ATTRIBUTES[attribute.name]))
+    else:  # strings and sparse tensors, which no network here may have
         return None
     tensor.name = node.output[0]
     return tensor
 
 
-def layer_shape(b: GraphBuilder, layer: str) -> tuple[int, int, int]:
-    """Channels, height and width of a layer's features."""
-    _, channels, height, width = b.shape(layer)
-    return channels, height, width
-
-
-def feature_shapes(
-    model: onnx.ModelProto, size: tuple[int, int], layers: Sequence[str]
-) -> dict[str, tuple[int, int, int]]:
-    """Return channels, height and width of the features of each layer of a picture of `size`."""
-    b = with_network(model, size, layers)
-    return {layer: layer_shape(b, layer) for layer in layers}
+def needed_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> list[onnx.NodeProto]:
+    """Return the nodes of a network that `layers` depend on, in topological order."""
+    wanted, nodes = set(layers), []
+    for node in reversed(model.graph.node):
+        if any(name in wanted for name in node.output):
+            wanted.update(node.input)
+            nodes.append(node)
+    return nodes[::-1]
 
 
 def with_network(
@@ -104,19 +91,46 @@ def with_network(
     layers: Sequence[str],
     dtype: Floating = np.float32,
 ) -> GraphBuilder:
-    """Start a graph with the part of a network that `layers` need."""
-    b = GraphBuilder(dtype)
-    b.input(IMAGE, [1, 3, *size])
-    extend(b, model, layers)
-    b.infer_shapes()
-    return b
+    """Begin a graph with the input ``image`` and the part of a network that `layers` need.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        A feature network.
+    size : (int or str, int or str)
+        Height and width of the image; a str names a free length.
+    layers : sequence of str
+        Layers, which keep their names.
+    dtype : numpy floating type
+        Type of the tensors.
+    """
+    graph = GraphBuilder(dtype)
+    graph.input(IMAGE, [1, 3, *size])
+    append_network(graph, model, layers)
+    graph.infer_shapes()
+    return graph
 
 
-def extend(b: GraphBuilder, model: onnx.ModelProto, layers: Sequence[str]) -> None:
+def append_network(graph: GraphBuilder, model: onnx.ModelProto, layers: Sequence[str]) -> None:
     """Append copies of the nodes that `layers` need; ``image`` and `layers` keep their names."""
     from onnx import numpy_helper
 
     nodes = needed_nodes(model, layers)
     read = {name for node in nodes for name in node.input}
     weights = (tensor for tensor in model.graph.initializer if tensor.name in read)
-    b.extend(nodes, {tensor.name: numpy_helper.to_array(tensor) for tensor in weights}, (IMAGE, *layers))
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in weights}
+    graph.extend(nodes, arrays, (IMAGE, *layers))
+
+
+def layer_shape(graph: GraphBuilder, layer: str) -> tuple[int, int, int]:
+    """Return channels, height and width of the features of a layer."""
+    _, channels, height, width = graph.shape(layer)
+    return channels, height, width
+
+
+def feature_shapes(
+    model: onnx.ModelProto, size: tuple[int, int], layers: Sequence[str]
+) -> dict[str, tuple[int, int, int]]:
+    """Return channels, height and width of the features of each layer, for an image of `size`."""
+    graph = with_network(model, size, layers)
+    return {layer: layer_shape(graph, layer) for layer in layers}

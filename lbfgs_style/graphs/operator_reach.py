@@ -1,9 +1,9 @@
-"""How far each operator sees: which positions of its input one position of its output is made of.
+"""Which positions of its input each operator sees, to compute one position of its output.
 
-Tiles and blocks compute features from a part of the picture. That is exact where every operator on the way
-sees a window of fixed size at a fixed place, and wrong where one sees the whole picture (a mean over height
-and width, attention, a transposition). `REACH` declares this for every operator that a network may hold;
-what a node sees may depend on its attributes and constant inputs, too. Pure functions.
+Tiles and blocks compute features from a part of the image. That is exact where every operator on the way sees
+a window of fixed size at a fixed place, and wrong where one sees the whole image (a mean over height and
+width, attention, a transposition). `REACH` declares it for every operator that a network may hold; for some
+it depends on the attributes and constant inputs of the node. Pure functions.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import shown
-from .network_graph import needed_nodes
+from .network_graph import IMAGE, needed_nodes
 
 if TYPE_CHECKING:
     import onnx
 
-# Axes of features [1, channels, height, width].
+# Axes of features [1, channels, height, width]: how many, and which ones are spatial.
 _RANK = 4
 _HEIGHT, _WIDTH = 2, 3
 
@@ -32,10 +32,10 @@ _TO_THE_END = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one position of an output sees of its input along one axis.
+    """The positions of an input that one position of an output sees, along one axis.
 
-    Output i sees the inputs step·i − front … step·i − front + size − 1; there are outputs as long as the
-    window ends within the input, with `front` and `back` positions added to it.
+    Output i sees the inputs step·i − front … step·i − front + size − 1. The last output is the last one whose
+    window ends within the input, to which `front` and `back` positions were added.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Window:
     front, back : int
         Positions added at both ends of the input, negative where it is cropped.
     shortest : int
-        Length of the shortest input that may be there at all.
+        Length of the shortest input that the operator allows.
     """
 
     size: int = 1
@@ -56,19 +56,19 @@ class Window:
     shortest: int = 1
 
     def length(self, inputs: int) -> int:
-        """Return the length of the output for an input of a length."""
+        """Return the length of the output for an input of length `inputs`."""
         return (inputs + self.front + self.back - self.size) // self.step + 1
 
     def needed(self, outputs: int) -> int:
-        """Return the length of the shortest input whose output has a length."""
+        """Return the length of the shortest input that gives an output of length `outputs`."""
         return max(self.shortest, (outputs - 1) * self.step + self.size - self.front - self.back)
 
 
 Windows = tuple[Window, Window]
-"""Along height and along width."""
+"""Windows along height and along width."""
 
+# Windows where a position sees only the same position, in its own channel or in all channels.
 POINTWISE: Windows = (Window(), Window())
-"""A position sees its own position, in its own channel or in all of them."""
 
 Constants = Mapping[str, "onnx.TensorProto"]
 """The initialisers of a network by name."""
@@ -76,49 +76,61 @@ Constants = Mapping[str, "onnx.TensorProto"]
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A node, its attributes, the names of inputs that depend on the picture, and the constants."""
+    """What a rule gets.
 
-    node: onnx.NodeProto
-    given: Mapping[str, onnx.AttributeProto]
+    Attributes
+    ----------
+    proto : onnx.NodeProto
+        The node.
+    attributes : mapping of str to onnx.AttributeProto
+        Its attributes by name.
+    depends : frozenset of str
+        Tensors that depend on the image.
+    constants : Constants
+        The initialisers of the network.
+    """
+
+    proto: onnx.NodeProto
+    attributes: Mapping[str, onnx.AttributeProto]
     depends: frozenset[str]
     constants: Constants
 
     def integer(self, name: str, default: int) -> int:
         """Return an attribute that is an integer."""
-        return self.given[name].i if name in self.given else default
+        return self.attributes[name].i if name in self.attributes else default
 
     def integers(self, name: str, default: Sequence[int]) -> list[int]:
         """Return an attribute that is a list of integers."""
-        return list(self.given[name].ints) if name in self.given else list(default)
+        return list(self.attributes[name].ints) if name in self.attributes else list(default)
 
     def has_input(self, index: int) -> bool:
-        """Return whether an input is given."""
-        return index < len(self.node.input) and bool(self.node.input[index])
+        """Return whether the node has an input, which may be left out if it is optional."""
+        return index < len(self.proto.input) and bool(self.proto.input[index])
 
     def constant(self, index: int) -> NDArray[np.generic] | None:
-        """Return the value of a constant input; None where it is left out or not constant."""
+        """Return the value of a constant input; None if it is left out or not constant."""
         from onnx import numpy_helper
 
-        tensor = self.constants.get(self.node.input[index]) if self.has_input(index) else None
+        tensor = self.constants.get(self.proto.input[index]) if self.has_input(index) else None
         return None if tensor is None else numpy_helper.to_array(tensor)
 
 
-def reach(node: onnx.NodeProto, depends: frozenset[str], constants: Constants) -> Windows | None:
-    """Return what one position of a node's output sees of its inputs.
+def node_reach(node: onnx.NodeProto, depends: frozenset[str], constants: Constants) -> Windows | None:
+    """Return the windows through which a node sees its inputs.
 
     Parameters
     ----------
     node : onnx.NodeProto
-        A node whose inputs that depend on the picture are features [1, channels, height, width].
+        A node whose inputs that depend on the image are features [1, channels, height, width].
     depends : frozenset of str
-        Tensors that depend on the picture.
+        Tensors that depend on the image.
     constants : mapping of str to onnx.TensorProto
         The initialisers of the network.
 
     Returns
     -------
     (Window, Window) or None
-        Along height and width; None where it sees the whole picture, or depends on where in it it is.
+        Along height and width; None if it sees the whole image, or if what it sees depends on the position.
     """
     rule = REACH.get(node.op_type)
     if rule is None:
@@ -129,49 +141,49 @@ def reach(node: onnx.NodeProto, depends: frozenset[str], constants: Constants) -
 # --- rules -----------------------------------------------------------------------------------------------
 
 
-def _pointwise(n: _Node) -> Windows | None:
+def _pointwise(node: _Node) -> Windows | None:
     return POINTWISE
 
 
-def _whole(n: _Node) -> None:
+def _whole(node: _Node) -> None:
     return None
 
 
-def _elementwise(n: _Node) -> Windows | None:
-    """Take positions one by one where every constant that joins is the same at all of them."""
-    for name in n.node.input:
-        if not name or name in n.depends:
+def _elementwise(node: _Node) -> Windows | None:
+    """Accept constant operands that have the same value at all positions."""
+    for name in node.proto.input:
+        if not name or name in node.depends:
             continue
-        tensor = n.constants.get(name)
+        tensor = node.constants.get(name)
         if tensor is None or len(tensor.dims) > _RANK or math.prod(tensor.dims[-2:]) != 1:
             return None
     return POINTWISE
 
 
-def _convolution(n: _Node) -> Windows | None:
-    kernel = n.constants.get(n.node.input[1])
-    return None if kernel is None else _windows(n, list(kernel.dims)[2:])
+def _convolution(node: _Node) -> Windows | None:
+    kernel = node.constants.get(node.proto.input[1])
+    return None if kernel is None else _windows(node, list(kernel.dims)[2:])
 
 
-def _pooling(n: _Node) -> Windows | None:
-    return None if n.integer("ceil_mode", 0) else _windows(n, n.integers("kernel_shape", []))
+def _pooling(node: _Node) -> Windows | None:
+    return None if node.integer("ceil_mode", 0) else _windows(node, node.integers("kernel_shape", []))
 
 
-def _windows(n: _Node, sides: Sequence[int]) -> Windows | None:
-    auto_pad = n.given["auto_pad"].s if "auto_pad" in n.given else b"NOTSET"
+def _windows(node: _Node, sides: Sequence[int]) -> Windows | None:
+    auto_pad = node.attributes["auto_pad"].s if "auto_pad" in node.attributes else b"NOTSET"
     if len(sides) != 2 or auto_pad not in (b"NOTSET", b"VALID"):
         return None
-    steps, dilations = n.integers("strides", [1, 1]), n.integers("dilations", [1, 1])
-    pads = n.integers("pads", [0] * 4) if auto_pad == b"NOTSET" else [0] * 4
+    steps, dilations = node.integers("strides", [1, 1]), node.integers("dilations", [1, 1])
+    pads = node.integers("pads", [0] * 4) if auto_pad == b"NOTSET" else [0] * 4
     height, width = (
         Window(dilations[i] * (sides[i] - 1) + 1, steps[i], pads[i], pads[i + 2]) for i in range(2)
     )
     return height, width
 
 
-def _padding(n: _Node) -> Windows | None:
-    pads, mode = n.constant(1), n.given["mode"].s if "mode" in n.given else b"constant"
-    if pads is None or n.has_input(3) or pads.size != 2 * _RANK or mode == b"wrap":
+def _padding(node: _Node) -> Windows | None:
+    pads, mode = node.constant(1), node.attributes["mode"].s if "mode" in node.attributes else b"constant"
+    if pads is None or node.has_input(3) or pads.size != 2 * _RANK or mode == b"wrap":
         return None
     fronts, backs = pads[:_RANK].tolist(), pads[_RANK:].tolist()
     height, width = (
@@ -185,12 +197,12 @@ def _padding(n: _Node) -> Windows | None:
     return height, width
 
 
-def _slice(n: _Node) -> Windows | None:
-    """Take crops that cut as much off each end whatever the size; other parts depend on the size."""
-    starts, stops = n.constant(1), n.constant(2)
-    if starts is None or stops is None or any(n.has_input(i) and n.constant(i) is None for i in (3, 4)):
+def _slice(node: _Node) -> Windows | None:
+    """Accept crops that cut a fixed length off each end; what other slices see depends on the size."""
+    starts, stops = node.constant(1), node.constant(2)
+    if starts is None or stops is None or any(node.has_input(i) and node.constant(i) is None for i in (3, 4)):
         return None
-    axes, steps = n.constant(3), n.constant(4)
+    axes, steps = node.constant(3), node.constant(4)
     named = range(len(starts)) if axes is None else (int(axis) % _RANK for axis in axes.tolist())
     by_axis = [Window()] * _RANK
     strides = [1] * len(starts) if steps is None else steps.tolist()
@@ -202,47 +214,49 @@ def _slice(n: _Node) -> Windows | None:
     return by_axis[_HEIGHT], by_axis[_WIDTH]
 
 
-def _reduction(n: _Node) -> Windows | None:
-    """Take sums over channels, and those over no axis; without axes given, all are summed over or none."""
-    given = n.constant(1)
-    if given is None and n.has_input(1):
+def _reduction(node: _Node) -> Windows | None:
+    """Accept reductions of channels or of no axis; without a list of axes, all or none are reduced."""
+    listed = node.constant(1)
+    if listed is None and node.has_input(1):
         return None
-    axes = set() if given is None else {int(axis) % _RANK for axis in given.tolist()}
+    axes = set() if listed is None else {int(axis) % _RANK for axis in listed.tolist()}
     if not axes:
-        return POINTWISE if n.integer("noop_with_empty_axes", 0) else None
-    return None if axes & {_HEIGHT, _WIDTH} or not n.integer("keepdims", 1) else POINTWISE
+        return POINTWISE if node.integer("noop_with_empty_axes", 0) else None
+    return None if axes & {_HEIGHT, _WIDTH} or not node.integer("keepdims", 1) else POINTWISE
 
 
-def _along_last(n: _Node) -> Windows | None:
-    return _along(n.integer("axis", -1))
+def _along_last(node: _Node) -> Windows | None:
+    return _along(node.integer("axis", -1))
 
 
 def _along(axis: int) -> Windows | None:
     return None if axis % _RANK in (_HEIGHT, _WIDTH) else POINTWISE
 
 
-def _concatenation(n: _Node) -> Windows | None:
-    return _elementwise(n) and _along(n.integer("axis", 1))
+def _concatenation(node: _Node) -> Windows | None:
+    return _elementwise(node) and _along(node.integer("axis", 1))
 
 
-def _choice(n: _Node) -> Windows | None:
-    """Take a Gather of some channels by a list."""
-    indices = n.constant(1)
-    chooses = indices is not None and indices.ndim == 1 and n.node.input[0] in n.depends
-    return POINTWISE if chooses and n.integer("axis", 0) % _RANK == 1 else None
+def _gather(node: _Node) -> Windows | None:
+    """Accept a Gather of channels by a list of indices."""
+    indices = node.constant(1)
+    chooses = indices is not None and indices.ndim == 1 and node.proto.input[0] in node.depends
+    return POINTWISE if chooses and node.integer("axis", 0) % _RANK == 1 else None
 
 
-def _transposition(n: _Node) -> Windows | None:
-    return POINTWISE if n.integers("perm", []) == list(range(_RANK)) else None
+def _transposition(node: _Node) -> Windows | None:
+    return POINTWISE if node.integers("perm", []) == list(range(_RANK)) else None
 
 
 _Rule = Callable[[_Node], Windows | None]
 
 
-def _alike(rule: _Rule, operators: str) -> dict[str, _Rule]:
+def _rows(rule: _Rule, operators: str) -> dict[str, _Rule]:
+    """Return rows of the table for operators with the same rule."""
     return dict.fromkeys(operators.split(), rule)
 
 
+# Operator of `networks.model_checks.OPERATORS` → rule that returns the windows of a node.
 REACH: dict[str, _Rule] = {
     # Windows.
     "AveragePool": _pooling,
@@ -250,61 +264,61 @@ REACH: dict[str, _Rule] = {
     "MaxPool": _pooling,
     "Pad": _padding,
     "Slice": _slice,
-    # Each position by itself: its own channel.
-    **_alike(_pointwise, "Abs BatchNormalization Cast Clip Dropout Elu Exp HardSigmoid HardSwish Identity"),
-    **_alike(_pointwise, "LeakyRelu Log Neg Relu Sigmoid Softplus Sqrt Tanh"),
-    **_alike(_elementwise, "Add Div Max Min Mul PRelu Pow Sub Sum"),
-    # Each position by itself: all channels, where the axis or the axes say so.
+    # Pointwise, each channel by itself.
+    **_rows(_pointwise, "Abs BatchNormalization Cast Clip Dropout Elu Exp HardSigmoid HardSwish Identity"),
+    **_rows(_pointwise, "LeakyRelu Log Neg Relu Sigmoid Softplus Sqrt Tanh"),
+    **_rows(_elementwise, "Add Div Max Min Mul PRelu Pow Sub Sum"),
+    # Pointwise over all channels, depending on the axes.
     "Concat": _concatenation,
-    "Gather": _choice,
-    **_alike(_along_last, "LogSoftmax Softmax"),
+    "Gather": _gather,
+    **_rows(_along_last, "LogSoftmax Softmax"),
     "Transpose": _transposition,
-    **_alike(_reduction, "ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare"),
-    # The whole picture: positions are summed, moved or mixed.
-    **_alike(_whole, "Constant Flatten Gemm GlobalAveragePool GlobalMaxPool InstanceNormalization MatMul"),
-    **_alike(_whole, "Reshape Shape Squeeze Unsqueeze"),
+    **_rows(_reduction, "ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare"),
+    # The whole image: positions are summed, moved or mixed.
+    **_rows(_whole, "Constant Flatten Gemm GlobalAveragePool GlobalMaxPool InstanceNormalization MatMul"),
+    **_rows(_whole, "Reshape Shape Squeeze Unsqueeze"),
 }
-"""What a position of each operator of `onnx_checks.OPERATORS` sees: a rule that decides by the node."""
 
 
 # --- a network -------------------------------------------------------------------------------------------
 
 
 def dependent_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> list[tuple[onnx.NodeProto, list[str]]]:
-    """Return the nodes that `layers` need and that depend on the picture, with those of their inputs that do.
+    """Return the nodes that `layers` need and that depend on the image, each with its inputs that do.
 
-    The lengths of a tensor, which Shape gives, do not depend on what is in the picture.
+    The result of Shape, the lengths of a tensor, does not depend on the content of the image.
     """
-    depends = {"image"}
-    found: list[tuple[onnx.NodeProto, list[str]]] = []
+    depends = {IMAGE}
+    dependent: list[tuple[onnx.NodeProto, list[str]]] = []
     for node in needed_nodes(model, layers):
         inputs = [name for name in node.input if name in depends]
         if inputs and node.op_type != "Shape":
             depends.update(node.output)
-            found.append((node, inputs))
-    return found
+            dependent.append((node, inputs))
+    return dependent
 
 
-def windows_of(
+def network_windows(
     model: onnx.ModelProto, layers: Sequence[str]
 ) -> list[tuple[onnx.NodeProto, list[str], Windows | None]]:
-    """Return the nodes of `dependent_nodes`, each with its inputs and its `reach`.
+    """Return the nodes of `dependent_nodes`, each with its inputs and its `node_reach`.
 
-    Behind a node that sees the whole picture, tensors may have any axes: what follows has no windows either.
+    After a node that sees the whole image, the axes of tensors are unknown: the nodes that follow have no
+    windows either.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    found: list[tuple[onnx.NodeProto, list[str], Windows | None]] = []
-    whole: set[str] = set()
     nodes = dependent_nodes(model, layers)
     depends = frozenset(name for node, inputs in nodes for name in (*inputs, *node.output))
+    result: list[tuple[onnx.NodeProto, list[str], Windows | None]] = []
+    whole: set[str] = set()
     for node, inputs in nodes:
-        seen = None if whole.intersection(inputs) else reach(node, depends, constants)
-        if seen is None:
+        windows = None if whole.intersection(inputs) else node_reach(node, depends, constants)
+        if windows is None:
             whole.update(node.output)
-        found.append((node, inputs, seen))
-    return found
+        result.append((node, inputs, windows))
+    return result
 
 
-def described(node: onnx.NodeProto) -> str:
-    """Name a node in a message, by its output, which it always has."""
+def node_label(node: onnx.NodeProto) -> str:
+    """Return what messages call a node: its operator and its output."""
     return f"the {node.op_type} node {shown(node.output[0])}"

@@ -1,17 +1,17 @@
 """Winograd's minimal filtering for 3×3 convolutions, as a rewrite of the graph.
 
-F(4×4, 3×3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016): the picture
-is cut into tiles d of 6×6 that overlap by 2, and each gives 4×4 outputs
+F(4×4, 3×3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016): the input is
+cut into tiles d of 6×6 that overlap by 2, and each gives 4×4 outputs
 
     Y = Aᵀ [ Σ_channels (G g Gᵀ) ⊙ (Bᵀ d B) ] A
 
-with 36 products in place of 144. The sums over channels are 36 matrix products, one for each place in a
-tile. The transforms follow from six points of interpolation (Toom and Cook; Blahut, "Fast Algorithms for
-Signal Processing", 2010, chapter 5). Differs from the paper: the points are 0, 1, −1, ½, −2, ∞ in place of
-0, ±1, ±2, ∞. They round less (Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
-Convolution for Deep Neural Networks", 2020), and z ↦ −1/z maps them onto each other: a kernel that is turned
-around, as the gradient needs it, has the same transform in another order. So one array of transformed
-weights, four times the kernel's size, serves both directions.
+with 36 products in place of 144. The sums over channels are 36 matrix products, one for each position in a
+tile. The transforms follow from six interpolation points (Toom and Cook; Blahut, "Fast Algorithms for Signal
+Processing", 2010, chapter 5). Differs from the paper: the points are 0, 1, −1, ½, −2, ∞ in place of 0, ±1,
+±2, ∞. They give smaller rounding errors (Barabasz et al., "Error Analysis and Improving the Accuracy of
+Winograd Convolution for Deep Neural Networks", 2020), and z ↦ −1/z permutes them: a flipped kernel, which the
+gradient needs, has the same transform in another order. So one array of transformed weights, four times the
+size of the kernel, serves both directions.
 """
 
 from __future__ import annotations
@@ -35,23 +35,31 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
+# Outputs of a tile along one axis.
 OUTPUTS = 4
-"""Outputs of a tile along one axis."""
+
+# Length of a kernel, and of a tile of inputs, along one axis.
 _TAPS = 3
 _TILE = OUTPUTS + _TAPS - 1
+
+# Prefix of the inputs of a graph that take transformed kernels.
 _PREFIX = "winograd_"
-_STRIP_BYTES = 80 * 2**20
-_POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))  # and infinity
+
+# Bytes of transformed data of a row band at most, see `row_bands`.
+_BAND_BYTES = 80 * 2**20
+
+# Interpolation points; the sixth one is infinity.
+_POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
 Choose = Callable[[int, int, int, int], bool]
-"""(inputs, outputs, height, width) of a convolution → whether to rewrite it."""
+"""(inputs, outputs, height, width) of a convolution → whether it takes Winograd's form."""
 
 
-def _pays(inputs: int, outputs: int, height: int, width: int) -> bool:
-    """Return whether Winograd's form takes less time.
+def _is_faster(inputs: int, outputs: int, height: int, width: int) -> bool:
+    """Return whether Winograd's form of a convolution is faster than the direct one.
 
-    `python -m tools.bench convolution` shows a clear gain from 128 channels on. With 64 a single layer comes
-    out about even, but all of VGG19 (`python -m tools.bench evaluate`) is quicker with those included.
+    Measured: a clear gain from 128 channels on. With 64 a single layer takes about the same time in both
+    forms, but all of VGG19 is faster with those layers included.
     """
     return min(inputs, outputs) >= 64 and height * width >= 16 * 16
 
@@ -64,16 +72,16 @@ def _never(inputs: int, outputs: int, height: int, width: int) -> bool:
     return False
 
 
-CHOICES: dict[str, Choose] = {"auto": _pays, "direct": _never, "winograd": _always}
-"""What ``--convolution`` offers → which convolutions are rewritten."""
+# Value of the option `convolution` → which convolutions take Winograd's form.
+CHOICES: dict[str, Choose] = {"auto": _is_faster, "direct": _never, "winograd": _always}
 
 
 @cache
-def matrices() -> tuple[Matrix, Matrix, Matrix]:
+def transform_matrices() -> tuple[Matrix, Matrix, Matrix]:
     """Return Aᵀ [4,6], G [6,3] and Bᵀ [6,6] of y = Aᵀ[(G g) ⊙ (Bᵀ d)], y_i = Σ_k g_k d_{i+k}.
 
-    G and A evaluate polynomials at the points, Bᵀ holds the coefficients of the Lagrange polynomials, all
-    in exact fractions before they become floats.
+    G and A evaluate polynomials at the points; Bᵀ holds the coefficients of the Lagrange polynomials. All are
+    computed in exact fractions.
     """
     n = _TILE
 
@@ -97,82 +105,82 @@ def matrices() -> tuple[Matrix, Matrix, Matrix]:
 
 
 @cache
-def turned_matrices() -> tuple[Matrix, Matrix]:
-    """Return Aᵀ and Bᵀ that go with the same G for the kernel turned around: y_i = Σ_k g_{2−k} d_{i+k}.
+def flipped_transform_matrices() -> tuple[Matrix, Matrix]:
+    """Return Aᵀ and Bᵀ for the flipped kernel with the same G: y_i = Σ_k g_{2−k} d_{i+k}.
 
     With D = diag(1, −1, 1, …) and J the reversal, G D J = S G up to the order of rows, where S scales rows,
-    since z ↦ −1/z permutes the points. The signs D go over to the data and the outputs.
+    because z ↦ −1/z permutes the points. The signs D move to the data and the outputs.
     """
-    a_t, g, b_t = matrices()
+    a_t, g, b_t = transform_matrices()
     signs = (-1.0) ** np.arange(_TILE)
-    turned = (g * signs[:_TAPS])[:, ::-1]
-    a_turned, b_turned = np.empty_like(a_t), np.empty_like(b_t)
+    flipped = (g * signs[:_TAPS])[:, ::-1]
+    a_flipped, b_flipped = np.empty_like(a_t), np.empty_like(b_t)
     for row in range(_TILE):
         # Row `row` of G D J is `scale` times row `source` of G.
-        cosines = (g @ turned[row]) / np.linalg.norm(g, axis=1) / np.linalg.norm(turned[row])
+        cosines = (g @ flipped[row]) / np.linalg.norm(g, axis=1) / np.linalg.norm(flipped[row])
         source = int(np.argmax(np.abs(cosines)))
-        scale = np.linalg.norm(turned[row]) / np.linalg.norm(g[source]) * np.sign(cosines[source])
-        a_turned[:, source] = a_t[:, row] * signs[:OUTPUTS] * scale
-        b_turned[source] = b_t[row] * signs
-    return a_turned, b_turned
+        scale = np.linalg.norm(flipped[row]) / np.linalg.norm(g[source]) * np.sign(cosines[source])
+        a_flipped[:, source] = a_t[:, row] * signs[:OUTPUTS] * scale
+        b_flipped[source] = b_t[row] * signs
+    return a_flipped, b_flipped
 
 
-def transformed(kernel: Array) -> Array:
+def transform_kernel(kernel: Array) -> Array:
     """Return the weights G g Gᵀ of a kernel, float32 [out,in,3,3], as float32 [36,out,in]."""
-    _, g, _ = matrices()
+    _, g, _ = transform_matrices()
     both = np.einsum("au,bv->abuv", g, g).reshape(_TILE**2, _TAPS**2)
     outputs, inputs = kernel.shape[:2]
     flat = kernel.reshape(outputs * inputs, _TAPS**2)
     return (both.astype(np.float32) @ flat.T).reshape(_TILE**2, outputs, inputs)
 
 
-def rewrite(b: GraphBuilder, choose: Choose) -> bool:
-    """Put Winograd's form in place of convolutions of stride 1 with 3×3 kernels and one pixel of padding.
+def rewrite(graph: GraphBuilder, choose: Choose) -> bool:
+    """Replace convolutions of stride 1 with 3×3 kernels and one pixel of padding by Winograd's form.
 
-    A kernel becomes an input of the graph, ``winograd_<name of the kernel>``, which expects `transformed`:
-    as an initialiser it would be copied into the model and again into each session.
+    The kernel becomes an input of the graph, ``winograd_<name of the kernel>``, which takes the result of
+    `transform_kernel`: as an initialiser it would be copied into the model, and again into each session.
 
     Parameters
     ----------
-    b : GraphBuilder
+    graph : GraphBuilder
         Its nodes are replaced.
     choose : function
-        Which convolutions.
+        Which of these convolutions to replace.
 
     Returns
     -------
     bool
-        Whether any was replaced.
+        Whether one was replaced.
     """
-    b.infer_shapes()
-    old, b.nodes = b.nodes, []
+    graph.infer_shapes()
+    old, graph.nodes = graph.nodes, []
     declared: set[str] = set()
     for node in old:
-        kernel = _kernel(b, node)
-        if kernel is None or not choose(kernel.shape[1], kernel.shape[0], *b.shape(node.output[0])[2:]):
-            b.nodes.append(node)
+        kernel = _kernel(graph, node)
+        if kernel is None or not choose(kernel.shape[1], kernel.shape[0], *graph.shape(node.output[0])[2:]):
+            graph.nodes.append(node)
             continue
-        source = b.turned.get(node.input[1], node.input[1])
-        name = _PREFIX + b.origins.get(source, source)
+        source = graph.flipped.get(node.input[1], node.input[1])
+        name = _PREFIX + graph.original_names.get(source, source)
         if name not in declared:
-            declared.add(b.input(name, [_TILE**2, *b.shape(source)[:2]]))
-        _convolve(b, node, name, is_turned=source != node.input[1])
+            declared.add(graph.input(name, [_TILE**2, *graph.shape(source)[:2]]))
+        _convolve(graph, node, name, is_flipped=source != node.input[1])
     return bool(declared)
 
 
-def kernels(model: onnx.ModelProto) -> dict[str, str]:
-    """Return the inputs of a graph that `rewrite` made → the names of their kernels."""
+def kernel_inputs(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the inputs that `rewrite` added to a graph → the names of their kernels."""
     names = (value.name for value in model.graph.input)
     return {name: name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)}
 
 
-def _kernel(b: GraphBuilder, node: onnx.NodeProto) -> NDArray[np.generic] | None:
-    """Return the kernel of a convolution that can be rewritten, else None."""
+def _kernel(graph: GraphBuilder, node: onnx.NodeProto) -> NDArray[np.generic] | None:
+    """Return the kernel of a node if it is a convolution that can be replaced, else None."""
     from onnx import helper
 
-    if node.op_type != "Conv" or node.input[1] not in b.constants:
+    if node.op_type != "Conv" or node.input[1] not in graph.constants:
         return None
-    kernel = b.constants[node.input[1]]
+    kernel = graph.constants[node.input[1]]
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     plain: Mapping[str, object] = {"strides": [1, 1], "dilations": [1, 1], "group": 1, "auto_pad": b"NOTSET"}
     fits = all(attributes.get(key, value) == value for key, value in plain.items())
@@ -181,19 +189,19 @@ def _kernel(b: GraphBuilder, node: onnx.NodeProto) -> NDArray[np.generic] | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Strip:
-    """Some rows of tiles of one convolution.
+class _RowBand:
+    """Consecutive rows of tiles of one convolution.
 
     Attributes
     ----------
     channels, outputs : int
-        Of the convolution.
+        Channels of input and output.
     start, stop : int
-        The rows of the input that the tiles read, within the picture.
+        Rows of the input that the tiles read.
     above, below : int
-        Rows of zeros that the first tile reads above them, the last one below.
+        Rows of zeros that the first tiles read above those, the last ones below.
     width : int
-        Of input and output.
+        Columns of input and output.
     """
 
     channels: int
@@ -211,7 +219,7 @@ class _Strip:
 
     @property
     def height(self) -> int:
-        """Rows of output; a last tile that reaches over the picture's edge gives some that are not wanted."""
+        """Rows of output; tiles that reach over the last row compute more, which are dropped."""
         return self.rows * OUTPUTS - max(0, self.below - 1)
 
     @property
@@ -220,78 +228,77 @@ class _Strip:
         return -(-self.width // OUTPUTS)
 
 
-def strips(channels: int, outputs: int, height: int, width: int) -> list[_Strip]:
-    """Cut a convolution into strips whose transformed data stay below `_STRIP_BYTES`.
+def row_bands(channels: int, outputs: int, height: int, width: int) -> list[_RowBand]:
+    """Divide a convolution into bands whose transformed data stay below `_BAND_BYTES`.
 
-    The products hold 2¼ times the features; a strip at a time, that is little beside the features. One strip
-    is quickest, since strips are cut out and put together: VGG19 at 512 pixels takes 7 % less time with 80
-    MiB than with 32, which takes 118 MB less memory (`bench.py evaluate`, `bench.py memory`).
+    Transformed data and products take 2¼ times the memory of the features; in bands, little compared to the
+    features. Cutting and joining bands takes time: VGG19 at 512 pixels takes 7 % less time with 80 MiB than
+    with 32 MiB, and 118 MB more memory.
     """
     rows, columns = -(-height // OUTPUTS), -(-width // OUTPUTS)
     row_bytes = 4 * _TILE**2 * max(channels, outputs) * columns
-    count = -(-rows // max(1, _STRIP_BYTES // row_bytes))
+    count = -(-rows // max(1, _BAND_BYTES // row_bytes))
     edges = [rows * i // count for i in range(count + 1)]
-    cut: list[_Strip] = []
+    bands: list[_RowBand] = []
     for first, last in pairwise(edges):
         start, stop = first * OUTPUTS - 1, last * OUTPUTS + 1
         above, below = max(0, -start), max(0, stop - height)
-        cut.append(_Strip(channels, outputs, start + above, stop - below, above, below, width))
-    return cut
+        bands.append(_RowBand(channels, outputs, start + above, stop - below, above, below, width))
+    return bands
 
 
-def _convolve(b: GraphBuilder, node: onnx.NodeProto, weights: str, *, is_turned: bool) -> None:
-    """Add the nodes of one convolution, under the name of the node's output."""
-    _, channels, height, width = b.shape(node.input[0])
-    outputs = b.shape(node.output[0])[1]
+def _convolve(graph: GraphBuilder, node: onnx.NodeProto, weights: str, *, is_flipped: bool) -> None:
+    """Append the nodes of one convolution; its output keeps the name of the node's output."""
+    _, channels, height, width = graph.shape(node.input[0])
+    outputs = graph.shape(node.output[0])[1]
     parts: list[str] = []
-    for strip in strips(channels, outputs, height, width):
-        whole = strip.stop - strip.start == height
+    for band in row_bands(channels, outputs, height, width):
         x = node.input[0]
-        if not whole:  # a Gather has all threads copy, a Slice has one
-            rows = b.constant(range(strip.start, strip.stop), integer=True)
-            x = b.op("Gather", x, rows, attributes={"axis": 2})
-        products = _products(b, x, weights, strip, is_turned=is_turned)
-        parts.append(_assemble(b, products, strip, is_turned=is_turned))
-    x = parts[0] if len(parts) == 1 else b.op("Concat", *parts, attributes={"axis": 2})
+        if band.stop - band.start != height:  # Gather copies with all threads, Slice with one
+            rows = graph.constant(range(band.start, band.stop), integer=True)
+            x = graph.op("Gather", x, rows, attributes={"axis": 2})
+        products = _products(graph, x, weights, band, is_flipped=is_flipped)
+        parts.append(_assemble(graph, products, band, is_flipped=is_flipped))
+    x = parts[0] if len(parts) == 1 else graph.op("Concat", *parts, attributes={"axis": 2})
     if len(node.input) > 2:
-        b.op("Add", x, b.reshape(node.input[2], [1, outputs, 1, 1]), name=node.output[0])
+        graph.op("Add", x, graph.reshape(node.input[2], [1, outputs, 1, 1]), name=node.output[0])
     else:
-        b.op("Identity", x, name=node.output[0])
+        graph.op("Identity", x, name=node.output[0])
 
 
-def _products(b: GraphBuilder, x: str, weights: str, strip: _Strip, *, is_turned: bool) -> str:
-    """Transform the tiles of x [1,C,h,W] and multiply them by the weights: [36, O, tiles]."""
-    b_t = turned_matrices()[1] if is_turned else matrices()[2]
-    channels, height, width = strip.channels, strip.stop - strip.start, strip.width
-    # The channels are the depth of a 3-D convolution: [1,1,C,h,W] → [6,1,C,rows,W] → [6,6,C,rows,columns].
-    # Two passes with 6 products each take less time than one with 36.
-    x = b.reshape(x, [1, 1, channels, height, width])
-    vertical = {"strides": [1, OUTPUTS, 1], "pads": [0, strip.above, 0, 0, strip.below, 0]}
-    x = b.op("Conv", x, b.constant(b_t.reshape(_TILE, 1, 1, _TILE, 1)), attributes=vertical)
-    x = b.reshape(x, [_TILE, 1, channels, strip.rows, width])
-    horizontal = {"strides": [1, 1, OUTPUTS], "pads": [0, 0, 1, 0, 0, strip.columns * OUTPUTS + 1 - width]}
-    x = b.op("Conv", x, b.constant(b_t.reshape(_TILE, 1, 1, 1, _TILE)), attributes=horizontal)
-    x = b.reshape(x, [_TILE**2, channels, strip.rows * strip.columns])
-    if is_turned:  # the turned kernel has its channels swapped, too
-        return b.op("FusedMatMul", weights, x, attributes={"domain": "com.microsoft", "transA": 1})
-    return b.op("MatMul", weights, x)
+def _products(graph: GraphBuilder, x: str, weights: str, band: _RowBand, *, is_flipped: bool) -> str:
+    """Append nodes that transform the tiles of x [1,C,h,W] and multiply them by the weights: [36,O,tiles]."""
+    b_t = flipped_transform_matrices()[1] if is_flipped else transform_matrices()[2]
+    channels, height, width = band.channels, band.stop - band.start, band.width
+    # The channels become the depth of a 3-D convolution: [1,1,C,h,W] → [6,1,C,rows,W] → [6,6,C,rows,columns].
+    # Two passes with 6 products each are faster than one with 36.
+    x = graph.reshape(x, [1, 1, channels, height, width])
+    vertical = {"strides": [1, OUTPUTS, 1], "pads": [0, band.above, 0, 0, band.below, 0]}
+    x = graph.op("Conv", x, graph.constant(b_t.reshape(_TILE, 1, 1, _TILE, 1)), attributes=vertical)
+    x = graph.reshape(x, [_TILE, 1, channels, band.rows, width])
+    horizontal = {"strides": [1, 1, OUTPUTS], "pads": [0, 0, 1, 0, 0, band.columns * OUTPUTS + 1 - width]}
+    x = graph.op("Conv", x, graph.constant(b_t.reshape(_TILE, 1, 1, 1, _TILE)), attributes=horizontal)
+    x = graph.reshape(x, [_TILE**2, channels, band.rows * band.columns])
+    if is_flipped:  # its channels are swapped, too
+        return graph.op("FusedMatMul", weights, x, attributes={"domain": "com.microsoft", "transA": 1})
+    return graph.op("MatMul", weights, x)
 
 
-def _assemble(b: GraphBuilder, products: str, strip: _Strip, *, is_turned: bool) -> str:
-    """Transform products [36, O, tiles] into rows of the output: [1,O,height,W]."""
-    a_t = turned_matrices()[0] if is_turned else matrices()[0]
-    outputs, rows, columns = strip.outputs, strip.rows, strip.columns
+def _assemble(graph: GraphBuilder, products: str, band: _RowBand, *, is_flipped: bool) -> str:
+    """Append nodes that transform products [36,O,tiles] into rows of the output: [1,O,height,W]."""
+    a_t = flipped_transform_matrices()[0] if is_flipped else transform_matrices()[0]
+    outputs, rows, columns = band.outputs, band.rows, band.columns
     count = outputs * rows * columns
-    # A tile's columns come to lie side by side as the rows of a turned product. Transpose would take several
-    # times as long: with so few rows, the threads of onnxruntime's are in each other's way.
-    # The other product comes last: types and shapes are inferred through it, not through the turned one.
-    x = b.reshape(products, [_TILE, _TILE, count])
-    x = b.op("FusedMatMul", x, b.constant(a_t.T), attributes={"domain": "com.microsoft", "transA": 1})
-    x = b.op("MatMul", b.constant(a_t), b.reshape(x, [_TILE, count * OUTPUTS]))
-    # Its rows move whole, [4, O, rows] → [O, rows, 4]; those below the picture are left out.
-    x = b.reshape(x, [OUTPUTS * outputs * rows, columns * OUTPUTS])
+    # The transposed product moves the columns of a tile next to each other. A Transpose would take several
+    # times as long: with so few rows, onnxruntime's threads contend. The plain product comes last because
+    # shapes can be inferred through it, unlike through FusedMatMul.
+    x = graph.reshape(products, [_TILE, _TILE, count])
+    x = graph.op("FusedMatMul", x, graph.constant(a_t.T), attributes={"domain": "com.microsoft", "transA": 1})
+    x = graph.op("MatMul", graph.constant(a_t), graph.reshape(x, [_TILE, count * OUTPUTS]))
+    # Rows move as a whole, [4,O,rows] → [O,rows,4]; those below the last row of the output are left out.
+    x = graph.reshape(x, [OUTPUTS * outputs * rows, columns * OUTPUTS])
     order = np.arange(OUTPUTS * outputs * rows).reshape(OUTPUTS, outputs, rows).transpose(1, 2, 0)
-    order = order.reshape(outputs, rows * OUTPUTS)[:, : strip.height]
-    x = b.op("Gather", x, b.constant(order, integer=True), attributes={"axis": 0})
-    x = b.reshape(x, [1, outputs, strip.height, columns * OUTPUTS])
-    return x if columns * OUTPUTS == strip.width else b.slice(x, 3, 0, strip.width)
+    order = order.reshape(outputs, rows * OUTPUTS)[:, : band.height]
+    x = graph.op("Gather", x, graph.constant(order, integer=True), attributes={"axis": 0})
+    x = graph.reshape(x, [1, outputs, band.height, columns * OUTPUTS])
+    return x if columns * OUTPUTS == band.width else graph.slice(x, 3, 0, band.width)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import NetworkError
-from ..graphs.network_graph import constant_of
+from ..graphs.network_graph import constant_value
 
 if TYPE_CHECKING:
     import onnx
@@ -97,7 +97,7 @@ def weights_sha256(model: onnx.ModelProto) -> str:
     from onnx import numpy_helper
 
     digest = hashlib.sha256()
-    folded = (tensor for tensor in map(constant_of, model.graph.node) if tensor is not None)
+    folded = (tensor for tensor in map(constant_value, model.graph.node) if tensor is not None)
     for tensor in sorted((*model.graph.initializer, *folded), key=lambda item: item.name):
         array = numpy_helper.to_array(tensor)
         if not np.issubdtype(array.dtype, np.floating):

@@ -172,9 +172,9 @@ def resolve_device(device: Device) -> Device:
     """
     if device == "cpu":
         return device
-    b = GraphBuilder()
-    b.output(b.input("x", [1]), "y")
-    return "cuda" if Session(b.model(), device=device).provider == CUDA else "cpu"
+    graph = GraphBuilder()
+    graph.output(graph.input("x", [1]), "y")
+    return "cuda" if Session(graph.model(), device=device).provider == CUDA else "cpu"
 
 
 def _run_interruptibly(work: Callable[[], object], options: Any, cancellation: Cancellation) -> None:
@@ -259,9 +259,9 @@ def release_memory() -> None:
 
     The shared allocator shrinks at the end of a run that asks for it, so a trivial graph is run.
     """
-    b = GraphBuilder()
-    b.output(b.input("x", [1]), "y")
-    identity = Session(b.model(), device="cpu", threads=1, shrink=True)
+    graph = GraphBuilder()
+    graph.output(graph.input("x", [1]), "y")
+    identity = Session(graph.model(), device="cpu", threads=1, shrink=True)
     identity.run(["y"], {"x": np.zeros(1, np.float32)})
     trim_heap()
 

@@ -101,10 +101,10 @@ class SessionCache:
         """Return the weights that a graph takes in Winograd's form; all graphs share the arrays."""
         from onnx import numpy_helper
 
-        needed = winograd.kernels(model)
+        needed = winograd.kernel_inputs(model)
         missing = {kernel: name for name, kernel in needed.items() if name not in self._transformed}
         for tensor in self._network.model.graph.initializer:
             if tensor.name in missing:
                 kernel = numpy_helper.to_array(tensor)
-                self._transformed[missing[tensor.name]] = winograd.transformed(kernel)
+                self._transformed[missing[tensor.name]] = winograd.transform_kernel(kernel)
         return {name: self._transformed[name] for name in needed}

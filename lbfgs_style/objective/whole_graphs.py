@@ -52,15 +52,15 @@ def statistics_graph(
         Input ``image`` [1,3,H,W]; outputs ``features_<layer>`` [1,C,h,w], ``gram_<layer>`` [C,C] and, where
         the statistic has one, ``mean_<layer>`` [C,1].
     """
-    b = with_network(model, size, terms.layers)
+    graph = with_network(model, size, terms.layers)
     for layer in terms.content_layers:
-        b.output(layer, features_name(layer))
-    masks = terms_of_loss.declare_masks(b, terms)
-    for name, tensor in terms_of_loss.style_moments(b, terms, masks).items():
-        b.output(tensor, name)
+        graph.output(layer, features_name(layer))
+    masks = terms_of_loss.declare_masks(graph, terms)
+    for name, tensor in terms_of_loss.style_moments(graph, terms, masks).items():
+        graph.output(tensor, name)
     if choose is not None:
-        cpu_layout.arrange(b, choose)
-    return b.model()
+        cpu_layout.optimize_for_cpu(graph, choose)
+    return graph.model()
 
 
 def objective_graph(
@@ -112,24 +112,26 @@ def objective_builder(
     choose: winograd.Choose | None = None,
 ) -> GraphBuilder:
     """Build `objective_graph`, not yet a model."""
-    b = with_network(model, size, terms.layers, dtype)
-    targets, differences = terms_of_loss.content_differences(b, terms)
-    masks = terms_of_loss.declare_masks(b, terms)
-    pixels = terms_of_loss.pixel_sums(b, terms, size)
-    sums = terms_of_loss.style_moments(b, terms, masks) | pixels
+    graph = with_network(model, size, terms.layers, dtype)
+    targets, differences = terms_of_loss.content_differences(graph, terms)
+    masks = terms_of_loss.declare_masks(graph, terms)
+    pixels = terms_of_loss.pixel_sums(graph, terms, size)
+    sums = terms_of_loss.style_moments(graph, terms, masks) | pixels
     for layer, difference in differences.items():
-        sums[distance_name(layer)] = distances.sum_all(b, "ReduceSumSquare", difference)
-    energies = {layer: distances.sum_all(b, "ReduceSumSquare", target) for layer, target in targets.items()}
-    shapes = {layer: layer_shape(b, layer) for layer in terms.layers}
-    found = terms_of_loss.assess(b, terms, sums, energies, shapes, size)
-    b.output(found.loss, "loss")
-    b.output(found.terms, "terms")
-    b.infer_shapes()
-    slopes = found.slopes | terms_of_loss.by_sums(b, terms, found.slopes, shapes)
-    b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
+        sums[distance_name(layer)] = distances.sum_all(graph, "ReduceSumSquare", difference)
+    energies = {
+        layer: distances.sum_all(graph, "ReduceSumSquare", target) for layer, target in targets.items()
+    }
+    shapes = {layer: layer_shape(graph, layer) for layer in terms.layers}
+    found = terms_of_loss.assess(graph, terms, sums, energies, shapes, size)
+    graph.output(found.loss, "loss")
+    graph.output(found.terms, "terms")
+    graph.infer_shapes()
+    slopes = found.slopes | terms_of_loss.by_sums(graph, terms, found.slopes, shapes)
+    graph.output(terms_of_loss.picture_gradient(graph, terms, slopes, differences, masks, pixels), "d_image")
     if choose is not None:
-        cpu_layout.arrange(b, choose)
-    return b
+        cpu_layout.optimize_for_cpu(graph, choose)
+    return graph
 
 
 def gradient_graph(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
@@ -153,10 +155,10 @@ def gradient_graph(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelP
     GraphError
         If the network has an operator that cannot be differentiated without knowing the picture's size.
     """
-    b = with_network(model, ("height", "width"), layers)
+    graph = with_network(model, ("height", "width"), layers)
     seeds: dict[str, str] = {}
     for layer in layers:
-        channels = b.shapes[layer][1]
-        seeds[layer] = b.input(f"d_{layer}", [1, channels, f"height_{layer}", f"width_{layer}"])
-    b.output(gradients(b, seeds, [IMAGE])[IMAGE], "d_image")
-    return b.model()
+        channels = graph.shapes[layer][1]
+        seeds[layer] = graph.input(f"d_{layer}", [1, channels, f"height_{layer}", f"width_{layer}"])
+    graph.output(gradients(graph, seeds, [IMAGE])[IMAGE], "d_image")
+    return graph.model()

@@ -207,7 +207,7 @@ def test_seeds_may_be_made_when_the_walk_comes_to_them() -> None:
     x = np.array([1.0, 2.0])
     (d_x,) = ReferenceEvaluator(b.model()).run(["d_x"], {"x": x})
     np.testing.assert_allclose(d_x, (10 + 3 * x**4) * 2 * x)
-    assert calls == [b.later[y]]
+    assert calls == [b.wait_for[y]]
     assert calls != [None]
 
 
@@ -218,7 +218,7 @@ def test_nothing_comes_before_the_deepest_seed() -> None:
     y = b.op("Mul", "x", "x")
     gradients(b, {y: lambda last: (calls.append(last), b.constant([1.0, 1.0]))[1]}, ["x"])
     assert calls == [None]
-    assert not b.later
+    assert not b.wait_for
 
 
 def test_independent_tensor_has_no_gradient() -> None:

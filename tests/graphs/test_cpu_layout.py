@@ -99,7 +99,7 @@ def test_gradients_of_few_channels_are_added_up(pads, dilation):
         shape = b.shape(y)
         b.output(gradients(b, {y: b.input("g", shape)}, [x])[x], "d_x")
         if scatter:
-            cpu_layout._scatter_few(b)
+            cpu_layout._scatter_image_gradient(b)
             assert [node.op_type for node in b.nodes if "Conv" in node.op_type][-1] == "ConvTranspose"
         session = onnxruntime.InferenceSession(b.model().SerializeToString())
         g = np.random.default_rng(1).normal(size=shape).astype(np.float32)
@@ -114,7 +114,7 @@ def test_cotangents_enter_where_they_meet_blocks():
     convolved = b.op("Conv", x, b.constant(np.ones((16, 16, 1, 1))))
     cotangent = b.op("Neg", plain)
     b.output(b.op("Add", convolved, cotangent), "y")
-    cpu_layout.arrange(b, winograd.CHOICES["direct"])
+    cpu_layout.optimize_for_cpu(b, winograd.CHOICES["direct"])
     (add,) = (node for node in b.nodes if node.op_type == "Add")
     (pool,) = (node for node in b.nodes if node.op_type == "MaxPool")
     assert list(pool.input) == [cotangent]
@@ -126,7 +126,7 @@ def test_channels_that_fill_no_block_stay():
     x, plain = b.input("x", [1, 16, 8, 8]), b.input("plain", [1, 3, 8, 8])
     convolved = b.op("Conv", x, b.constant(np.ones((3, 16, 1, 1))))
     b.output(b.op("Add", convolved, b.op("Neg", plain)), "y")
-    cpu_layout.arrange(b, winograd.CHOICES["direct"])
+    cpu_layout.optimize_for_cpu(b, winograd.CHOICES["direct"])
     assert "MaxPool" not in {node.op_type for node in b.nodes}
 
 
@@ -136,7 +136,7 @@ def test_nodes_are_sorted_by_depth():
     deep = b.op("Neg", b.op("Abs", b.op("Exp", x)))
     late = b.op("Relu", x)  # depth 1, written last
     b.output(b.op("Add", deep, late), "y")
-    cpu_layout.arrange(b, winograd.CHOICES["direct"])
+    cpu_layout.optimize_for_cpu(b, winograd.CHOICES["direct"])
     assert [node.op_type for node in b.nodes] == ["Exp", "Relu", "Abs", "Neg", "Add", "Identity"]
 
 
@@ -160,8 +160,8 @@ def test_what_had_better_wait_waits():
     product = b.op("MatMul", b.op("Abs", factor, name="small"), features)
     b.output(product, "product")
     b.output(awaited, "y")
-    b.later["small"] = awaited
-    cpu_layout.arrange(b, winograd.CHOICES["direct"])
+    b.wait_for["small"] = awaited
+    cpu_layout.optimize_for_cpu(b, winograd.CHOICES["direct"])
     assert "awaited" in ancestors(b, "product")
     rng = np.random.default_rng(0)
     feeds = {
@@ -180,7 +180,7 @@ def test_first_features_are_made_again_and_cotangents_late(monkeypatch):
     late = objective_builder(model, SIZE, TERMS, choose=winograd.CHOICES["direct"])
     readers = {node.output[0] for node in late.nodes if "relu1_1" in node.input}
     assert readers
-    assert readers <= ancestors(late, late.later["relu1_1"])
+    assert readers <= ancestors(late, late.wait_for["relu1_1"])
     monkeypatch.setattr(cpu_layout, "_delay", lambda b: None)
     early = objective_builder(model, SIZE, TERMS, choose=winograd.CHOICES["direct"])
     assert peak_bytes(late) < 0.85 * peak_bytes(early)

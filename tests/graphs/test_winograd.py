@@ -27,15 +27,15 @@ def between_features(inputs: int, outputs: int, *_: int) -> bool:
 
 def test_one_dimension_by_hand() -> None:
     """y_i = Σ_k g_k d_{i+k}: for g = (1, 2, 3) and d = 1 … 6 it is 14, 20, 26, 32."""
-    a_t, g, b_t = winograd.matrices()
+    a_t, g, b_t = winograd.transform_matrices()
     found = a_t @ ((g @ [1, 2, 3]) * (b_t @ np.arange(1, 7)))
     np.testing.assert_allclose(found, [14, 20, 26, 32], rtol=1e-13)
 
 
 def test_turned_kernel_has_the_same_weights() -> None:
     """The weights of (1, 2, 3) give, with the other matrices, (3, 2, 1) ⋆ d: 10, 16, 22, 28."""
-    _, g, _ = winograd.matrices()
-    a_t, b_t = winograd.turned_matrices()
+    _, g, _ = winograd.transform_matrices()
+    a_t, b_t = winograd.flipped_transform_matrices()
     found = a_t @ ((g @ [1, 2, 3]) * (b_t @ np.arange(1, 7)))
     np.testing.assert_allclose(found, [10, 16, 22, 28], rtol=1e-13)
 
@@ -46,7 +46,7 @@ def test_turned_kernel_has_the_same_weights() -> None:
 def test_convolution_equals_the_direct_one(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], strip_bytes: int, bias: bool
 ) -> None:
-    monkeypatch.setattr(winograd, "_STRIP_BYTES", strip_bytes)
+    monkeypatch.setattr(winograd, "_BAND_BYTES", strip_bytes)
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(5, 3, 3, 3)).astype(np.float32)
     image = rng.normal(size=(1, 3, *size)).astype(np.float32)
@@ -59,8 +59,8 @@ def test_convolution_equals_the_direct_one(
         feeds = {"x": image}
         if rewritten:
             winograd.rewrite(b, everywhere)
-            assert winograd.kernels(b.model()) == {"winograd_k": "k"}
-            feeds["winograd_k"] = winograd.transformed(kernel)
+            assert winograd.kernel_inputs(b.model()) == {"winograd_k": "k"}
+            feeds["winograd_k"] = winograd.transform_kernel(kernel)
         session = onnxruntime.InferenceSession(b.model().SerializeToString())
         results.append(session.run(["y"], feeds)[0])
     direct, ours = results
@@ -70,12 +70,12 @@ def test_convolution_equals_the_direct_one(
 
 def test_strips_cover_the_picture_once() -> None:
     for height in (1, 4, 30, 64, 65):
-        cut = winograd.strips(64, 64, height, 12_000)
+        cut = winograd.row_bands(64, 64, height, 12_000)
         assert sum(strip.rows for strip in cut) == -(-height // 4)
         assert cut[0].start == 0
         assert cut[-1].stop == height
         assert all(a.stop - b.start == 2 for a, b in pairwise(cut))
-    assert len(winograd.strips(64, 64, 64, 12_000)) > 1
+    assert len(winograd.row_bands(64, 64, 64, 12_000)) > 1
 
 
 def test_only_plain_3x3_convolutions_are_rewritten() -> None:
@@ -104,8 +104,8 @@ def test_objective_is_the_same(size: tuple[int, int], rewritten: winograd.Choose
         statistics = statistics_graph(network, size, TERMS, choose=choose)
         model = objective_graph(network, size, TERMS, choose=choose)
         weights = {
-            name: winograd.transformed(initializers[kernel])
-            for name, kernel in winograd.kernels(model).items()
+            name: winograd.transform_kernel(initializers[kernel])
+            for name, kernel in winograd.kernel_inputs(model).items()
         }
         assert len(weights) == (0 if choose is None else count)
         targets = dict(

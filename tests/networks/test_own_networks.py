@@ -226,18 +226,18 @@ def flat(*nodes, **constants: object) -> networks.FeatureNetwork:
 
 
 WHOLE = {
-    "normed over the picture": (normed(2, 3), "ReduceMean node 'mu' sees the whole picture"),
-    "normed over rows": (normed(-1), "ReduceMean node 'mu' sees the whole picture"),
-    "normed over all": (normed(), "ReduceMean node 'mu' sees the whole picture"),
-    "attention": (flat(node("MatMul", "square flat", "mixed")), "Reshape node 'flat' sees the whole picture"),
-    "a product": (flat(node("Gemm", "square flat", "mixed")), "Reshape node 'flat' sees the whole picture"),
+    "normed over the picture": (normed(2, 3), "ReduceMean node 'mu' sees the whole image"),
+    "normed over rows": (normed(-1), "ReduceMean node 'mu' sees the whole image"),
+    "normed over all": (normed(), "ReduceMean node 'mu' sees the whole image"),
+    "attention": (flat(node("MatMul", "square flat", "mixed")), "Reshape node 'flat' sees the whole image"),
+    "a product": (flat(node("Gemm", "square flat", "mixed")), "Reshape node 'flat' sees the whole image"),
     "height and width exchanged": (
         around(node("Transpose", "r", "m", perm=[0, 1, 3, 2])),
-        "Transpose node 'm' sees the whole picture",
+        "Transpose node 'm' sees the whole image",
     ),
     "the first 20 columns": (
         around(node("Slice", "r s e x", "m"), s=[0], e=[20], x=[3]),
-        "Slice node 'm' sees the whole picture",
+        "Slice node 'm' sees the whole image",
     ),
     "a valid window": (
         around(node("Conv", "r k", "m"), k=weights(8, 8, 3, 3)),
@@ -286,7 +286,7 @@ def test_what_sees_the_whole_picture_is_refused_in_parts_before_the_run(name: st
 def test_a_picture_for_a_constant_of_one_size_is_not_cut() -> None:
     """A weight for each place fits pictures of one size alone, in which a tile has another place."""
     places = np.random.default_rng(0).uniform(0.5, 1, (1, 1, 1, 512)).astype(np.float32)
-    with pytest.raises(GraphError, match="the Mul node 'm' sees the whole picture"):
+    with pytest.raises(GraphError, match="the Mul node 'm' sees the whole image"):
         receptive_fields(around(node("Mul", "r places", "m"), places=places).model, ["z"])
 
 

@@ -222,11 +222,11 @@ def _one_convolution(kernel: np.ndarray, x: np.ndarray, form: str, threads: int)
     turned = np.flip(kernel.swapaxes(0, 1), (2, 3))
     forth = b.op("Conv", "x", b.constant(kernel, name="k"), attributes={"pads": [1] * 4})
     back = b.op("Conv", b.op("Relu", forth), b.constant(turned, name="t"), attributes={"pads": [1] * 4})
-    b.turned["t"] = "k"
+    b.flipped["t"] = "k"
     b.output(b.reduce("ReduceSum", back), "y")
     if form == "winograd":
         winograd.rewrite(b, lambda *_: True)
     model = b.model()
-    weights = {name: winograd.transformed(kernel) for name in winograd.kernels(model)}
+    weights = {name: winograd.transform_kernel(kernel) for name in winograd.kernel_inputs(model)}
     session = Session(model, device="cpu", threads=threads, fixed=weights)
     return lambda: session.run(["y"], {"x": x})

@@ -27,36 +27,38 @@ from .terms import PIXEL_TERMS, SHARES, Moments, StylePart, TermNames, distance_
 # --- sums over positions ---------------------------------------------------------------------------------
 
 
-def content_differences(b: GraphBuilder, terms: TermNames) -> tuple[dict[str, str], dict[str, str]]:
+def content_differences(graph: GraphBuilder, terms: TermNames) -> tuple[dict[str, str], dict[str, str]]:
     """Declare the targets P of the content layers; return them and F − P, by layer."""
-    targets = {layer: b.input(features_name(layer), b.shape(layer)) for layer in terms.content_layers}
-    return targets, {layer: b.op("Sub", layer, target) for layer, target in targets.items()}
+    targets = {layer: graph.input(features_name(layer), graph.shape(layer)) for layer in terms.content_layers}
+    return targets, {layer: graph.op("Sub", layer, target) for layer, target in targets.items()}
 
 
-def declare_masks(b: GraphBuilder, terms: TermNames) -> dict[StylePart, str | None]:
+def declare_masks(graph: GraphBuilder, terms: TermNames) -> dict[StylePart, str | None]:
     """Declare the masks, of the size of each layer's features; None for each part where there are none."""
     return {
-        part: None if part.region is None else b.input(part.mask, [1, 1, *b.shape(part.layer)[2:]])
+        part: None if part.region is None else graph.input(part.mask, [1, 1, *graph.shape(part.layer)[2:]])
         for part in terms.parts
     }
 
 
-def style_moments(b: GraphBuilder, terms: TermNames, masks: Mapping[StylePart, str | None]) -> dict[str, str]:
+def style_moments(
+    graph: GraphBuilder, terms: TermNames, masks: Mapping[StylePart, str | None]
+) -> dict[str, str]:
     """Add the moments of the whole picture, under the names of `TermNames.style_names`."""
     found: dict[str, str] = {}
     for part, mask in masks.items():
-        _, channels, height, width = b.shape(part.layer)
-        own = moments.sums(b, part.layer, channels, mean=terms.with_mean, mask=mask)
+        _, channels, height, width = graph.shape(part.layer)
+        own = moments.sums(graph, part.layer, channels, mean=terms.with_mean, mask=mask)
         if mask is None:
-            own = moments.divided(b, own, height * width)
+            own = moments.divided(graph, own, height * width)
         found |= dict(zip(terms.moments(part).names, own.names, strict=True))
     return found
 
 
-def pixel_sums(b: GraphBuilder, terms: TermNames, size: tuple[int, int]) -> dict[str, str]:
+def pixel_sums(graph: GraphBuilder, terms: TermNames, size: tuple[int, int]) -> dict[str, str]:
     """Add the sums of differences and of what is out of range, over the pixels of ``image``."""
-    tv = losses.variation(b, IMAGE, terms.tv_power, terms.form.variation, size)
-    return {"tv": tv, "range": losses.excess(b, IMAGE)}
+    tv = losses.variation(graph, IMAGE, terms.tv_power, terms.form.variation, size)
+    return {"tv": tv, "range": losses.excess(graph, IMAGE)}
 
 
 # --- values and derivatives ------------------------------------------------------------------------------
@@ -80,7 +82,7 @@ class Assessed:
 
 
 def assess(
-    b: GraphBuilder,
+    graph: GraphBuilder,
     terms: TermNames,
     sums: Mapping[str, str],
     energies: Mapping[str, str],
@@ -94,7 +96,7 @@ def assess(
 
     Parameters
     ----------
-    b : GraphBuilder
+    graph : GraphBuilder
         Gets the nodes.
     terms : TermNames
         The terms.
@@ -108,34 +110,36 @@ def assess(
         Height and width of the whole picture.
     """
     pixels = math.prod(size)
-    scales = _scales(b, terms, energies, shapes, pixels)
+    scales = _scales(graph, terms, energies, shapes, pixels)
     distances = {
-        part: _style_distance(b, terms, part, sums, _factor(terms.form.style, shapes[part.layer], pixels))
+        part: _style_distance(graph, terms, part, sums, _factor(terms.form.style, shapes[part.layer], pixels))
         for part in terms.parts
     }
-    shares = b.input(SHARES, [terms.regions]) if terms.regions else None
+    shares = graph.input(SHARES, [terms.regions]) if terms.regions else None
     counted = {
-        part: found.value if shares is None else b.op("Mul", found.value, _item(b, shares, part.region or 0))
+        part: found.value
+        if shares is None
+        else graph.op("Mul", found.value, _item(graph, shares, part.region or 0))
         for part, found in distances.items()
     }
-    plain = {name: b.op("Mul", sums[name], scale) for name, scale in scales.items()}
-    styles = [b.total(counted[part] for part in terms.parts_of(layer)) for layer in terms.style_layers]
+    plain = {name: graph.op("Mul", sums[name], scale) for name, scale in scales.items()}
+    styles = [graph.total(counted[part] for part in terms.parts_of(layer)) for layer in terms.style_layers]
     content = [plain[distance_name(layer)] for layer in terms.content_layers]
     values = [*content, *styles, *(plain[name] for name in PIXEL_TERMS)]
-    weights = b.input("weights", [len(values)])
-    stacked = b.op("Concat", *(b.reshape(value, [1]) for value in values), attributes={"axis": 0})
-    loss = b.reduce("ReduceSum", b.op("Mul", stacked, weights))
-    b.infer_shapes()
+    weights = graph.input("weights", [len(values)])
+    stacked = graph.op("Concat", *(graph.reshape(value, [1]) for value in values), attributes={"axis": 0})
+    loss = graph.reduce("ReduceSum", graph.op("Mul", stacked, weights))
+    graph.infer_shapes()
     by_term = dict(zip(terms.names, range(len(values)), strict=True))
     slopes: dict[str, str] = {}
     for name, layer in _term_of(terms).items():
-        slopes[name] = b.op("Mul", _item(b, weights, by_term[layer]), scales[name])
+        slopes[name] = graph.op("Mul", _item(graph, weights, by_term[layer]), scales[name])
     for part, found in distances.items():
-        d_value = _item(b, weights, by_term[f"style {part.layer}"])
+        d_value = _item(graph, weights, by_term[f"style {part.layer}"])
         if shares is not None:
-            d_value = b.op("Mul", d_value, _item(b, shares, part.region or 0))
+            d_value = graph.op("Mul", d_value, _item(graph, shares, part.region or 0))
         own = _picked(terms, part, sums)
-        by_moment = style.slopes_of(b, found, own, d_value)
+        by_moment = style.slopes_of(graph, found, own, d_value)
         slopes |= dict(zip(terms.moments(part).names, by_moment.names, strict=True))
     return Assessed(loss, stacked, slopes)
 
@@ -147,7 +151,7 @@ def _term_of(terms: TermNames) -> dict[str, str]:
 
 
 def _scales(
-    b: GraphBuilder,
+    graph: GraphBuilder,
     terms: TermNames,
     energies: Mapping[str, str],
     shapes: Mapping[str, tuple[int, int, int]],
@@ -158,10 +162,12 @@ def _scales(
     for layer in terms.content_layers:
         factor = _factor(terms.form.content, shapes[layer], pixels)
         scales[distance_name(layer)] = (
-            losses.relative(b, b.constant(1.0), energies[layer]) if factor is None else b.constant(factor)
+            losses.relative(graph, graph.constant(1.0), energies[layer])
+            if factor is None
+            else graph.constant(factor)
         )
-    scales["tv"] = b.constant(terms.form.variation.at(terms.tv_power, pixels))
-    scales["range"] = b.constant(1 / pixels)
+    scales["tv"] = graph.constant(terms.form.variation.at(terms.tv_power, pixels))
+    scales["range"] = graph.constant(1 / pixels)
     return scales
 
 
@@ -175,22 +181,24 @@ def _picked(terms: TermNames, part: StylePart, tensors: Mapping[str, str]) -> Mo
 
 
 def _style_distance(
-    b: GraphBuilder, terms: TermNames, part: StylePart, sums: Mapping[str, str], factor: float | None
+    graph: GraphBuilder, terms: TermNames, part: StylePart, sums: Mapping[str, str], factor: float | None
 ) -> style.Distance:
     """Declare the targets of a part and add its distance from them."""
     own, names = _picked(terms, part, sums), terms.moments(part)
-    channels = b.shape(own.gram)[0]
-    target = Moments(b.input(names.gram, [channels] * 2), names.mean and b.input(names.mean, [channels, 1]))
-    root = b.input(part.root, [channels] * 2) if terms.statistic == "wasserstein" else None
-    return style.distance(b, terms.statistic, own, target, root=root, factor=factor)
+    channels = graph.shape(own.gram)[0]
+    target = Moments(
+        graph.input(names.gram, [channels] * 2), names.mean and graph.input(names.mean, [channels, 1])
+    )
+    root = graph.input(part.root, [channels] * 2) if terms.statistic == "wasserstein" else None
+    return style.distance(graph, terms.statistic, own, target, root=root, factor=factor)
 
 
-def _item(b: GraphBuilder, vector: str, index: int) -> str:
-    return b.reshape(b.slice(vector, 0, index, index + 1), [])
+def _item(graph: GraphBuilder, vector: str, index: int) -> str:
+    return graph.reshape(graph.slice(vector, 0, index, index + 1), [])
 
 
 def by_sums(
-    b: GraphBuilder,
+    graph: GraphBuilder,
     terms: TermNames,
     slopes: Mapping[str, str],
     shapes: Mapping[str, tuple[int, int, int]],
@@ -200,7 +208,7 @@ def by_sums(
     for part in terms.parts:
         d_moments = _picked(terms, part, slopes)
         if part.region is None:
-            d_moments = moments.divided(b, d_moments, positions(shapes[part.layer]))
+            d_moments = moments.divided(graph, d_moments, positions(shapes[part.layer]))
         found |= dict(zip(terms.moments(part).names, d_moments.names, strict=True))
     return found
 
@@ -209,7 +217,7 @@ def by_sums(
 
 
 def picture_gradient(
-    b: GraphBuilder,
+    graph: GraphBuilder,
     terms: TermNames,
     slopes: Mapping[str, str],
     differences: Mapping[str, str],
@@ -220,7 +228,7 @@ def picture_gradient(
 
     Parameters
     ----------
-    b : GraphBuilder
+    graph : GraphBuilder
         Has the network, and gets the nodes.
     terms : TermNames
         The terms.
@@ -233,14 +241,14 @@ def picture_gradient(
     def cotangent(layer: str, after: str | None) -> str:
         found: list[str] = []
         if layer in differences:
-            doubled = b.op("Mul", slopes[distance_name(layer)], b.constant(2.0))
-            found.append(b.op("Mul", differences[layer], doubled))
+            doubled = graph.op("Mul", slopes[distance_name(layer)], graph.constant(2.0))
+            found.append(graph.op("Mul", differences[layer], doubled))
         for part, mask in masks.items():
             if part.layer == layer:
                 d_moments = _picked(terms, part, slopes)
-                found.append(moments.cotangent(b, layer, d_moments, mask, after))
-        return b.total(found)
+                found.append(moments.cotangent(graph, layer, d_moments, mask, after))
+        return graph.total(found)
 
-    of_pixels = gradients(b, {tensor: slopes[name] for name, tensor in pixels.items()}, [IMAGE])
-    of_layers = gradients(b, {layer: partial(cotangent, layer) for layer in terms.layers}, [IMAGE])
-    return b.total(each[IMAGE] for each in (of_pixels, of_layers) if IMAGE in each)
+    of_pixels = gradients(graph, {tensor: slopes[name] for name, tensor in pixels.items()}, [IMAGE])
+    of_layers = gradients(graph, {layer: partial(cotangent, layer) for layer in terms.layers}, [IMAGE])
+    return graph.total(each[IMAGE] for each in (of_pixels, of_layers) if IMAGE in each)

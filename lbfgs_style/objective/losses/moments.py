@@ -9,67 +9,71 @@ from .terms import Moments
 _POSITIONS = 2**20
 
 
-def sums(b: GraphBuilder, features: str, channels: int, *, mean: bool, mask: str | None = None) -> Moments:
+def sums(
+    graph: GraphBuilder, features: str, channels: int, *, mean: bool, mask: str | None = None
+) -> Moments:
     """Add Σ w f fᵀ [C,C] and Σ w f [C,1] of feature maps [1,C,h,w]; w is 1, or a mask [1,1,h,w].
 
     Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks" (CVPR 2016), eq. 3.
     """
-    shape = b.shapes.get(features, ())
+    shape = graph.shapes.get(features, ())
     if len(shape) < 4 or shape[2] is None or shape[3] is None:  # cut out of a window, whose size is limited
-        return _sums_of(b, features, channels, mean=mean, mask=mask)
+        return _sums_of(graph, features, channels, mean=mean, mask=mask)
     height, rows = shape[2], max(1, _POSITIONS // shape[3])
     if height <= rows:
-        return _sums_of(b, features, channels, mean=mean, mask=mask)
+        return _sums_of(graph, features, channels, mean=mean, mask=mask)
     parts: list[Moments] = []
     for top in range(0, height, rows):
-        cut, inside = (tensor and b.slice(tensor, 2, top, top + rows) for tensor in (features, mask))
+        cut, inside = (tensor and graph.slice(tensor, 2, top, top + rows) for tensor in (features, mask))
         assert cut is not None
-        parts.append(_sums_of(b, cut, channels, mean=mean, mask=inside))
+        parts.append(_sums_of(graph, cut, channels, mean=mean, mask=inside))
     # Sum, not Add: onnxruntime fuses MatMul and Add into one product that starts from the sum so far.
     means = [part.mean for part in parts if part.mean is not None]
-    return Moments(b.op("Sum", *(part.gram for part in parts)), b.op("Sum", *means) if mean else None)
+    return Moments(graph.op("Sum", *(part.gram for part in parts)), graph.op("Sum", *means) if mean else None)
 
 
-def _sums_of(b: GraphBuilder, features: str, channels: int, *, mean: bool, mask: str | None) -> Moments:
+def _sums_of(graph: GraphBuilder, features: str, channels: int, *, mean: bool, mask: str | None) -> Moments:
     """Add `sums` by one product."""
-    flat = b.reshape(features, [channels, -1])
-    weighted = flat if mask is None else b.op("Mul", flat, b.reshape(mask, [1, -1]))
-    product = b.op("MatMul", weighted, b.op("Transpose", flat, attributes={"perm": [1, 0]}))
+    flat = graph.reshape(features, [channels, -1])
+    weighted = flat if mask is None else graph.op("Mul", flat, graph.reshape(mask, [1, -1]))
+    product = graph.op("MatMul", weighted, graph.op("Transpose", flat, attributes={"perm": [1, 0]}))
     if not mean:
         return Moments(product, None)
     # Row by row, like `losses.sum_all`: a sum over millions of positions at once loses 1e-4 of it.
-    maps = features if mask is None else b.op("Mul", features, mask)
-    by_row = b.reduce("ReduceSum", maps, [3])
-    return Moments(product, b.reshape(b.reduce("ReduceSum", by_row, [2]), [channels, 1]))
+    maps = features if mask is None else graph.op("Mul", features, mask)
+    by_row = graph.reduce("ReduceSum", maps, [3])
+    return Moments(product, graph.reshape(graph.reduce("ReduceSum", by_row, [2]), [channels, 1]))
 
 
-def divided(b: GraphBuilder, moments: Moments, count: int) -> Moments:
+def divided(graph: GraphBuilder, moments: Moments, count: int) -> Moments:
     """Divide sums by the number of positions: one pass over C² numbers instead of C·M features."""
-    share = b.constant(1 / count)
-    mean = None if moments.mean is None else b.op("Mul", moments.mean, share)
-    return Moments(b.op("Mul", moments.gram, share), mean)
+    share = graph.constant(1 / count)
+    mean = None if moments.mean is None else graph.op("Mul", moments.mean, share)
+    return Moments(graph.op("Mul", moments.gram, share), mean)
 
 
 def cotangent(
-    b: GraphBuilder, features: str, slopes: Moments, mask: str | None = None, after: str | None = None
+    graph: GraphBuilder, features: str, slopes: Moments, mask: str | None = None, after: str | None = None
 ) -> str:
     """Add dL/dF of `sums`, given dL/d of them: ((D + Dᵀ) F + d) ∘ w, in the shape of the features.
 
     It is as large as the features, and needed only after the tensor `after`.
     """
-    shape = b.shape(features)
-    flat = b.reshape(features, [shape[1], -1])
-    symmetric = b.op("Add", slopes.gram, b.op("Transpose", slopes.gram, attributes={"perm": [1, 0]}))
+    shape = graph.shape(features)
+    flat = graph.reshape(features, [shape[1], -1])
+    symmetric = graph.op("Add", slopes.gram, graph.op("Transpose", slopes.gram, attributes={"perm": [1, 0]}))
     if after is not None:
-        b.later[symmetric] = after
-    result = b.op("MatMul", symmetric, flat)
+        graph.wait_for[symmetric] = after
+    result = graph.op("MatMul", symmetric, flat)
     if slopes.mean is not None:
-        result = b.op("Add", result, slopes.mean)
+        result = graph.op("Add", result, slopes.mean)
     if mask is not None:
-        result = b.op("Mul", result, b.reshape(mask, [1, -1]))
-    return b.reshape(result, shape)
+        result = graph.op("Mul", result, graph.reshape(mask, [1, -1]))
+    return graph.reshape(result, shape)
 
 
-def covariance_of(b: GraphBuilder, gram: str, mean: str) -> str:
+def covariance_of(graph: GraphBuilder, gram: str, mean: str) -> str:
     """Add the covariance G − μ μᵀ of a second moment [C,C] and a mean [C,1]."""
-    return b.op("Sub", gram, b.op("MatMul", mean, b.op("Transpose", mean, attributes={"perm": [1, 0]})))
+    return graph.op(
+        "Sub", gram, graph.op("MatMul", mean, graph.op("Transpose", mean, attributes={"perm": [1, 0]}))
+    )

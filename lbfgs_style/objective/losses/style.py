@@ -30,7 +30,7 @@ _FLAT = 1e-4
 
 
 def distance(
-    b: GraphBuilder,
+    graph: GraphBuilder,
     statistic: StyleStatistic,
     own: Moments,
     target: Moments,
@@ -42,7 +42,7 @@ def distance(
 
     Parameters
     ----------
-    b : GraphBuilder
+    graph : GraphBuilder
         Gets the nodes.
     statistic : {"gram", "mean-cov", "wasserstein"}
         ``gram``: ‖G − A‖² / ‖A‖², or times `factor`. ``mean-cov``: the mean of ‖μ − ν‖² / ‖ν‖² and
@@ -57,33 +57,33 @@ def distance(
     """
     if statistic == "gram":
         if factor is None:
-            return Distance(distances.relative_distance(b, own.gram, target.gram))
-        squared = distances.squared_distance(b, own.gram, target.gram)
-        return Distance(b.op("Mul", squared, b.constant(factor)))
+            return Distance(distances.relative_distance(graph, own.gram, target.gram))
+        squared = distances.squared_distance(graph, own.gram, target.gram)
+        return Distance(graph.op("Mul", squared, graph.constant(factor)))
     assert own.mean is not None
     assert target.mean is not None
     if statistic == "wasserstein":
         assert root is not None
-        return wasserstein(b, own, target, root)
-    covariance = covariance_of(b, own.gram, own.mean)
-    aim = covariance_of(b, target.gram, target.mean)
-    energies = [b.reduce("ReduceSumSquare", matrix) for matrix in (aim, target.gram)]
-    floor = b.op("Mul", energies[1], b.constant(_FLAT))
+        return wasserstein(graph, own, target, root)
+    covariance = covariance_of(graph, own.gram, own.mean)
+    aim = covariance_of(graph, target.gram, target.mean)
+    energies = [graph.reduce("ReduceSumSquare", matrix) for matrix in (aim, target.gram)]
+    floor = graph.op("Mul", energies[1], graph.constant(_FLAT))
     spread = distances.relative(
-        b, distances.squared_distance(b, covariance, aim), b.op("Add", energies[0], floor)
+        graph, distances.squared_distance(graph, covariance, aim), graph.op("Add", energies[0], floor)
     )
-    both = b.total([distances.relative_distance(b, own.mean, target.mean), spread])
-    return Distance(b.op("Mul", both, b.constant(0.5)))
+    both = graph.total([distances.relative_distance(graph, own.mean, target.mean), spread])
+    return Distance(graph.op("Mul", both, graph.constant(0.5)))
 
 
-def slopes_of(b: GraphBuilder, found: Distance, own: Moments, d_value: str) -> Moments:
+def slopes_of(graph: GraphBuilder, found: Distance, own: Moments, d_value: str) -> Moments:
     """Add dL/d moments, given dL/d distance."""
     if found.slopes is not None:
         scaled = [
-            None if s is None else b.op("Mul", s, d_value) for s in (found.slopes.gram, found.slopes.mean)
+            None if s is None else graph.op("Mul", s, d_value) for s in (found.slopes.gram, found.slopes.mean)
         ]
         assert scaled[0] is not None
         return Moments(scaled[0], scaled[1])
     wanted = [name for name in (own.gram, own.mean) if name is not None]
-    by_name = gradients(b, {found.value: d_value}, wanted)
+    by_name = gradients(graph, {found.value: d_value}, wanted)
     return Moments(by_name[own.gram], None if own.mean is None else by_name[own.mean])

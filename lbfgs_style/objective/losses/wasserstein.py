@@ -24,7 +24,7 @@ positions than channels, a covariance has no inverse.
 _DOUBLE = 11  # onnx.TensorProto.DOUBLE, without importing onnx
 
 
-def wasserstein(b: GraphBuilder, own: Moments, target: Moments, root: str) -> Distance:
+def wasserstein(graph: GraphBuilder, own: Moments, target: Moments, root: str) -> Distance:
     """Add the squared Wasserstein-2 distance of normal distributions, relative to the target's energy.
 
         W² = ‖μ − ν‖² + tr(Σ + Τ − 2 (Τ^½ Σ Τ^½)^½),  divided by tr A, the mean of ‖f‖² in the target
@@ -40,7 +40,7 @@ def wasserstein(b: GraphBuilder, own: Moments, target: Moments, root: str) -> Di
 
     Parameters
     ----------
-    b : GraphBuilder
+    graph : GraphBuilder
         Gets the nodes.
     own, target : Moments
         G and μ of the picture; A and ν of the target.
@@ -49,30 +49,34 @@ def wasserstein(b: GraphBuilder, own: Moments, target: Moments, root: str) -> Di
     """
     assert own.mean is not None
     assert target.mean is not None
-    channels = b.shape(own.gram)[0]
+    channels = graph.shape(own.gram)[0]
     gram, mean, aim, nu, s = (
-        _cast(b, t, _DOUBLE) for t in (own.gram, own.mean, target.gram, target.mean, root)
+        _cast(graph, t, _DOUBLE) for t in (own.gram, own.mean, target.gram, target.mean, root)
     )
     eye, two, noise, tiny = (
-        _cast(b, b.constant(value), _DOUBLE)
+        _cast(graph, graph.constant(value), _DOUBLE)
         for value in (np.eye(channels), 2.0, NOISE / channels, distances.TINY)
     )
-    energy = b.op("Add", b.reduce("ReduceSum", b.op("Mul", aim, eye)), tiny)
-    noisy = b.op("Add", covariance_of(b, gram, mean), b.op("Mul", eye, b.op("Mul", energy, noise)))
-    product = b.op("MatMul", b.op("MatMul", s, noisy), s)
-    product_root, inverse = square_roots(b, product, eye)
-    transport = b.op("MatMul", b.op("MatMul", s, inverse), s)
-    cross = b.reduce("ReduceSum", b.op("Mul", product_root, eye))
-    traces = b.op("Add", b.reduce("ReduceSum", b.op("Mul", noisy, eye)), b.reduce("ReduceSumSquare", s))
-    spread = b.op("Sub", traces, b.op("Mul", cross, two))
-    value = b.op("Div", b.op("Add", distances.squared_distance(b, mean, nu), spread), energy)
-    d_gram = b.op("Div", b.op("Sub", eye, transport), energy)
-    d_mean = b.op("Sub", b.op("MatMul", transport, mean), nu)
-    d_mean = b.op("Mul", d_mean, b.op("Div", two, energy))
-    return Distance(_narrow(b, value), Moments(_narrow(b, d_gram), _narrow(b, d_mean)))
+    energy = graph.op("Add", graph.reduce("ReduceSum", graph.op("Mul", aim, eye)), tiny)
+    noisy = graph.op(
+        "Add", covariance_of(graph, gram, mean), graph.op("Mul", eye, graph.op("Mul", energy, noise))
+    )
+    product = graph.op("MatMul", graph.op("MatMul", s, noisy), s)
+    product_root, inverse = square_roots(graph, product, eye)
+    transport = graph.op("MatMul", graph.op("MatMul", s, inverse), s)
+    cross = graph.reduce("ReduceSum", graph.op("Mul", product_root, eye))
+    traces = graph.op(
+        "Add", graph.reduce("ReduceSum", graph.op("Mul", noisy, eye)), graph.reduce("ReduceSumSquare", s)
+    )
+    spread = graph.op("Sub", traces, graph.op("Mul", cross, two))
+    value = graph.op("Div", graph.op("Add", distances.squared_distance(graph, mean, nu), spread), energy)
+    d_gram = graph.op("Div", graph.op("Sub", eye, transport), energy)
+    d_mean = graph.op("Sub", graph.op("MatMul", transport, mean), nu)
+    d_mean = graph.op("Mul", d_mean, graph.op("Div", two, energy))
+    return Distance(_narrow(graph, value), Moments(_narrow(graph, d_gram), _narrow(graph, d_mean)))
 
 
-def square_roots(b: GraphBuilder, matrix: str, eye: str) -> tuple[str, str]:
+def square_roots(graph: GraphBuilder, matrix: str, eye: str) -> tuple[str, str]:
     """Add A^½ and A^(−½) of a positive definite matrix by Newton and Schulz's iteration.
 
         X ← X T,  Z ← T Z,  T = ρ/2 (3 I − ρ² Z X),  from X = A / ‖A‖ and Z = I
@@ -82,16 +86,16 @@ def square_roots(b: GraphBuilder, matrix: str, eye: str) -> tuple[str, str]:
     Computation of a Hermitian Matrix", 2014): 22 steps for eigenvalues down to 1e-14 of the largest, where
     plain ones would need 45.
     """
-    three = _cast(b, b.constant(3.0), _DOUBLE)
-    norm = b.op("Sqrt", b.reduce("ReduceSumSquare", matrix))
-    x, z, thrice = b.op("Div", matrix, norm), eye, b.op("Mul", eye, three)
+    three = _cast(graph, graph.constant(3.0), _DOUBLE)
+    norm = graph.op("Sqrt", graph.reduce("ReduceSumSquare", matrix))
+    x, z, thrice = graph.op("Div", matrix, norm), eye, graph.op("Mul", eye, three)
     for rho in scalings():
-        squared, halved = (_cast(b, b.constant(value), _DOUBLE) for value in (rho**2, rho / 2))
-        step = b.op("Sub", thrice, b.op("Mul", b.op("MatMul", z, x), squared))
-        step = b.op("Mul", step, halved)
-        x, z = b.op("MatMul", x, step), b.op("MatMul", step, z)
-    scale = b.op("Sqrt", norm)
-    return b.op("Mul", x, scale), b.op("Div", z, scale)
+        squared, halved = (_cast(graph, graph.constant(value), _DOUBLE) for value in (rho**2, rho / 2))
+        step = graph.op("Sub", thrice, graph.op("Mul", graph.op("MatMul", z, x), squared))
+        step = graph.op("Mul", step, halved)
+        x, z = graph.op("MatMul", x, step), graph.op("MatMul", step, z)
+    scale = graph.op("Sqrt", norm)
+    return graph.op("Mul", x, scale), graph.op("Div", z, scale)
 
 
 def scalings(smallest: float = 1e-7) -> list[float]:
@@ -120,9 +124,9 @@ def with_roots(targets: Mapping[str, NDArray[Any]], terms: TermNames) -> dict[st
     return {**targets, **roots}
 
 
-def _cast(b: GraphBuilder, tensor: str, kind: int) -> str:
-    return b.op("Cast", tensor, attributes={"to": kind})
+def _cast(graph: GraphBuilder, tensor: str, kind: int) -> str:
+    return graph.op("Cast", tensor, attributes={"to": kind})
 
 
-def _narrow(b: GraphBuilder, tensor: str) -> str:
-    return _cast(b, tensor, _DOUBLE if b.dtype == np.float64 else 1)
+def _narrow(graph: GraphBuilder, tensor: str) -> str:
+    return _cast(graph, tensor, _DOUBLE if graph.dtype == np.float64 else 1)

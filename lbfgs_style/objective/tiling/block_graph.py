@@ -59,40 +59,40 @@ def block_graph(
         ``loss`` [] and ``terms`` [K] of the whole picture, ``own_<name>``, the window's part of each sum, and
         ``d_image`` [1,3,h,w], exact in the block only.
     """
-    b = with_stages(model, terms.layers, parts, form, shapes)
-    _, differences = terms_of_loss.content_differences(b, terms)
-    masks = terms_of_loss.declare_masks(b, terms)
-    pixels = terms_of_loss.pixel_sums(b, terms, form.window)
+    graph = with_stages(model, terms.layers, parts, form, shapes)
+    _, differences = terms_of_loss.content_differences(graph, terms)
+    masks = terms_of_loss.declare_masks(graph, terms)
+    pixels = terms_of_loss.pixel_sums(graph, terms, form.window)
     own = dict(pixels)
     for layer, difference in differences.items():
-        own[distance_name(layer)] = distances.sum_all(b, "ReduceSumSquare", difference)
-    channels = {layer: b.shape(layer)[1] for layer in terms.style_layers}
+        own[distance_name(layer)] = distances.sum_all(graph, "ReduceSumSquare", difference)
+    channels = {layer: graph.shape(layer)[1] for layer in terms.style_layers}
     for part, mask in masks.items():
-        sums = moments.sums(b, part.layer, channels[part.layer], mean=terms.with_mean, mask=mask)
+        sums = moments.sums(graph, part.layer, channels[part.layer], mean=terms.with_mean, mask=mask)
         own |= dict(zip(terms.moments(part).names, sums.names, strict=True))
-    rest = inputs_of_sums(b, "rest", terms, channels)
+    rest = inputs_of_sums(graph, "rest", terms, channels)
     numbers = terms.region_numbers
 
     def times(often: str, tensors: Mapping[str, str]) -> dict[str, str]:
-        factors = b.input(often, [1 + terms.regions])
-        each = [b.reshape(b.slice(factors, 0, i, i + 1), []) for i in range(1 + terms.regions)]
-        return {name: b.op("Mul", t, each[numbers.get(name, -1) + 1]) for name, t in tensors.items()}
+        factors = graph.input(often, [1 + terms.regions])
+        each = [graph.reshape(graph.slice(factors, 0, i, i + 1), []) for i in range(1 + terms.regions)]
+        return {name: graph.op("Mul", t, each[numbers.get(name, -1) + 1]) for name, t in tensors.items()}
 
-    totals = {name: b.op("Add", rest[name], part) for name, part in times(OWN_SHARE, own).items()}
+    totals = {name: graph.op("Add", rest[name], part) for name, part in times(OWN_SHARE, own).items()}
     for name, tensor in own.items():
-        b.output(tensor, f"own_{name}")
+        graph.output(tensor, f"own_{name}")
     for part in terms.parts:
         if part.region is None:
             for name in terms.moments(part).names:
                 count = positions(shapes[part.layer])
-                totals[name] = b.op("Mul", totals[name], b.constant(1 / count))
-    energies = {layer: b.input(energy_name(layer), []) for layer in terms.content_layers}
-    found = terms_of_loss.assess(b, terms, totals, energies, shapes, size)
-    b.output(found.loss, "loss")
-    b.output(found.terms, "terms")
-    b.infer_shapes()
-    slopes = times(LIKEWISE, found.slopes | terms_of_loss.by_sums(b, terms, found.slopes, shapes))
-    b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
+                totals[name] = graph.op("Mul", totals[name], graph.constant(1 / count))
+    energies = {layer: graph.input(energy_name(layer), []) for layer in terms.content_layers}
+    found = terms_of_loss.assess(graph, terms, totals, energies, shapes, size)
+    graph.output(found.loss, "loss")
+    graph.output(found.terms, "terms")
+    graph.infer_shapes()
+    slopes = times(LIKEWISE, found.slopes | terms_of_loss.by_sums(graph, terms, found.slopes, shapes))
+    graph.output(terms_of_loss.picture_gradient(graph, terms, slopes, differences, masks, pixels), "d_image")
     if choose is not None:
-        cpu_layout.arrange(b, choose)
-    return b.model()
+        cpu_layout.optimize_for_cpu(graph, choose)
+    return graph.model()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from ...graphs import cpu_layout, winograd
 from ...graphs.builder import GraphBuilder
-from ...graphs.network_graph import IMAGE, extend, needed_nodes, with_network
-from ...graphs.receptive_fields import Field, alignment, followed, halo, misfits
+from ...graphs.network_graph import IMAGE, append_network, needed_nodes, with_network
+from ...graphs.receptive_fields import Field, alignment, find_misaligned, halo, trace_fields
 from .tile_plan import Span
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def stages(model: onnx.ModelProto, layers: Sequence[str]) -> tuple[Stage, ...]:
         A single one where there is no such pooling.
     """
     nodes = needed_nodes(model, layers)
-    fields = followed(model, layers)
-    odd = misfits(model, layers, fields)
+    fields = trace_fields(model, layers)
+    odd = find_misaligned(model, layers, fields)
     last_use = {name: index for index, node in enumerate(nodes) for name in node.input}
     cuts: list[str] = []
     open_until = last_use[IMAGE]
@@ -189,27 +189,27 @@ def with_stages(
     Its inputs are ``image`` [1,3,h,w] and ``around_<source>`` [1,C,·,·] for each later stage, the values of a
     pooling with zeros where they see the block.
     """
-    b = GraphBuilder()
-    b.input(IMAGE, [1, 3, *form.window])
-    extend(b, model, layers)
+    graph = GraphBuilder()
+    graph.input(IMAGE, [1, 3, *form.window])
+    append_network(graph, model, layers)
     joins = dict(zip((part.source for part in parts[1:]), form.joins, strict=True))
-    nodes, b.nodes = b.nodes, []
+    nodes, graph.nodes = graph.nodes, []
     joined: dict[str, str] = {}
     for node in nodes:
         node.input[:] = [joined.get(name, name) for name in node.input]
-        b.nodes.append(node)
+        graph.nodes.append(node)
         tensor = node.output[0]
-        name = b.origins[tensor]
+        name = graph.original_names[tensor]
         if name not in joins:
             continue
         rows, columns = joins[name]
-        inner = b.slice(tensor, 2, rows.start, rows.start + rows.length)
-        inner = b.slice(inner, 3, columns.start, columns.start + columns.length)
-        inner = b.pad(inner, [0, 0, rows.before, columns.before], [0, 0, rows.after, columns.after])
+        inner = graph.slice(tensor, 2, rows.start, rows.start + rows.length)
+        inner = graph.slice(inner, 3, columns.start, columns.start + columns.length)
+        inner = graph.pad(inner, [0, 0, rows.before, columns.before], [0, 0, rows.after, columns.after])
         size = [join.before + join.length + join.after for join in (rows, columns)]
-        joined[tensor] = b.op("Add", inner, b.input(around_name(name), [1, shapes[name][0], *size]))
-    b.infer_shapes()
-    return b
+        joined[tensor] = graph.op("Add", inner, graph.input(around_name(name), [1, shapes[name][0], *size]))
+    graph.infer_shapes()
+    return graph
 
 
 def around_name(source: str) -> str:
@@ -226,12 +226,12 @@ def surroundings_graph(
 ) -> onnx.ModelProto:
     """Build the graph with an input ``image`` [1,3,h,w] whose outputs are the sources of all later stages."""
     sources = [part.source for part in parts[1:]]
-    b = with_network(model, window, sources)
+    graph = with_network(model, window, sources)
     for source in sources:
-        b.output(source)
+        graph.output(source)
     if choose is not None:
-        cpu_layout.arrange(b, choose)
-    return b.model()
+        cpu_layout.optimize_for_cpu(graph, choose)
+    return graph.model()
 
 
 def _beyond(source: Field, layer: Field) -> Field:

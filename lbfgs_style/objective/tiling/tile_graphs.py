@@ -55,34 +55,36 @@ def tile_statistics_graph(
         ``features_<layer>`` [1,C,·,·], moments under the names of `TermNames.style_names`, sums that are not
         divided by the number of positions, ``tv`` [] and ``range`` [], sums over pixels.
     """
-    b = with_network(model, window, terms.layers)
-    tile = b.op("Cast", b.input(TILE, [4]), attributes={"to": _INT64})
+    graph = with_network(model, window, terms.layers)
+    tile = graph.op("Cast", graph.input(TILE, [4]), attributes={"to": _INT64})
     for layer in terms.content_layers:
-        b.output(_crop(b, layer, tile, fields[layer].stride), features_name(layer))
-    for part, mask in terms_of_loss.declare_masks(b, terms).items():
-        stride, channels = fields[part.layer].stride, b.shape(part.layer)[1]
-        features = _crop(b, part.layer, tile, stride)
-        inside = None if mask is None else _crop(b, mask, tile, stride)
-        own = moments.sums(b, features, channels, mean=terms.with_mean, mask=inside)
+        graph.output(_crop(graph, layer, tile, fields[layer].stride), features_name(layer))
+    for part, mask in terms_of_loss.declare_masks(graph, terms).items():
+        stride, channels = fields[part.layer].stride, graph.shape(part.layer)[1]
+        features = _crop(graph, part.layer, tile, stride)
+        inside = None if mask is None else _crop(graph, mask, tile, stride)
+        own = moments.sums(graph, features, channels, mean=terms.with_mean, mask=inside)
         for name, tensor in zip(terms.moments(part).names, own.names, strict=True):
-            b.output(tensor, name)
-    b.output(_variation(b, terms, tile), "tv")
-    b.output(distances.excess(b, _crop(b, IMAGE, tile, 1)), "range")
+            graph.output(tensor, name)
+    graph.output(_variation(graph, terms, tile), "tv")
+    graph.output(distances.excess(graph, _crop(graph, IMAGE, tile, 1)), "range")
     if choose is not None:
-        cpu_layout.arrange(b, choose)
-    return b.model()
+        cpu_layout.optimize_for_cpu(graph, choose)
+    return graph.model()
 
 
-def _variation(b: GraphBuilder, terms: TermNames, tile: str) -> str:
+def _variation(graph: GraphBuilder, terms: TermNames, tile: str) -> str:
     """Add the tile's share of the variation.
 
     A difference belongs to the tile of its first pixel, so one more row or column takes part.
     """
     if terms.form.variation.joint:
-        return distances.joint_differences(b, _crop(b, IMAGE, tile, 1, more=(1, 1)), terms.tv_power)
-    down = _crop(b, IMAGE, tile, 1, more=(1, 0))
-    right = _crop(b, IMAGE, tile, 1, more=(0, 1))
-    return b.total(distances.differences(b, x, axis, terms.tv_power) for x, axis in ((down, 2), (right, 3)))
+        return distances.joint_differences(graph, _crop(graph, IMAGE, tile, 1, more=(1, 1)), terms.tv_power)
+    down = _crop(graph, IMAGE, tile, 1, more=(1, 0))
+    right = _crop(graph, IMAGE, tile, 1, more=(0, 1))
+    return graph.total(
+        distances.differences(graph, x, axis, terms.tv_power) for x, axis in ((down, 2), (right, 3))
+    )
 
 
 def assessment_graph(
@@ -107,15 +109,15 @@ def assessment_graph(
         `graphs.objective_graph`. Outputs ``loss`` [], ``terms`` [K], and ``d_<name>``, dL/d of each sum,
         undivided.
     """
-    b = GraphBuilder()
-    sums = inputs_of_sums(b, "own", terms, {layer: shapes[layer][0] for layer in terms.style_layers})
-    energies = {layer: b.input(energy_name(layer), []) for layer in terms.content_layers}
-    found = terms_of_loss.assess(b, terms, sums, energies, shapes, size)
-    b.output(found.loss, "loss")
-    b.output(found.terms, "terms")
-    for name, slope in (found.slopes | terms_of_loss.by_sums(b, terms, found.slopes, shapes)).items():
-        b.output(slope, f"d_{name}")
-    return b.model()
+    graph = GraphBuilder()
+    sums = inputs_of_sums(graph, "own", terms, {layer: shapes[layer][0] for layer in terms.style_layers})
+    energies = {layer: graph.input(energy_name(layer), []) for layer in terms.content_layers}
+    found = terms_of_loss.assess(graph, terms, sums, energies, shapes, size)
+    graph.output(found.loss, "loss")
+    graph.output(found.terms, "terms")
+    for name, slope in (found.slopes | terms_of_loss.by_sums(graph, terms, found.slopes, shapes)).items():
+        graph.output(slope, f"d_{name}")
+    return graph.model()
 
 
 def scalar_sums(terms: TermNames) -> tuple[str, ...]:
@@ -124,11 +126,11 @@ def scalar_sums(terms: TermNames) -> tuple[str, ...]:
 
 
 def inputs_of_sums(
-    b: GraphBuilder, prefix: str, terms: TermNames, channels: Mapping[str, int]
+    graph: GraphBuilder, prefix: str, terms: TermNames, channels: Mapping[str, int]
 ) -> dict[str, str]:
     """Declare an input ``<prefix>_<name>`` for each sum that the loss depends on."""
     shapes = dict.fromkeys(scalar_sums(terms), ()) | terms.moment_shapes(channels)
-    return {name: b.input(f"{prefix}_{name}", shape) for name, shape in shapes.items()}
+    return {name: graph.input(f"{prefix}_{name}", shape) for name, shape in shapes.items()}
 
 
 def tile_gradient_graph(
@@ -152,22 +154,22 @@ def tile_gradient_graph(
         with masks ``mask_<layer>_<region>`` of the window; ``d_<name>``, as `assessment_graph` gives them.
         Output ``d_image`` [1,3,h,w], exact in the tile only.
     """
-    b = with_network(model, window, terms.layers)
-    _, differences = terms_of_loss.content_differences(b, terms)
-    masks = terms_of_loss.declare_masks(b, terms)
-    pixels = terms_of_loss.pixel_sums(b, terms, window)
-    slopes = inputs_of_sums(b, "d", terms, {layer: b.shape(layer)[1] for layer in terms.style_layers})
-    b.infer_shapes()
-    b.output(terms_of_loss.picture_gradient(b, terms, slopes, differences, masks, pixels), "d_image")
+    graph = with_network(model, window, terms.layers)
+    _, differences = terms_of_loss.content_differences(graph, terms)
+    masks = terms_of_loss.declare_masks(graph, terms)
+    pixels = terms_of_loss.pixel_sums(graph, terms, window)
+    slopes = inputs_of_sums(graph, "d", terms, {layer: graph.shape(layer)[1] for layer in terms.style_layers})
+    graph.infer_shapes()
+    graph.output(terms_of_loss.picture_gradient(graph, terms, slopes, differences, masks, pixels), "d_image")
     if choose is not None:
-        cpu_layout.arrange(b, choose)
-    return b.model()
+        cpu_layout.optimize_for_cpu(graph, choose)
+    return graph.model()
 
 
-def _crop(b: GraphBuilder, tensor: str, tile: str, stride: int, more: tuple[int, int] = (0, 0)) -> str:
+def _crop(graph: GraphBuilder, tensor: str, tile: str, stride: int, more: tuple[int, int] = (0, 0)) -> str:
     """Cut the tile out of a tensor [1,C,h,w] whose positions are `stride` pixels apart."""
-    scaled = b.op("Div", tile, b.constant([stride] * 4, integer=True))
-    start, stop = b.slice(scaled, 0, 0, 2), b.slice(scaled, 0, 2, 4)
+    scaled = graph.op("Div", tile, graph.constant([stride] * 4, integer=True))
+    start, stop = graph.slice(scaled, 0, 0, 2), graph.slice(scaled, 0, 2, 4)
     if any(more):
-        stop = b.op("Add", stop, b.constant(list(more), integer=True))
-    return b.op("Slice", tensor, start, stop, b.constant([2, 3], integer=True))
+        stop = graph.op("Add", stop, graph.constant(list(more), integer=True))
+    return graph.op("Slice", tensor, start, stop, graph.constant([2, 3], integer=True))
