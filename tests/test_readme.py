@@ -123,9 +123,29 @@ def test_the_options_of_the_table_exist():
     assert told <= known
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
-def test_the_links_lead_somewhere(target):
-    assert (ROOT / target).exists()
+PAGES = [ROOT / name for name in ("README.md", "models/README.md", "tests/README.md", "tools/README.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_the_links_lead_somewhere(page):
+    targets = set(re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_the_modules_and_tests_of_commands_are_there(page):
+    """Commands are printed as they are typed in the root of a clone."""
+    text = page.read_text("utf-8")
+    modules = re.findall(r"python -m ((?:tools|tests)[.\w]*)", text)
+    files = [f"{module.replace('.', '/')}.py" for module in modules]
+    packages = [f"{module.replace('.', '/')}/__main__.py" for module in modules]
+    missing = [
+        a for a, b in zip(files, packages, strict=True) if not ((ROOT / a).is_file() or (ROOT / b).is_file())
+    ]
+    missing += [
+        name for name in re.findall(r"pytest.* (tests/[\w/]+\.py)", text) if not (ROOT / name).is_file()
+    ]
+    assert missing == []
 
 
 def test_sizes_of_downloads_are_those_of_the_table():

@@ -3,7 +3,7 @@
     python -m tools.figures.gallery --photos a.jpg,b.jpg --paintings c.jpg,d.jpg --sheet gallery.jpg
 
 Prints the seconds of each picture, each run by the command in a process of its own, as a user would. With
-``--beside="--iterations 400"`` every photo has a second row, painted with those options.
+``--second-row="--iterations 400"`` every photo has a second row, painted with those options.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="contact sheet to write, results only")
     parser.add_argument("--folder", type=Path, help="where to keep the full pictures")
     parser.add_argument("--height", type=int, default=224, help="of each picture on the sheet")
-    parser.add_argument("--beside", type=shlex.split, help="options of a second row for each photo")
+    parser.add_argument("--second-row", type=shlex.split, help="options of a second row for each photo")
     parser.add_argument("options", nargs="*", help="after --: options for every run")
     arguments = parser.parse_args()
     photos, paintings = (
         [Path(p) for p in text.split(",")] for text in (arguments.photos, arguments.paintings)
     )
-    ways = [arguments.options] + ([arguments.beside] if arguments.beside else [])
+    ways = [arguments.options] + ([arguments.second_row] if arguments.second_row else [])
     rows, by_row = [], []
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.folder or Path(scratch)
