@@ -20,17 +20,17 @@ from ..pipeline.style_statistics import SUFFIX, StyleStatistics, read_statistics
 from ..system.files import why_unwritable
 from .streams import heard, output_is_closed
 
+# Path of standard input or standard output.
 STANDARD = Path(STANDARD_INPUT)
-"""What stands for standard input or standard output."""
 
 
 _SLOW = (".webp", ".avif")
+# Pixels from which on encoding a slow format takes more than a quarter of a second.
 _LARGE = 2**21
-"""Pixels from which on encoding a slow format takes more than a quarter of a second."""
 
 HTML = (".html", ".htm")
+# Extensions of reports.
 REPORTS = (".json", *HTML)
-"""What the name of a report ends in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+# Exit code after Ctrl-C, as shells expect it, and after SIGTERM.
 INTERRUPTED = 130
-"""The exit code that shells expect after Ctrl-C; after SIGTERM it is the same."""
 
 NOTHING = "stopped before the first iteration: nothing is written"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+# Seconds that a run with nothing to save gets to end by itself.
 _GRACE = 0.5
-"""Seconds for a run that has nothing to save yet to end by itself."""
 
 
 @contextmanager

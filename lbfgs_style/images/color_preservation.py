@@ -25,8 +25,8 @@ from .row_strips import convert, strips
 
 _Matrix = NDArray[np.floating]
 
+# H×W float32 in [0, 1], of the content's size.
 Mask = NDArray[np.float32]
-"""H×W float32 in [0, 1], of the photo's size."""
 
 # Ottosson's two matrices: linear sRGB → cones, and their cube roots → L, a, b.
 _TO_CONES = np.array(
@@ -44,8 +44,8 @@ _TO_LAB = np.array(
     ]
 )
 
+# Variance of a style's colours along a direction below which it is noise, which must not be amplified.
 _LEAST = (1 / 255) ** 2
-"""Variance of a painting below which a direction of its colours is noise, not to be blown up."""
 
 _IN_GAMUT = 1e-6
 _HALVINGS = 10

@@ -26,8 +26,8 @@ ICC = 34675
 _SUB_PAGES, _MOST_INNER = 330, 16
 
 _EXIF, _GPS, _INTEROP = 34665, 34853, 40965
+# Tags whose value is the offset of another directory.
 _DIRECTORIES = (_EXIF, _GPS, _INTEROP)
-"""Tags whose value is the place of another directory."""
 
 _WIDTH, _HEIGHT = 0xA002, 0xA003
 _THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202
@@ -102,8 +102,8 @@ class Entry:
         return int.from_bytes(self.data[: _SIZES[self.kind]], "little")
 
 
+# Tags and their values; those of `_DIRECTORIES` are directories themselves.
 Directory = dict[int, "Entry | Directory"]
-"""Tags and their values; those of `_DIRECTORIES` are directories themselves."""
 
 
 def entry(block: bytes, tag: int) -> Entry | None:

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from . import row_strips, srgb
 
+# Largest distance from sRGB of a profile that is sRGB with other rounding: one step of 8 bits.
 _NEAR = 1 / 255
-"""A profile that is nowhere further from sRGB than one step of 8 bits is sRGB, rounded in its own way."""
 
 _LONGEST_NAME = 80
 
+# Parameters of each of the five parametric functions.
 _PARAMETERS = (1, 3, 4, 5, 7)
-"""How many numbers each of the five parametric functions has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..errors import ImageError
 from .row_strips import side_by_side
 
+# H×W×3 float32, RGB, in [0, 1].
 FloatImage = NDArray[np.float32]
-"""H×W×3 float32, RGB, in [0, 1]."""
 
 _NO_MEMORY = -4  # cv::Error::StsNoMem
 

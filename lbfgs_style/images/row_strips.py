@@ -11,11 +11,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+# Pixels of a strip.
 STRIP = 1 << 19
-"""Pixels at a time."""
 
+# Pixels of a strip where each thread has one; with fewer, threads wait for each other more than they work.
 _SHORT = 1 << 18
-"""The same where each thread has one; with fewer, threads wait for each other more than they work."""
 
 _THREADS = 4
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+# Linear sRGB → CIE XYZ under D50, the white of ICC profiles; the columns are those of the ICC's sRGB profile.
 TO_XYZ_D50 = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
-"""Linear sRGB → CIE XYZ seen under D50, the white of ICC profiles; columns as the ICC's own sRGB has them."""
 
 TO_XYZ_D50.setflags(write=False)
 

@@ -36,8 +36,8 @@ def title(path: Path | str) -> str:
     return Path(path).stem.removesuffix(".style")
 
 
+# An input file, or its fingerprint where that is known.
 Origin = Path | str | Source
-"""An input file, or its fingerprint where that is known."""
 
 
 def locate(source: Source, recipe: Path, *, role: str, moved_to: Path | str | None = None) -> Path:

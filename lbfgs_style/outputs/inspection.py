@@ -26,20 +26,20 @@ from ..settings.options import Options
 from .contact_sheet import Canvas, Legend, sheet
 
 Network = str | Path | networks.FeatureNetwork
+# Called before each image with its number from 1, the number of images, and its label.
 Announce = Callable[[int, int, str], None]
-"""Told before each picture: its number, how many there will be, and its label."""
 
+# Default options of reconstructions.
 RECONSTRUCTION = Options(size=256, init="noise")
-"""The settings that reconstructions start from."""
 
+# Default options of grids.
 GRID = Options(size=256)
-"""The settings that grids start from."""
 
+# Options to reset with other layers: the weights of layers belong to their layers.
 _EQUAL: dict[str, Any] = {"content_layer_weights": None, "style_layer_weights": None}
-"""Weights of layers go with the layers that they were given for."""
 
+# Options to reset with one kind of target: there is nothing to balance.
 _ALONE: dict[str, Any] = {**_EQUAL, "strength": None}
-"""Where there is one kind of target, there is nothing to balance."""
 
 _CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 

@@ -17,11 +17,11 @@ from ..images import fit, from_array, resize
 from ..pipeline.results import Iterate, IterateCallback
 from ..system.files import atomic_write, why_unwritable
 
+# Iterations from one frame to the next by default.
 EVERY = 10
-"""Iterations from frame to frame, when nobody says more."""
 
+# Names of the frames in their folder.
 FRAMES = "frame-*.png"
-"""Files in the folder of the frames."""
 
 Take = Callable[[Iterate], None]
 Frame = NDArray[np.uint8]

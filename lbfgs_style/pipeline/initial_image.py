@@ -13,9 +13,9 @@ from ..images import FloatImage, resize, to_chw, to_hwc
 from ..optimization.variables import Image
 from ..settings.options import Options
 
+# Share of the initial image's detail that a larger scale starts with. With 0 the optimiser has to restore the
+# content's edges; with 1 a smooth style gets more detail than its image has.
 DETAIL = 0.5
-"""Share of the start's own detail that a larger scale starts with. Without any, it has to find the photo's
-edges again; with all of it, a smooth painting gets more detail than it has itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

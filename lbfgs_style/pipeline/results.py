@@ -72,8 +72,8 @@ def work_done(iterate: Iterate) -> float:
     return (sum(costs[: iterate.scale - 1]) + here) / sum(costs)
 
 
+# Called after each iteration; stops the run by returning True.
 IterateCallback = Callable[[Iterate], bool | None]
-"""What a run calls after each iteration; it stops the run by returning True."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

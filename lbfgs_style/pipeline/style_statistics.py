@@ -30,8 +30,8 @@ from ..system.npz import TooLarge, read_arrays, read_int, read_text
 SUFFIX = ".npz"
 _FORMAT = 1
 _ABOUT = {"format", "network", "network_sha256", "pooling", "layers", "size", "sides"}
+# Bytes of the largest file, and of its arrays: all layers of VGG19 at 50 sizes.
 _MOST_BYTES = 2**29
-"""The largest file that is read, and the most that its arrays may have: all layers of VGG19 at 50 sizes."""
 
 Array = NDArray[np.float32]
 

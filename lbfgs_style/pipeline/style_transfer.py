@@ -34,8 +34,8 @@ from .results import IterateCallback, Result
 from .style_measuring import measure
 from .style_statistics import StyleStatistics
 
+# The network that comes with the package.
 DEFAULT_NETWORK = "compact"
-"""The network that comes with the package."""
 
 
 class StyleTransfer:

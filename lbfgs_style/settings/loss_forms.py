@@ -81,5 +81,5 @@ class LossForm:
     mean: bool = True
 
 
+# The form of the defaults: distances without a unit.
 RELATIVE = LossForm()
-"""The form of the defaults: distances without a unit."""

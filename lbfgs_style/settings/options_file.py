@@ -13,11 +13,11 @@ from ..system.byte_sizes import parse_bytes
 from ..system.files import read_file
 from .options import Options
 
+# Bytes of the largest options file.
 _MOST_BYTES = 2**20
-"""The largest file of options that is read."""
 
+# Options that a strength replaces.
 WEIGHTS = {"content_weight", "style_weight"}
-"""What a strength stands for."""
 
 
 def read_options(path: Path | str) -> Options:

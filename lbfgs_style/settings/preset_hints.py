@@ -26,6 +26,7 @@ class Balance:
     style_layer_weights: tuple[float, ...]
 
 
+# Balances of results of 512 px with the bundled network, found by `python -m tools.figures.balance_presets`.
 ON_COMPACT = {
     "gatys": Balance(5e11, 0, (1, 9, 60, 90, 400)),
     "keras": Balance(600, 1e-18, (1, 20, 200, 2500, 40000)),
@@ -34,7 +35,6 @@ ON_COMPACT = {
     "gluon": Balance(1e4, 0, (1, 20, 200, 800, 2500)),
     "neural-style": Balance(4e6, 4e-12, (1, 20, 200, 800, 2500)),
 }
-"""Of results of 512 px with the bundled network, by `python -m tools.figures.balance_presets`."""
 
 
 def on_compact(name: str) -> str:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..icc_profile import Formula, Profile
 
+# Coordinates x and y (CIE 1931) of red, green, blue and white.
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
-"""x and y of CIE 1931: of red, green, blue and white."""
 
 _D65 = (0.3127, 0.3290)
 SRGB: Chromaticities = (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, *_D65)
@@ -36,8 +36,8 @@ LINEAR = Formula(1.0)
 # show of it is nearest to sRGB's own curve.
 _CURVES = dict.fromkeys((1, 6, 13, 14, 15), SRGB_CURVE) | {4: Formula(2.2), 5: Formula(2.8), 8: LINEAR}
 
+# Transfer functions of high dynamic range by code: their white is not that of the image.
 HDR = {16: "PQ", 18: "HLG"}
-"""Transfer characteristics of high dynamic range, whose white is not the picture's."""
 
 # Bradford: CIE XYZ → the responses of cones, by which a white is adapted to another.
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])

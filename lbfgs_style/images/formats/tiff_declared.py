@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from .. import exif
 
+# What sensor data are, and the remedy.
 RAW = "camera raw: develop it first (darktable, RawTherapee, or the camera's program) and save a PNG or TIFF"
-"""Remedy for sensor data, which are no picture yet."""
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR, LAB, LOG_LUV = 0, 1, 2, 3, 6, 8, 32845
 NONE, LZW, DEFLATE, OLD_DEFLATE, PACK_BITS = 1, 5, 8, 32946, 32773
@@ -31,8 +31,8 @@ _OF_FLOATS = 3
 # Bits of NewSubfileType: a reduced copy of another page; a transparency mask.
 _REDUCED, _MASK = 1, 4
 
+# Samples of the longest side that OpenCV reads.
 LONGEST = 1 << 20
-"""Samples of the longest side that OpenCV reads."""
 
 # Samples that OpenCV reads in all.
 _MOST = 1 << 30

@@ -29,8 +29,8 @@ _LAYOUT = (256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 322,
 
 _WIDTHS = (exif.WIDTH, exif.TILE_WIDTH)
 
+# Bytes of the longest row: OpenCV reads sides of up to 2^20 samples.
 _ROW = 1 << 20
-"""Bytes of a row at most: OpenCV reads sides of up to 2^20 samples."""
 
 # Each byte with its bits in the other order (FillOrder 2).
 _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

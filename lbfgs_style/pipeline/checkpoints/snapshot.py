@@ -37,10 +37,10 @@ from ..plan.memory import MethodKind, ScaleMethod
 from ..plan.scales import Scale, ScaleResult
 
 _FORMAT = 3
+# Characters of the JSON text.
 _LONGEST = 2**24
-"""Letters of the text beside the arrays."""
+# Bytes that are written before the disk is waited for.
 _PIECE = 2**26
-"""Bytes from one wait for the disk to the next."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

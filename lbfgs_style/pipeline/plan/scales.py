@@ -16,8 +16,8 @@ from ...errors import OptionError
 from ...images import Picture, fit
 from ...settings.options import Options
 
+# Pixels, roughly, of the longer side of the first scale of ``auto``: halving stops between 90 and 179.
 COARSEST = 128
-"""About the longer side, in pixels, where ``auto`` begins: halving stops between 90 and 179."""
 
 # Iterations of the largest scale, of the one before, and so on; the last number holds for all others.
 AUTO_ITERATIONS = (40, 40, 80, 150)
