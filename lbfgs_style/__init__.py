@@ -1,7 +1,7 @@
 """Neural style transfer with onnxruntime and SciPy's L-BFGS-B: no deep-learning framework at run time.
 
 >>> from lbfgs_style import Options, transfer
->>> result = transfer(photo, painting, options=Options(size=512))  # doctest: +SKIP
+>>> result = transfer(content, style, options=Options(size=512))  # doctest: +SKIP
 """
 
 from importlib import import_module

@@ -4,8 +4,8 @@
 
     StyleError
     ├── OptionError         (ValueError)  a value that a user chose
-    ├── ImageError          (ValueError)  the contents of a picture
-    │   └── ImageFileError  (OSError)     a picture file: path, format, reading, writing
+    ├── ImageError          (ValueError)  the contents of an image
+    │   └── ImageFileError  (OSError)     an image file: path, format, reading, writing
     ├── NetworkError        (ValueError)  a feature network: unknown, damaged, unfit
     │   └── NetworkFileError (OSError)    its file: missing, unreadable, not downloadable
     ├── GraphError          (ValueError)  an ONNX graph that cannot be differentiated or built
@@ -32,11 +32,11 @@ class OptionError(StyleError, ValueError):
 
 
 class ImageError(StyleError, ValueError):
-    """The contents of a picture cannot be used."""
+    """The contents of an image cannot be used."""
 
 
 class ImageFileError(ImageError, OSError):
-    """A picture file cannot be found, read or written."""
+    """An image file cannot be found, read or written."""
 
 
 class NetworkError(StyleError, ValueError):

@@ -18,7 +18,7 @@ from .streams import finish_output, prepare, say
 MISUSED = 2
 
 app = typer.Typer(
-    help="Paint a photo in the style of a painting: neural style transfer without a deep-learning framework.",
+    help="Paint an image in the style of another: neural style transfer without a deep-learning framework.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -80,7 +80,7 @@ def _exit_code(run: Callable[[], object]) -> int:
         say(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
         return MISUSED
     except MemoryError:
-        say("not enough memory for pictures of this size: choose a smaller --size, or a budget with --memory")
+        say("not enough memory for images of this size: choose a smaller --size, or a budget with --memory")
         return MISUSED
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -1,4 +1,4 @@
-"""The files of a command: pictures in and out, ``-`` for the standard streams, and what must not be lost."""
+"""The files of a command: images in and out, ``-`` for the standard streams, and what must not be lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REPORTS = (".json", *HTML)
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the picture goes and in which form.
+    """Where the image goes and in which form.
 
     Attributes
     ----------
@@ -57,14 +57,14 @@ class Output:
         return "standard output" if self.path == STANDARD else str(self.path)
 
     def check(self, size: tuple[int, int] | None = None) -> None:
-        """Find out before a long run whether a picture, of that (height, width), can be written."""
+        """Find out before a long run whether an image, of that (height, width), can be written."""
         if self.path != STANDARD:
             images.check_output(self.path, size)
         elif size is not None:
             images.check_size(f"picture.{self.file_format}", size)
 
     def quick(self, size: tuple[int, int]) -> Output:
-        """Return where a picture of that (height, width) goes when people wait for it.
+        """Return where an image of that (height, width) goes when people wait for it.
 
         A large WebP or AVIF takes seconds, and nothing makes it quick: a PNG is written beside it.
         """
@@ -72,7 +72,7 @@ class Output:
         return replace(self, path=self.path.with_name(f"{self.path.name}.png")) if slow else self
 
     def write(self, picture: Picture, recipe: str | None = None) -> None:
-        """Write the picture, completely or not at all; with a recipe where the format holds one."""
+        """Write the image, completely or not at all; with a recipe where the format holds one."""
         if self.path != STANDARD:
             images.write(self.path, picture, quality=self.quality, recipe=recipe)
             return
@@ -101,7 +101,7 @@ def output(path: Path, file_format: str | None = None, quality: int = 95) -> Out
         raise OptionError("The output '-' is standard output, which is closed: name a file.")
     if path == STANDARD and sys.stdout.isatty():
         raise OptionError(
-            "The output '-' would fill the terminal with a picture: add > out.png, or pipe it on."
+            "The output '-' would fill the terminal with an image: add > out.png, or pipe it on."
         )
     return Output(path, file_format or "png", quality)
 
@@ -120,7 +120,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> LoadedFile:
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Return the picture in an image file, or in the one that comes on standard input."""
+    """Return the image in an image file, or in the one that comes on standard input."""
     return _read(path, max_pixels)[0]
 
 
@@ -144,9 +144,9 @@ def _read(path: Path, max_pixels: int) -> tuple[Picture, Source]:
 
 
 def check_inputs(pictures: Sequence[Path]) -> None:
-    """Raise OptionError where two pictures would have to come on standard input."""
+    """Raise OptionError where two images would have to come on standard input."""
     if pictures.count(STANDARD) > 1:
-        raise OptionError("Only one picture can be '-', standard input: give the others as files.")
+        raise OptionError("Only one image can be '-', standard input: give the others as files.")
 
 
 def check_outputs(
@@ -163,11 +163,11 @@ def check_outputs(
     Parameters
     ----------
     target : Output
-        Where the picture goes.
+        Where the image goes.
     report, video : Path or None
         Where the report goes, and the video.
     frames : Path or None
-        The folder for pictures on the way.
+        The folder for images on the way.
     inputs : sequence of Path
         Files that must stay as they are.
     overwrite : bool
@@ -176,7 +176,7 @@ def check_outputs(
     target.check()
     if report is not None:
         if report == STANDARD:
-            raise OptionError("--report '-': standard output is for the picture; name a file for the report.")
+            raise OptionError("--report '-': standard output is for the image; name a file for the report.")
         problem = why_unwritable(report)
         if problem is not None:
             raise OptionError(f"--report {report}: {problem}.")

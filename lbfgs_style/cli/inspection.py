@@ -210,7 +210,7 @@ def _announce(quiet: bool) -> Callable[[int, int, str], None]:
 
 
 def _how(network: str, panels: Sequence[Panel]) -> str:
-    """Say what holds for all pictures, as the first one was made."""
+    """Say what holds for all images, as the first one was made."""
     if not panels:
         return ""
     result = panels[0].result
@@ -222,11 +222,11 @@ def _how(network: str, panels: Sequence[Panel]) -> str:
 
 def _finish(sheet: Canvas | None, target: files.Output, done: int, wanted: int, *, quiet: bool) -> None:
     if sheet is None:
-        say("stopped before the first picture was done: nothing is written")
+        say("stopped before the first image was done: nothing is written")
         raise typer.Exit(INTERRUPTED)
     target.write(images.from_array(sheet))
     if done < wanted:
-        say(f"stopped: the first {done} of {wanted} pictures are in {target.name}")
+        say(f"stopped: the first {done} of {wanted} images are in {target.name}")
         raise typer.Exit(INTERRUPTED)
     if not quiet:
-        say(f"{target.name}: {done} pictures")
+        say(f"{target.name}: {done} images")

@@ -73,6 +73,6 @@ def warn_of_units(preset: str, network: str) -> None:
     remedy = f"give {on_compact(preset)}" if network == DEFAULT_NETWORK else "change --style-weight"
     say(
         f"the weights of the preset {preset} are made for {row.network}; where the features of {network} "
-        f"have another unit, expect too little or too much of the painting: {remedy}, or leave out "
+        f"have another unit, expect too little or too much of the style image: {remedy}, or leave out "
         "--preset, for the default losses have no unit"
     )

@@ -128,7 +128,7 @@ def _bar(verbose: bool) -> Generator[Show]:
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("measuring the pictures", total=1.0)
+        task = bar.add_task("measuring the images", total=1.0)
 
         def show(iterate: Iterate) -> None:
             bar.update(task, completed=work_done(iterate), description=_describe(iterate, verbose=False))

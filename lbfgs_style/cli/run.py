@@ -224,8 +224,8 @@ def finish(
     if interrupted:
         further = ""
         if checkpoint is not None and checkpoint.saved:
-            further = f"; --resume goes on from {checkpoint.path}"
-        say(f"stopped: the best picture so far is in {target.name}{further}")
+            further = f"; --resume continues from {checkpoint.path}"
+        say(f"stopped: the best image so far is in {target.name}{further}")
         raise typer.Exit(INTERRUPTED)
     if checkpoint is not None:
         checkpoint.discard()

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM: the first one stops a run in good order, the second one at once.
 
-A handler in Python waits until the main thread is back from C, which may be at a picture for seconds. So a
+A handler in Python waits until the main thread is back from C, which may be at an image for seconds. So a
 thread counts the signals: Python tells it of each, through a socket, at the moment that it comes.
 """
 

@@ -111,16 +111,16 @@ _MOST = 1 << 16
 
 @contextmanager
 def heard(name: str) -> Generator[None]:
-    """Keep stderr for our own lines while pictures are read.
+    """Keep stderr for our own lines while images are read.
 
     libjpeg reads on where a JPEG is damaged in its middle, and says so there alone: that becomes a warning.
-    So does every error that OpenCV logs while it reads a picture all the same, whatever the format; its log
+    So does every error that OpenCV logs while it reads an image all the same, whatever the format; its log
     is made to speak for that time.
 
     Parameters
     ----------
     name : str
-        What the warning calls the picture.
+        What the warning calls the image.
     """
     try:
         stderr = os.dup(_STDERR)

@@ -1,6 +1,6 @@
 """Bytes of image files ↔ arrays: decoding and encoding with OpenCV.
 
-Arrays are in RGB order; `lbfgs_style.images.files` turns them into pictures. OpenCV warns of damaged files on
+Arrays are in RGB order; `lbfgs_style.images.files` turns them into images. OpenCV warns of damaged files on
 stderr. How much it writes (``OPENCV_LOG_LEVEL``) is a setting of the whole process and so belongs to the
 program, not to this library.
 """

@@ -1,7 +1,8 @@
-"""Keeping the photo's colours (Gatys et al., "Preserving Color in Neural Artistic Style Transfer", 2016).
+"""Keeping the content's colours (Gatys et al., "Preserving Color in Neural Artistic Style Transfer", 2016).
 
-Two ways. *Luminance*: photo and paintings are shown to the network in grey, and the result gets the photo's
-colours back. *Match*: each painting is given the photo's colours first, so that nothing is left to keep.
+Two ways. *Luminance*: content image and style images are shown to the network in grey, and the result gets
+the content's colours back. *Match*: each style image is given the content's colours first, so that nothing
+is left to keep.
 
 Luminance is the lightness L of Oklab (Ottosson, "A perceptual color space for image processing", 2020), from
 linear light: where L changes and a, b stay, a colour keeps its hue for the eye. Differs from the paper, which
@@ -59,23 +60,23 @@ def seen_by_network(
     places: Sequence[Mask | None] | None = None,
     style_masks: Sequence[Mask | None] | None = None,
 ) -> tuple[FloatImage, list[FloatImage]]:
-    """Return the photo and the paintings as the network is to see them.
+    """Return the content image and the style images as the network is to see them.
 
     Parameters
     ----------
     content : array, float32, H×W×3
-        The photo, RGB in [0, 1].
+        The content image, RGB in [0, 1].
     styles : sequence of array, float32, H×W×3
-        The paintings, of any size.
+        The style images, of any size.
     preserve : {"none", "luminance", "match"}
-        How the photo's colours are kept.
+        How the content's colours are kept.
     method : {"cholesky", "pca", "symmetric"}
         See `matching`.
     places : sequence of (array or None), optional
-        Where in the photo each painting goes, H×W in [0, 1]: only there are colours and lightness measured
-        that it is given. None for everywhere.
+        Where in the content image each style image goes, H×W in [0, 1]: only there are colours and
+        lightness measured that it is given. None for everywhere.
     style_masks : sequence of (array or None), optional
-        Where each painting's own colours and lightness are measured, of its size.
+        Where each style image's own colours and lightness are measured, of its size.
     """
     anywhere = [None] * len(styles)
     each = list(zip(styles, places or anywhere, style_masks or anywhere, strict=True))
@@ -97,7 +98,7 @@ def from_oklab(lab: _Matrix) -> _Matrix:
 
 
 def in_gray(picture: FloatImage) -> FloatImage:
-    """Return a picture H×W×3 in the greys of its lightness."""
+    """Return an image H×W×3 in the greys of its lightness."""
 
     def grayed(pixels: NDArray[np.float64]) -> _Matrix:
         return _grays(to_oklab(pixels)[:, 0])
@@ -108,10 +109,11 @@ def in_gray(picture: FloatImage) -> FloatImage:
 def in_gray_like(
     style: FloatImage, content: FloatImage, where: Mask | None = None, style_mask: Mask | None = None
 ) -> FloatImage:
-    """Return a painting in greys whose lightness has the photo's mean and spread.
+    """Return a style image in greys whose lightness has the content's mean and spread.
 
-    L' = σ_c / σ_s (L − μ_s) + μ_c (sec. 3.2 of the paper); a painting of one lightness gets the photo's mean.
-    With masks, H×W, the photo counts where `where` is white, the painting where `style_mask` is.
+    L' = σ_c / σ_s (L − μ_s) + μ_c (sec. 3.2 of the paper); a style image of one lightness gets the
+    content's mean. With masks, H×W, the content image counts where `where` is white, the style image where
+    `style_mask` is.
     """
     (mean_s, deviation_s), (mean_c, deviation_c) = _lightness(style, style_mask), _lightness(content, where)
     gain = deviation_c / max(deviation_s, _LEAST**0.5)
@@ -123,7 +125,7 @@ def in_gray_like(
 
 
 def with_colors_of(result: FloatImage, content: FloatImage) -> FloatImage:
-    """Return the lightness of one picture with the hue and chroma (a, b) of another of the same size.
+    """Return the lightness of one image with the hue and chroma (a, b) of another of the same size.
 
     Where sRGB has no such colour at that lightness, the chroma is made smaller until it has.
     """
@@ -145,9 +147,9 @@ def recolored(
     where: Mask | None = None,
     style_mask: Mask | None = None,
 ) -> FloatImage:
-    """Return a painting whose colours have the photo's mean and covariance, clipped to [0, 1].
+    """Return a style image whose colours have the content's mean and covariance, clipped to [0, 1].
 
-    With masks, H×W, the photo counts where `where` is white, the painting where `style_mask` is.
+    With masks, H×W, the content image counts where `where` is white, the style image where `style_mask` is.
     """
     matrix, offset = matching(style, content, method, where, style_mask)
 
@@ -164,7 +166,7 @@ def matching(
     where: Mask | None = None,
     style_mask: Mask | None = None,
 ) -> tuple[_Matrix, _Matrix]:
-    """Return A and b of x ↦ A x + b, which gives the colours of a painting a photo's mean and covariance.
+    """Return A and b of x ↦ A x + b, which gives a style the mean and covariance of the content's colours.
 
     With the covariances Σ_s and Σ_c, A Σ_s Aᵀ = Σ_c and b = μ_c − A μ_s. Of the many such A:
 
@@ -172,9 +174,10 @@ def matching(
     - ``pca``: A = Σ_c^½ Σ_s^−½ ("Image Analogies" of Hertzmann et al., 2001);
     - ``symmetric``: A = Σ_s^−½ (Σ_s^½ Σ_c Σ_s^½)^½ Σ_s^−½, which moves colours the least.
 
-    Differs from the paper: where a painting varies by less than one step of 8 bits in some direction, such as
-    a grey one off its axis, it is taken to vary by that much, and falls short of the photo there. With a
-    mask `where`, H×W, the photo's moments are weighted by it; `style_mask` does the same to the painting's.
+    Differs from the paper: where a style image varies by less than one step of 8 bits in some direction,
+    such as a grey one off its axis, it is taken to vary by that much, and falls short of the content image
+    there. With a mask `where`, H×W, the content's moments are weighted by it; `style_mask` does the same to
+    the style image's.
 
     Returns
     -------
@@ -225,7 +228,7 @@ def _triangular(matrix: _Matrix) -> _Matrix:
 
 
 def _moments(picture: FloatImage, where: Mask | None = None) -> tuple[_Matrix, _Matrix]:
-    """Mean and covariance of the colours of a picture, each pixel weighted by a mask."""
+    """Mean and covariance of the colours of an image, each pixel weighted by a mask."""
     mask = _everywhere(picture) if where is None else where
     total = mask.sum(dtype=np.float64)
     mean = sum(((w * pixels).sum(axis=0) for pixels, w in strips(picture, mask)), start=np.zeros(3)) / total
@@ -237,7 +240,7 @@ def _moments(picture: FloatImage, where: Mask | None = None) -> tuple[_Matrix, _
 
 
 def _lightness(picture: FloatImage, where: Mask | None = None) -> tuple[float, float]:
-    """Mean and standard deviation of the lightness of a picture, each pixel weighted by a mask."""
+    """Mean and standard deviation of the lightness of an image, each pixel weighted by a mask."""
     mask = _everywhere(picture) if where is None else where
     sums = np.zeros(3)
     for pixels, weights in strips(picture, mask):

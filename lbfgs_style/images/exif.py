@@ -1,6 +1,6 @@
 """Directories of tags, as TIFF files and EXIF blocks hold them: read, changed in place, copied.
 
-An EXIF block is a TIFF file without a picture (TIFF 6.0; CIPA DC-008). Offsets count from its first byte.
+An EXIF block is a TIFF file without an image (TIFF 6.0; CIPA DC-008). Offsets count from its first byte.
 BigTIFF, whose counts and offsets have 64 bits, is read but not written. What is damaged reads as not there.
 """
 
@@ -33,8 +33,8 @@ _WIDTH, _HEIGHT = 0xA002, 0xA003
 _THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _MAKER_NOTE = 0x927C
 
-# What describes a photo and not how its file is laid out: description, maker, model, resolution, program,
-# date, artist, host, rights, and the directories of the camera and of the place.
+# Tags that describe the photograph and not the layout of its file: description, maker, model, resolution,
+# program, date, artist, host, rights, and the directories of the camera and of the place.
 _DESCRIBING = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, _EXIF, _GPS)
 
 # Bytes of one value by its type, and of the parts that the byte order turns round. 16 to 18 are BigTIFF's.
@@ -162,7 +162,7 @@ def is_tiff(data: bytes) -> bool:
 
 
 def exif_of(tiff: bytes) -> bytes:
-    """Return what a TIFF file says of its photo as an EXIF block; empty if it says nothing.
+    """Return what a TIFF file says of its image as an EXIF block; empty if it says nothing.
 
     Without the maker's note, which holds places in the file that it was written to.
     """

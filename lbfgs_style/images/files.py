@@ -1,7 +1,7 @@
-"""Picture files ↔ pictures, in colours that networks know.
+"""Image files ↔ pictures, in sRGB.
 
 Sizes are always (height, width). Inside, colours are sRGB: what a file's colour profile says is applied when
-the file is read, and undone when a picture of that origin is written, with the profile in the new file.
+the file is read, and undone when an image of that origin is written, with the profile in the new file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read a picture file: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PNM, PAM, PFM, HDR, JPEG 2000, Sun raster.
+    """Read an image file: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PNM, PAM, PFM, HDR, JPEG 2000, Sun raster.
 
     16 bits, alpha and grey are kept; palettes and CMYK become RGB; of an animation the first frame is
     taken, of a TIFF file the first page, which one warning says. The orientation is applied.
@@ -53,13 +53,13 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Raises
     ------
     ImageFileError
-        The file is missing, unreadable, empty, too large, or not a picture of a supported kind.
+        The file is missing, unreadable, empty, too large, or not an image of a supported kind.
     """
     return decode(read_bytes(Path(path), max_pixels=max_pixels), name=str(path), max_pixels=max_pixels)
 
 
 def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read the bytes of a picture file: `read` for what is no file, such as an upload.
+    """Read the bytes of an image file: `read` for what is no file, such as an upload.
 
     Parameters
     ----------
@@ -86,14 +86,14 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
 
 
 def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str | None = None) -> None:
-    """Write a picture file, completely or not at all.
+    """Write an image file, completely or not at all.
 
-    The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit picture keeps its 16
+    The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit image keeps its 16
     bits in PNG and TIFF, and 10 of them in AVIF; all others, floating point too, are written as 8 bit. JPEG
-    has no alpha: the picture is laid over white. WebP has no grey, and grey with alpha is written as RGBA:
+    has no alpha: the image is laid over white. WebP has no grey, and grey with alpha is written as RGBA:
     both with equal colours.
 
-    The metadata are written too: the colours in the profile that the picture came with, EXIF and XMP as they
+    The metadata are written too: the colours in the profile that the image came with, EXIF and XMP as they
     were but for orientation, size and thumbnail.
 
     Parameters
@@ -121,7 +121,7 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str 
 def encode(
     picture: Picture, file_format: str = "png", *, quality: int = 95, recipe: str | None = None
 ) -> bytes:
-    """Return the bytes of a picture file: `write` for what is no file, such as an answer over the web.
+    """Return the bytes of an image file: `write` for what is no file, such as an answer over the web.
 
     Parameters
     ----------
@@ -178,14 +178,14 @@ def _in_srgb(picture: Picture, name: str) -> Picture:
     profile, space = icc_profile.parse(data), icc_profile.space(data)
     fits = space == "RGB" or (space == "GRAY" and picture.gray)
     if profile is None or not fits:
-        # Read as RGB, a picture cannot keep a profile of CMYK or of another space.
+        # Read as RGB, an image cannot keep a profile of CMYK or of another space.
         log.warning("%s: its colour profile %r is not applied: taken as sRGB", name, icc_profile.name(data))
         return picture if fits else _without_profile(picture)
     return picture if profile.is_srgb() else replace(picture, rgb=profile.to_srgb(picture.rgb))
 
 
 def _in_own_profile(picture: Picture, space: str) -> Picture:
-    """Convert from sRGB to the profile that the picture came with, where a file of that space can have it."""
+    """Convert from sRGB to the profile that the image came with, where a file of that space can have it."""
     data = picture.metadata.icc
     if not data or icc_profile.space(data) != space:
         return _without_profile(picture)

@@ -9,7 +9,7 @@ from .resize import FloatImage, resize
 
 
 def fill_hidden(rgb: FloatImage, alpha: NDArray[np.float32] | None) -> FloatImage:
-    """Return a picture whose fully transparent pixels have colours spread from the visible ones.
+    """Return an image whose fully transparent pixels have colours spread from the visible ones.
 
     Files hold any colour there, often black, and a network that sees it paints the visible border darker. The
     colours come from smaller and smaller copies of the visible part, each half as large ("pull-push": Gortler

@@ -1,6 +1,6 @@
 """Colour profiles (ICC.1:2010): those of three primaries and tone curves, or of one grey curve, both ways.
 
-A profile of this kind says what light the numbers of a picture stand for: a tone curve for each channel, and
+A profile of this kind says what light the numbers of an image stand for: a tone curve for each channel, and
 the colours of the primaries in CIE XYZ. From there the way to sRGB is one 3×3 matrix and sRGB's own curve
 (relative colorimetric). Profiles that hold tables of colours instead, as printers and scanners have them, are
 not read.
@@ -124,7 +124,7 @@ def parse(data: bytes) -> Profile | None:
     Parameters
     ----------
     data : bytes
-        The profile as picture files hold it.
+        The profile as image files hold it.
 
     Returns
     -------

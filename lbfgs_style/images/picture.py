@@ -1,6 +1,6 @@
-"""Pictures: arrays in, RGB float32 H×W×3 in [0, 1] inside, the same kind of array out again.
+"""Images: arrays in, RGB float32 H×W×3 in [0, 1] inside, the same kind of array out again.
 
-Every picture passes through here: its kind is checked, remembered in a `Picture`, and restored at the end.
+Every image passes through here: its kind is checked, remembered in a `Picture`, and restored at the end.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Picture:
 
 
 def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
-    """Check an array and take it as a picture.
+    """Check an array and take it as an image.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
 
 
 def to_array(picture: Picture) -> NDArray[Any]:
-    """Return a picture as the kind of array that it came from.
+    """Return an image as the kind of array that it came from.
 
-    Whole numbers are rounded to the nearest. A grey picture gets the luma of its colours,
+    Whole numbers are rounded to the nearest. A grey image gets the luma of its colours,
     Y' = 0.2126 R' + 0.7152 G' + 0.0722 B' (ITU-R BT.709).
 
     Returns
@@ -121,14 +121,14 @@ def to_array(picture: Picture) -> NDArray[Any]:
 
 
 def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
-    """Return a picture of the same kind with new pixels.
+    """Return an image of the same kind with new pixels.
 
     Parameters
     ----------
     picture : Picture
         Gives the kind, and the alpha, which is resized where the size differs.
     rgb : array, H×W×3
-        RGB; clipped to [0, 1]. What is float32, C-contiguous and in range becomes the picture's own, without
+        RGB; clipped to [0, 1]. What is float32, C-contiguous and in range becomes the image's own, without
         a copy.
 
     Raises
@@ -153,7 +153,7 @@ def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
 
 
 def luma(rgb: FloatImage) -> NDArray[np.float32]:
-    """Return Y' = 0.2126 R' + 0.7152 G' + 0.0722 B' (ITU-R BT.709) of a picture H×W×3."""
+    """Return Y' = 0.2126 R' + 0.7152 G' + 0.0722 B' (ITU-R BT.709) of an image H×W×3."""
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     # Written around green, the luma of a grey pixel is that grey exactly.
     weighed = green + 0.2126 * (red - green) + 0.0722 * (blue - green)
@@ -167,13 +167,13 @@ def _require_shape(array: NDArray[Any], name: str) -> None:
     problem = f"{name}: an array of shape {shape}"
     expected = "expected (height, width), or (height, width, channels) with 1, 3 or 4 channels"
     if array.ndim == 0:
-        raise ImageError(f"{name}: a single value; {expected}: open picture files with images.read")
+        raise ImageError(f"{name}: a single value; {expected}: open image files with images.read")
     if array.size == 0:
         raise ImageError(f"{problem} is empty; {expected}")
     if array.ndim == 3 and shape[0] in (1, 3, 4):
         raise ImageError(f"{problem}; {expected}: move the channels last with array.transpose(1, 2, 0)")
     if array.ndim == 4:
-        raise ImageError(f"{problem}; {expected}: pass one picture of the batch")
+        raise ImageError(f"{problem}; {expected}: pass one image of the batch")
     raise ImageError(f"{problem}; {expected}")
 
 

@@ -18,7 +18,7 @@ from ..errors import ImageError
 
 log = logging.getLogger(__name__)
 
-# Modes of colour whose array is a picture.
+# Modes of colour whose array is an image.
 _PLAIN = ("RGB", "RGBA")
 
 _TO_RGBA = ("LA", "La", "PA", "RGBa")
@@ -52,7 +52,7 @@ def is_gray(image: Any) -> bool:
 
 
 def as_array(image: Any, name: str) -> NDArray[Any]:
-    """Return the pixels of a Pillow image as an array that is a picture.
+    """Return the pixels of a Pillow image as an array that is an image.
 
     Parameters
     ----------

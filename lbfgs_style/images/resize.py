@@ -1,4 +1,4 @@
-"""Sizes of pictures, and the layouts they have outside and inside networks."""
+"""Sizes of images, and the layouts they have outside and inside networks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def resize(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.floa
     Parameters
     ----------
     image : array, float32, H×W or H×W×C
-        Values in [0, 1]: a picture, an alpha channel or a mask.
+        Values in [0, 1]: an image, an alpha channel or a mask.
     size : tuple of int
         The new (height, width).
 
@@ -78,12 +78,12 @@ def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def to_chw(rgb: FloatImage) -> NDArray[np.float32]:
-    """Return a picture H×W×3 as [3,H,W], the order of networks and of the optimiser."""
+    """Return an image H×W×3 as [3,H,W], the order of networks and of the optimiser."""
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
 
 def to_hwc(picture: NDArray[np.floating]) -> FloatImage:
-    """Return a picture [3,H,W] of the optimiser as H×W×3 float32, clipped to [0,1]."""
+    """Return an image [3,H,W] of the optimiser as H×W×3 float32, clipped to [0,1]."""
     import cv2
 
     _, height, width = picture.shape

@@ -1,4 +1,4 @@
-"""Large pictures a strip at a time.
+"""Large images a strip at a time.
 
 In float64 a whole one would take much more memory; and strips in threads of their own take less time.
 """
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 def side_by_side(work: Callable[[int, int], T], height: int, width: int) -> Iterator[T]:
-    """Do some work on strips of a picture in a few threads; yield what it gives, from top to bottom.
+    """Do some work on strips of an image in a few threads; yield what it gives, from top to bottom.
 
     Parameters
     ----------
     work : function
         Gets the first row of a strip and the one after its last.
     height, width : int
-        Of the picture.
+        Of the image.
     """
     rows = max(1, _SHORT // max(width, 1))
     starts = range(0, height, rows)
@@ -47,7 +47,7 @@ def side_by_side(work: Callable[[int, int], T], height: int, width: int) -> Iter
 
 
 def strips(*pictures: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float64], ...]]:
-    """Yield pictures of the same size, H×W×C or H×W, as pixels n×C in float64, some of each at a time."""
+    """Yield images of the same size, H×W×C or H×W, as pixels n×C in float64, some of each at a time."""
     flat = [picture.reshape(picture.shape[0] * picture.shape[1], -1) for picture in pictures]
     for start in range(0, len(flat[0]), STRIP):
         yield tuple(pixels[start : start + STRIP].astype(np.float64) for pixels in flat)
@@ -56,7 +56,7 @@ def strips(*pictures: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float64]
 def convert(
     function: Callable[..., NDArray[np.floating]], *pictures: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return a picture of what a function makes of the pixels n×3 of others, clipped to [0, 1]."""
+    """Return an image of what a function makes of the pixels n×3 of others, clipped to [0, 1]."""
     result = np.empty((pictures[0].size // 3, 3), np.float32)
     place = 0
     for pixels in strips(*pictures):

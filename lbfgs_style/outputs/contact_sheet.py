@@ -1,4 +1,4 @@
-"""Pictures on one sheet, with a title, a legend and a label for each column, row or picture.
+"""Images on one sheet, with a title, a legend and a label for each column, row or image.
 
 Text is OpenCV's: from version 5 on in a proportional font with all letters, before that in strokes and ASCII,
 so labels of our own keep to ASCII.
@@ -19,14 +19,14 @@ _MARGIN, _GAP = 20, 8
 _TITLE, _TEXT, _LINE = 0.8, 0.5, 20  # sizes as OpenCV's putText has them, and pixels from line to line
 _INK, _SOFT = 30, 95
 _SIDE = 140  # most pixels for the label of a row, and the gap behind it
-_INPUT = 96  # height of a picture in the legend
+_INPUT = 96  # height of an image in the legend
 
 Canvas = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Legend:
-    """What stands over the pictures and holds for all of them.
+    """What stands over the images and holds for all of them.
 
     Attributes
     ----------
@@ -34,8 +34,8 @@ class Legend:
         In large letters.
     lines : sequence of str
         Below; long ones are wrapped.
-    inputs : sequence of (picture, str)
-        Small pictures beside the lines, each with its name.
+    inputs : sequence of (image, str)
+        Small images beside the lines, each with its name.
     """
 
     title: str
@@ -52,20 +52,20 @@ def sheet(
     legend: Legend | None = None,
     height: int = 224,
 ) -> Canvas:
-    """Lay pictures out in rows and columns.
+    """Lay images out in rows and columns.
 
     Parameters
     ----------
     rows : sequence of sequences of array
-        H×W×3 float32 RGB in [0,1]; a row may be shorter than the first. Every picture is scaled to `height`.
+        H×W×3 float32 RGB in [0,1]; a row may be shorter than the first. Every image is scaled to `height`.
     columns, sides : sequence of str
         A label over each column, and left of each row; long ones are wrapped.
     captions : sequence of sequences of str
-        A line over each picture.
+        A line over each image.
     legend : Legend, optional
         What stands at the top.
     height : int
-        Of each picture, in pixels.
+        Of each image, in pixels.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def jpeg(picture: FloatImage, *, longest: int, quality: int = 90) -> bytes:
-    """Return a picture H×W×3, RGB in [0,1], as a JPEG of at most `longest` pixels on its longer side."""
+    """Return an image H×W×3, RGB in [0,1], as a JPEG of at most `longest` pixels on its longer side."""
     import cv2
 
     size = (picture.shape[0], picture.shape[1])
@@ -131,7 +131,7 @@ def jpeg(picture: FloatImage, *, longest: int, quality: int = 90) -> bytes:
 
 
 def _least_width(legend: Legend) -> int:
-    """Return the width that a legend's title and pictures need."""
+    """Return the width that a legend's title and images need."""
     pictures = sum(_to_height(picture, _INPUT).shape[1] + _MARGIN for picture, _ in legend.inputs)
     return max(_width(legend.title, _TITLE) + _MARGIN, pictures) + _MARGIN
 
@@ -140,7 +140,7 @@ def _legend(legend: Legend, width: int) -> Canvas:
     height = _INPUT if legend.inputs else 0
     small = [(_to_height(picture, _INPUT), name) for picture, name in legend.inputs]
     room = width - 2 * _MARGIN - sum(picture.shape[1] + _MARGIN for picture, _ in small)
-    beside = room >= 320  # else the lines go below the pictures
+    beside = room >= 320  # else the lines go below the images
     lines = [part for line in legend.lines for part in wrapped(line, room if beside else width - 2 * _MARGIN)]
     text = _LINE * len(lines)
     rest = max(height + _LINE, text) if beside else height + _LINE + text

@@ -1,4 +1,4 @@
-"""Looking inside: what single layers know of a picture, and how layers and weights change a result.
+"""Looking inside: what single layers know of an image, and how layers and weights change a result.
 
 `reconstruct_content` and `reconstruct_style` start from noise and keep one target only (Gatys, Ecker and
 Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, fig. 1); `grid` paints one pair
@@ -46,7 +46,7 @@ _CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """One picture of a series.
+    """One image of a series.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Panel:
 
     @property
     def rgb(self) -> FloatImage:
-        """The picture, H×W×3 float32 in [0,1]."""
+        """The image, H×W×3 float32 in [0,1]."""
         return self.result.picture.rgb
 
 
@@ -94,7 +94,7 @@ def reconstruct_content(
     cancel: threading.Event | None = None,
     announce: Announce | None = None,
 ) -> list[Panel]:
-    """Make a picture again from the features of one layer at a time, starting from noise.
+    """Make an image again from the features of one layer at a time, starting from noise.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def reconstruct_style(
     cancel: threading.Event | None = None,
     announce: Announce | None = None,
 ) -> list[Panel]:
-    """Make pictures of the same style from noise: with the first layer, the first two, the first three, ….
+    """Make images of the same style from noise: with the first layer, the first two, the first three, ….
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def reconstruct_style(
 def reconstruction_sheet(
     image: Picture, panels: Sequence[Panel], legend: Legend, *, columns: int = 3, height: int = 256
 ) -> Canvas:
-    """Lay the picture and its reconstructions out, `columns` in a row, each under its label."""
+    """Lay the image and its reconstructions out, `columns` in a row, each under its label."""
     cells = [(image.rgb, "original"), *((panel.rgb, panel.label) for panel in panels)]
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     return sheet(
@@ -245,7 +245,7 @@ def grid_sheet(
     content_weights: Sequence[float],
     height: int = 224,
 ) -> Canvas:
-    """Lay the pictures of `grid` out: style layers across, content layers and weights down.
+    """Lay the images of `grid` out: style layers across, content layers and weights down.
 
     With one set of style layers the weights go across. What does not vary gets no label: the legend has it.
     """

@@ -125,7 +125,7 @@ def save(path: Path | str, result: Result, inputs: Inputs, *, quality: int = 95)
 
 
 def read_recipe(path: Path | str) -> Recipe:
-    """Read the recipe in a picture, or in a JSON report.
+    """Read the recipe in an image, or in a JSON report.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def _parsed(contents: dict[str, Any], path: Path) -> Recipe:
         values = checked_names(named, source=str(path))
         options = with_values(Options(), values, source=str(path))
     except OptionError as error:
-        raise OptionError(f"{error} The picture was made by {program}.") from error
+        raise OptionError(f"{error} The image was made by {program}.") from error
     weights, scales = (tuple(map(float, contents[key])) for key in ("style_weights", "style_scales"))
     return Recipe(
         program=program,

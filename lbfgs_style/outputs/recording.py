@@ -1,4 +1,4 @@
-"""The way of a picture: frames in a folder, and a short video of the whole run."""
+"""The way of an image: frames in a folder, and a short video of the whole run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class VideoFormat:
     Attributes
     ----------
     codec : str or None
-        As OpenCV's VideoWriter names it; None for an animated picture.
+        As OpenCV's VideoWriter names it; None for an animated image.
     longest : int
         Longer side of the frames in pixels, at the most.
     frames, rate : int
@@ -105,7 +105,7 @@ def recorded(
     video: Path | None = None,
     resumed: bool = False,
 ) -> Generator[IterateCallback]:
-    """Give a callback for `StyleTransfer.run` that keeps pictures on the way.
+    """Give a callback for `StyleTransfer.run` that keeps images on the way.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def _video(path: Path) -> Generator[Take]:
 
 
 def _frame(iterate: Iterate, longest: int) -> Frame:
-    """Return a picture of the run at the size of its video: BGR, of even sides, which codecs ask for."""
+    """Return an image of the run at the size of its video: BGR, of even sides, which codecs ask for."""
     size, _ = iterate.plan[-1]
     if max(size) > longest:
         size = fit(size, longest)

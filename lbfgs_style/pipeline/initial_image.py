@@ -1,4 +1,4 @@
-"""What a run starts from: content, style, noise, a given picture or a blend; and what a larger scale does."""
+"""What a run starts from: content, style, noise, a given image or a blend; and what a larger scale does."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class InitialImage:
     options : Options
         `init`, `init_noise` and `seed`.
     content : array
-        The photo, H×W×3 float32 RGB in [0,1].
-    paintings : sequence of array
-        Those styles that are pictures; the first is taken for ``init="style"``.
+        The content image, H×W×3 float32 RGB in [0,1].
+    style_images : sequence of array
+        The styles that are images, without statistics; the first is taken for ``init="style"``.
     given : array or None
-        A picture in place of `options.init`; it is stretched.
+        An image in place of `options.init`; it is stretched.
     """
 
     options: Options
     content: FloatImage
-    paintings: Sequence[FloatImage]
+    style_images: Sequence[FloatImage]
     given: FloatImage | None
 
     def first(self, size: tuple[int, int]) -> Image:
-        """Make the first picture, that of the coarsest scale.
+        """Make the first image, that of the coarsest scale.
 
-            x = (1 − s) · picture + s · noise, s = options.init_noise
+            x = (1 − s) · image + s · noise, s = options.init_noise
 
         Returns
         -------
@@ -52,7 +52,7 @@ class InitialImage:
         Raises
         ------
         OptionError
-            If it should start from the style and no style is a picture.
+            If it should start from the style and no style is an image.
         """
         picture = self._picture(size)
         if picture is None:
@@ -72,7 +72,7 @@ class InitialImage:
         Returns
         -------
         array [3,H,W]
-            The picture itself where it has that size.
+            The image itself where it has that size.
         """
         before = (picture.shape[1], picture.shape[2])
         if before == size:
@@ -81,7 +81,7 @@ class InitialImage:
         fine, coarse = self._picture(size), self._picture(before)
         if fine is not None and coarse is not None:
             detail = resize(coarse, size)
-            np.subtract(fine, detail, out=detail)  # large pictures: no more of them at once than need be
+            np.subtract(fine, detail, out=detail)  # large images: no more of them at once than need be
             detail *= DETAIL * (1 - self.options.init_noise)
             enlarged += detail.transpose(2, 0, 1)
         return enlarged
@@ -94,11 +94,12 @@ class InitialImage:
             return None
         if self.options.init == "content":
             return resize(self.content, size)
-        if not self.paintings:
+        if not self.style_images:
             raise OptionError(
-                "init 'style' needs a painting, and the styles are statistics: start from content or noise."
+                "init 'style' needs a style image, and the styles are statistics: start from content or "
+                "noise."
             )
-        return resize(_middle(self.paintings[0], size), size)
+        return resize(_middle(self.style_images[0], size), size)
 
 
 def _noise(seed: int, size: tuple[int, int]) -> Image:
@@ -107,7 +108,7 @@ def _noise(seed: int, size: tuple[int, int]) -> Image:
 
 
 def _middle(rgb: FloatImage, size: tuple[int, int]) -> FloatImage:
-    """Cut a painting to the shape of `size` around its middle: stretched strokes would not be its own."""
+    """Cut a style image to the shape of `size` around its middle: stretched strokes would not be its own."""
     height, width = rgb.shape[:2]
     scale = min(height / size[0], width / size[1])
     rows = min(height, max(1, math.floor(size[0] * scale + 0.5)))

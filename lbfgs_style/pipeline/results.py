@@ -57,7 +57,7 @@ class Iterate:
         return dict(self._terms)
 
     def image(self) -> FloatImage:
-        """Return the picture at this point: H×W×3 float32, RGB, clipped to [0,1], in its final colours."""
+        """Return the image at this point: H×W×3 float32, RGB, clipped to [0,1], in its final colours."""
         picture = to_hwc(self._picture)
         return picture if self._restore_colors is None else self._restore_colors(picture)
 
@@ -83,7 +83,7 @@ class Result:
     Attributes
     ----------
     picture : Picture
-        The picture before rounding, as `lbfgs_style.images.write` takes it; `image` is the array.
+        The image before rounding, as `lbfgs_style.images.write` takes it; `image` is the array.
     history : tuple of float
         The loss after each iteration, over all scales.
     term_history : mapping of str to (tuple of float)
@@ -112,13 +112,13 @@ class Result:
 
     @property
     def image(self) -> NDArray[Any]:
-        """The picture as an array of the content's kind: dtype, grey or RGB, alpha."""
+        """The image as an array of the content's kind: dtype, grey or RGB, alpha."""
         if not self._image:  # who writes a file needs none
             self._image.append(to_array(self.picture))
         return self._image[0]
 
     def report(self) -> dict[str, Any]:
-        """Return everything but the picture, ready for JSON."""
+        """Return everything but the image, ready for JSON."""
         return {
             **self.settings,
             "seconds": round(self.seconds, 3),

@@ -1,4 +1,4 @@
-"""Measure a painting: its moments at one size for a run, or at several for `StyleStatistics`."""
+"""Measure a style image: its moments at one size for a run, or at several for `StyleStatistics`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SMALLEST = 2**6.5
 
 
 def measuring_sizes(longest: int, largest: int = LARGEST) -> tuple[int, ...]:
-    """Plan the sizes to measure a painting at.
+    """Plan the sizes to measure a style image at.
 
     Parameters
     ----------
@@ -57,17 +57,17 @@ def measure(
     network_sha256: str,
     pooling: str,
 ) -> StyleStatistics:
-    """Measure a painting at several sizes; see `lbfgs_style.StyleTransfer.measure_style`."""
+    """Measure a style image at several sizes; see `lbfgs_style.StyleTransfer.measure_style`."""
     own, terms = (rgb.shape[0], rgb.shape[1]), all_moments(layers)
     engine.check_size(own, terms, what="style image")
     if sizes is None:
-        # A narrow painting is never measured smaller than a run would have it.
+        # A narrow style image is never measured smaller than a run would have it.
         least = math.ceil(engine.smallest_side(terms) * max(own) / min(own))
         sizes = sorted({max(side, least) for side in measuring_sizes(max(own))})
     for side in sizes:
         if not 1 <= side <= max(own):
             raise OptionError(
-                f"Sizes to measure at must lie within the painting's longer side, {max(own)} pixels, "
+                f"Sizes to measure at must lie within the style image's longer side, {max(own)} pixels, "
                 f"got {side}."
             )
     return StyleStatistics(
@@ -94,18 +94,18 @@ def moments_at(
     statistic: StyleStatistic,
     window_pixels: int | None = None,
 ) -> dict[str, Array]:
-    """Measure the moments of a painting at one size, under the names of `TermNames.style_names`.
+    """Measure the moments of a style image at one size, under the names of `TermNames.style_names`.
 
     Parameters
     ----------
     engine : Engine
         Evaluates the network.
     rgb : array, float32, H×W×3
-        The painting.
+        The style image.
     style_mask : array, float32, H×W, or None
         In [0,1]: positions count by it, as those of a result do within a region.
     size : (int, int)
-        Height and width to resize the painting to.
+        Height and width to resize the style image to.
     layers : tuple of str
         Style layers.
     statistic

@@ -1,12 +1,12 @@
-"""Statistics of a painting, measured once and used in its place: moments of its features at several sizes.
+"""Statistics of a style image, measured once and used in its place: moments of its features at several sizes.
 
 Every style statistic is computed from means and second moments (Gram matrices), so that a file serves all; it
 belongs to one network with one pooling.
 
-A run resizes a painting to each of its scales and measures it there, because strokes of one width in pixels
-have other statistics than strokes of twice that width. A file therefore holds the statistics at several
-sizes, in steps of √2; a size between two of them takes their mean, weighted by its distance on the
-logarithmic ladder. A size of the ladder itself gives exactly what the painting would.
+A run resizes a style image to each of its scales and measures it there, because strokes of one width in
+pixels have other statistics than strokes of twice that width. A file therefore holds the statistics at
+several sizes, in steps of √2; a size between two of them takes their mean, weighted by its distance on the
+logarithmic ladder. A size of the ladder itself gives exactly what the style image would.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StyleStatistics:
-    """What a run needs of a painting, at several sizes.
+    """What a run needs of a style image, at several sizes.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class StyleStatistics:
     layers : tuple of str
         The style layers that were measured.
     size : (int, int)
-        Height and width of the painting.
+        Height and width of the style image.
     sides : mapping of int to (mapping of str to array)
         Longer side in pixels → moments by name, ``gram_relu1_1`` [C,C] and ``mean_relu1_1`` [C,1], float32.
     """
@@ -65,7 +65,7 @@ class StyleStatistics:
     sides: Mapping[int, Mapping[str, Array]] = field(repr=False)
 
     def at(self, longest: int) -> dict[str, Array]:
-        """Return the statistics of the painting resized to a longer side of `longest` pixels.
+        """Return the statistics of the style image resized to a longer side of `longest` pixels.
 
         Beyond the ends of the ladder those of the end.
         """
@@ -86,19 +86,19 @@ class StyleStatistics:
             raise ImageError(
                 f"{self.name}: measured with the network {self.network!r} (weights "
                 f"{self.network_sha256[:12]}…), but this run uses {network!r} (weights "
-                f"{network_sha256[:12]}…): measure the painting again with "
-                "that network, or give the painting itself."
+                f"{network_sha256[:12]}…): measure the style image again with "
+                "that network, or give the style image itself."
             )
         if pooling != self.pooling:
             raise ImageError(
                 f"{self.name}: measured with the pooling {self.pooling!r}, but this run uses {pooling!r}: "
-                "measure the painting again with --pooling, or give the painting itself."
+                "measure the style image again with --pooling, or give the style image itself."
             )
         missing = [layer for layer in layers if layer not in self.layers]
         if missing:
             raise ImageError(
                 f"{self.name}: holds no statistics of {', '.join(missing)}; expected all of "
-                f"{', '.join(layers)}: measure the painting again with these style layers."
+                f"{', '.join(layers)}: measure the style image again with these style layers."
             )
 
     def save(self, path: Path | str) -> None:
@@ -152,13 +152,13 @@ class StyleStatistics:
         try:
             return cls._of(read_arrays(io.BytesIO(data), most=_MOST_BYTES, packed=True), name)
         except TooLarge as error:
-            raise ImageFileError(f"{name}: {error}: measure the painting again, at fewer sizes.") from error
+            raise ImageFileError(f"{name}: {error}: measure the image again, at fewer sizes.") from error
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ImageError):
                 raise
             raise ImageFileError(
                 f"{name}: damaged or no statistics of a style; expected a file of `lbfgs-style style`: "
-                "measure the painting again."
+                "measure the style image again."
             ) from error
 
     @classmethod
@@ -166,7 +166,7 @@ class StyleStatistics:
         if read_int(arrays["format"]) != _FORMAT:
             raise ImageFileError(
                 f"{name}: written by another version of lbfgs-style (format {arrays['format']}, expected "
-                f"{_FORMAT}): measure the painting again."
+                f"{_FORMAT}): measure the style image again."
             )
         height, width = map(read_int, arrays["size"])
         layers = tuple(map(read_text, arrays["layers"]))
@@ -229,7 +229,7 @@ def check_output(path: Path | str) -> None:
 
 
 def read_style(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture | StyleStatistics:
-    """Read a painting, or the statistics of one where the name ends in ``.npz``.
+    """Read a style image, or the statistics of one where the name ends in ``.npz``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The public functions: `transfer` for one picture, `StyleTransfer` for many."""
+"""The public functions: `transfer` for one image, `StyleTransfer` for many."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEFAULT_NETWORK = "compact"
 
 
 class StyleTransfer:
-    """Style transfer that keeps its network and sessions for the next picture.
+    """Style transfer that keeps its network and sessions for the next image.
 
     May be called from several threads at once.
 
@@ -50,7 +50,7 @@ class StyleTransfer:
     options : Options
         The settings of every run.
     keep_sessions : bool
-        Keep the graphs made for one size for the next picture of that size, at the price of their memory.
+        Keep the graphs made for one size for the next image of that size, at the price of their memory.
 
     Raises
     ------
@@ -98,7 +98,7 @@ class StyleTransfer:
         cancel: threading.Event | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Result:
-        """Paint one picture in the style of others.
+        """Paint one image in the style of others.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class StyleTransfer:
             One or more style images of any size, or what `measure_style` told of them; several are blended
             by weight.
         init : array or Picture, optional
-            A picture to start from, in place of ``options.init``, such as an earlier result. It is stretched
+            An image to start from, in place of ``options.init``, such as an earlier result. It is stretched
             to the shape of the content image; with ``scales="auto"`` the run then has one scale, the
             result's own, because coarser ones would take its detail away.
         keep : array, Picture or "alpha", optional
@@ -126,12 +126,12 @@ class StyleTransfer:
         Returns
         -------
         Result
-            Also when the run was stopped: with the best picture so far, at the full size.
+            Also when the run was stopped: with the best image so far, at the full size.
 
         Raises
         ------
         ImageError
-            If a picture is no picture, or too small for the network.
+            An image is not valid, or too small for the network.
         CheckpointError
             If the saved run is damaged, was made of something else, or is in use by another run.
         SessionError
@@ -187,7 +187,7 @@ class StyleTransfer:
         Raises
         ------
         ImageError
-            If a picture is no picture, or too small for the network.
+            An image is not valid, or too small for the network.
         OptionError
             If a scale does not fit into the memory.
         SessionError
@@ -230,16 +230,16 @@ class StyleTransfer:
         sizes: Sequence[int] | None = None,
         name: str = "statistics",
     ) -> StyleStatistics:
-        """Measure a painting once, to use it again without its file.
+        """Measure a style image once, to use it again without its file.
 
         Parameters
         ----------
         style : array or Picture
-            The painting, RGB; with alpha it is measured where it is opaque.
+            The style image, RGB; with alpha it is measured where it is opaque.
         style_mask : array or Picture, optional
             White where it is measured, see `Style`.
         sizes : sequence of int, optional
-            Longer sides to measure at, none above the painting's own; otherwise as
+            Longer sides to measure at, none above the style image's own; otherwise as
             `lbfgs_style.pipeline.style_measuring.measuring_sizes` says.
         name : str
             What messages call the statistics.
@@ -247,13 +247,13 @@ class StyleTransfer:
         Raises
         ------
         ImageError
-            If the painting is too small for the network.
+            If the style image is too small for the network.
         OptionError
             If a size is out of range.
         """
         painting, where = inputs.check_style_image(style, style_mask)
         if isinstance(painting, StyleStatistics):
-            raise ImageError(f"{painting.name}: expected a painting to measure, got statistics of one.")
+            raise ImageError(f"{painting.name}: expected an image to measure, got statistics of one.")
         return measure(
             self._engine,
             painting,
@@ -310,12 +310,12 @@ def transfer(
     keep: Keep | None = None,
     on_iterate: IterateCallback | None = None,
 ) -> NDArray[Any]:
-    """Paint a picture in the style of others: arrays in, array out.
+    """Paint an image in the style of others: arrays in, array out.
 
     Parameters
     ----------
     content : array
-        H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR pictures need ``[..., ::-1]``), uint8, uint16 or float in
+        H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR images need ``[..., ::-1]``), uint8, uint16 or float in
         [0,1].
     styles : array, Picture, StyleStatistics, Style, or sequence of them
         One or more style images, RGB, or what was measured of them.

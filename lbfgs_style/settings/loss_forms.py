@@ -14,7 +14,7 @@ class Factor:
     number : float
         What does not depend on the size.
     channels, positions, pixels : int
-        Exponents of the layer's channels C, its positions M, and of the pixels H·W of the picture.
+        Exponents of the layer's channels C, its positions M, and of the pixels H·W of the image.
     """
 
     number: float = 1.0
@@ -23,7 +23,7 @@ class Factor:
     pixels: int = 0
 
     def at(self, channels: int, positions: int, pixels: int) -> float:
-        """Return the factor for a layer and a picture."""
+        """Return the factor for a layer and an image."""
         powers = ((channels, self.channels), (positions, self.positions), (pixels, self.pixels))
         value = self.number
         for base, exponent in powers:

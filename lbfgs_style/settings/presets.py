@@ -2,7 +2,7 @@
 
 A preset is the form of its losses (`loss_forms`), its weights and layers, how it starts and what moves the
 pixels. The forms share one code path (`objective.losses.assembly`): they differ in factors of the layer's
-channels C, of its positions M, and of the picture's pixels. Where a source leaves weights or iterations to
+channels C, of its positions M, and of the image's pixels. Where a source leaves weights or iterations to
 its user, the row has our choice: all weights of ``mean-squares`` and ``gluon``, the 1,000 iterations of
 these two and of ``gatys``.
 """

@@ -298,7 +298,7 @@ def test_stopped_on_the_way(folder, network, capfd, monkeypatch, harmless_signal
 
     monkeypatch.setattr(transfer, "show_progress", signalling)
     assert paint(network, "--iterations", 1000, "--report", "run.json") == 130
-    one_error(capfd, r"stopped: the best picture so far is in out\.png")
+    one_error(capfd, r"stopped: the best image so far is in out\.png")
     report = json.loads(Path("run.json").read_text())
     assert report["stop_reason"] == "cancelled"
     assert len(report["history"]) == 3
@@ -353,6 +353,6 @@ def test_a_signal_from_outside(folder, network, number):
         process.wait()
     assert process.returncode == 130
     # The next line of progress would come after 20,000 iterations: nothing else may be here.
-    assert err.splitlines() == ["lbfgs-style: stopped: the best picture so far is in out.png"]
+    assert err.splitlines() == ["lbfgs-style: stopped: the best image so far is in out.png"]
     assert images.read("out.png").rgb.shape == (200, 200, 3)
     assert set(contents(folder)) == {"photo.png", "painting.png", "out.png"}

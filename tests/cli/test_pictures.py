@@ -165,11 +165,11 @@ def test_a_terminal_is_not_filled_with_a_picture(folder, network, capfd, monkeyp
 @pytest.mark.parametrize(
     ("more", "content", "output", "says"),
     [
-        (("--init", "-"), "-", "out.png", "Only one picture can be '-'"),
+        (("--init", "-"), "-", "out.png", "Only one image can be '-'"),
         (("--format", "jpg"), "photo.png", "out.png", "--format is for the output '-'"),
         (("--format", "gif"), "photo.png", "-", "--format must be one of png, jpg.*got 'gif'"),
         (("--quality", 0), "photo.png", "out.jpg", "--quality must be from 1 to 100, got 0"),
-        (("--report", "-"), "photo.png", "out.png", "--report '-': standard output is for the picture"),
+        (("--report", "-"), "photo.png", "out.png", "--report '-': standard output is for the image"),
         (("--format", "webp", "--size", 16384), "wide.png", "-", "does not fit .webp"),
     ],
 )

@@ -139,7 +139,7 @@ def test_a_mask_may_come_on_standard_input_but_only_one_picture(folder, network,
     before = contents(folder)
     capfd.readouterr()
     assert paint(network, "--keep-mask", "-", "--style-mask", "-") == 2
-    one_error(capfd, "Only one picture can be '-'")
+    one_error(capfd, "Only one image can be '-'")
     assert contents(folder) == before
 
 

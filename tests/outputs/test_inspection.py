@@ -140,7 +140,7 @@ def test_reconstruct_writes_a_sheet(folder, network, capfd):
     for kind in ("content", "style"):
         assert run("reconstruct", kind, "photo.png", "-o", f"{kind}.png", *quick(network)) == 0
         err = capfd.readouterr().err
-        assert re.search(rf"{kind}\.png: 5 pictures\n$", err)
+        assert re.search(rf"{kind}\.png: 5 images\n$", err)
         assert "5 of 5: " in err
         assert images.read(f"{kind}.png").rgb.shape[1] > 3 * 256
     more = "--layers", "relu1_1,relu2_1", "--columns", 1, "--quiet"
@@ -246,5 +246,5 @@ def test_stopped_on_the_way(folder, network, capfd, monkeypatch):
 
     monkeypatch.setattr(inspection.StyleTransfer, "run", stops_at_the_third)
     assert run("reconstruct", "style", "photo.png", "-o", "out.png", "--quiet", *quick(network)) == 130
-    one_error(capfd, r"stopped: the first 2 of 5 pictures are in out\.png")
+    one_error(capfd, r"stopped: the first 2 of 5 images are in out\.png")
     assert Path("out.png").is_file()

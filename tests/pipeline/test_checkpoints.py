@@ -492,7 +492,7 @@ def test_an_interrupted_command_goes_on(folder, network, capfd, interrupted):
     interrupted(7)
     assert paint(network, "--checkpoint", "c.npz", *given) == 130
     assert capfd.readouterr().err == (
-        "lbfgs-style: stopped: the best picture so far is in out.png; --resume goes on from c.npz\n"
+        "lbfgs-style: stopped: the best image so far is in out.png; --resume continues from c.npz\n"
     )
     interrupted(None)
     assert paint(network, "--checkpoint", "c.npz", "--resume", *given) == 0
@@ -533,7 +533,7 @@ def test_seconds_alone_ask_for_a_checkpoint_beside_the_output(folder, network, c
     interrupted(3)
     assert paint(network, "--iterations", 9, "--checkpoint-every", 0) == 130
     err = capfd.readouterr().err
-    assert "--resume goes on from out.png.checkpoint" in err
+    assert "--resume continues from out.png.checkpoint" in err
     assert "a long run" not in err
     assert Path("out.png.checkpoint").is_file()
 

@@ -325,5 +325,5 @@ def test_too_small_a_picture_is_named(which: str) -> None:
     """3 pixels are enough for relu2_2 of the content, but not for relu3_1 of the style."""
     narrow = photo(3, 48)
     made = job(content=narrow) if which == "content" else job(styles=[(narrow, 1.0)])
-    with pytest.raises(ImageError, match=f"The {which} picture is too small.*least 4 pixels, got 48×3"):
+    with pytest.raises(ImageError, match=f"The {which} image is too small.*least 4 pixels, got 48×3"):
         made.run(None)

@@ -95,7 +95,7 @@ def test_detail_brings_the_second_scale_nearer_to_the_photo(monkeypatch, names):
 
 
 def test_statistics_are_no_start():
-    with pytest.raises(OptionError, match="init 'style' needs a painting"):
+    with pytest.raises(OptionError, match="init 'style' needs a style image"):
         begin(init="style", paintings=[])
 
 

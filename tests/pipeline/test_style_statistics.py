@@ -80,7 +80,7 @@ def test_a_file_keeps_everything(job, tmp_path):
 
 def test_another_network_is_refused(job):
     other = StyleTransfer(small_vgg("vgg19"), options=QUICK)
-    with pytest.raises(ImageError, match=r"measured with the network 'small'.*measure the painting again"):
+    with pytest.raises(ImageError, match=r"measured with the network 'small'.*measure the style image again"):
         other.run(PHOTO, job.measure_style(PAINTING))
 
 

@@ -190,7 +190,7 @@ def test_numbers_lost_on_the_way_leave_what_was_painted(network, monkeypatch, sc
 def test_pictures_that_are_too_thin_are_refused_in_one_line(network, shape, role):
     thin = RNG.integers(0, 256, (*shape, 3)).astype(np.uint8)
     pair = (thin, OTHER) if role == "content" else (NOISE, thin)
-    with pytest.raises(ImageError, match=rf"{role} picture is too small.*least 16.*{shape[1]}×{shape[0]}"):
+    with pytest.raises(ImageError, match=rf"{role} image is too small.*least 16.*{shape[1]}×{shape[0]}"):
         ends_well(network, *pair, style_layers=None, content_layers=None)
 
 

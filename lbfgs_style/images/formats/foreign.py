@@ -29,9 +29,9 @@ _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 # Camera raw files that do not begin as TIFF files do: Olympus, Panasonic, Fujifilm, Minolta, Sigma.
 _RAW = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb")
 _BEGINNINGS = (
-    (b"\xff\x0a", f"a JPEG XL picture, {_CONVERT}"),
-    (b"\0\0\0\x0cJXL ", f"a JPEG XL picture, {_CONVERT}"),
-    (b"\x76\x2f\x31\x01", f"an OpenEXR picture, {_CONVERT}"),
+    (b"\xff\x0a", f"a JPEG XL image, {_CONVERT}"),
+    (b"\0\0\0\x0cJXL ", f"a JPEG XL image, {_CONVERT}"),
+    (b"\x76\x2f\x31\x01", f"an OpenEXR image, {_CONVERT}"),
     (b"8BPS", f"a Photoshop document, {_CONVERT}"),
     (b"\0\0\1\0", f"an icon, {_CONVERT}"),
     (b"PK\3\4", f"a ZIP archive, {_UNPACK}"),
@@ -44,7 +44,7 @@ def describe(data: bytes) -> str | None:
     if data.startswith(_RAW) or data[6:14] == b"HEAPCCDR" or data[4:12] == b"ftypcrx ":
         return tiff_declared.RAW
     if data[4:8] == b"ftyp" and len(data) >= 16:
-        kind = "a HEIC picture" if data[8:12] in _HEIC else "a film or another ISO media file"
+        kind = "a HEIC image" if data[8:12] in _HEIC else "a film or another ISO media file"
         return f"{kind}, {_CONVERT}"
     text = _text(data)
     start = _PROLOGUE.sub(b"", text, count=1)

@@ -195,7 +195,7 @@ def problem(data: bytes, declared: Declared, name: str) -> str | None:
     if _is_reduced_copy(data, declared):
         return (
             "its first page declares itself a reduced copy of another (NewSubfileType 1); expected the "
-            "picture itself: save that as PNG or TIFF"
+            "image itself: save that as PNG or TIFF"
         )
     remedy = "convert it to PNG, or to TIFF with LZW or Deflate"
     if declared.compression not in _DECODED:
@@ -239,7 +239,7 @@ def mismatch(declared: Declared, pixels: NDArray[Any]) -> str | None:
 
 
 def page_count(data: bytes) -> int:
-    """Return the number of pages that are pictures, without reduced copies and masks."""
+    """Return the number of pages that are images, without reduced copies and masks."""
     kinds = [(exif.numbers(page, _KIND) or (0,))[0] for page in exif.pages(data)]
     return sum(not kind & (_REDUCED | _MASK) for kind in kinds)
 
@@ -258,7 +258,7 @@ def _is_raw(data: bytes, declared: Declared, name: str) -> bool:
 
 
 def _is_reduced_copy(data: bytes, declared: Declared) -> bool:
-    """Tell whether the first page is a copy of another; a page that is alone is the picture."""
+    """Tell whether the first page is a copy of another; a page that is alone is the image."""
     if not (exif.numbers(declared.page, _KIND) or (0,))[0] & _REDUCED:
         return False
     others = [*exif.pages(data)[1:], *exif.inner_pages(data, declared.page)]

@@ -2,7 +2,7 @@
 
 OpenCV reads planes one behind the other as three small copies, and 16-bit floating point not at all; each
 plane by itself, and half floats as whole numbers of 16 bits, it reads right. Of grey with alpha it drops the
-alpha, but reads both as grey samples of a picture twice as wide. In 8 bits it paints black where a strip is
+alpha, but reads both as grey samples of an image twice as wide. In 8 bits it paints black where a strip is
 damaged; the same strip as samples of 16 bits it refuses.
 """
 
@@ -174,7 +174,7 @@ def _offsets(declared: Declared) -> tuple[int, ...]:
 
 
 def _count(declared: Declared) -> int:
-    """Return how many strips or tiles a picture of this size has, all planes together."""
+    """Return how many strips or tiles an image of this size has, all planes together."""
     tile = _tile(declared)
     if tile is None:
         each = -(-declared.height // _rows(declared))

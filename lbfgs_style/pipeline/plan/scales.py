@@ -1,6 +1,6 @@
 """The plan of the scales, coarse to fine: pure functions.
 
-Large structures form at small sizes, where an evaluation is cheap and the network sees much of the picture
+Large structures form at small sizes, where an evaluation is cheap and the network sees much of the image
 at once; the largest scale only adds detail (Gatys et al., "Controlling Perceptual Factors in Neural Style
 Transfer", CVPR 2017, sec. 6).
 """
@@ -22,9 +22,9 @@ COARSEST = 128
 # Iterations of the largest scale, of the one before, and so on; the last number holds for all others.
 AUTO_ITERATIONS = (40, 40, 80, 150)
 
-# A run from noise has to find the photo: it begins at about this longer side in pixels, where the photo's
-# forms are larger than the painting's strokes, and makes more iterations, at the first scale at least
-# `NOISE_FIRST`.
+# A run from noise has to find the content image: it begins at about this longer side in pixels, where the
+# content's forms are larger than the style image's strokes, and makes more iterations, at the first scale
+# at least `NOISE_FIRST`.
 NOISE_COARSEST = 256
 NOISE_ITERATIONS = (60, 200)
 NOISE_FIRST = 300
@@ -37,7 +37,7 @@ class Scale:
     Attributes
     ----------
     size : (int, int)
-        Height and width of the picture.
+        Height and width of the image.
     iterations : int
         The most iterations.
     """
@@ -65,7 +65,7 @@ def plan(
     *,
     from_noise: bool = False,
 ) -> tuple[Scale, ...]:
-    """Plan the scales of a picture.
+    """Plan the scales of an image.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class ScaleResult:
     seconds : float
         Wall time, targets and building included.
     loss_start, loss_end : float
-        The loss at the first and the best picture.
+        The loss at the first and the best image.
     terms_start, terms_end : mapping of str to float
         Each term there, without its weight.
     stop_reason : str

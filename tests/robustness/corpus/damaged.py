@@ -93,11 +93,11 @@ def foreign() -> Iterator[Case]:
     """Other files under the name of a picture."""
     isom = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
     files = {
-        "phone.jpg": (isom + bytes(400), "a HEIC picture, which cannot be read"),
+        "phone.jpg": (isom + bytes(400), "a HEIC image, which cannot be read"),
         "film.jpg": (box(b"ftyp", b"isom", bytes(4)) + bytes(400), "a film or another ISO media file"),
-        "modern.png": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "a JPEG XL picture"),
-        "modern-stream.png": (b"\xff\x0a" + bytes(99), "a JPEG XL picture"),
-        "render.png": (b"\x76\x2f\x31\x01\2\0\0\0", "an OpenEXR picture"),
+        "modern.png": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "a JPEG XL image"),
+        "modern-stream.png": (b"\xff\x0a" + bytes(99), "a JPEG XL image"),
+        "render.png": (b"\x76\x2f\x31\x01\2\0\0\0", "an OpenEXR image"),
         "layers.png": (b"8BPS\0\1" + bytes(40), "a Photoshop document"),
         "scan.jpg": (b"%PDF-1.7\n", "a PDF document"),
         "drawing.png": (b"\n <svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
