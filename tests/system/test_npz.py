@@ -270,7 +270,7 @@ def test_the_command_refuses_a_bomb_in_one_line(folder, network, capfd, monkeypa
     Path("bomb.npz").write_bytes(BOMBS["it unpacks to 64 MiB"])
     before = contents(folder)
     assert paint(network, styles=("bomb.npz",)) == 2
-    one_error(capfd, r"bomb\.npz: its arrays have \d+ bytes; expected at most 4194304: measure the painting")
+    one_error(capfd, r"bomb\.npz: its arrays have \d+ bytes; expected at most 4194304: measure the image")
     with Path("large.npz").open("wb") as file:
         file.truncate(4 * MIB + 1)
     assert paint(network, styles=("large.npz",)) == 2
