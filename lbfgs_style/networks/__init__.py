@@ -1,7 +1,17 @@
-"""Feature networks: find, load, check, pull and describe them. Public: `lbfgs_style.networks`.
+"""Feature networks: find, load, check, pull and describe them. Public as `lbfgs_style.networks`.
 
-catalog, download, metadata, model_checks, network, parse_limits, pooling, published_weights, pull,
-size_checks, torch_pickle, vgg
+catalog            the table of known networks, and where their files are looked up
+download           download a file, resuming an interrupted download
+metadata           metadata and fingerprint of a network
+model_checks       operators, attributes and weights of an untrusted model
+network            load a network from its file
+parse_limits       parse an ONNX file within limits
+pooling            replace the pooling of a network
+published_weights  read published VGG weights
+pull               download and convert a known network
+size_checks        sizes of the tensors of an untrusted model
+torch_pickle       read PyTorch's legacy weight files
+vgg                build VGG16 and VGG19
 """
 
 from ..graphs.builder import IR_VERSION, OPSET

@@ -1,4 +1,4 @@
-"""The table of feature networks that have a name of their own."""
+"""The table of known feature networks, and where their files are looked up."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..system.files import not_a_path
 
 @dataclass(frozen=True, slots=True)
 class KnownNetwork:
-    """A row of `KNOWN`.
+    """A row of the table `KNOWN`.
 
     Attributes
     ----------
     name, summary, licence : str
-        For people.
+        Name, description in a few words, licence of the weights.
     arch : str
-        ``vgg16``, ``vgg19``, or ``compact``.
+        Architecture: ``vgg16``, ``vgg19``, or ``compact``.
     url : str or None
-        Where the published weights are; None for the bundled network.
+        Address of the published weights; None for the bundled network.
     size : int or None
-        Bytes of the download, where known.
+        Bytes of the download; None if unknown.
     known_hash : str or None
         ``algorithm:digest`` of the download.
     format : {"pth", "h5"} or None
@@ -47,8 +47,11 @@ class KnownNetwork:
         return f"{self.name}.onnx"
 
 
+# Folders of the published files.
 _TORCHVISION = "https://download.pytorch.org/models"
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+# Licences of the weights.
 _BSD = "BSD-3-Clause, as published by torchvision"
 _CC_BY = "CC BY 4.0, Visual Geometry Group, University of Oxford"
 
@@ -97,12 +100,12 @@ KNOWN: tuple[KnownNetwork, ...] = (
 
 
 def known(name: str) -> KnownNetwork:
-    """Return the row of `KNOWN` with this name.
+    """Return the row of `KNOWN` that has this name.
 
     Raises
     ------
     NetworkError
-        If there is none.
+        If no row has.
     """
     for row in KNOWN:
         if row.name == name:
@@ -115,9 +118,9 @@ def known(name: str) -> KnownNetwork:
 
 
 def search_path() -> tuple[Path, ...]:
-    """Return the folders in which names are looked up, first to last.
+    """Return the folders in which names are looked up, in this order.
 
-    ``models/`` of a clone, ``models/`` inside the installed package, then `cache_folder`.
+    ``models/`` of a clone of the repository, ``models/`` in the installed package, then `cache_folder`.
     """
     return tuple(_folders())
 
@@ -127,7 +130,7 @@ def _folders() -> Iterator[Path]:
     if (package.parent / "pyproject.toml").is_file():
         yield package.parent / "models"
     yield package / "models"
-    # Last and lazily: asking platformdirs costs an import that the bundled network never needs.
+    # Last, and only when reached: it imports platformdirs, which the bundled network does not need.
     yield cache_folder()
 
 
@@ -144,7 +147,7 @@ def find(name_or_path: str | Path) -> Path:
     NetworkError
         If the name is unknown.
     NetworkFileError
-        If the file is not there; the message says how to get it.
+        If the file does not exist; the message says how to get it.
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.lower().endswith(".onnx"):

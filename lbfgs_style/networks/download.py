@@ -1,7 +1,7 @@
-"""Download one file: decide, stream to a ``.part`` file, go on where a cut left off, verify, rename.
+"""Download a file: plan, stream to a ``.part`` file, resume after an interruption, verify, rename.
 
-The standard library's ``urllib.request`` does it: one streamed GET with a Range header needs no more, it
-honours the proxy variables of the environment, and it adds no dependency of our own.
+With the standard library's ``urllib.request``, which honours the proxy variables of the environment: a
+streamed GET with a Range header is all that is needed.
 """
 
 from __future__ import annotations
@@ -20,47 +20,53 @@ from ..errors import NetworkError, NetworkFileError, printable
 from ..system.locks import try_lock
 
 Progress = Callable[[int, int | None], None]
+"""(bytes so far, bytes in total or None if unknown) → None."""
 
+# Bytes that are read at once.
 _CHUNK = 1 << 18
+
+# Bytes of a download of unknown length at most.
 _MAX_BYTES = 2_000_000_000
+
+# HTTP status of a server that cannot resume at an offset.
 _RANGE_NOT_SATISFIABLE = 416
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a download has to do.
+class DownloadPlan:
+    """The steps of a download.
 
     Attributes
     ----------
     action : {"up-to-date", "verify", "resume", "fetch"}
-        Nothing; check a part that has all its bytes; ask for the rest; ask for everything.
+        Do nothing; verify a complete ``.part`` file; download the rest of it; download everything.
     offset : int
-        Bytes that are here already.
+        Bytes that the ``.part`` file has.
     """
 
     action: Literal["up-to-date", "verify", "resume", "fetch"]
     offset: int = 0
 
 
-def plan(*, installed: bool, part_bytes: int, size: int | None) -> Plan:
-    """Decide what to do from what is on the disk. A pure function.
+def plan_download(*, installed: bool, part_bytes: int, size: int | None) -> DownloadPlan:
+    """Plan a download from the state of the disk. A pure function.
 
     Parameters
     ----------
     installed : bool
-        Whether the finished file is there with the right hash.
+        Whether the finished file exists and has the right hash.
     part_bytes : int
-        Length of the unfinished file, 0 if there is none.
+        Length of the ``.part`` file, 0 if it does not exist.
     size : int or None
-        Length of the finished file, if known.
+        Length of the finished file; None if unknown.
     """
     if installed:
-        return Plan("up-to-date")
+        return DownloadPlan("up-to-date")
     if part_bytes <= 0 or (size is not None and part_bytes > size):
-        return Plan("fetch")
+        return DownloadPlan("fetch")
     if part_bytes == size:
-        return Plan("verify", part_bytes)
-    return Plan("resume", part_bytes)
+        return DownloadPlan("verify", part_bytes)
+    return DownloadPlan("resume", part_bytes)
 
 
 def download(
@@ -72,7 +78,7 @@ def download(
     progress: Progress | None = None,
     timeout: float = 30.0,
 ) -> Path:
-    """Download `url` to `destination`, unless it is there already.
+    """Download `url` to `destination`, unless that file exists and has the right hash.
 
     Parameters
     ----------
@@ -81,13 +87,13 @@ def download(
     destination : Path
         The finished file. An unfinished one has the same name with ``.part`` added.
     size : int or None
-        Expected length in bytes, if known.
+        Expected length in bytes; None if unknown.
     known_hash : str
         ``algorithm:digest``, as in ``sha256:…`` or ``md5:…``.
     progress : callable, optional
-        Called as ``progress(bytes so far, bytes in all or None)`` after each chunk.
+        Called after each chunk.
     timeout : float
-        Seconds of silence after which the connection counts as cut.
+        Seconds without data after which the connection counts as interrupted.
 
     Returns
     -------
@@ -97,18 +103,17 @@ def download(
     Raises
     ------
     NetworkError
-        If the address is not http or https, or what came has the wrong size or hash (it is deleted).
+        If the URL is not http or https, or the data has the wrong size or hash (it is deleted).
     NetworkFileError
-        If there is no network, the server refuses, the connection is cut (the part is kept: a second
-        call goes on from there), another process or thread downloads the same file, or the disk cannot be
-        written.
+        If there is no network, the server refuses, the connection is interrupted (a second call resumes the
+        download), another process or thread downloads the same file, or the disk cannot be written.
     """
     _check_scheme(url)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        # Two writers of one part would mix their bytes, or rename it while the other still writes.
-        with try_lock(destination) as ours:
-            if not ours:
+        # Two processes that write one ``.part`` file would mix their bytes.
+        with try_lock(destination) as is_ours:
+            if not is_ours:
                 raise NetworkFileError(
                     f"Another process is downloading {str(destination)!r}: wait until it has finished, then "
                     "run the same command again."
@@ -133,26 +138,26 @@ def _download(
     timeout: float,
 ) -> None:
     part = destination.with_name(destination.name + ".part")
-    todo = plan(
+    plan = plan_download(
         installed=destination.is_file() and file_hash(destination, known_hash) == known_hash.lower(),
         part_bytes=part.stat().st_size if part.is_file() else 0,
         size=size,
     )
-    if todo.action == "up-to-date":
+    if plan.action == "up-to-date":
         return
-    if todo.action != "verify":
-        _fetch(url, part, todo.offset, size, progress, timeout)
+    if plan.action != "verify":
+        _fetch(url, part, plan.offset, size, progress, timeout)
     _verify(url, part, known_hash)
     part.replace(destination)
 
 
 def file_hash(path: Path, known_hash: str) -> str:
-    """Hash a file with the algorithm that `known_hash` names.
+    """Return the hash of a file, by the algorithm that `known_hash` names.
 
     Returns
     -------
     str
-        ``algorithm:digest``, lower case.
+        ``algorithm:digest`` in lower case.
 
     Raises
     ------
@@ -163,7 +168,7 @@ def file_hash(path: Path, known_hash: str) -> str:
     if not colon or algorithm not in hashlib.algorithms_available:
         raise NetworkError(f"Unknown hash {known_hash!r}: expected 'sha256:…' or 'md5:…'.")
     with path.open("rb") as file:
-        # Published md5 sums tell damage, not malice; some systems forbid md5 for anything else.
+        # The published md5 sums detect damage, not attacks; some systems allow md5 for nothing else.
         digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
     return f"{algorithm}:{digest.hexdigest()}"
 
@@ -188,7 +193,7 @@ def _check_scheme(url: str) -> None:
 
 
 class _WebRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects, but only to http and https (urllib would go on to ftp)."""
+    """A handler that follows redirects to http and https only; urllib's would follow them to ftp."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         _check_scheme(newurl)
@@ -204,7 +209,7 @@ def _fetch(
     assert response is not None  # only a request with an offset gives None
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            # The server ignored the range and sends everything.
+            # The server ignored the Range header and sends the whole file.
             offset = 0
         total = _total(response, offset)
         if size is not None and total not in (size, None):
@@ -215,11 +220,11 @@ def _fetch(
         received = _stream(response, url, part, offset, total or size, progress)
     expected = size if total is None else total
     if expected is not None and received < expected:
-        raise _cut(url, received, expected)
+        raise _interrupted(url, received, expected)
 
 
 def _open(url: str, offset: int, timeout: float) -> http.client.HTTPResponse | None:
-    """Send the request; None if the server cannot go on at `offset`."""
+    """Send the request; return None if the server cannot resume at `offset`."""
     headers = {"User-Agent": "lbfgs-style", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
@@ -268,7 +273,7 @@ def _stream(
             try:
                 chunk = response.read(_CHUNK)
             except (OSError, http.client.HTTPException) as error:
-                raise _cut(url, received, total) from error
+                raise _interrupted(url, received, total) from error
             if not chunk:
                 return received
             received += len(chunk)
@@ -279,7 +284,7 @@ def _stream(
                 progress(received, total)
 
 
-def _cut(url: str, received: int, total: int | None) -> NetworkFileError:
+def _interrupted(url: str, received: int, total: int | None) -> NetworkFileError:
     of = f" of {total:,}" if total is not None else ""
     return NetworkFileError(
         f"The connection to {urlsplit(url).hostname} was cut after {received:,}{of} bytes: run the same "

@@ -1,10 +1,9 @@
-"""What a feature network looks like as an ONNX file: versions, metadata, fingerprint of the weights.
+"""Metadata of feature networks: their keys in an ONNX file, and the fingerprint of the weights.
 
-A *feature network* is a ``ModelProto`` with one input ``image`` (float32, ``[1, 3, height, width]``, RGB
-in [0, 1], free height and width) and one float32 output for each layer, named as in the literature
-(``relu1_1`` … ``relu5_4``). Mean, scale and channel order are its first nodes, so that nobody who runs it
-needs to know them. Its ``metadata_props`` say where it comes from; this module is the only place that
-spells their keys.
+A *feature network* is an ONNX model with one input ``image`` (float32, [1, 3, height, width], RGB in [0, 1],
+free height and width) and one float32 output for each layer, named as in the literature (``relu1_1`` …
+``relu5_4``). Its first nodes apply mean, scale and channel order, so that its users need not know them. Its
+``metadata_props`` say where it comes from; only this module knows their keys.
 """
 
 from __future__ import annotations
@@ -24,28 +23,33 @@ if TYPE_CHECKING:
     import onnx
 
 
+# Version of the metadata, one of its entries.
 FORMAT = "1"
+
+# Prefix of the keys.
 _PREFIX = "lbfgs_style."
+
+# Layers used by default, see `default_layers`.
 _STYLE_LAYER = re.compile(r"relu\d+_1")
-_CONTENT_PREFERENCE = ("relu4_2", "relu4_1")
+_CONTENT_LAYERS = ("relu4_2", "relu4_1")
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a feature network says about itself.
+    """Metadata of a feature network.
 
     Attributes
     ----------
     name : str
         Short name, as in ``vgg19``.
     source : str
-        Where the weights come from, usually an address.
+        Where the weights come from, usually a URL.
     licence : str
         The licence of the weights.
     weights_sha256 : str
         `weights_sha256` of the model when it was written, 64 hexadecimal digits.
     style_layers, content_layers : tuple of str
-        Outputs used when the user names none.
+        Layers used where the user chooses none.
     """
 
     name: str
@@ -59,7 +63,7 @@ class Metadata:
 def default_layers(layers: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Choose style and content layers among the outputs of a network.
 
-    Style: every ``relu*_1`` (Gatys et al., CVPR 2016), or all outputs where none has such a name. Content:
+    Style: every ``relu*_1`` (Gatys et al., CVPR 2016), or all outputs if none has such a name. Content:
     ``relu4_2``, else ``relu4_1``, else the last output.
 
     Parameters
@@ -70,19 +74,20 @@ def default_layers(layers: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, .
     Returns
     -------
     style_layers, content_layers : tuple of str
+        Names of the chosen layers.
     """
     style = tuple(layer for layer in layers if _STYLE_LAYER.fullmatch(layer))
-    content = next((layer for layer in _CONTENT_PREFERENCE if layer in layers), layers[-1])
+    content = next((layer for layer in _CONTENT_LAYERS if layer in layers), layers[-1])
     return style or tuple(layers), (content,)
 
 
 def weights_sha256(model: onnx.ModelProto) -> str:
-    """Fingerprint of the weights of a network, whatever the encoding of the file.
+    """Return the fingerprint of the weights of a network, which does not depend on the encoding of the file.
 
-    SHA-256 over the floating-point initialisers, those that `fold_constants` would make included, in the
-    order of their names (by code point). Each one contributes its name in UTF-8, a zero byte, its dimensions
-    in decimal joined by ``x``, a zero byte, and its values as little-endian float32 in C order. Integer
-    initialisers (shapes, axes) are part of the graph, not of the weights, and are left out.
+    SHA-256 over the floating-point initialisers and constants, in the order of their names (by code point).
+    Each one contributes its name in UTF-8, a zero byte, its dimensions in decimal joined by ``x``, a zero
+    byte, and its values as little-endian float32 in C order. Integers (shapes, axes) belong to the graph, not
+    to the weights, and are left out.
 
     Parameters
     ----------
@@ -122,11 +127,11 @@ def describe(
     Parameters
     ----------
     model : onnx.ModelProto
-        Changed in place: our own keys are replaced, foreign ones stay.
+        Changed in place. Keys of other programs are kept.
     name, source, licence : str
         See `Metadata`.
     style_layers, content_layers : sequence of str
-        Defaults for users who name no layers; each must be an output of the model.
+        Layers used where the user chooses none; each must be an output of the model.
 
     Returns
     -------
@@ -145,7 +150,7 @@ def describe(
                 f"Cannot describe the network {name!r}: its layer {layer!r} is not among its outputs "
                 f"({', '.join(outputs)})."
             )
-    ours = {
+    entries = {
         "format": FORMAT,
         "name": name,
         "source": source,
@@ -156,14 +161,14 @@ def describe(
     }
     foreign = [(prop.key, prop.value) for prop in model.metadata_props if not prop.key.startswith(_PREFIX)]
     del model.metadata_props[:]
-    for key, value in [*foreign, *((_PREFIX + key, value) for key, value in ours.items())]:
+    for key, value in [*foreign, *((_PREFIX + key, value) for key, value in entries.items())]:
         prop = model.metadata_props.add()
         prop.key, prop.value = key, value
     return model
 
 
 def read_metadata(model: onnx.ModelProto) -> Metadata | None:
-    """Read what `describe` wrote, or return None for a model that never passed through it.
+    """Read the metadata that `describe` wrote, or return None if there is none.
 
     Raises
     ------

@@ -1,7 +1,8 @@
-"""Checks on an ONNX model that comes from anywhere, before anything of it is run.
+"""Check an untrusted ONNX model before anything of it is run.
 
-What is not on a list is refused: operators, kinds of attributes, types of weights. So a model that passes is
-made of plain nodes and of the numbers in its own file. `onnx_shapes` looks at the sizes that they make.
+Operators, kinds of attributes and types of weights are refused unless they are on a list. So a model that
+passes consists of plain nodes and of the numbers in its own file. `size_checks` checks the sizes of its
+tensors.
 """
 
 from __future__ import annotations
@@ -14,44 +15,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import NetworkError, shown
+from ..graphs.autodiff import RULES
 
 if TYPE_CHECKING:
     import onnx
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 
+# Operators that a network may have: those that can be differentiated, which layers in use need, and those of
+# classifiers after the layers and of constants before them. None of them runs other graphs, draws random
+# numbers, reads files, or makes a tensor of a size that is an attribute.
+OPERATORS = frozenset(RULES) | {
+    *("BatchNormalization", "Cast", "Clip", "Constant", "Dropout", "Elu", "Exp", "Flatten", "Gather"),
+    *("GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "InstanceNormalization", "LeakyRelu"),
+    *("Log", "LogSoftmax", "Max", "Min", "Neg", "PRelu", "ReduceMax", "ReduceMin", "Shape", "Sigmoid"),
+    *("Softmax", "Softplus", "Squeeze", "Sum", "Tanh", "Unsqueeze"),
+}
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-DIFFERENTIABLE = _words(
-    """
-    Abs Add AveragePool Concat Conv Div Gemm Identity MatMul MaxPool Mul Pad Pow ReduceL1 ReduceL2 ReduceMean
-    ReduceSum ReduceSumSquare Relu Reshape Slice Sqrt Sub Transpose
-    """
-)
-"""The operators of `lbfgs_style.graphs.autodiff.RULES`: those that layers in use may need."""
-
-OPERATORS = DIFFERENTIABLE | _words(
-    """
-    BatchNormalization Cast Clip Constant Dropout Elu Exp Flatten Gather GlobalAveragePool GlobalMaxPool
-    HardSigmoid HardSwish InstanceNormalization LeakyRelu Log LogSoftmax Max Min Neg PRelu ReduceMax ReduceMin
-    Shape Sigmoid Softmax Softplus Squeeze Sum Tanh Unsqueeze
-    """
-)
-"""What a file may hold: those, and what classifiers behind the layers and constants before them are made of.
-
-None runs other graphs, draws random numbers, reads files, or makes a tensor of a size that is written in it.
-"""
-
+# Limits: nodes of a graph, characters of a layer's name, axes of a tensor, values of a window attribute.
 _MAX_NODES = 10_000
 _MAX_NAME = 200
 _MAX_DIMS = 8
 _MAX_WINDOW = 1024
-_WINDOWS = ("kernel_shape", "strides", "dilations", "pads")
 
-# Names of tensors of our graphs. All tensors of a network but its layers get a prefix there, see `builder`.
+# Attributes that describe the window of an operator.
+_WINDOW_ATTRIBUTES = ("kernel_shape", "strides", "dilations", "pads")
+
+# Names of tensors in the graphs that are made of a network. Only its layers may clash with them: all its
+# other tensors get a prefix there, see `GraphBuilder.extend`.
 _RESERVED = re.compile(
     "loss|terms|weights|shares|tile|own_share|likewise|d_image|around_image|(?:own_|rest_|d_)*(?:tv|range)"
 )
@@ -60,22 +51,22 @@ _RESERVED_PREFIXES = ("around_", "winograd_")
 
 
 def check_safety(model: onnx.ModelProto, label: str) -> None:
-    """Refuse a model that reaches beyond its own file or beyond plain tensors and standard operators.
+    """Refuse a model that uses other files, other operators, or more than plain tensors.
 
     Parameters
     ----------
     model : onnx.ModelProto
         The model.
     label : str
-        What to call it in a message.
+        What messages call it.
 
     Raises
     ------
     NetworkError
         For external data (which could read any file), functions, subgraphs, training graphs, sparse or
-        string tensors, weights that are absent, of the wrong length or not finite, inputs or outputs
+        string tensors, weights that are missing, of the wrong length or not finite, inputs or outputs
         without a shape, other operators than `OPERATORS` or other domains (which could call custom
-        libraries), and whatever the ONNX checker refuses.
+        libraries), and for any model that the ONNX checker refuses.
     """
     import onnx
 
@@ -109,7 +100,7 @@ def check_safety(model: onnx.ModelProto, label: str) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """Return the first line of what a library says, fit for a terminal."""
+    """Return the first line of a library's message, without control characters."""
     lines = str(error).strip().splitlines()
     return shown(lines[0], 200)[1:-1] if lines else "no reason given"
 
@@ -133,7 +124,7 @@ def _check_node(node: onnx.NodeProto, label: str) -> None:
                 "a graph, a sparse tensor or of another kind that is not allowed: expected numbers, words, "
                 "and tensors in Constant nodes."
             )
-        if attribute.name in _WINDOWS and node.op_type != "Constant":
+        if attribute.name in _WINDOW_ATTRIBUTES and node.op_type != "Constant":
             least = 0 if attribute.name == "pads" else 1
             if len(attribute.ints) > 2 * _MAX_DIMS or not all(
                 least <= value <= _MAX_WINDOW for value in attribute.ints
@@ -151,12 +142,12 @@ def _check_node(node: onnx.NodeProto, label: str) -> None:
 
 
 def _check_tensor(tensor: onnx.TensorProto, label: str) -> None:
-    """Refuse weights that are not here, are not what they say, or are no numbers."""
+    """Refuse weights that are in another file, of an unexpected type, shape or length, or not finite."""
     import onnx
     from onnx import helper, numpy_helper
 
-    def refuse(why: str, remedy: str) -> NetworkError:
-        return NetworkError(f"The network {label!r} keeps {shown(tensor.name)} {why}: expected {remedy}.")
+    def refuse(problem: str, remedy: str) -> NetworkError:
+        return NetworkError(f"The network {label!r} keeps {shown(tensor.name)} {problem}: expected {remedy}.")
 
     if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise refuse(
@@ -178,7 +169,7 @@ def _check_tensor(tensor: onnx.TensorProto, label: str) -> None:
         )
     dims = list(tensor.dims)
     count = math.prod(dims) if len(dims) <= _MAX_DIMS else -1
-    # A list of no axes is meant; weights of no size are not.
+    # An empty list of axes makes sense; empty weights do not.
     if min(dims, default=1) < 0 or count < 0 or (count == 0 and tensor.data_type != kinds.INT64):
         raise refuse(
             f"in the shape {shown(str(dims[: _MAX_DIMS + 1]))[1:-1]}", "positive lengths of at most 8 axes"
@@ -203,20 +194,20 @@ def check_interface(model: onnx.ModelProto, label: str) -> tuple[str, ...]:
     model : onnx.ModelProto
         A model that passed `check_safety`.
     label : str
-        What to call it in a message.
+        What messages call it.
 
     Returns
     -------
     tuple of str
-        The layers: the outputs of four dimensions, in the order of the file. Others (the logits of a
-        classifier) have no positions to compare, and are left out.
+        The layers: the outputs of four dimensions, in the order of the file. Others, such as the logits of a
+        classifier, have no positions.
 
     Raises
     ------
     NetworkError
-        If the input is not ``image``, float32 [1, 3, height, width] with free height and width, an output
-        is missing or not float32, or none has four dimensions; or for names that cannot be printed or that
-        our graphs need.
+        If the input is not ``image``, float32 [1, 3, height, width] with free height and width; if an output
+        is not computed or not float32, or none has four dimensions; if a layer's name cannot be printed, or
+        is reserved.
     """
     import onnx
 
@@ -269,10 +260,10 @@ def _check_names(layers: tuple[str, ...], tensors: Iterable[str], label: str) ->
                 "characters that can be printed and typed."
             )
     ends = "|".join(map(re.escape, layers))
-    ours = re.compile(rf"(?:[a-z]+_)*(?:{_RESERVED_STEMS})_(?:{ends})(?:_\d+)?")
+    of_layers = re.compile(rf"(?:[a-z]+_)*(?:{_RESERVED_STEMS})_(?:{ends})(?:_\d+)?")
     of_tensors = {prefix + name for prefix in _RESERVED_PREFIXES for name in tensors}
     for layer in layers:
-        if _RESERVED.fullmatch(layer) or ours.fullmatch(layer) or layer in of_tensors:
+        if _RESERVED.fullmatch(layer) or of_layers.fullmatch(layer) or layer in of_tensors:
             raise NetworkError(
                 f"The network {label!r} calls a layer {shown(layer)}, a name that the graphs made of it "
                 "need: expected another one; rename it."
@@ -280,12 +271,12 @@ def _check_names(layers: tuple[str, ...], tensors: Iterable[str], label: str) ->
 
 
 def to_opset(model: onnx.ModelProto, opset: int, label: str) -> onnx.ModelProto:
-    """Return the model in another opset of the default domain: itself where it has that one already.
+    """Convert a model to an opset of the default domain; return the model itself if it has that opset.
 
     Raises
     ------
     NetworkError
-        If the ONNX version converter cannot do it.
+        If the version converter of ONNX fails.
     """
     versions = [entry.version for entry in model.opset_import if entry.domain in _DEFAULT_DOMAINS]
     if versions == [opset]:
@@ -293,7 +284,7 @@ def to_opset(model: onnx.ModelProto, opset: int, label: str) -> onnx.ModelProto:
     from onnx import version_converter
 
     try:
-        if len(versions) != 1:  # one for each of the names that the domain has
+        if len(versions) != 1:  # the domain has two names, which may have different versions
             raise ValueError("expected one version")
         converted = version_converter.convert_version(model, opset)
     except (RuntimeError, ValueError) as error:

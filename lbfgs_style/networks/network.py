@@ -1,7 +1,6 @@
-"""Which feature networks exist, where their files are, and how they are loaded.
+"""Load feature networks: from a name (``vgg19``) or the path of an ``.onnx`` file to a `FeatureNetwork`.
 
-A name (``vgg19``) or the path of an ``.onnx`` file becomes a `FeatureNetwork`. Nothing is downloaded here:
-`lbfgs_style.networks.pull` does that, and only when asked to.
+Nothing is downloaded here: only `lbfgs_style.networks.pull` does that.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .size_checks import check_shapes
 if TYPE_CHECKING:
     import onnx
 
-# Larger files are no feature networks; a protobuf message ends at 2 GB anyway.
+# Bytes of a network file at most: larger files are no feature networks.
 MAX_BYTES = 1_000_000_000
 
 
@@ -33,17 +32,17 @@ class FeatureNetwork:
     Attributes
     ----------
     model : onnx.ModelProto
-        Input ``image``: float32 [1, 3, height, width], RGB in [0, 1]. Not to be changed.
+        Input ``image``: float32 [1, 3, height, width], RGB in [0, 1]. Must not be changed.
     name, source, licence : str
-        What it is called, where its weights come from, under which licence.
+        Short name; where the weights come from; their licence.
     weights_sha256 : str
-        Fingerprint of the weights that the file claims to have; `verify` compares it with them.
+        Fingerprint of the weights according to the file; `verify` compares it with the weights.
     layers : tuple of str
         Outputs of four dimensions, in the order of the file (shallow to deep).
     style_layers, content_layers : tuple of str
-        Outputs used when the user names none.
+        Layers used where the user chooses none.
     path : Path or None
-        The file it was read from.
+        The file that it was read from.
     """
 
     model: onnx.ModelProto = field(repr=False, compare=False)
@@ -63,7 +62,7 @@ def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
     Parameters
     ----------
     name_or_path : str, Path or FeatureNetwork
-        As in `find`; one that is loaded comes back as it is.
+        As in `find`; a FeatureNetwork is returned unchanged.
 
     Raises
     ------
@@ -89,23 +88,23 @@ def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
 
 
 def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNetwork:
-    """Check a model and read what it says about itself.
+    """Check a model and read its metadata.
 
-    A model without our metadata is welcome: it is called after its file, `default_layers` chooses its
-    layers. Another opset than ours is converted, Constant nodes become initialisers.
+    A model without metadata is named after its file, and gets its `default_layers`. Other opsets are
+    converted, Constant nodes become initialisers.
 
     Parameters
     ----------
     model : onnx.ModelProto
         Input ``image``, float32 [1, 3, height, width] with free height and width; float32 outputs, of
-        which those of four dimensions are the layers; no external data; only `onnx_checks.OPERATORS`.
+        which those of four dimensions are the layers; no external data; only `model_checks.OPERATORS`.
     path : Path, optional
-        Where it came from, for messages and the name.
+        The file that it comes from, for messages and the name.
 
     Raises
     ------
     NetworkError
-        If any of this does not hold, or the ONNX checker refuses the model.
+        If the model is not like that, or the ONNX checker refuses it.
     """
     label = "model"
     try:
@@ -114,15 +113,13 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
         layers = check_interface(model, label)
         model = fold_constants(to_opset(model, OPSET, label))
         check_shapes(model, layers, label)
-        claimed = read_metadata(model)
-        metadata = claimed or _own(model, path, layers)
+        stored = read_metadata(model)
+        metadata = stored or _default_metadata(model, path, layers)
     except UnicodeDecodeError as error:
         raise NetworkError(
             f"The network {label!r} holds words that are no text: expected UTF-8; export it again."
         ) from error
-    for text in (
-        () if claimed is None else (claimed.name, claimed.source, claimed.licence, claimed.weights_sha256)
-    ):
+    for text in () if stored is None else (stored.name, stored.source, stored.licence, stored.weights_sha256):
         if not text.isprintable():
             raise NetworkError(
                 f"The metadata of {label!r} holds {shown(text)}: expected text on one line; pull or "
@@ -147,7 +144,7 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
     )
 
 
-def _own(model: onnx.ModelProto, path: Path | None, layers: tuple[str, ...]) -> Metadata:
+def _default_metadata(model: onnx.ModelProto, path: Path | None, layers: tuple[str, ...]) -> Metadata:
     style, content = default_layers(layers)
     return Metadata(
         name=path.stem if path is not None else (model.graph.name or "custom"),
@@ -160,7 +157,7 @@ def _own(model: onnx.ModelProto, path: Path | None, layers: tuple[str, ...]) -> 
 
 
 def verify(network: FeatureNetwork) -> None:
-    """Compare the weights of a network with the fingerprint it was published with.
+    """Compare the weights of a network with the fingerprint in its metadata.
 
     Raises
     ------

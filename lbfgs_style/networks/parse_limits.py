@@ -1,8 +1,8 @@
-"""A walk through the bytes of an ONNX file before anything is made of them.
+"""Parse the bytes of an ONNX file, after checking how many objects the parser will make of them.
 
-A file of a few megabytes can hold millions of empty nodes, and the parser makes objects of all of them before
-anybody can look at one. The walk follows the wire format of Protocol Buffers (tag, length, value), knows from
-ONNX's own description which fields are messages, and makes nothing: it only counts.
+A file of a few megabytes can hold millions of empty nodes, of which the parser makes objects before any can
+be checked. So the bytes are walked first, along the wire format of Protocol Buffers (tag, length, value);
+which fields are messages is known from ONNX's descriptors. The walk only counts.
 """
 
 from __future__ import annotations
@@ -14,42 +14,44 @@ from ..errors import NetworkError
 if TYPE_CHECKING:
     import onnx
 
+# Fields of all messages together; VGG19 has about a thousand.
 MAX_FIELDS = 200_000
-"""Fields of all messages together; VGG19 has about a thousand."""
 
+# Bytes of packed integers; one byte of the file can become eight in memory.
 MAX_PACKED = 100_000_000
-"""Bytes of packed integers: one byte of the file can become eight in memory."""
 
+# Levels of nested messages; a plain graph has seven.
 MAX_DEPTH = 24
-"""Messages within messages; a plain graph has seven."""
 
+# First bytes of compressed files → name of the format.
 _PACKERS = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z"}
 
+# Wire types of Protocol Buffers.
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
-# Of google.protobuf.descriptor.FieldDescriptor: what takes as much memory as it has bytes.
+# Types of google.protobuf.descriptor.FieldDescriptor that take as much memory as they have bytes.
 _STRING = 9
 _BYTES_OR_FLOATS = (1, 2, _STRING, 12)  # double, float, string, bytes
 
 
 class _Malformed(Exception):
-    """The bytes are no Protocol Buffers message of this kind."""
+    """The bytes are not a Protocol Buffers message of this type."""
 
 
 def parse(data: bytes, label: str) -> onnx.ModelProto:
-    """Make a model of the bytes of a file.
+    """Parse an ONNX file.
 
     Parameters
     ----------
     data : bytes
-        An ONNX file.
+        The bytes of the file.
     label : str
-        What to call it in a message.
+        What messages call it.
 
     Raises
     ------
     NetworkError
-        If it is no ONNX file, is cut short, or has more fields than any network needs.
+        If it is not an ONNX file, is cut short, or has more fields than any network needs.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -66,40 +68,40 @@ def parse(data: bytes, label: str) -> onnx.ModelProto:
         ) from error
 
 
-def _walk(data: memoryview, kind: Any, label: str) -> None:
-    """Count the fields of a message of `kind` and of the messages in it."""
+def _walk(data: memoryview, descriptor: Any, label: str) -> None:
+    """Count the fields of a message and of the messages nested in it; raise if there are too many."""
     fields = packed = 0
-    inside: list[tuple[int, Any]] = [(len(data), kind)]
-    place = 0
-    while inside:
-        end, message = inside[-1]
-        if place == end:
-            inside.pop()
+    open_messages: list[tuple[int, Any]] = [(len(data), descriptor)]  # (end, descriptor) of each
+    offset = 0
+    while open_messages:
+        end, message = open_messages[-1]
+        if offset == end:
+            open_messages.pop()
             continue
         fields += 1
-        tag, place = _varint(data, place, end)
+        tag, offset = _read_varint(data, offset, end)
         wire, field = tag & 7, message.fields_by_number.get(tag >> 3)
         if wire == _VARINT:
-            _, place = _varint(data, place, end)
+            _, offset = _read_varint(data, offset, end)
         elif wire in (_FIXED32, _FIXED64):
-            place += 4 if wire == _FIXED32 else 8
+            offset += 4 if wire == _FIXED32 else 8
         elif wire == _LENGTH:
-            length, place = _varint(data, place, end)
-            if field is not None and field.message_type is not None and place + length <= end:
-                inside.append((place + length, field.message_type))
+            length, offset = _read_varint(data, offset, end)
+            if field is not None and field.message_type is not None and offset + length <= end:
+                open_messages.append((offset + length, field.message_type))
                 length = 0
             elif field is not None and field.type not in _BYTES_OR_FLOATS:
                 packed += length
-            elif field is not None and field.type == _STRING and not _is_text(data[place : place + length]):
+            elif field is not None and field.type == _STRING and not _is_utf8(data[offset : offset + length]):
                 raise NetworkError(
                     f"The network file {label!r} holds names that are no text: expected UTF-8."
                 )
-            place += length
+            offset += length
         else:
             raise _Malformed
-        if place > end:
+        if offset > end:
             raise _Malformed
-        if fields > MAX_FIELDS or packed > MAX_PACKED or len(inside) > MAX_DEPTH:
+        if fields > MAX_FIELDS or packed > MAX_PACKED or len(open_messages) > MAX_DEPTH:
             raise NetworkError(
                 f"The network file {label!r} is built like no feature network: expected at most "
                 f"{MAX_FIELDS:,} fields, {MAX_PACKED:,} bytes of packed integers and {MAX_DEPTH} messages in "
@@ -107,8 +109,8 @@ def _walk(data: memoryview, kind: Any, label: str) -> None:
             )
 
 
-def _is_text(data: memoryview) -> bool:
-    """Tell whether a string is UTF-8: of others, Protocol Buffers would give bytes where text is expected."""
+def _is_utf8(data: memoryview) -> bool:
+    """Return whether a string is UTF-8; for others, Protocol Buffers returns bytes in place of text."""
     try:
         str(data, "utf-8")
     except UnicodeDecodeError:
@@ -116,13 +118,14 @@ def _is_text(data: memoryview) -> bool:
     return True
 
 
-def _varint(data: memoryview, place: int, end: int) -> tuple[int, int]:
+def _read_varint(data: memoryview, offset: int, end: int) -> tuple[int, int]:
+    """Return an integer of variable length, and the offset after it."""
     value = shift = 0
-    while place < end and shift < 70:
-        byte = data[place]
-        place += 1
+    while offset < end and shift < 70:
+        byte = data[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
+            return value, offset
         shift += 7
     raise _Malformed

@@ -1,9 +1,9 @@
-"""Another pooling in place of a network's own.
+"""Replace the pooling of a network.
 
 Gatys et al. (CVPR 2016, sec. 2) replace maxima by averages, "which gives slightly more appealing results";
-the root of the mean square lies between the two. Outputs keep the scale that the pooling gives them: some
-programs double averages and take 0.78 times the root so that deeper layers get the numbers they were trained
-with, Gatys et al. do not, and relative losses have no unit.
+the root of the mean square lies between the two. The results are not rescaled: some programs double averages
+and multiply roots by 0.78, so that deeper layers get values as in training; Gatys et al. do not, and relative
+losses do not depend on the scale.
 """
 
 from __future__ import annotations
@@ -18,20 +18,26 @@ from .network import FeatureNetwork
 if TYPE_CHECKING:
     import onnx
 
-# Added to the mean square: the root has no slope at 0, and ReLU makes windows of zeros. A slope is at most
-# half the cotangent whatever this is.
+# Added to the mean square, because the root has no slope at 0, and after a ReLU whole windows are 0. Whatever
+# the value, the gradient is at most half the cotangent.
 _AT_ZERO = 1e-12
 
+# Attributes that MaxPool and AveragePool have in common.
 _SHARED = ("kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad")
 
-
+# Operator → name of the pooling.
 _KINDS = {"MaxPool": "max", "AveragePool": "average"}
 
 
 def with_pooling(network: FeatureNetwork, pooling: Pooling | None) -> FeatureNetwork:
-    """Return a network whose every MaxPool and AveragePool is of one kind; None returns it as it is.
+    """Replace every MaxPool and AveragePool of a network by one kind of pooling.
 
-    ``l2`` is √(mean x²) over each window.
+    Parameters
+    ----------
+    network : FeatureNetwork
+        Not changed.
+    pooling : {"max", "average", "l2"} or None
+        ``l2`` is √(mean x²) over each window. None returns the network itself.
     """
     import onnx
 
@@ -48,9 +54,9 @@ def with_pooling(network: FeatureNetwork, pooling: Pooling | None) -> FeatureNet
 
 
 def pooling_of(network: FeatureNetwork, pooling: Pooling | None) -> str:
-    """Name the pooling that `with_pooling` gives.
+    """Return the pooling of a network after `with_pooling`: of None, the one that the network has.
 
-    A network of maxima alone has ``max``, asked for or not; ``mixed`` where a network's own is of both kinds.
+    ``mixed`` if it has both kinds.
     """
     if pooling is not None:
         return pooling
@@ -61,7 +67,7 @@ def pooling_of(network: FeatureNetwork, pooling: Pooling | None) -> str:
 def _replaced(
     node: onnx.NodeProto, pooling: Pooling, graph: onnx.GraphProto, taken: set[str]
 ) -> Iterator[onnx.NodeProto]:
-    """Yield what stands for a node; names of new tensors are added to those `taken`."""
+    """Yield the nodes that replace a node; add the names of new tensors to `taken`."""
     from onnx import helper
 
     if node.op_type not in _KINDS:
@@ -79,13 +85,13 @@ def _replaced(
         yield helper.make_node("Add", [average, tiny], [positive], name=positive)
         yield helper.make_node("Sqrt", [positive], [y], name=node.name)
         return
-    made = helper.make_node("MaxPool" if pooling == "max" else "AveragePool", [x], [y], name=node.name)
-    made.attribute.extend(shared)
-    yield made
+    replacement = helper.make_node("MaxPool" if pooling == "max" else "AveragePool", [x], [y], name=node.name)
+    replacement.attribute.extend(shared)
+    yield replacement
 
 
 def _unused(name: str, taken: set[str]) -> str:
-    """Return `name`, longer where another tensor has it, and add it to those `taken`."""
+    """Return `name`, made longer if a tensor has it, and add it to `taken`."""
     while name in taken:
         name += "_"
     taken.add(name)

@@ -1,4 +1,4 @@
-"""Get a published network: download its weights, write our ONNX file, delete the download."""
+"""Pull a published network: download its weights, convert them to an ONNX file, delete the download."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ log = logging.getLogger(__name__)
 def pull(name: str, *, progress: Progress | None = None, url: str | None = None, force: bool = False) -> Path:
     """Download a known network and convert it to ONNX, unless that has been done.
 
-    The file goes to `lbfgs_style.networks.cache_folder`. The download is verified against the published
-    hash wherever it came from, and deleted once it has been converted.
+    The file is written to `lbfgs_style.networks.cache_folder`. The download is verified against the published
+    hash, wherever it comes from, and deleted when it has been converted.
 
     Parameters
     ----------
     name : str
-        A name of `lbfgs_style.networks.KNOWN`. The bundled network is simply found.
+        A name of `lbfgs_style.networks.KNOWN`. For the bundled network, its path is returned.
     progress : callable, optional
-        Called as ``progress(bytes so far, bytes in all or None)``.
+        Called as ``progress(bytes so far, bytes in total or None)``.
     url : str, optional
-        Address of the same file elsewhere. Without it, the environment variable ``LBFGS_STYLE_MIRROR``
-        may name the folder of a mirror (``https://…/weights``) that holds the files by their own names.
+        Another address of the file. Without it, the environment variable ``LBFGS_STYLE_MIRROR`` may name the
+        folder of a mirror (``https://…/weights``), which has the files under their original names.
     force : bool, default False
-        Download and convert even if the network is there.
+        Download and convert even if the network exists.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def pull(name: str, *, progress: Progress | None = None, url: str | None = None,
     ------
     NetworkError
         If the name is unknown, the download has the wrong hash or contents, h5py is missing for a
-        ``-caffe`` network, or a file that is there already is damaged and lies outside the cache.
+        ``-caffe`` network, or an existing file outside the cache is damaged.
     NetworkFileError
         If the download fails or the cache cannot be written.
     """
@@ -58,19 +58,18 @@ def pull(name: str, *, progress: Progress | None = None, url: str | None = None,
     if row.url is None:
         return find(name)
     target = cache_folder() / row.file_name
-    there = None if force else _usable(name, target)
-    if there is not None:
-        return there
+    existing = None if force else _find_valid(name, target)
+    if existing is not None:
+        return existing
     if row.format == "h5":
-        # Before the download rather than after it.
-        require_h5py()
+        require_h5py()  # fail before the download, not after it
     file_name = PurePosixPath(urlsplit(row.url).path).name
-    source = url or _mirrored(file_name) or row.url
-    with _alone(target):
-        # Another process may have done it while we waited.
-        there = None if force else _usable(name, target)
-        if there is not None:
-            return there
+    source = url or _mirror_url(file_name) or row.url
+    with _exclusive(target):
+        # Another process may have pulled it while this one waited.
+        existing = None if force else _find_valid(name, target)
+        if existing is not None:
+            return existing
         raw = download(
             source,
             target.with_name(file_name),
@@ -84,22 +83,22 @@ def pull(name: str, *, progress: Progress | None = None, url: str | None = None,
 
 
 def convert(row: KnownNetwork, raw: Path) -> bytes:
-    """Convert published weights to the bytes of a feature network.
+    """Convert published weights to a feature network, and return the bytes of its ONNX file.
 
     Parameters
     ----------
     row : KnownNetwork
         A network with a download.
     raw : Path
-        The download, verified.
+        The verified download.
 
     Raises
     ------
     NetworkError
-        If the file does not hold the weights of `row`.
+        If the file does not contain the weights of `row`.
     """
     if row.format == "pth":
-        # The classifier, 85 % of the file, is not needed.
+        # Without the classifier, which is 85 % of the file.
         weights = vgg_weights(row.arch, read_pth(raw, prefix="features."), "pth")
         normalization = vgg.TORCHVISION
     else:
@@ -117,22 +116,26 @@ def convert(row: KnownNetwork, raw: Path) -> bytes:
 
 
 @contextmanager
-def _alone(target: Path) -> Generator[None]:
-    """Let one process at a time make a network: the others wait, and find it made."""
+def _exclusive(target: Path) -> Generator[None]:
+    """Hold the lock of a network's file; other processes that pull it wait, and then find it."""
 
-    def tell() -> None:
+    def on_wait() -> None:
         log.warning("another process is making %s: waiting for it", target)
 
     with ExitStack() as stack:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(wait_for_lock(target, on_wait=tell))
+            stack.enter_context(wait_for_lock(target, on_wait=on_wait))
         except OSError as error:
             raise _unwritable(target, error) from error
         yield
 
 
-def _usable(name: str, target: Path) -> Path | None:
+def _find_valid(name: str, target: Path) -> Path | None:
+    """Return the path of a network if it exists and is undamaged, else None.
+
+    A damaged file in another folder than the cache raises NetworkError: it would hide the one that is pulled.
+    """
     try:
         path = find(name)
     except NetworkFileError:
@@ -142,12 +145,11 @@ def _usable(name: str, target: Path) -> Path | None:
     except NetworkError:
         if path == target:
             return None
-        # A damaged file that is found first would hide whatever is pulled.
         raise
     return path
 
 
-def _mirrored(file_name: str) -> str | None:
+def _mirror_url(file_name: str) -> str | None:
     mirror = os.environ.get("LBFGS_STYLE_MIRROR")
     return f"{mirror.rstrip('/')}/{file_name}" if mirror else None
 

@@ -1,7 +1,7 @@
-"""The sizes of a network's tensors, known before anything of it is run.
+"""Check the sizes of a network's tensors before anything of it is run.
 
-A padding of two thousand million, or a picture multiplied by a column of weights, is a few bytes in a file
-and all the memory of a machine when it runs. Shape inference alone tells.
+A padding of two thousand million, or the product of an image and a column of weights, takes a few bytes in a
+file, and all memory of the machine when it runs. Shape inference finds the sizes.
 """
 
 from __future__ import annotations
@@ -11,40 +11,41 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import NetworkError, shown
-from ..graphs.network_graph import needed_nodes
+from ..graphs.network_graph import IMAGE, needed_nodes
 from ..graphs.operator_reach import dependent_nodes
 from .model_checks import one_line
 
 if TYPE_CHECKING:
     import onnx
 
+# Side, in pixels, of the image for which the sizes are inferred.
 SIDE = 512
-"""Sides, in pixels, of the picture whose sizes are looked at."""
 
+# Values of the largest tensor for each pixel of the image at most; VGG has 64.
 MAX_PER_PIXEL = 4096
-"""Numbers of the largest tensor for each pixel of the picture; VGG has 64."""
 
-# Shapes, axes and pads have few values, and decide on the sizes of others; weights do by their shape alone.
+# Initialisers of up to this many values (shapes, axes, pads) determine the sizes of other tensors; of larger
+# ones (weights) only the shape matters.
 _SMALL = 64
 
 
 def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> None:
-    """Refuse a network whose layers are not features of the picture, or whose tensors would be too large.
+    """Refuse a network whose layers are not features of the image, or whose tensors would be too large.
 
     Parameters
     ----------
     model : onnx.ModelProto
         A model that passed `model_checks.check_safety`, its constants folded into initialisers.
     layers : sequence of str
-        Outputs that are layers. What they do not need is not looked at: it never runs.
+        The outputs that are layers. Nodes that they do not need are never run, and not checked.
     label : str
-        What to call it in a message.
+        What messages call it.
 
     Raises
     ------
     NetworkError
-        If a layer is the same for every picture, types or shapes contradict each other, a convolution's
-        kernel is not constant, a size cannot be known, a tensor is too large, or a layer is not float32
+        If a layer is the same for every image, types or shapes contradict each other, a convolution's kernel
+        is not constant, a size is unknown, a tensor is too large, or a layer is not float32
         [1, channels, height, width].
     """
     import onnx
@@ -55,7 +56,7 @@ def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> N
     for layer in layers:
         if layer not in depending:
             raise NetworkError(
-                f"The layer {shown(layer)} of the network {label!r} is the same for every picture: expected "
+                f"The layer {shown(layer)} of the network {label!r} is the same for every image: expected "
                 "outputs [1, channels, height, width] that depend on 'image'; leave it out."
             )
     try:
@@ -64,10 +65,10 @@ def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> N
         )
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise NetworkError(
-            f"The network {label!r} does not fit a picture of {SIDE}×{SIDE} pixels: {one_line(error)}"
+            f"The network {label!r} does not fit an image of {SIDE}×{SIDE} pixels: {one_line(error)}"
         ) from error
-    found = {v.name: v.type.tensor_type for v in (*inferred.graph.value_info, *inferred.graph.output)}
-    lengths = {name: _lengths(tensor) for name, tensor in found.items()} | {"image": [1, 3, SIDE, SIDE]}
+    types = {v.name: v.type.tensor_type for v in (*inferred.graph.value_info, *inferred.graph.output)}
+    lengths = {name: _lengths(tensor) for name, tensor in types.items()} | {IMAGE: [1, 3, SIDE, SIDE]}
     weights = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     for node in nodes:
         if node.op_type == "Conv":
@@ -78,25 +79,25 @@ def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> N
         too_large = math.prod(sizes) > MAX_PER_PIXEL * SIDE**2
         if len(sizes) < len(dims) or min(sizes, default=1) < 1 or too_large:
             raise NetworkError(
-                f"The tensor {shown(name)} of the network {label!r} has the shape {_spelled(dims)} for a "
-                f"picture of {SIDE}×{SIDE} pixels: expected one that is known and has at most "
+                f"The tensor {shown(name)} of the network {label!r} has the shape {_format_shape(dims)} for "
+                f"an image of {SIDE}×{SIDE} pixels: expected one that is known and has at most "
                 f"{MAX_PER_PIXEL:,} numbers for each pixel."
             )
-        kind = found[name].elem_type
-        if name in layers and (kind != onnx.TensorProto.FLOAT or len(dims) != 4 or dims[0] != 1):
+        dtype = types[name].elem_type
+        if name in layers and (dtype != onnx.TensorProto.FLOAT or len(dims) != 4 or dims[0] != 1):
             raise NetworkError(
                 f"The output {shown(name)} of the network {label!r} is not what it says: expected float "
-                f"[1, channels, height, width], got {onnx.TensorProto.DataType.Name(kind).lower()} "
-                f"{_spelled(dims)}."
+                f"[1, channels, height, width], got {onnx.TensorProto.DataType.Name(dtype).lower()} "
+                f"{_format_shape(dims)}."
             )
 
 
 def _check_convolution(
     node: onnx.NodeProto, image: Sequence[int | None], weights: Mapping[str, Sequence[int]], label: str
 ) -> None:
-    """Refuse what shape inference lets pass: kernels that do not fit their input, or are not constant."""
-    given = {attribute.name: attribute for attribute in node.attribute}
-    groups = given["group"].i if "group" in given else 1
+    """Refuse kernels that do not fit their input or are not constant, which shape inference accepts."""
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    groups = attributes["group"].i if "group" in attributes else 1
     kernel, *bias = [weights.get(name) for name in node.input[1:]]
     if kernel is None:
         raise NetworkError(
@@ -106,39 +107,40 @@ def _check_convolution(
     if not image or None in image:
         raise NetworkError(
             f"The network {label!r} does not tell the shape of {shown(node.input[0])}, the input of the Conv "
-            f"node {shown(node.name)}, for a picture of {SIDE}×{SIDE} pixels: expected [1, channels, height, "
-            f"width], got {_spelled(image)}."
+            f"node {shown(node.name)}, for an image of {SIDE}×{SIDE} pixels: expected [1, channels, height, "
+            f"width], got {_format_shape(image)}."
         )
     fits = len(kernel) == len(image) == 4 and kernel[1] * groups == image[1] and kernel[0] % groups == 0
     fits = fits and all(each is None or list(each) == [kernel[0]] for each in bias)
-    if not fits or ("kernel_shape" in given and list(given["kernel_shape"].ints) != list(kernel[2:])):
+    sides = list(attributes["kernel_shape"].ints) if "kernel_shape" in attributes else list(kernel[2:])
+    if not fits or sides != list(kernel[2:]):
         raise NetworkError(
             f"The weights of the Conv node {shown(node.name)} of the network {label!r} do not fit: got a "
-            f"kernel {_spelled(kernel)} in {groups} groups for {_spelled(image)}."
+            f"kernel {_format_shape(kernel)} in {groups} groups for {_format_shape(image)}."
         )
 
 
 def _lengths(tensor: onnx.TypeProto.Tensor) -> list[int | None]:
-    """Return the lengths of an inferred shape, None for each that is not known."""
+    """Return the lengths of an inferred shape, with None for unknown ones."""
     if not tensor.HasField("shape"):
         return [None]
     return [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
 
 
-def _spelled(dims: Sequence[int | None]) -> str:
+def _format_shape(dims: Sequence[int | None]) -> str:
     return f"[{', '.join('?' if length is None else str(length) for length in dims)}]"
 
 
 def _skeleton(
     model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], layers: Sequence[str]
 ) -> onnx.ModelProto:
-    """Return the nodes with a picture of known size as input; large weights are inputs without values."""
+    """Return a model of the nodes for an image of known size, with large weights as inputs without values."""
     from onnx import TensorProto, helper
 
     read = {name for node in nodes for name in node.input}
     used = [tensor for tensor in model.graph.initializer if tensor.name in read]
     small = [tensor for tensor in used if math.prod(tensor.dims) <= _SMALL]
-    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])]
+    inputs = [helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, [1, 3, SIDE, SIDE])]
     inputs += [
         helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
         for tensor in used

@@ -1,9 +1,9 @@
-"""A reader for PyTorch's legacy weight files that needs no PyTorch and trusts nothing in them.
+"""Read untrusted weight files in PyTorch's legacy format, without PyTorch.
 
 The format: four pickles (magic number, protocol, system information, the object), a pickled list of storage
-keys, then for each key an int64 count and that many raw values. The pickles are read with an unpickler that
-knows four names and refuses every other, changes no object once it is made, and gets no more bytes than the
-pickles of a network have: the lengths in a pickle may be anything.
+keys, then for each key an int64 count and that many raw values. The unpickler knows four names and refuses
+all others, never sets the state of an object, and reads no more bytes than the pickles of a network have,
+because the lengths in a pickle may be anything.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ from ..errors import NetworkError, NetworkFileError, printable
 
 Array = NDArray[np.float32]
 
+# The first two pickles of a file.
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+
+# Limits: bytes of a pickle, axes of a tensor, lengths and offsets.
 _MAX_PICKLE = 1_000_000
 _MAX_DIMS = 8
 _MAX_NUMBER = 1 << 48
-# Everything that a pickle of arbitrary bytes makes the unpickler raise.
+
+# Exceptions that arbitrary bytes make the unpickler raise.
 _GARBLED = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -45,7 +49,7 @@ _GARBLED = (
 
 
 class _FloatStorage:
-    """Stands for ``torch.FloatStorage``: only its identity is used."""
+    """Replaces ``torch.FloatStorage``; only its identity is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class _Tensor:
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_ignored: Any) -> _Tensor:
-    """Stand for ``torch._utils._rebuild_tensor(_v2)``: note what to cut from which storage."""
+    """Replace ``torch._utils._rebuild_tensor(_v2)``: return which part of which storage a tensor is."""
     numbers = (offset, *shape, *stride)
     plain = len(shape) <= _MAX_DIMS and all(isinstance(n, int) and 0 <= n < _MAX_NUMBER for n in numbers)
     if not isinstance(storage, _Storage) or not plain:
@@ -85,13 +89,13 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Bounded:
-    """A file that gives a pickle so many bytes and no more.
+class _BoundedFile:
+    """A file from which at most `_MAX_PICKLE` bytes can be read.
 
     Parameters
     ----------
     file : binary file
-        Read from where it stands.
+        Read from its current position.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -99,47 +103,50 @@ class _Bounded:
         self._left = _MAX_PICKLE
 
     def read(self, size: int) -> bytes:
-        """Read `size` bytes; more than are left are refused before memory is asked for."""
+        """Read `size` bytes, or raise before memory is allocated if that is more than is left."""
         if not 0 <= size <= self._left:
             raise pickle.UnpicklingError("a pickle that is too long")
         self._left -= size
         return self._file.read(size)
 
     def readline(self) -> bytes:
-        """Read a line, or as much of it as is left."""
+        """Read a line, or the part of it within the limit."""
         line = self._file.readline(self._left)
         self._left -= len(line)
         return line
 
 
+# Code of an instruction → method that executes it.
 _INSTRUCTIONS: dict[int, Any] = pickle._Unpickler.dispatch  # pyright: ignore[reportPrivateUsage]
+
+# Codes of the instructions that make tuples.
 _TUPLES = pickle.TUPLE + pickle.TUPLE1 + pickle.TUPLE2 + pickle.TUPLE3
 
 
 def _shallow(load: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Make a tuple as `load` does, of tuples of plain things at the most.
+    """Wrap an instruction that makes a tuple, so that tuples are nested two levels deep at most.
 
-    The hash of a tuple is made of those in it: a deep one overflows the stack of C, and one that holds
-    another twice, which does the same, takes for ever.
+    Hashing a tuple hashes its items recursively: deeply nested tuples overflow the stack of the interpreter,
+    and tuples that contain the same tuple twice, level by level, take exponential time.
     """
 
-    def loaded(unpickler: Any) -> None:
+    def load_shallow(unpickler: Any) -> None:
         load(unpickler)
         inner = [item for item in unpickler.stack[-1] if isinstance(item, tuple)]
         if any(isinstance(item, tuple) for each in inner for item in cast("tuple[Any, ...]", each)):
             raise pickle.UnpicklingError("tuples in tuples in tuples")
 
-    return loaded
+    return load_shallow
 
 
-# The one in Python: its memory grows with what is remembered, where the one in C makes room for the largest
-# number that a pickle mentions, 34 GB for five bytes. And what it does for each instruction can be changed.
+# The unpickler in Python, not the one in C: that one allocates memory for the largest memo index in a pickle,
+# 34 GB for five bytes. And the instructions of this one can be replaced.
 class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, reportUntypedBaseClass]
-    """An unpickler that resolves four names to inert stand-ins and never imports or changes anything."""
+    """An unpickler that resolves four names to inert objects, imports nothing and sets no state."""
 
     def __init__(self, file: BinaryIO, label: str) -> None:
-        # Files written by Python 2 hold byte strings where text is meant.
-        super().__init__(_Bounded(file), encoding="utf-8")
+        # Files written by Python 2 have byte strings in place of text.
+        super().__init__(_BoundedFile(file), encoding="utf-8")
         self._label = label
 
     def find_class(self, module: str, name: str) -> Any:
@@ -159,11 +166,11 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, repo
         )
 
     def load_build(self) -> None:
-        """Leave the state of an object away: that of the mapping of tensors only says who wrote it."""
+        """Skip the state of an object: the state of the mapping of tensors has only versions."""
         stack: list[Any] = self.stack  # pyright: ignore[reportAttributeAccessIssue]  # set by `load`
         stack.pop()
         if not isinstance(stack[-1], OrderedDict):
-            raise pickle.UnpicklingError("the state of what is no mapping")
+            raise pickle.UnpicklingError("the state of an object that is not a mapping")
 
     dispatch: ClassVar[dict[int, Any]] = {
         **_INSTRUCTIONS,
@@ -181,14 +188,14 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, repo
 
 
 def read_pth(path: Path, *, prefix: str = "") -> dict[str, Array]:
-    """Read the tensors of a PyTorch state dict in the legacy format, without PyTorch.
+    """Read the tensors of a PyTorch state dict in the legacy format.
 
     Parameters
     ----------
     path : Path
         The ``.pth`` file: a mapping of str to float32 tensors.
     prefix : str, optional
-        Read only the tensors whose name starts so; the others are skipped without being loaded.
+        Read only the tensors whose names start with it; the others are not loaded.
 
     Returns
     -------
@@ -198,7 +205,7 @@ def read_pth(path: Path, *, prefix: str = "") -> dict[str, Array]:
     Raises
     ------
     NetworkError
-        If the file is damaged, cut short, of another format, or asks for anything but tensors.
+        If the file is damaged, cut short, of another format, or contains anything but tensors.
     NetworkFileError
         If it cannot be read.
     """
@@ -254,7 +261,7 @@ def _read_storages(
     storages: dict[str, Array] = {}
     for key in keys:
         (count,) = struct.unpack("<q", file.read(8))
-        # Checked against the file before memory is asked for: a damaged count may be anything.
+        # Compared with the file before memory is allocated: in a damaged file, a count may be anything.
         if not 0 <= 4 * count <= file_size - file.tell():
             raise pickle.UnpicklingError("cut short")
         if counts.get(key, count) != count:

@@ -1,8 +1,8 @@
-"""VGG16 and VGG19 (Simonyan and Zisserman, ICLR 2015) as ONNX feature networks, from plain arrays.
+"""Build VGG16 and VGG19 (Simonyan and Zisserman, ICLR 2015) as ONNX feature networks, from arrays.
 
-Nodes in their order: a 1×1 ``Conv`` named ``preprocess`` that carries mean, scale and channel order; then
-for each layer a 3×3 ``Conv`` (``conv1_1`` …, with zero padding 1) and a ``Relu`` (``relu1_1`` …), and a 2×2
-pool of stride 2 (``pool1`` …) between the blocks. Every ReLU is an output.
+The nodes: a 1×1 ``Conv`` named ``preprocess`` that applies mean, scale and channel order; then for each layer
+a 3×3 ``Conv`` (``conv1_1`` …, with zero padding 1) and a ``Relu`` (``relu1_1`` …), and a 2×2 pool of stride 2
+(``pool1`` …) between the blocks. The output of every ReLU is an output of the network.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ Array = NDArray[np.float32]
 Weights = Mapping[str, tuple[Array, Array]]
 Pooling = Literal["max", "average"]
 
-# Convolutions in each of the five blocks.
+# Architecture → number of convolutions in each of the five blocks.
 LAYOUTS: dict[str, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _POOLS = {"max": "MaxPool", "average": "AveragePool"}
 
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """What weights expect at their input: ``y[k] = (peak · x[order[k]] − mean[k]) / std[k]``.
+    """The input that weights were trained with: ``y[k] = (peak · x[order[k]] − mean[k]) / std[k]``.
 
     Attributes
     ----------
     name : str
-        Who trained with it.
+        The framework of the training.
     order : {"RGB", "BGR"}
-        Order of the channels that the weights expect.
+        Order of the channels of y; x is RGB in [0, 1].
     peak : float
-        What a white pixel is before the mean is subtracted: 1 or 255.
+        Value of a white pixel before the mean is subtracted: 1 or 255.
     mean, std : tuple of float
         One for each channel, in `order`.
     """
@@ -53,14 +53,14 @@ class Normalization:
     std: tuple[float, float, float]
 
     def kernel(self) -> Array:
-        """Return the 1×1 kernel, float32 of shape [3, 3, 1, 1] (outputs in `order`, inputs in RGB)."""
+        """Return the 1×1 kernel, float32 [3, 3, 1, 1], with outputs in `order` and inputs in RGB."""
         kernel = np.zeros((3, 3, 1, 1), np.float32)
         for channel, letter in enumerate(self.order):
             kernel[channel, "RGB".index(letter), 0, 0] = self.peak / self.std[channel]
         return kernel
 
     def bias(self) -> Array:
-        """Return the bias of the 1×1 convolution, float32 of shape [3], in `order`."""
+        """Return the bias of the 1×1 convolution, float32 [3], in `order`."""
         return np.array([-mean / std for mean, std in zip(self.mean, self.std, strict=True)], np.float32)
 
 
@@ -109,23 +109,24 @@ def build(
     Parameters
     ----------
     arch : {"vgg16", "vgg19"}
-        How many convolutions each block has. Their widths come from `weights`.
+        Architecture: the number of convolutions in each block. Their channels come from `weights`.
     weights : mapping of str to (kernel, bias)
-        For each ``conv…`` name a kernel, float32 of shape [out, in, 3, 3] (a correlation, as in every
-        deep-learning framework), and a bias, float32 of shape [out]. More names than needed do no harm.
+        For each ``conv…`` a kernel, float32 [out, in, 3, 3] (of a correlation, as in all deep learning
+        frameworks), and a bias, float32 [out]. Other names are ignored.
     normalization : Normalization
-        What the weights expect at their input, usually `TORCHVISION` or `CAFFE`.
+        The input that the weights were trained with, usually `TORCHVISION` or `CAFFE`.
     pooling : {"max", "average"}
         Gatys et al. replace max by average pooling. An odd last row or column is dropped, as in PyTorch.
     until : str, optional
-        Deepest output to keep, as in ``relu5_1``; all without it.
+        Deepest layer to keep, as in ``relu5_1``; by default all layers.
     name, source, licence : str
-        Written into the metadata, see `lbfgs_style.networks.metadata.Metadata`.
+        Metadata, see `lbfgs_style.networks.metadata.Metadata`.
 
     Returns
     -------
     onnx.ModelProto
-        Input ``image``: float32 [1, 3, height, width], RGB in [0, 1]; an output for each ReLU.
+        A feature network: input ``image``, float32 [1, 3, height, width], RGB in [0, 1]; an output for each
+        ReLU.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def build(
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    convolutions = _until(arch, until)
+    convolutions = _convolutions_until(arch, until)
     if pooling not in _POOLS:
         raise NetworkError(f"Unknown pooling {pooling!r}: expected {' or '.join(map(repr, _POOLS))}.")
     arrays: dict[str, Array] = {
@@ -151,7 +152,7 @@ def build(
                 helper.make_node(_POOLS[pooling], [last], [pool], pool, kernel_shape=[2, 2], strides=[2, 2])
             )
             last, block = pool, conv[4]
-        kernel, bias = _checked(weights, conv, channels)
+        kernel, bias = _checked_weights(weights, conv, channels)
         arrays[f"{conv}.weight"], arrays[f"{conv}.bias"] = kernel, bias
         relu, channels = conv.replace("conv", "relu"), kernel.shape[0]
         nodes += [_conv(last, conv, 3), helper.make_node("Relu", [conv], [relu], relu)]
@@ -185,12 +186,12 @@ def _conv(source: str, name: str, size: int) -> onnx.NodeProto:
 
 
 def _shape(channels: int, block: str) -> list[int | str]:
-    # Sizes shrink at each pool, so every block has its own symbols; those of block 1 are the image's.
+    # Each pool halves the sizes, so each block has its own names of lengths; block 1 has those of the image.
     suffix = "" if block == "1" else f"_{block}"
     return [1, channels, f"height{suffix}", f"width{suffix}"]
 
 
-def _until(arch: str, until: str | None) -> tuple[str, ...]:
+def _convolutions_until(arch: str, until: str | None) -> tuple[str, ...]:
     convolutions, relus = convolution_names(arch), relu_names(arch)
     if until is None:
         return convolutions
@@ -202,7 +203,7 @@ def _until(arch: str, until: str | None) -> tuple[str, ...]:
     return convolutions[: relus.index(until) + 1]
 
 
-def _checked(weights: Weights, conv: str, channels: int) -> tuple[Array, Array]:
+def _checked_weights(weights: Weights, conv: str, channels: int) -> tuple[Array, Array]:
     if conv not in weights:
         raise NetworkError(f"The weights lack {conv!r}: got {', '.join(weights) or 'none'}.")
     kernel, bias = (np.ascontiguousarray(array, dtype=np.float32) for array in weights[conv])

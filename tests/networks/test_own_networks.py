@@ -12,11 +12,12 @@ import pytest
 
 from lbfgs_style import Options, StyleStatistics, StyleTransfer, images, networks, read_options
 from lbfgs_style.errors import GraphError, NetworkError, OptionError
+from lbfgs_style.graphs.autodiff import RULES
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.operator_reach import REACH
 from lbfgs_style.graphs.receptive_fields import receptive_fields, smallest_side
 from lbfgs_style.images.formats.registry import read_text
-from lbfgs_style.networks.model_checks import DIFFERENTIABLE, OPERATORS
+from lbfgs_style.networks.model_checks import OPERATORS
 from lbfgs_style.networks.pooling import with_pooling
 from lbfgs_style.objective.losses.terms import TermNames
 from tests.helpers.command import one_error, paint, photo, run
@@ -297,7 +298,7 @@ def test_a_picture_must_be_as_large_as_a_crop_needs() -> None:
     assert smallest_side(copies.model, ["z"]) == 5
 
 
-@pytest.mark.parametrize("op_type", sorted(OPERATORS - DIFFERENTIABLE - {"Constant"}))
+@pytest.mark.parametrize("op_type", sorted(OPERATORS - set(RULES) - {"Constant"}))
 def test_what_has_no_gradient_is_refused_by_name(op_type: str) -> None:
     """In the way of a layer; what makes no features at all never becomes one."""
     inputs = {"Gather": "r zero", "PRelu": "r one", "BatchNormalization": "r c c c c", "Unsqueeze": "r zero"}

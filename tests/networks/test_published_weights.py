@@ -14,7 +14,8 @@ import pytest
 
 from lbfgs_style.errors import NetworkError, NetworkFileError
 from lbfgs_style.networks import torch_pickle, vgg
-from lbfgs_style.networks.published_weights import read_keras_h5, read_pth, vgg_weights
+from lbfgs_style.networks.published_weights import read_keras_h5, vgg_weights
+from lbfgs_style.networks.torch_pickle import read_pth
 from tests.helpers.command import ROOT
 from tests.helpers.vgg_weights import (
     Global,
@@ -337,11 +338,11 @@ TRICKS = {
     "EXT4": (pickle.EXT4 + struct.pack("<i", 240), "extension 240"),
     "BUILD of a class": (
         STORAGE_CLASS + pickle.NONE + b"}" + text("key") + text("x") + b"s" + pickle.TUPLE2 + pickle.BUILD,
-        "state of what is no mapping",
+        "state of an object that is not a mapping",
     ),
     "BUILD of a function": (
         b"ctorch._utils\n_rebuild_tensor\n" + b"}" + text("__wrapped__") + text("x") + b"s" + pickle.BUILD,
-        "state of what is no mapping",
+        "state of an object that is not a mapping",
     ),
     "a memo of 2³² places": (
         b"}" + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1),
@@ -406,7 +407,7 @@ def test_a_trick_of_pickles_is_refused(name, tmp_path, monkeypatch):
 
 
 def test_a_pickle_gets_no_more_bytes_than_it_may_have():
-    bounded = torch_pickle._Bounded(io.BytesIO(b"line\n" + bytes(2_000_000)))
+    bounded = torch_pickle._BoundedFile(io.BytesIO(b"line\n" + bytes(2_000_000)))
     assert bounded.readline() == b"line\n"
     with pytest.raises(pickle.UnpicklingError, match="too long"):
         bounded.read(-1)
@@ -439,7 +440,7 @@ def test_a_pickle_that_mentions_a_large_number_takes_no_memory(tmp_path):
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from lbfgs_style.errors import NetworkError\n"
-        "from lbfgs_style.networks.published_weights import read_pth\n"
+        "from lbfgs_style.networks.torch_pickle import read_pth\n"
         "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2 * 10**8,) * 2)\n"
         "try: read_pth(Path(sys.argv[1]))\n"

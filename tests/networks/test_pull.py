@@ -18,7 +18,7 @@ from lbfgs_style.cli.networks import app
 from lbfgs_style.errors import NetworkError, NetworkFileError
 from lbfgs_style.networks import catalog
 from lbfgs_style.networks import download as downloads
-from lbfgs_style.networks.download import Plan, download, plan
+from lbfgs_style.networks.download import DownloadPlan, download, plan_download
 from lbfgs_style.networks.pull import pull
 from lbfgs_style.system import locks
 from lbfgs_style.system.locks import try_lock
@@ -45,16 +45,16 @@ def left(tmp_path):
 @pytest.mark.parametrize(
     ("installed", "part_bytes", "size", "expected"),
     [
-        (True, 5, 10, Plan("up-to-date")),
-        (False, 0, 10, Plan("fetch")),
-        (False, 5, 10, Plan("resume", 5)),
-        (False, 5, None, Plan("resume", 5)),
-        (False, 10, 10, Plan("verify", 10)),
-        (False, 11, 10, Plan("fetch")),
+        (True, 5, 10, DownloadPlan("up-to-date")),
+        (False, 0, 10, DownloadPlan("fetch")),
+        (False, 5, 10, DownloadPlan("resume", 5)),
+        (False, 5, None, DownloadPlan("resume", 5)),
+        (False, 10, 10, DownloadPlan("verify", 10)),
+        (False, 11, 10, DownloadPlan("fetch")),
     ],
 )
 def test_the_plan_follows_from_what_is_on_the_disk(installed, part_bytes, size, expected):
-    assert plan(installed=installed, part_bytes=part_bytes, size=size) == expected
+    assert plan_download(installed=installed, part_bytes=part_bytes, size=size) == expected
 
 
 def test_a_good_download_is_renamed_and_its_progress_reported(site, tmp_path):

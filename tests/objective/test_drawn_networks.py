@@ -9,8 +9,8 @@ from contextlib import suppress
 import pytest
 
 from lbfgs_style.errors import GraphError
+from lbfgs_style.graphs.autodiff import RULES
 from lbfgs_style.graphs.receptive_fields import receptive_fields
-from lbfgs_style.networks.model_checks import DIFFERENTIABLE
 from lbfgs_style.objective.losses.terms import TermNames
 from tests.helpers.drawn_networks import drawn
 from tests.helpers.own_networks import Problem, far
@@ -58,5 +58,5 @@ def test_what_is_drawn_is_worth_it() -> None:
         operators.update(node.op_type for node in chosen.model.graph.node)
         with suppress(GraphError):
             in_parts += len(receptive_fields(chosen.model, chosen.layers)) > 0
-    assert operators >= DIFFERENTIABLE
+    assert operators >= set(RULES)
     assert in_parts > SEEN / 3

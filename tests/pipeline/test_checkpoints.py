@@ -126,7 +126,7 @@ BLOCKS_PHOTO, BLOCKS_PAINTING = (
 
 
 def in_blocks(monkeypatch) -> Options:
-    """Give every scale to blocks, and return options for a picture of a few."""
+    """Give every scale to blocks, and return options for an image of a few."""
     ways = lambda *a: [ScaleMethod("blocks", 4500, 5, 0) for _ in a[3]]  # noqa: E731
     monkeypatch.setattr(run_plan, "choose_methods", ways)
     return replace(OPTIONS, size=128, scales="single", iterations=24)

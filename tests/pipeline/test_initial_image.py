@@ -45,7 +45,7 @@ def test_noise_is_blended_by_its_share(options, value):
 
 
 def test_the_middle_of_the_style_is_not_stretched():
-    """A painting of 40×40 for a picture of 20×30: rows 7 to 33 of 40 remain (40·20/30 = 26.7)."""
+    """A painting of 40×40 for an image of 20×30: rows 7 to 33 of 40 remain (40·20/30 = 26.7)."""
     rows = np.repeat(np.arange(40, dtype=np.float32)[:, None, None] / 39, 40, axis=1).repeat(3, axis=2)
     got = begin(init="style", paintings=[rows])
     assert got.shape == (3, *SIZE)

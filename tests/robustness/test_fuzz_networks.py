@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from lbfgs_style import networks
 from lbfgs_style.errors import NetworkError
-from lbfgs_style.networks.published_weights import read_keras_h5, read_pth
+from lbfgs_style.networks.published_weights import read_keras_h5
+from lbfgs_style.networks.torch_pickle import read_pth
 from tests.helpers.command import ROOT
 from tests.helpers.hostile_networks import corpus, plain
 from tests.helpers.vgg_weights import keras_h5, legacy_pth
