@@ -9,7 +9,7 @@
     ├── NetworkError        (ValueError)  a feature network: unknown, damaged, unfit
     │   └── NetworkFileError (OSError)    its file: missing, unreadable, not downloadable
     ├── GraphError          (ValueError)  an ONNX graph that cannot be differentiated or built
-    ├── CheckpointError     (ValueError)  a saved run that cannot be gone on with
+    ├── CheckpointError     (ValueError)  a saved run that cannot be resumed
     ├── SessionError        (RuntimeError) a device that is not there, a session that cannot run
     │   └── MemoryShortage  (MemoryError) less memory than the run needs
     └── OptimizationError   (RuntimeError) numbers that cannot be optimised
@@ -52,7 +52,7 @@ class GraphError(StyleError, ValueError):
 
 
 class CheckpointError(StyleError, ValueError):
-    """A saved run cannot be read, written, or gone on with."""
+    """A saved run cannot be read, written or resumed."""
 
 
 class SessionError(StyleError, RuntimeError):
@@ -64,7 +64,7 @@ class MemoryShortage(SessionError, MemoryError):
 
 
 class OptimizationError(StyleError, RuntimeError):
-    """The optimisation met numbers it cannot go on from."""
+    """The optimisation met a NaN or infinity that it cannot continue from."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

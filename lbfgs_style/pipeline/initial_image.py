@@ -1,4 +1,4 @@
-"""What a run starts from: content, style, noise, a given image or a blend; and what a larger scale does."""
+"""The initial image of a run: content, style, noise, an image or a blend; and that of a larger scale."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ DETAIL = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InitialImage:
-    """What a run starts from, at any size.
+    """The initial image of a run at any size.
 
     Attributes
     ----------
     options : Options
         `init`, `init_noise` and `seed`.
     content : array
-        The content image, H×W×3 float32 RGB in [0,1].
+        The content image, float32 H×W×3, RGB in [0,1].
     style_images : sequence of array
         The styles that are images, without statistics; the first is taken for ``init="style"``.
-    given : array or None
+    image : array or None
         An image in place of `options.init`; it is stretched.
     """
 
     options: Options
     content: FloatImage
     style_images: Sequence[FloatImage]
-    given: FloatImage | None
+    image: FloatImage | None
 
     def first(self, size: tuple[int, int]) -> Image:
-        """Make the first image, that of the coarsest scale.
+        """Return the initial image of the coarsest scale.
 
             x = (1 − s) · image + s · noise, s = options.init_noise
 
@@ -52,7 +52,7 @@ class InitialImage:
         Raises
         ------
         OptionError
-            If it should start from the style and no style is an image.
+            ``init`` is ``style`` and no style is an image.
         """
         picture = self._picture(size)
         if picture is None:
@@ -62,17 +62,17 @@ class InitialImage:
         return clean if share == 0 else (1 - share) * clean + share * _noise(self.options.seed, size)
 
     def next(self, picture: Image, size: tuple[int, int]) -> Image:
-        """Enlarge what a scale has painted to the size of the next one.
+        """Enlarge the result of a scale to the size of the next one.
 
             x = ↑y + `DETAIL` · (1 − s) · (p − ↑p′), s = options.init_noise
 
-        y [3,h,w] is what was painted, ↑ enlarges; p and p′ are what the run started from, without noise, in
-        the new size and in the one before: the detail that y had no pixels for. Noise has none.
+        y [3,h,w] is the result, ↑ enlarges; p and p′ are the initial image, without noise, in the new size
+        and in the one before: p − ↑p′ is the detail that y had no pixels for. Noise has none.
 
         Returns
         -------
         array [3,H,W]
-            The image itself where it has that size.
+            The result itself where it has that size.
         """
         before = (picture.shape[1], picture.shape[2])
         if before == size:
@@ -81,15 +81,15 @@ class InitialImage:
         fine, coarse = self._picture(size), self._picture(before)
         if fine is not None and coarse is not None:
             detail = resize(coarse, size)
-            np.subtract(fine, detail, out=detail)  # large images: no more of them at once than need be
+            np.subtract(fine, detail, out=detail)  # in place: large images take much memory
             detail *= DETAIL * (1 - self.options.init_noise)
             enlarged += detail.transpose(2, 0, 1)
         return enlarged
 
     def _picture(self, size: tuple[int, int]) -> FloatImage | None:
-        """Return what the run starts from, without noise, or None where it starts from noise alone."""
-        if self.given is not None:
-            return resize(self.given, size)
+        """Return the initial image without noise, or None where it is noise alone."""
+        if self.image is not None:
+            return resize(self.image, size)
         if self.options.init == "noise":
             return None
         if self.options.init == "content":
@@ -103,12 +103,12 @@ class InitialImage:
 
 
 def _noise(seed: int, size: tuple[int, int]) -> Image:
-    """Return grey noise: normal around 0.5 with a deviation of 0.1, cut to [0,1]."""
+    """Return noise: normal around 0.5 with a standard deviation of 0.1, clipped to [0,1]."""
     return np.clip(np.random.default_rng(seed).normal(0.5, 0.1, (3, *size)), 0, 1)
 
 
 def _middle(rgb: FloatImage, size: tuple[int, int]) -> FloatImage:
-    """Cut a style image to the shape of `size` around its middle: stretched strokes would not be its own."""
+    """Crop the middle of a style image to the shape of `size`; stretching would change its strokes."""
     height, width = rgb.shape[:2]
     scale = min(height / size[0], width / size[1])
     rows = min(height, max(1, math.floor(size[0] * scale + 0.5)))

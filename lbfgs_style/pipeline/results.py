@@ -1,4 +1,4 @@
-"""What comes out of a run: the records that callbacks get, and the result."""
+"""Results of a run: the records that callbacks get, and the final result."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from .plan.scales import ScaleResult
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Iterate:
-    """What a callback gets after each iteration.
+    """The state of a run after an iteration, for callbacks.
 
     Attributes
     ----------
     scale, scales : int
-        The scale in work, from 1, and how many there are.
+        The current scale, from 1, and the number of scales.
     size : (int, int)
-        Height and width at this scale.
+        Height and width of the scale.
     iteration, iterations : int
-        The iteration at this scale, from 1, and how many there will be at the most.
+        The iteration at this scale, from 1, and the most that there will be.
     plan : tuple of ((int, int), int)
         Size and iterations of every scale.
     evaluations : int
-        Evaluations of loss and gradient at this scale.
+        Evaluations of loss and gradient at this scale so far.
     loss : float
         The weighted sum of the terms.
     terms : dict of str to float
         Each term without its weight; a new dict each time.
     seconds : float
-        Since the start of the run.
+        Seconds since the start of the run.
     """
 
     scale: int
@@ -57,7 +57,7 @@ class Iterate:
         return dict(self._terms)
 
     def image(self) -> FloatImage:
-        """Return the image at this point: H×W×3 float32, RGB, clipped to [0,1], in its final colours."""
+        """Return the image after this iteration: float32 H×W×3, RGB in [0,1], in its final colours."""
         picture = to_hwc(self._picture)
         return picture if self._restore_colors is None else self._restore_colors(picture)
 
@@ -68,8 +68,8 @@ def work_done(iterate: Iterate) -> float:
     An iteration costs in proportion to its pixels; unfinished scales count with all their iterations.
     """
     costs = [count * height * width for (height, width), count in iterate.plan]
-    here = costs[iterate.scale - 1] * iterate.iteration / iterate.iterations
-    return (sum(costs[: iterate.scale - 1]) + here) / sum(costs)
+    current = costs[iterate.scale - 1] * iterate.iteration / iterate.iterations
+    return (sum(costs[: iterate.scale - 1]) + current) / sum(costs)
 
 
 # Called after each iteration; stops the run by returning True.
@@ -78,7 +78,7 @@ IterateCallback = Callable[[Iterate], bool | None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A finished transfer.
+    """The result of a run.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Result:
     history : tuple of float
         The loss after each iteration, over all scales.
     term_history : mapping of str to (tuple of float)
-        Each term without its weight, likewise.
+        Each term without its weight, after each iteration.
     scales : tuple of ScaleResult
         Coarse to fine.
     evaluations : int
@@ -113,12 +113,12 @@ class Result:
     @property
     def image(self) -> NDArray[Any]:
         """The image as an array of the content's kind: dtype, grey or RGB, alpha."""
-        if not self._image:  # who writes a file needs none
+        if not self._image:  # writing a file does not need it
             self._image.append(to_array(self.picture))
         return self._image[0]
 
     def report(self) -> dict[str, Any]:
-        """Return everything but the image, ready for JSON."""
+        """Return everything but the image, as a dictionary for JSON."""
         return {
             **self.settings,
             "seconds": round(self.seconds, 3),

@@ -20,21 +20,21 @@ from .style_statistics import StyleStatistics, all_moments
 
 Array = NDArray[np.float32]
 
-# Pixels of the longer side at which a ladder ends by default: larger results have the strokes of this size.
+# Pixels of the largest size by default: larger results get the strokes of this size.
 LARGEST = 1024
 # Pixels of the longer side at which the halving of `scales.plan` ends.
 _SMALLEST = 2**6.5
 
 
 def measuring_sizes(longest: int, largest: int = LARGEST) -> tuple[int, ...]:
-    """Plan the sizes to measure a style image at.
+    """Return the sizes to measure a style image at.
 
     Parameters
     ----------
     longest : int
-        Its longer side in pixels.
+        Longer side of the image in pixels.
     largest : int
-        The largest that is wanted.
+        The largest size.
 
     Returns
     -------
@@ -58,16 +58,16 @@ def measure(
     pooling: str,
 ) -> StyleStatistics:
     """Measure a style image at several sizes; see `lbfgs_style.StyleTransfer.measure_style`."""
-    own, terms = (rgb.shape[0], rgb.shape[1]), all_moments(layers)
-    engine.check_size(own, terms, what="style image")
+    full, terms = (rgb.shape[0], rgb.shape[1]), all_moments(layers)
+    engine.check_size(full, terms, what="style image")
     if sizes is None:
-        # A narrow style image is never measured smaller than a run would have it.
-        least = math.ceil(engine.smallest_side(terms) * max(own) / min(own))
-        sizes = sorted({max(side, least) for side in measuring_sizes(max(own))})
+        # A narrow image is never measured smaller than a run would resize it.
+        least = math.ceil(engine.smallest_side(terms) * max(full) / min(full))
+        sizes = sorted({max(side, least) for side in measuring_sizes(max(full))})
     for side in sizes:
-        if not 1 <= side <= max(own):
+        if not 1 <= side <= max(full):
             raise OptionError(
-                f"Sizes to measure at must lie within the style image's longer side, {max(own)} pixels, "
+                f"Sizes to measure at must lie within the style image's longer side, {max(full)} pixels, "
                 f"got {side}."
             )
     return StyleStatistics(
@@ -76,9 +76,9 @@ def measure(
         network_sha256=network_sha256,
         pooling=pooling,
         layers=layers,
-        size=own,
+        size=full,
         sides={
-            side: moments_at(engine, rgb, style_mask, fit(own, side), layers, statistic=terms.statistic)
+            side: moments_at(engine, rgb, style_mask, fit(full, side), layers, statistic=terms.statistic)
             for side in sizes
         },
     )
@@ -103,7 +103,7 @@ def moments_at(
     rgb : array, float32, H×W×3
         The style image.
     style_mask : array, float32, H×W, or None
-        In [0,1]: positions count by it, as those of a result do within a region.
+        Weights of the positions in [0,1], as those of a region of a result.
     size : (int, int)
         Height and width to resize the style image to.
     layers : tuple of str
@@ -118,7 +118,7 @@ def moments_at(
     if style_mask is not None:
         shapes = feature_shapes(engine.network.model, size, layers)
         masks = {part.mask: mask_for_layer(style_mask, *shapes[part.layer][1:]) for part in terms.parts}
-    found = engine.statistics(
+    moments = engine.statistics(
         to_chw(resize(rgb, size)),
         terms,
         what="style image",
@@ -126,4 +126,4 @@ def moments_at(
         window_pixels=window_pixels,
     )
     names = replace(terms, regions=0).style_names
-    return {name: found[own] for name, own in zip(names, terms.style_names, strict=True)}
+    return {name: moments[measured] for name, measured in zip(names, terms.style_names, strict=True)}

@@ -1,12 +1,12 @@
-"""Statistics of a style image, measured once and used in its place: moments of its features at several sizes.
+"""Statistics of a style image that take its place: moments of its features at several sizes.
 
 Every style statistic is computed from means and second moments (Gram matrices), so that a file serves all; it
 belongs to one network with one pooling.
 
 A run resizes a style image to each of its scales and measures it there, because strokes of one width in
 pixels have other statistics than strokes of twice that width. A file therefore holds the statistics at
-several sizes, in steps of √2; a size between two of them takes their mean, weighted by its distance on the
-logarithmic ladder. A size of the ladder itself gives exactly what the style image would.
+several sizes, in steps of √2; a size between two of them takes their mean, weighted by its distance on a
+logarithmic scale. A size that was measured gives exactly what the style image would.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StyleStatistics:
-    """What a run needs of a style image, at several sizes.
+    """Moments of a style image at several sizes.
 
     Attributes
     ----------
     name : str
-        What messages call it: its file.
+        Name in messages: the file.
     network, network_sha256 : str
-        The network it was measured with, and the fingerprint of its weights.
+        Network that measured, and the fingerprint of its weights.
     pooling : str
-        The network's pooling as it was used: ``max``, ``average``, ``l2`` or, of both kinds, ``mixed``.
+        Pooling of the network: ``max``, ``average``, ``l2`` or, of both kinds, ``mixed``.
     layers : tuple of str
         The style layers that were measured.
     size : (int, int)
@@ -67,21 +67,21 @@ class StyleStatistics:
     def at(self, longest: int) -> dict[str, Array]:
         """Return the statistics of the style image resized to a longer side of `longest` pixels.
 
-        Beyond the ends of the ladder those of the end.
+        Beyond the largest and smallest size the statistics of that size.
         """
-        known = sorted(self.sides)
-        longest = min(max(longest, known[0]), known[-1])
-        above = next(side for side in known if side >= longest)
+        sizes = sorted(self.sides)
+        longest = min(max(longest, sizes[0]), sizes[-1])
+        above = next(side for side in sizes if side >= longest)
         if above == longest:
             return dict(self.sides[above])
-        below = known[known.index(above) - 1]
+        below = sizes[sizes.index(above) - 1]
         share = math.log(longest / below) / math.log(above / below)
         low, high = self.sides[below], self.sides[above]
         mixed = {name: (1 - share) * low[name] + share * high[name] for name in low}
         return {name: array.astype(np.float32) for name, array in mixed.items()}
 
     def check(self, network: str, network_sha256: str, pooling: str, layers: Sequence[str]) -> None:
-        """Raise ImageError unless they were measured with this network, this pooling, and these layers."""
+        """Raise ImageError unless the statistics were measured with this network, pooling and layers."""
         if network_sha256 != self.network_sha256:
             raise ImageError(
                 f"{self.name}: measured with the network {self.network!r} (weights "
@@ -107,9 +107,9 @@ class StyleStatistics:
         Raises
         ------
         OptionError
-            If the name does not end in ``.npz``.
+            The name does not end in ``.npz``.
         ImageFileError
-            If it cannot be written.
+            The file cannot be written.
         """
         check_output(path)
         arrays: dict[str, Any] = {
@@ -136,7 +136,7 @@ class StyleStatistics:
         Raises
         ------
         ImageFileError
-            If the file is missing, damaged, or of another kind.
+            The file is missing, damaged, or of another kind.
         """
         return cls.decode(read_statistics(path), str(path))
 
@@ -147,7 +147,7 @@ class StyleStatistics:
         Raises
         ------
         ImageFileError
-            If they are damaged, or of another kind.
+            The file is damaged, or of another kind.
         """
         try:
             return cls._of(read_arrays(io.BytesIO(data), most=_MOST_BYTES, packed=True), name)
@@ -177,8 +177,8 @@ class StyleStatistics:
         channels = {layer: len(arrays[f"{numbers[0]}/gram_{layer}"]) for layer in layers}
         shapes = all_moments(layers).moment_shapes(channels)
         sides = {side: {name: arrays.pop(f"{side}/{name}") for name in shapes} for side in numbers}
-        for found in sides.values():
-            if not all(_is_statistic(array, shapes[name]) for name, array in found.items()):
+        for moments in sides.values():
+            if not all(_is_statistic(array, shapes[name]) for name, array in moments.items()):
                 raise ValueError
         if set(arrays) != _ABOUT:
             raise ValueError
@@ -209,7 +209,7 @@ def read_statistics(path: Path | str) -> bytes:
     Raises
     ------
     ImageFileError
-        It is missing, cannot be read, or is too large.
+        The file is missing, unreadable or too large.
     """
     try:
         return read_file(path, most=_MOST_BYTES)
@@ -220,7 +220,7 @@ def read_statistics(path: Path | str) -> bytes:
 
 
 def check_output(path: Path | str) -> None:
-    """Find out before the work whether statistics can be written to `path`."""
+    """Check before measuring that statistics can be written to `path`."""
     if Path(path).suffix.lower() != SUFFIX:
         raise OptionError(f"{path}: statistics are written as {SUFFIX}: try {path}{SUFFIX}")
     problem = why_unwritable(path)

@@ -1,4 +1,4 @@
-"""The public functions: `transfer` for one image, `StyleTransfer` for many."""
+"""The public entry points: `transfer` for one image, `StyleTransfer` for many."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class StyleTransfer:
     options : Options
         The settings of every run.
     keep_sessions : bool
-        Keep the graphs made for one size for the next image of that size, at the price of their memory.
+        Keep the sessions of one size for the next image of that size; they take memory.
 
     Raises
     ------
     NetworkError
-        If the network is unknown, missing or unfit, or lacks a layer that the options name.
+        The network is unknown, missing or unfit, or lacks a layer that the options name.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class StyleTransfer:
         self.network = loaded = networks.load(network)
         content = inputs.layers_of("content", self.options, loaded)
         style = inputs.layers_of("style", self.options, loaded)
-        # What has no weight is not worked out.
+        # Terms without a weight are not evaluated.
         self._terms = TermNames(
             content if self.options.balance[0] else (),
             style if self.options.balance[1] else (),
@@ -105,39 +105,39 @@ class StyleTransfer:
         content : array or Picture
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
         styles : array, Picture, StyleStatistics, Style, or sequence of them
-            One or more style images of any size, or what `measure_style` told of them; several are blended
+            One or more style images of any size, or statistics of them (`measure_style`); several are blended
             by weight.
         init : array or Picture, optional
-            An image to start from, in place of ``options.init``, such as an earlier result. It is stretched
+            Initial image in place of ``options.init``, such as an earlier result. It is stretched
             to the shape of the content image; with ``scales="auto"`` the run then has one scale, the
             result's own, because coarser ones would take its detail away.
         keep : array, Picture or "alpha", optional
-            White where the content image is left alone, black where it is painted, grey for soft edges:
-            H×W of any resolution, stretched to the content image. ``"alpha"`` leaves alone what is
+            White where the content image is kept, black where it is painted, grey for soft edges:
+            H×W of any resolution, stretched to the content image. ``"alpha"`` keeps what is
             transparent.
         on_iterate : callable, optional
             Gets an `Iterate` after each iteration; stops the run by returning True.
         cancel : threading.Event, optional
             Stops the run within a moment once it is set, from any thread.
         checkpoint : Checkpoint, optional
-            Saves the run from time to time, and when it is stopped, or goes on from where it was saved. Once
-            the result is safe, `Checkpoint.discard` deletes the file.
+            Saves the run from time to time and when it is stopped, or resumes a saved run. Once the result is
+            safe, `Checkpoint.discard` deletes the file.
 
         Returns
         -------
         Result
-            Also when the run was stopped: with the best image so far, at the full size.
+            Of a stopped run with the best image so far, at the full size.
 
         Raises
         ------
         ImageError
             An image is not valid, or too small for the network.
         CheckpointError
-            If the saved run is damaged, was made of something else, or is in use by another run.
+            The saved run is damaged, has other inputs or options, or is in use by another run.
         SessionError
-            If the device is not available or ran out of memory.
+            The device is not available or ran out of memory.
         OptimizationError
-            If the loss is not finite at the start.
+            The loss is not finite at the start.
         """
         cancellation = Cancellation(cancel)
         picture, run = self._prepare(content, styles, keep, on_iterate, cancellation)
@@ -153,7 +153,7 @@ class StyleTransfer:
                     cancellation,
                 )
             rgb, plan = run.run(None if initial is None else initial.rgb)
-        if run.log.stop_reason != "cancelled":  # whoever cancels waits, and the next run will do it
+        if run.log.stop_reason != "cancelled":  # who cancels waits; the next run will do it
             self._engine.release_memory()
         restore = run.images.restore_colors
         result = rgb if restore is None else restore(rgb)
@@ -177,7 +177,7 @@ class StyleTransfer:
         init: NDArray[Any] | Picture | None = None,
         keep: Keep | None = None,
     ) -> tuple[ScalePlan, ...]:
-        """Say what `run` would do: scales, tiles or blocks, memory and time; a trial evaluation is timed.
+        """Return what `run` would do: scales, tiles or blocks, memory and time. Times a trial evaluation.
 
         Parameters
         ----------
@@ -189,9 +189,9 @@ class StyleTransfer:
         ImageError
             An image is not valid, or too small for the network.
         OptionError
-            If a scale does not fit into the memory.
+            A scale does not fit into the memory.
         SessionError
-            If the device is not available.
+            The device is not available.
         """
         _, run = self._prepare(content, styles, keep, None, NEVER)
         plan = run.plan(has_initial_image=init is not None)
@@ -239,25 +239,25 @@ class StyleTransfer:
         style_mask : array or Picture, optional
             White where it is measured, see `Style`.
         sizes : sequence of int, optional
-            Longer sides to measure at, none above the style image's own; otherwise as
-            `lbfgs_style.pipeline.style_measuring.measuring_sizes` says.
+            Longer sides to measure at, none above that of the image; by default those of
+            `lbfgs_style.pipeline.style_measuring.measuring_sizes`.
         name : str
-            What messages call the statistics.
+            Name of the statistics in messages.
 
         Raises
         ------
         ImageError
-            If the style image is too small for the network.
+            The style image is too small for the network.
         OptionError
-            If a size is out of range.
+            A size is out of range.
         """
-        painting, where = inputs.check_style_image(style, style_mask)
-        if isinstance(painting, StyleStatistics):
-            raise ImageError(f"{painting.name}: expected an image to measure, got statistics of one.")
+        image, mask = inputs.check_style_image(style, style_mask)
+        if isinstance(image, StyleStatistics):
+            raise ImageError(f"{image.name}: expected an image to measure, got statistics of one.")
         return measure(
             self._engine,
-            painting,
-            where,
+            image,
+            mask,
             self._terms.style_layers,
             sizes=sizes,
             name=name,
@@ -271,7 +271,7 @@ class StyleTransfer:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Fingerprint of the weights in use: what the file claims may be wrong."""
+        """Fingerprint of the weights in use; the one in the file may be wrong."""
         return networks.weights_sha256(self.network.model)
 
     def _settings(self, run: CoarseToFine, size: tuple[int, int], has_init: bool) -> dict[str, Any]:
@@ -318,7 +318,7 @@ def transfer(
         H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR images need ``[..., ::-1]``), uint8, uint16 or float in
         [0,1].
     styles : array, Picture, StyleStatistics, Style, or sequence of them
-        One or more style images, RGB, or what was measured of them.
+        One or more style images, RGB, or statistics of them.
     network, options, init, keep, on_iterate
         See `StyleTransfer` and `StyleTransfer.run`.
 

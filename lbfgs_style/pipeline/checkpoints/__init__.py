@@ -1,4 +1,4 @@
-"""Save a run on the way and resume it.
+"""Save a run from time to time and resume it.
 
 checkpoint, snapshot
 """

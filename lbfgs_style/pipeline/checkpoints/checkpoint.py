@@ -1,4 +1,4 @@
-"""Saving a run from time to time, and going on from where one was cut off."""
+"""Checkpoints: save a run from time to time, and resume it after an interruption."""
 
 from __future__ import annotations
 
@@ -44,36 +44,36 @@ _IN_USE = (
 
 
 class Checkpoint:
-    """A file that a run is saved to from time to time, for `lbfgs_style.StyleTransfer.run`; serves one run.
+    """A file to which `lbfgs_style.StyleTransfer.run` saves a run from time to time; serves one run.
 
-    The file belongs to the run until its end, and within a ``with`` block until that ends: other runs, in
-    this process or another, do not get it.
+    The run locks the file until its end, or within a ``with`` block until that ends, against other runs in
+    this process and others.
 
     Parameters
     ----------
     path : path
-        The file. It is always complete: each save is written beside it and then takes its place.
+        The file. It is always complete: each save is written to a temporary file that then replaces it.
     every : float, optional
         Seconds from one save to the next; 0 saves after each iteration. Without it 30, or more where saving
         would take over 2 % of the time.
     resume : bool
-        Go on from the file, if it is there. Otherwise a file that is there is never replaced.
+        Resume the run in the file, if there is one. Otherwise an existing file is never replaced.
     after : float, optional
-        Save only a run that is going to take more than so many seconds.
+        Save only a run that is expected to take more than this many seconds.
     announce : callable, optional
-        Called when the run is found to take longer than `after`.
+        Called once when the run is expected to take longer than `after`.
 
     Attributes
     ----------
     saved : bool
-        Whether the file has this run.
+        Whether the file holds this run.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be written, is there and `resume` is not asked for, or another run has it.
+        The file cannot be written, exists although `resume` is False, or another run has locked it.
     OptionError
-        If a number of seconds is none.
+        A number of seconds is negative or not finite.
     """
 
     def __init__(
@@ -102,26 +102,26 @@ class Checkpoint:
         self._refuse_what_is_there()
 
     def __enter__(self) -> Self:
-        """Keep the file from other runs, once this one has it, until the block ends."""
+        """Keep the lock, once the run has it, until the block ends."""
         self._users += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave it to others."""
+        """Release the lock."""
         self._users -= 1
         if self._users == 0:
             self._is_ours = False
             self._lock.close()
 
     def is_in_use(self) -> bool:
-        """Tell whether another run that is still going has the file."""
+        """Tell whether another run that is not finished has locked the file."""
         try:
             return is_locked(self.path.resolve())
-        except OSError:  # told where it matters: when this run takes it
+        except OSError:  # reported when this run locks it
             return False
 
     def _take(self) -> str | None:
-        """Keep the file from other runs; return what is in the way of that."""
+        """Lock the file against other runs; return why that failed, or None."""
         if self._is_ours:
             return None
         try:
@@ -140,20 +140,20 @@ class Checkpoint:
     def begin(
         self, identity: Callable[[], Mapping[str, Any]], cancellation: Cancellation = NEVER
     ) -> Snapshot | None:
-        """Return where to go on from, or None to begin anew.
+        """Return the saved run to resume, or None for a new run.
 
         Parameters
         ----------
         identity : function
-            Gives what the run is made of, see `fingerprint_run`. It takes time, and is called when it is
-            needed.
+            () → the fingerprints of the run, see `fingerprint_run`. They take time: it is called when needed.
         cancellation : Cancellation, optional
-            Ends a save with `Cancelled` once it is requested; the file then has the save before.
+            Ends a save with `Cancelled` once it is requested; the previous save stays.
 
         Raises
         ------
         CheckpointError
-            If the file is damaged, the saved run is made of something else, or another run has the file.
+            The file is damaged, the saved run has other inputs or options, or another run has locked the
+            file.
         """
         if self._is_on or self._resume:
             problem = self._take()
@@ -187,9 +187,9 @@ class Checkpoint:
         Parameters
         ----------
         snapshot : Snapshot
-            The run as it is now.
+            The run after an iteration.
         share : float
-            The part of its work that is done.
+            Share of its work that is done, 0 to 1.
         """
         self._latest = snapshot
         if self._after is not None and not self._is_on:
@@ -216,15 +216,15 @@ class Checkpoint:
             self._announce()
 
     def save_cancelled(self) -> None:
-        """Save a run that was cancelled, where that is quick; a large one stays as it was saved last."""
+        """Save a cancelled run where that is quick; of a large one the last save stays."""
         self._cancellation = NEVER
         if self._latest is not None and size_of(self._latest) <= _QUICK:
             self.save_latest()
 
     def save_latest(self) -> None:
-        """Save the run as it was offered last, if it is to be saved at all.
+        """Save the snapshot that was offered last, if the run is saved at all.
 
-        A disk that is full ends no run: what cannot be saved is logged and tried again.
+        A full disk does not end the run: the failure is logged and saving is tried again later.
         """
         if not self._is_on or self._latest is None or self._identity is None:
             return
@@ -238,7 +238,7 @@ class Checkpoint:
         self._cost = self._before - begin
 
     def discard(self) -> None:
-        """Delete the file, once the result of the run is safe; that of another run stays."""
+        """Delete the file, once the result of the run is safe; the file of another run stays."""
         if not self.saved:
             return
         with self:

@@ -1,7 +1,7 @@
-"""A run in the middle, as a file: all that another process needs to go on with it.
+"""Snapshots: the state of a run as a file, from which another process can resume it.
 
-One NumPy archive, without pickles: the variables at full precision, the losses so far, and a text of JSON for
-the rest. The archive's own checksums tell a damaged file.
+A NumPy archive without pickles: the variables at full precision, the losses so far, and JSON for the rest.
+The checksums of the archive detect a damaged file.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ class Snapshot:
     Attributes
     ----------
     scale : int
-        The scale in work, from 0.
-    scales, ways : tuple
-        Every scale of the run, and how each is worked on.
+        The current scale, from 0.
+    scales, methods : tuple
+        Every scale of the run, and its method.
     seconds, scale_seconds : float
-        Spent on the run, and on the scale in work.
+        Spent on the run, and on the current scale.
     history : sequence of float
         The loss after each iteration, over all scales.
     term_history : sequence of array
-        The terms, likewise.
+        The terms after each iteration.
     results : tuple of ScaleResult
-        The scales that are done.
+        The finished scales.
     resumed : int
-        How often the run was gone on with.
+        How many times the run was resumed.
     standing : Standing or BlocksStanding
-        Where the optimiser stands.
+        State of the optimiser.
     """
 
     scale: int
@@ -80,13 +80,13 @@ class Snapshot:
 
 
 def temporary_of(path: Path) -> Path:
-    """Return where a snapshot is written before it takes the place of the one at `path`."""
+    """Return the temporary path of a snapshot that will replace the one at `path`."""
     target = path.resolve()
     return target.with_name(f".{uuid.uuid5(uuid.NAMESPACE_URL, target.name).hex}.checkpoint")
 
 
 def size_of(snapshot: Snapshot) -> int:
-    """Return the bytes of a snapshot's file, but for the losses."""
+    """Return the bytes of a snapshot's file without the losses."""
     standing, image = snapshot.standing, 0
     if isinstance(standing, BlocksStanding):
         image = standing.image.nbytes + standing.before.nbytes
@@ -97,9 +97,9 @@ def size_of(snapshot: Snapshot) -> int:
 
 
 class _File(io.BufferedWriter):
-    """A file that ends with `Cancelled` once a run is, and reaches the disk piece by piece.
+    """A file whose writes raise `Cancelled` once the run is cancelled, and that is synced piece by piece.
 
-    Left to the end, that would take seconds in which nothing can be ended.
+    One sync at the end could take seconds in which nothing can be cancelled.
     """
 
     def __init__(self, path: Path, cancellation: Cancellation) -> None:
@@ -123,14 +123,14 @@ class _File(io.BufferedWriter):
 def write(
     path: Path, snapshot: Snapshot, identity: Mapping[str, Any], cancellation: Cancellation = NEVER
 ) -> None:
-    """Write a snapshot, completely or not at all, with what the run is made of.
+    """Write a snapshot and the fingerprints of its run, completely or not at all.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        The file cannot be written.
     Cancelled
-        If `cancellation` was requested before it was complete.
+        `cancellation` was requested before the file was complete.
     """
     standing, blocks = snapshot.standing, None
     arrays: dict[str, Any] = {}
@@ -171,7 +171,7 @@ def write(
     name = temporary_of(path).name
     with atomic_write(path, temporary_name=name) as temporary, _File(temporary, cancellation) as file:
         np.savez(file, **arrays)
-        file.sync()  # the name must not reach the disk before the contents
+        file.sync()  # the name must not reach the disk before the content
 
 
 def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
@@ -180,11 +180,11 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
     Raises
     ------
     CheckpointError
-        If the file cannot be read, is damaged, or of another kind or version.
+        The file cannot be read, is damaged, or of another kind or version.
     """
     try:
         with path.open("rb") as file:
-            # What is not packed takes no more memory than disk.
+            # Arrays that are not compressed take no more memory than disk.
             arrays = read_arrays(file, most=path.stat().st_size, packed=False)
         if read_int(arrays["format"]) != _FORMAT:
             raise CheckpointError(
@@ -213,7 +213,7 @@ def read(path: Path) -> tuple[Snapshot, dict[str, Any]]:
 
 
 def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
-    """Put a run together, or raise ValueError where its parts are not of one run."""
+    """Return the snapshot in a file, or raise ValueError where its parts do not belong to one run."""
     index, blocks = check_count(about["scale"]), about["blocks"]
     scales = tuple(Scale((height, width), iterations) for height, width, iterations in about["scales"])
     methods = tuple(map(_method, about["ways"]))
@@ -261,9 +261,9 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
 
 
 def _family(arrays: dict[str, NDArray[Any]], begin: str) -> dict[str, NDArray[np.float64]]:
-    """Return the arrays whose names begin like that, under the rest of their names."""
-    found = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
-    return {name: check_array(array, np.float64) for name, array in found.items()}
+    """Return the arrays whose names begin with `begin`, by the rest of their names."""
+    family = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
+    return {name: check_array(array, np.float64) for name, array in family.items()}
 
 
 def _method_to_json(method: ScaleMethod) -> dict[str, Any]:
@@ -280,26 +280,29 @@ def _method(values: dict[str, Any]) -> ScaleMethod:
     return method
 
 
-def _result(told: dict[str, Any]) -> ScaleResult:
-    if told["stop_reason"] not in STOP_REASONS:
+def _result(values: dict[str, Any]) -> ScaleResult:
+    if values["stop_reason"] not in STOP_REASONS:
         raise ValueError("unknown stop reason")
-    start, end = ({str(k): check_number(v) for k, v in told[n].items()} for n in ("terms_start", "terms_end"))
+    start, end = (
+        {str(term): check_number(value) for term, value in values[key].items()}
+        for key in ("terms_start", "terms_end")
+    )
     return ScaleResult(
-        size=tuple(told["size"]),
-        iterations=check_count(told["iterations"]),
-        evaluations=check_count(told["evaluations"]),
-        seconds=check_nonnegative(told["seconds"]),
-        loss_start=check_number(told["loss_start"]),
-        loss_end=check_number(told["loss_end"]),
+        size=tuple(values["size"]),
+        iterations=check_count(values["iterations"]),
+        evaluations=check_count(values["evaluations"]),
+        seconds=check_nonnegative(values["seconds"]),
+        loss_start=check_number(values["loss_start"]),
+        loss_end=check_number(values["loss_end"]),
         terms_start=start,
         terms_end=end,
-        stop_reason=told["stop_reason"],
+        stop_reason=values["stop_reason"],
     )
 
 
-def _done(told: dict[str, Any]) -> Done:
-    counts = {name: check_count(told[name]) for name in ("blocks", "iterations", "evaluations")}
-    return Done(**counts, start=_restored(told["start"]), end=_restored(told["end"]))
+def _done(values: dict[str, Any]) -> Done:
+    counts = {name: check_count(values[name]) for name in ("blocks", "iterations", "evaluations")}
+    return Done(**counts, start=_restored(values["start"]), end=_restored(values["end"]))
 
 
 def _values(done: Done) -> dict[str, Any]:

@@ -22,9 +22,8 @@ COARSEST = 128
 # Iterations of the largest scale, of the one before, and so on; the last number holds for all others.
 AUTO_ITERATIONS = (40, 40, 80, 150)
 
-# A run from noise has to find the content image: it begins at about this longer side in pixels, where the
-# content's forms are larger than the style image's strokes, and makes more iterations, at the first scale
-# at least `NOISE_FIRST`.
+# Pixels of the longer side, roughly, at which a run from noise begins: there the forms of the content are
+# larger than the strokes of the style. It makes more iterations, at the first scale at least `NOISE_FIRST`.
 NOISE_COARSEST = 256
 NOISE_ITERATIONS = (60, 200)
 NOISE_FIRST = 300
@@ -32,7 +31,7 @@ NOISE_FIRST = 300
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One step of the plan.
+    """A scale of a run.
 
     Attributes
     ----------
@@ -53,8 +52,8 @@ class Scale:
 
 def result_size(content: Picture, options: Options) -> tuple[int, int]:
     """Return height and width of the result for a content image."""
-    own = (content.rgb.shape[0], content.rgb.shape[1])
-    return own if options.size == "full" else fit(own, options.size)
+    size = (content.rgb.shape[0], content.rgb.shape[1])
+    return size if options.size == "full" else fit(size, options.size)
 
 
 def plan(
@@ -105,14 +104,14 @@ def plan(
     return tuple(Scale(s, n) for s, n in zip(sizes, _counts(iterations, len(sizes), from_noise), strict=True))
 
 
-def style_size(own: tuple[int, int], factor: float, scale: Scale, smallest_side: int) -> tuple[int, int]:
+def style_size(size: tuple[int, int], factor: float, scale: Scale, smallest_side: int) -> tuple[int, int]:
     """Return the size of a style image at a scale: as long as the result, times `factor`.
 
-    Never above its `own` (height, width). A narrow one is made longer than that where its shorter side would
-    be shorter than `smallest_side`.
+    Never above its own `size` (height, width). A narrow image is made longer where its shorter side would be
+    below `smallest_side`.
     """
-    least = math.ceil(smallest_side * max(own) / min(own))
-    return fit(own, min(max(round(scale.longest * factor), least), max(own)))
+    least = math.ceil(smallest_side * max(size) / min(size))
+    return fit(size, min(max(round(scale.longest * factor), least), max(size)))
 
 
 def _counts(iterations: int | Sequence[int] | None, scales: int, from_noise: bool) -> list[int]:
@@ -132,20 +131,20 @@ def _counts(iterations: int | Sequence[int] | None, scales: int, from_noise: boo
 
 @dataclass(frozen=True, slots=True)
 class ScaleResult:
-    """How one scale went.
+    """The result of one scale.
 
     Attributes
     ----------
     size : (int, int)
         Height and width.
     iterations, evaluations : int
-        How many were made.
+        Iterations and evaluations that were made.
     seconds : float
-        Wall time, targets and building included.
+        Wall time, with targets and building of graphs.
     loss_start, loss_end : float
-        The loss at the first and the best image.
+        Loss of the first and of the best image.
     terms_start, terms_end : mapping of str to float
-        Each term there, without its weight.
+        Terms of these images, without their weights.
     stop_reason : str
         Why it ended, a key of `lbfgs_style.optimization.lbfgs.STOP_REASONS`.
     """
