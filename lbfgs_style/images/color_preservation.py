@@ -1,8 +1,7 @@
-"""Keeping the content's colours (Gatys et al., "Preserving Color in Neural Artistic Style Transfer", 2016).
+"""Keep the colours of the content (Gatys et al., "Preserving Color in Neural Artistic Style Transfer", 2016).
 
-Two ways. *Luminance*: content image and style images are shown to the network in grey, and the result gets
-the content's colours back. *Match*: each style image is given the content's colours first, so that nothing
-is left to keep.
+Two ways. *Luminance*: the network sees content and styles in grey, and the result gets the colours of the
+content back. *Match*: each style image gets the colours of the content first.
 
 Luminance is the lightness L of Oklab (Ottosson, "A perceptual color space for image processing", 2020), from
 linear light: where L changes and a, b stay, a colour keeps its hue for the eye. Differs from the paper, which
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from ..settings.options import ColorMatch, PreserveColor
 from . import srgb
 from .resize import FloatImage
-from .row_strips import convert, strips
+from .row_strips import map_pixels, strips
 
 _Matrix = NDArray[np.floating]
 
@@ -60,7 +59,7 @@ def seen_by_network(
     places: Sequence[Mask | None] | None = None,
     style_masks: Sequence[Mask | None] | None = None,
 ) -> tuple[FloatImage, list[FloatImage]]:
-    """Return the content image and the style images as the network is to see them.
+    """Return the content image and the style images as the network sees them.
 
     Parameters
     ----------
@@ -73,10 +72,10 @@ def seen_by_network(
     method : {"cholesky", "pca", "symmetric"}
         See `matching`.
     places : sequence of (array or None), optional
-        Where in the content image each style image goes, H×W in [0, 1]: only there are colours and
-        lightness measured that it is given. None for everywhere.
+        Where each style goes in the content image, H×W in [0, 1]: it gets the colours or the lightness of
+        that part. None for everywhere.
     style_masks : sequence of (array or None), optional
-        Where each style image's own colours and lightness are measured, of its size.
+        Where the colours and lightness of each style image are measured, of its size.
     """
     anywhere = [None] * len(styles)
     each = list(zip(styles, places or anywhere, style_masks or anywhere, strict=True))
@@ -98,12 +97,12 @@ def from_oklab(lab: _Matrix) -> _Matrix:
 
 
 def in_gray(picture: FloatImage) -> FloatImage:
-    """Return an image H×W×3 in the greys of its lightness."""
+    """Return an image H×W×3 in grey, of the same lightness."""
 
     def grayed(pixels: NDArray[np.float64]) -> _Matrix:
         return _grays(to_oklab(pixels)[:, 0])
 
-    return convert(grayed, picture)
+    return map_pixels(grayed, picture)
 
 
 def in_gray_like(
@@ -121,7 +120,7 @@ def in_gray_like(
     def matched(pixels: NDArray[np.float64]) -> _Matrix:
         return _grays(np.clip(gain * (to_oklab(pixels)[:, 0] - mean_s) + mean_c, 0, 1))
 
-    return convert(matched, style)
+    return map_pixels(matched, style)
 
 
 def with_colors_of(result: FloatImage, content: FloatImage) -> FloatImage:
@@ -137,7 +136,7 @@ def with_colors_of(result: FloatImage, content: FloatImage) -> FloatImage:
         lab[outside] = _less_chroma(lab[outside])
         return from_oklab(lab)
 
-    return convert(combined, result, content)
+    return map_pixels(combined, result, content)
 
 
 def recolored(
@@ -156,7 +155,7 @@ def recolored(
     def mapped(pixels: NDArray[np.float64]) -> _Matrix:
         return pixels @ matrix.T + offset
 
-    return convert(mapped, style)
+    return map_pixels(mapped, style)
 
 
 def matching(
@@ -174,10 +173,9 @@ def matching(
     - ``pca``: A = Σ_c^½ Σ_s^−½ ("Image Analogies" of Hertzmann et al., 2001);
     - ``symmetric``: A = Σ_s^−½ (Σ_s^½ Σ_c Σ_s^½)^½ Σ_s^−½, which moves colours the least.
 
-    Differs from the paper: where a style image varies by less than one step of 8 bits in some direction,
-    such as a grey one off its axis, it is taken to vary by that much, and falls short of the content image
-    there. With a mask `where`, H×W, the content's moments are weighted by it; `style_mask` does the same to
-    the style image's.
+    Differs from the paper: a style image that varies by less than one step of 8 bits in some direction,
+    such as a grey one, counts as varying by that much, and varies less than the content there. With a mask
+    `where`, H×W, the content's moments are weighted by it; `style_mask` does the same to the style image's.
 
     Returns
     -------
@@ -222,13 +220,13 @@ def _root(matrix: _Matrix) -> _Matrix:
 
 
 def _triangular(matrix: _Matrix) -> _Matrix:
-    """Return the Cholesky factor; of a singular matrix too, which `numpy.linalg.cholesky` refuses."""
+    """Return the Cholesky factor, also of a singular matrix, which `numpy.linalg.cholesky` refuses."""
     factor = np.linalg.qr(_root(matrix)).R.T
     return factor * np.where(np.diag(factor) < 0, -1, 1)
 
 
 def _moments(picture: FloatImage, where: Mask | None = None) -> tuple[_Matrix, _Matrix]:
-    """Mean and covariance of the colours of an image, each pixel weighted by a mask."""
+    """Return mean and covariance of the colours of an image, each pixel weighted by a mask."""
     mask = _everywhere(picture) if where is None else where
     total = mask.sum(dtype=np.float64)
     mean = sum(((w * pixels).sum(axis=0) for pixels, w in strips(picture, mask)), start=np.zeros(3)) / total
@@ -240,7 +238,7 @@ def _moments(picture: FloatImage, where: Mask | None = None) -> tuple[_Matrix, _
 
 
 def _lightness(picture: FloatImage, where: Mask | None = None) -> tuple[float, float]:
-    """Mean and standard deviation of the lightness of an image, each pixel weighted by a mask."""
+    """Return mean and standard deviation of the lightness of an image, each pixel weighted by a mask."""
     mask = _everywhere(picture) if where is None else where
     sums = np.zeros(3)
     for pixels, weights in strips(picture, mask):
@@ -259,7 +257,7 @@ def _grays(lightness: _Matrix) -> _Matrix:
 
 
 def _light(roots: _Matrix) -> _Matrix:
-    """Return linear sRGB of the cube roots of what the cones see."""
+    """Return linear sRGB of the cube roots of cone responses."""
     return (roots * roots * roots) @ np.linalg.inv(_TO_CONES).T  # NumPy's ** 3 takes ten times as long
 
 

@@ -192,7 +192,7 @@ def add(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
 
 
 def for_result(exif: bytes, size: tuple[int, int]) -> bytes:
-    """Return an EXIF block as it is true for a result: upright, of its size, without the old thumbnail.
+    """Return an EXIF block for a result: upright, of its size, without the old thumbnail.
 
     It is changed in place, so that a maker's note stays where it can be read. A block whose first directory
     is damaged comes back empty: another program might find an orientation in it.
@@ -261,11 +261,11 @@ def _first(block: bytes, layout: _Layout) -> int:
 
 def _entries(block: bytes, layout: _Layout, place: int) -> dict[int, Entry]:
     (count,) = layout.at(block, "C", place)
-    if count > 0xFFFF:  # there are no more different ones
+    if count > 0xFFFF:  # more than there are tags
         raise struct.error("more tags than there are")
     found: dict[int, Entry] = {}
-    # Values lie beside each other. Where they sum up to more than the block, as those of thousands of tags
-    # that all claim the whole of it, somebody is after our memory.
+    # Values do not overlap. Where they add up to more than the block, as with thousands of tags that all
+    # claim the whole block, the file is an attack on memory.
     room = len(block)
     place += layout.count_length
     for at in range(place, place + layout.entry_length * count, layout.entry_length):
@@ -299,7 +299,7 @@ def _nested(block: bytes, layout: _Layout, place: int, depth: int) -> Directory:
 
 
 def _packed(tags: Directory, place: int) -> bytes:
-    """Return a directory for that place in a little-endian block, what it points to behind it."""
+    """Return a directory at an offset of a little-endian block, followed by the values that it points to."""
     entries, behind = bytearray(), bytearray()
     start = place + 2 + 12 * len(tags) + 4
     for tag, value in sorted(tags.items(), key=lambda item: item[0]):

@@ -47,7 +47,7 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     path : path
         The file.
     max_pixels : int
-        The largest height × width accepted, as the file declares it and as it is; OpenCV has a limit of its
+        Largest height × width, declared and decoded; OpenCV has a limit of its
         own at 2**30.
 
     Raises
@@ -59,14 +59,14 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read the bytes of an image file: `read` for what is no file, such as an upload.
+    """Read the bytes of an image file, such as an upload.
 
     Parameters
     ----------
     data : bytes
         The whole file.
     name : str
-        What messages call it.
+        Name in messages.
     max_pixels : int
         See `read`.
 
@@ -121,7 +121,7 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str 
 def encode(
     picture: Picture, file_format: str = "png", *, quality: int = 95, recipe: str | None = None
 ) -> bytes:
-    """Return the bytes of an image file: `write` for what is no file, such as an answer over the web.
+    """Return the bytes of an image file, such as an answer over the web.
 
     Parameters
     ----------
@@ -171,21 +171,21 @@ def _as_written(picture: Picture, capacity: Capacity) -> tuple[NDArray[Any], Met
 
 
 def _in_srgb(picture: Picture, name: str) -> Picture:
-    """Convert what was read by its profile; forget a profile that no written file could have."""
+    """Convert to sRGB by the profile; drop a profile that no written file could have."""
     data = picture.metadata.icc
     if not data:
         return picture
     profile, space = icc_profile.parse(data), icc_profile.space(data)
     fits = space == "RGB" or (space == "GRAY" and picture.gray)
     if profile is None or not fits:
-        # Read as RGB, an image cannot keep a profile of CMYK or of another space.
+        # An image that is read as RGB cannot keep a profile of CMYK or of another space.
         log.warning("%s: its colour profile %r is not applied: taken as sRGB", name, icc_profile.name(data))
         return picture if fits else _without_profile(picture)
     return picture if profile.is_srgb() else replace(picture, rgb=profile.to_srgb(picture.rgb))
 
 
 def _in_own_profile(picture: Picture, space: str) -> Picture:
-    """Convert from sRGB to the profile that the image came with, where a file of that space can have it."""
+    """Convert from sRGB to the profile of the content image, where a file of that space can have it."""
     data = picture.metadata.icc
     if not data or icc_profile.space(data) != space:
         return _without_profile(picture)

@@ -1,4 +1,4 @@
-"""Fill the pixels that transparency hides, so that the network sees no colours that nobody sees."""
+"""Fill transparent pixels with colours of the visible ones, so that the network sees no hidden colours."""
 
 from __future__ import annotations
 

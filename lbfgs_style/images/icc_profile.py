@@ -1,7 +1,7 @@
-"""Colour profiles (ICC.1:2010): those of three primaries and tone curves, or of one grey curve, both ways.
+"""ICC profiles (ICC.1:2010) of three primaries and tone curves, or of one grey curve, and their inverse.
 
 A profile of this kind says what light the numbers of an image stand for: a tone curve for each channel, and
-the colours of the primaries in CIE XYZ. From there the way to sRGB is one 3×3 matrix and sRGB's own curve
+the colours of the primaries in CIE XYZ. From there one 3×3 matrix and sRGB's curve lead to sRGB
 (relative colorimetric). Profiles that hold tables of colours instead, as printers and scanners have them, are
 not read.
 """
@@ -53,7 +53,7 @@ class Formula:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """A sampled curve, linear between its entries, which rise from first to last."""
+    """A sampled curve, linear between its rising entries."""
 
     values: NDArray[np.float64]
 
@@ -88,20 +88,20 @@ class Profile:
             light = np.stack([c.forward(strip[:, i]) for i, c in enumerate(self._of_each())], axis=1)
             return srgb.to_encoded(np.clip(light @ self.matrix.T, 0, 1))
 
-        return row_strips.convert(decode, rgb)
+        return row_strips.map_pixels(decode, rgb)
 
     def from_srgb(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return H×W×3 of sRGB in the numbers of the profile: the inverse of `to_srgb`."""
+        """Return H×W×3 of sRGB in the encoding of the profile: the inverse of `to_srgb`."""
         back = np.linalg.inv(self.matrix)
 
         def encode(strip: NDArray[np.float64]) -> NDArray[np.floating]:
             light = np.clip(srgb.to_linear(strip) @ back.T, 0, 1)
             return np.stack([c.inverse(light[:, i]) for i, c in enumerate(self._of_each())], axis=1)
 
-        return row_strips.convert(encode, rgb)
+        return row_strips.map_pixels(encode, rgb)
 
     def is_srgb(self) -> bool:
-        """Tell whether the profile is sRGB itself, but for rounding."""
+        """Tell whether the profile equals sRGB within rounding."""
         axis = np.linspace(0, 1, 9, dtype=np.float32)
         if len(self.curves) == 1:
             grid = np.repeat(axis.reshape(1, -1, 1), 3, axis=2)
@@ -114,7 +114,7 @@ class Profile:
 
 
 def space(data: bytes) -> str:
-    """Return the colour space that a profile is for, such as ``RGB``, ``GRAY`` or ``CMYK``; empty if none."""
+    """Return the colour space of a profile, such as ``RGB``, ``GRAY`` or ``CMYK``; empty if unknown."""
     return data[16:20].decode("latin-1").strip() if data[36:40] == b"acsp" else ""
 
 
@@ -132,7 +132,7 @@ def parse(data: bytes) -> Profile | None:
         None where it is damaged, or neither of three primaries and curves nor of one grey curve.
     """
     try:
-        # Numbers that overflow on the way are found at the end.
+        # Overflows are detected at the end.
         with np.errstate(all="ignore"):
             return _parse(data)
     except (struct.error, ValueError, ZeroDivisionError):  # that of a matrix is a ValueError
@@ -140,7 +140,7 @@ def parse(data: bytes) -> Profile | None:
 
 
 def name(data: bytes) -> str:
-    """Return what a profile calls itself, for messages."""
+    """Return the name in a profile, for messages."""
     try:
         text = bytes(_tags(data)[b"desc"])
     except (struct.error, KeyError):
@@ -160,14 +160,14 @@ def _parse(data: bytes) -> Profile | None:
     if space(data) != "RGB" or not tags.keys() >= {b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"}:
         return None
     curves = tuple(_curve(tags[channel + b"TRC"]) for channel in (b"r", b"g", b"b"))
-    # Whole numbers of 1/65536 after eight bytes of type. Under D50, as the sRGB matrix beside it.
+    # Whole numbers of 1/65536 after eight bytes of type. Under D50, as `TO_XYZ_D50`.
     columns = [struct.unpack_from(">3i", tags[channel + b"XYZ"], 8) for channel in (b"r", b"g", b"b")]
     to_xyz = np.array(columns).T / 65536
     return _checked(Profile(curves, np.linalg.solve(srgb.TO_XYZ_D50, to_xyz).astype(np.float64)))
 
 
 def _checked(profile: Profile) -> Profile:
-    """Refuse what leads nowhere or cannot be undone: numbers without end, curves that fall."""
+    """Return a profile, or raise ValueError where it is not finite or its curves are not invertible."""
     if not np.isfinite(np.linalg.inv(profile.matrix)).all():
         raise ValueError("a matrix that cannot be undone")
     steps = np.linspace(0, 1, 256)
@@ -175,7 +175,7 @@ def _checked(profile: Profile) -> Profile:
         light = curve.forward(steps)
         if not np.isfinite(light).all() or (np.diff(light) < 0).any() or light[-1] <= light[0]:
             raise ValueError("not a rising curve")
-        # A result may have any light, also what no number of the curve stands for.
+        # A result may have any light, also light that the curve does not reach.
         again = curve.forward(np.clip(curve.inverse(light), 0, 1))
         if not np.isfinite(curve.inverse(steps)).all() or not np.allclose(again, light, rtol=0, atol=_NEAR):
             raise ValueError("a curve that cannot be undone")

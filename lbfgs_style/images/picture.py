@@ -1,4 +1,4 @@
-"""Images: arrays in, RGB float32 H×W×3 in [0, 1] inside, the same kind of array out again.
+"""Pictures: arrays in, RGB float32 H×W×3 in [0, 1] inside, the same kind of array out again.
 
 Every image passes through here: its kind is checked, remembered in a `Picture`, and restored at the end.
 """
@@ -15,12 +15,12 @@ from ..errors import ImageError
 from . import pillow_images
 from .formats.base import Metadata
 from .resize import FloatImage, resize
-from .row_strips import side_by_side
+from .row_strips import map_rows
 
 _WHOLE_TYPES = (np.uint8, np.uint16)
 _FLOAT_TYPES = (np.float16, np.float32, np.float64)
 _TOLERANCE = 1e-6
-# A largest value beyond this is taken for that of another scale (0 to 255); up to it, for an overshoot of 1.
+# Largest value up to which floating point counts as an overshoot of 1, and not as another scale (0 to 255).
 _LEAST_SCALED = 2.0
 
 
@@ -54,7 +54,7 @@ class Picture:
 
 
 def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
-    """Check an array and take it as an image.
+    """Return an array as a picture, or raise ImageError.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
 
 
 def to_array(picture: Picture) -> NDArray[Any]:
-    """Return an image as the kind of array that it came from.
+    """Return a picture as the kind of array that it came from.
 
     Whole numbers are rounded to the nearest. A grey image gets the luma of its colours,
     Y' = 0.2126 R' + 0.7152 G' + 0.0722 B' (ITU-R BT.709).
@@ -114,22 +114,22 @@ def to_array(picture: Picture) -> NDArray[Any]:
     elif picture.gray and not picture.keeps_axis:
         channels = channels[..., 0]
     channels = np.clip(channels, 0, 1)
-    if picture.dtype.kind == "u":  # in place: at the largest sizes each copy counts
+    if picture.dtype.kind == "u":  # in place: copies of large images take much memory
         channels *= np.float32(np.iinfo(picture.dtype).max)
         np.rint(channels, out=channels)
     return channels.astype(picture.dtype, copy=False)
 
 
 def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
-    """Return an image of the same kind with new pixels.
+    """Return a picture of the same kind with new pixels.
 
     Parameters
     ----------
     picture : Picture
         Gives the kind, and the alpha, which is resized where the size differs.
     rgb : array, H×W×3
-        RGB; clipped to [0, 1]. What is float32, C-contiguous and in range becomes the image's own, without
-        a copy.
+        RGB; clipped to [0, 1]. An array that is float32, C-contiguous and in range becomes the picture's
+        own, without a copy.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise ImageError(f"new pixels have shape {rgb.shape}; expected (height, width, 3)")
-    ends = side_by_side(lambda a, b: (rgb[a:b].min(), rgb[a:b].max()), rgb.shape[0], rgb.shape[1])
+    ends = map_rows(lambda a, b: (rgb[a:b].min(), rgb[a:b].max()), rgb.shape[0], rgb.shape[1])
     lows, highs = zip(*ends, strict=True)
     low, high = float(np.min(lows)), float(np.max(highs))
     if not np.isfinite([low, high]).all():
@@ -155,7 +155,7 @@ def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
 def luma(rgb: FloatImage) -> NDArray[np.float32]:
     """Return Y' = 0.2126 R' + 0.7152 G' + 0.0722 B' (ITU-R BT.709) of an image H×W×3."""
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    # Written around green, the luma of a grey pixel is that grey exactly.
+    # Written around green, so that the luma of a grey pixel is exactly that grey.
     weighed = green + 0.2126 * (red - green) + 0.0722 * (blue - green)
     return weighed.astype(np.float32, copy=False)
 

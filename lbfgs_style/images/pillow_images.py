@@ -1,4 +1,4 @@
-"""Images of Pillow, taken by their mode: what NumPy makes of one holds indices, inks or hues, and no colours.
+"""Convert images of Pillow by their mode: NumPy's arrays of them may hold indices, inks or hues, not colours.
 
 Pillow is not needed: an image brings its own methods.
 """
@@ -52,7 +52,7 @@ def is_gray(image: Any) -> bool:
 
 
 def as_array(image: Any, name: str) -> NDArray[Any]:
-    """Return the pixels of a Pillow image as an array that is an image.
+    """Return the pixels of a Pillow image as an array that `from_array` takes.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def as_array(image: Any, name: str) -> NDArray[Any]:
 
 
 def _orientation(image: Any) -> int:
-    """Return the EXIF orientation, 1 where there is none; EXIF that is damaged says nothing."""
+    """Return the EXIF orientation; 1 where EXIF is missing or damaged."""
     with warnings.catch_warnings(action="ignore"):
         try:
             return image.getexif().get(_ORIENTATION, 1)

@@ -1,4 +1,4 @@
-"""Sizes of images, and the layouts they have outside and inside networks."""
+"""Resize images, and change between the layouts H×W×3 and [3,H,W]."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from .row_strips import side_by_side
+from .row_strips import map_rows
 
 # H×W×3 float32, RGB, in [0, 1].
 FloatImage = NDArray[np.float32]
@@ -19,7 +19,7 @@ _NO_MEMORY = -4  # cv::Error::StsNoMem
 
 @contextmanager
 def memory_errors() -> Generator[None]:
-    """Raise MemoryError where OpenCV has an error of its own for want of memory."""
+    """Raise MemoryError in place of OpenCV's error for lack of memory."""
     import cv2
 
     try:
@@ -90,10 +90,10 @@ def to_hwc(picture: NDArray[np.floating]) -> FloatImage:
     rgb = np.empty((height, width, 3), np.float32)
 
     def fill(start: int, stop: int) -> None:
-        # No copy of the whole but the result: at the largest sizes each one counts.
+        # In strips: the result is the only copy of the whole image.
         strip = picture[:, start:stop].astype(np.float32, copy=False)
         np.clip(cv2.merge(list(strip), rgb[start:stop]), 0, 1, out=rgb[start:stop])
 
-    for _ in side_by_side(fill, height, width):
+    for _ in map_rows(fill, height, width):
         pass
     return rgb

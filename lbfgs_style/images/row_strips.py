@@ -1,6 +1,6 @@
-"""Large images a strip at a time.
+"""Process large images in strips of rows.
 
-In float64 a whole one would take much more memory; and strips in threads of their own take less time.
+A whole image in float64 would take much more memory, and strips in several threads take less time.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _THREADS = 4
 T = TypeVar("T")
 
 
-def side_by_side(work: Callable[[int, int], T], height: int, width: int) -> Iterator[T]:
-    """Do some work on strips of an image in a few threads; yield what it gives, from top to bottom.
+def map_rows(work: Callable[[int, int], T], height: int, width: int) -> Iterator[T]:
+    """Call a function on strips of an image in a few threads; yield its results from top to bottom.
 
     Parameters
     ----------
     work : function
-        Gets the first row of a strip and the one after its last.
+        (first row, row after the last) → result of the strip.
     height, width : int
-        Of the image.
+        Size of the image.
     """
     rows = max(1, _SHORT // max(width, 1))
     starts = range(0, height, rows)
@@ -47,20 +47,20 @@ def side_by_side(work: Callable[[int, int], T], height: int, width: int) -> Iter
 
 
 def strips(*pictures: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float64], ...]]:
-    """Yield images of the same size, H×W×C or H×W, as pixels n×C in float64, some of each at a time."""
+    """Yield strips of images of the same size, H×W×C or H×W, as pixels n×C in float64."""
     flat = [picture.reshape(picture.shape[0] * picture.shape[1], -1) for picture in pictures]
     for start in range(0, len(flat[0]), STRIP):
         yield tuple(pixels[start : start + STRIP].astype(np.float64) for pixels in flat)
 
 
-def convert(
+def map_pixels(
     function: Callable[..., NDArray[np.floating]], *pictures: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return an image of what a function makes of the pixels n×3 of others, clipped to [0, 1]."""
+    """Return an image whose pixels a function computes from the pixels n×3 of others, clipped to [0, 1]."""
     result = np.empty((pictures[0].size // 3, 3), np.float32)
-    place = 0
+    start = 0
     for pixels in strips(*pictures):
         count = len(pixels[0])
-        result[place : place + count] = np.clip(function(*pixels), 0, 1)
-        place += count
+        result[start : start + count] = np.clip(function(*pixels), 0, 1)
+        start += count
     return result.reshape(pictures[0].shape)

@@ -1,7 +1,7 @@
-"""Images on one sheet, with a title, a legend and a label for each column, row or image.
+"""Contact sheets: images with a title, a legend and a label for each column, row or image.
 
-Text is OpenCV's: from version 5 on in a proportional font with all letters, before that in strokes and ASCII,
-so labels of our own keep to ASCII.
+OpenCV writes the text: from version 5 on in a proportional font with all letters, before in ASCII only, so
+our labels are ASCII.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ..images import FloatImage, fit, resize
 
 _MARGIN, _GAP = 20, 8
-_TITLE, _TEXT, _LINE = 0.8, 0.5, 20  # sizes as OpenCV's putText has them, and pixels from line to line
+_TITLE, _TEXT, _LINE = 0.8, 0.5, 20  # font sizes of OpenCV's putText, and pixels from line to line
 _INK, _SOFT = 30, 95
-_SIDE = 140  # most pixels for the label of a row, and the gap behind it
+_SIDE = 140  # pixels of the widest label of a row, with the gap after it
 _INPUT = 96  # height of an image in the legend
 
 Canvas = NDArray[np.uint8]
@@ -26,16 +26,16 @@ Canvas = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Legend:
-    """What stands over the images and holds for all of them.
+    """The text and images above the rows of a sheet.
 
     Attributes
     ----------
     title : str
-        In large letters.
+        Heading, in large letters.
     lines : sequence of str
-        Below; long ones are wrapped.
+        Text below; long lines are wrapped.
     inputs : sequence of (image, str)
-        Small images beside the lines, each with its name.
+        Small images to the left of the lines, each with its name.
     """
 
     title: str
@@ -61,11 +61,11 @@ def sheet(
     columns, sides : sequence of str
         A label over each column, and left of each row; long ones are wrapped.
     captions : sequence of sequences of str
-        A line over each image.
+        A line above each image.
     legend : Legend, optional
-        What stands at the top.
+        Shown at the top.
     height : int
-        Of each image, in pixels.
+        Pixels of each image's height.
 
     Returns
     -------
@@ -140,10 +140,10 @@ def _legend(legend: Legend, width: int) -> Canvas:
     height = _INPUT if legend.inputs else 0
     small = [(_to_height(picture, _INPUT), name) for picture, name in legend.inputs]
     room = width - 2 * _MARGIN - sum(picture.shape[1] + _MARGIN for picture, _ in small)
-    beside = room >= 320  # else the lines go below the images
-    lines = [part for line in legend.lines for part in wrapped(line, room if beside else width - 2 * _MARGIN)]
+    fits = room >= 320  # else the lines go below the images
+    lines = [part for line in legend.lines for part in wrapped(line, room if fits else width - 2 * _MARGIN)]
     text = _LINE * len(lines)
-    rest = max(height + _LINE, text) if beside else height + _LINE + text
+    rest = max(height + _LINE, text) if fits else height + _LINE + text
     canvas = np.full((_MARGIN + 34 + (rest if small or lines else 0), width, 3), 255, np.uint8)
     _write(canvas, legend.title, _MARGIN, _MARGIN + 18, scale=_TITLE)
     x, y = _MARGIN, _MARGIN + 34
@@ -151,7 +151,7 @@ def _legend(legend: Legend, width: int) -> Canvas:
         canvas[y : y + _INPUT, x : x + picture.shape[1]] = picture
         _write(canvas, wrapped(name, picture.shape[1])[0], x, y + _INPUT + 15, ink=_SOFT)
         x += picture.shape[1] + _MARGIN
-    x, y = (x, y) if beside else (_MARGIN, y + height + _LINE)
+    x, y = (x, y) if fits else (_MARGIN, y + height + _LINE)
     for n, line in enumerate(lines):
         _write(canvas, line, x, y + 14 + n * _LINE, ink=_SOFT)
     return canvas

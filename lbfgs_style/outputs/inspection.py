@@ -1,4 +1,4 @@
-"""Looking inside: what single layers know of an image, and how layers and weights change a result.
+"""Inspect layers: what single layers keep of an image, and how layers and weights change a result.
 
 `reconstruct_content` and `reconstruct_style` start from noise and keep one target only (Gatys, Ecker and
 Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, fig. 1); `grid` paints one pair
@@ -46,7 +46,7 @@ _CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """One image of a series.
+    """An image of a series and its label.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Panel:
 
 
 def content_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:
-    """Choose the layers that show best what is lost on the way: relu1_2, relu2_2, … as far as they are there.
+    """Return layers that show what deeper layers lose: relu1_2, relu2_2, … as far as the network has them.
 
     For a network of other names: up to five of its layers, evenly from the first to the last.
     """
@@ -94,7 +94,7 @@ def reconstruct_content(
     cancel: threading.Event | None = None,
     announce: Announce | None = None,
 ) -> list[Panel]:
-    """Make an image again from the features of one layer at a time, starting from noise.
+    """Reconstruct an image from the features of one layer at a time, starting from noise.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def reconstruct_style(
     cancel: threading.Event | None = None,
     announce: Announce | None = None,
 ) -> list[Panel]:
-    """Make images of the same style from noise: with the first layer, the first two, the first three, ….
+    """Reconstruct a style from noise: with the first layer, the first two, the first three, ….
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def grid(
     Returns
     -------
     list of Panel
-        The style layers change quickest, then the weights, then the content layers.
+        The style layers change fastest, then the weights, then the content layers.
     """
     loaded = networks.load(network)
     contents = content_layers or [options.content_layers or loaded.content_layers]
@@ -221,7 +221,7 @@ def _series(
     cancel: threading.Event | None,
     announce: Announce | None,
 ) -> list[Panel]:
-    # All are checked before the first is painted: a misspelt layer must not cost an hour.
+    # All are checked before the first run: a misspelt layer must not cost an hour.
     jobs = [(label, StyleTransfer(network, options=o, keep_sessions=False)) for label, o in runs]
     if not jobs:
         raise OptionError("No layers: give at least one.")

@@ -12,8 +12,8 @@ from ..pipeline.results import Result
 
 _DECADES = 6  # below the largest value; what is smaller says nothing
 
-# Okabe and Ito's colours, which the colour-blind tell apart: one for each kind of term. The layers of a kind
-# go from pale to full.
+# Okabe and Ito's colours, which colour-blind readers can distinguish: one for each kind of term. The layers
+# of a kind go from pale to full.
 _COLORS = {"content": (0, 114, 178), "style": (213, 94, 0), "tv": (0, 158, 115), "range": (150, 150, 150)}
 
 

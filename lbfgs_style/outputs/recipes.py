@@ -81,8 +81,9 @@ def document(
     quality : int
         Quality of the image file, 1 to 100.
     folder : Path, optional
-        Folder of the image file: paths are made relative to it, so that the folder may move as a whole and an
-        image that is passed on does not tell where its maker keeps files. Without it paths stay as they are.
+        Folder of the image file: paths are made relative to it, so that the folder may move as a whole and
+        an image that is passed on does not reveal where its maker keeps files. Without it paths stay as
+        they are.
     """
     is_file = inputs.network.lower().endswith(".onnx")
     network = _relative(inputs.network, folder) if is_file else inputs.network

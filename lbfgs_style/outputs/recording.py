@@ -1,4 +1,4 @@
-"""The way of an image: frames in a folder, and a short video of the whole run."""
+"""Record a run: frames in a folder, and a short video."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
-    """How videos of one extension are made.
+    """How a video of one extension is written.
 
     Attributes
     ----------
     codec : str or None
-        As OpenCV's VideoWriter names it; None for an animated image.
+        Name for OpenCV's VideoWriter; None for an animated GIF.
     longest : int
-        Longer side of the frames in pixels, at the most.
+        Most pixels of the longer side of a frame.
     frames, rate : int
-        At most how many frames, and how many a second.
+        Most frames, and frames per second.
     """
 
     codec: str | None
@@ -49,7 +49,7 @@ class VideoFormat:
 
 VIDEO_FORMATS = {
     ".mp4": VideoFormat("mp4v", longest=1080, frames=192, rate=24),
-    # No codec that knows of the frame before: fewer and smaller frames.
+    # GIF has no compression between frames: fewer and smaller ones.
     ".gif": VideoFormat(None, longest=360, frames=60, rate=10),
 }
 
@@ -59,16 +59,16 @@ _HOLD = 1.5  # seconds that the last frame stays
 def check_recording(
     frames: Path | None, save_every: int | None, video: Path | None, *, resumed: bool = False
 ) -> None:
-    """Find out before a long run whether its frames and its video can be written.
+    """Check before a long run that its frames and its video can be written.
 
-    The folder of a run that is `resumed` may have its frames.
+    The folder of a `resumed` run may hold frames.
 
     Raises
     ------
     OptionError
-        The options do not fit together, or a file of that kind cannot be made.
+        The options contradict each other, or a file of that kind cannot be written.
     ImageFileError
-        Something stands in the way.
+        A file or folder cannot be written.
     """
     if save_every is not None and frames is None:
         raise OptionError("--save-every needs a folder to save to: add --frames DIR.")
@@ -105,27 +105,27 @@ def recorded(
     video: Path | None = None,
     resumed: bool = False,
 ) -> Generator[IterateCallback]:
-    """Give a callback for `StyleTransfer.run` that keeps images on the way.
+    """Yield a callback for `StyleTransfer.run` that records images of the iterations.
 
     Parameters
     ----------
     callback : callable, optional
-        Called as well; what it returns is returned.
+        Called, too; its result is returned.
     frames : Path, optional
-        Folder for ``frame-000010.png``, …, each of the size of its scale; it is made if it is not there.
+        Folder for ``frame-000010.png``, …, each of the size of its scale; created if missing.
     save_every : int, optional
-        Iterations from frame to frame; `EVERY` without it.
+        Iterations from one frame to the next; default `EVERY`.
     video : Path, optional
-        An .mp4 or .gif of a few seconds, of the size of the result or smaller; it is complete when the
-        block ends, and is not written when the block raises or nothing was painted.
+        An .mp4 or .gif of a few seconds, of the size of the result or smaller; complete when the block
+        ends, and not written when the block raises or there was no iteration.
     resumed : bool
-        The run goes on from a checkpoint: its frames join those that are there, its video shows the rest.
+        The run is resumed from a checkpoint: its frames join the existing ones, its video shows the rest.
 
     Raises
     ------
     OptionError, ImageFileError
-        See `check_recording`. What cannot be written later is no reason to end the run: nothing more is
-        recorded, and the error is raised when the block ends.
+        See `check_recording`. An error while recording does not end the run: recording stops, and the error
+        is raised when the block ends.
     """
     check_recording(frames, save_every, video, resumed=resumed)
     with ExitStack() as stack:
@@ -151,7 +151,7 @@ def recorded(
 
 
 def done_before(iterate: Iterate) -> int:
-    """Return the number of the iteration in the whole run, had every scale before all its iterations."""
+    """Return the number of an iteration in the whole run, counting all iterations of the scales before."""
     return sum(count for _, count in iterate.plan[: iterate.scale - 1]) + iterate.iteration
 
 
@@ -172,13 +172,13 @@ def _frames(folder: Path, every: int) -> Take:
 
 
 class _Empty(Exception):
-    """Nothing was painted, so there is nothing to put in the place of an old file."""
+    """There was no iteration, so an old file is not replaced."""
 
 
 @contextmanager
 def _video(path: Path) -> Generator[Take]:
     kind = VIDEO_FORMATS[path.suffix.lower()]
-    pictures: list[Frame] = []  # of a GIF, which is written at once; of a video, the last one only
+    pictures: list[Frame] = []  # all frames of a GIF, which is written at the end; the last frame of a video
     last: list[Iterate] = []
     try:
         with atomic_write(path) as temporary, ExitStack() as stack:
@@ -190,7 +190,7 @@ def _video(path: Path) -> Generator[Take]:
                     pictures.append(frame)
                     return
                 if not writers:
-                    if problem := why_unwritable(path):  # it was in order when the run began
+                    if problem := why_unwritable(path):  # it was writable when the run started
                         raise ImageFileError(f"--video {path}: {problem}")
                     writers.append(_writer(temporary, kind, (frame.shape[0], frame.shape[1])))
                     stack.callback(writers[0].release)
@@ -220,7 +220,7 @@ def _video(path: Path) -> Generator[Take]:
 
 
 def _frame(iterate: Iterate, longest: int) -> Frame:
-    """Return an image of the run at the size of its video: BGR, of even sides, which codecs ask for."""
+    """Return the image of an iteration at the size of the video: BGR, with even sides, which codecs need."""
     size, _ = iterate.plan[-1]
     if max(size) > longest:
         size = fit(size, longest)
@@ -246,7 +246,7 @@ def _write_gif(path: Path, pictures: list[Frame], rate: int) -> None:
     animation = cv2.Animation()
     animation.frames = pictures
     animation.durations = [round(1000 / rate)] * (len(pictures) - 1) + [round(1000 * _HOLD)]
-    animation.loop_count = 0  # for ever
+    animation.loop_count = 0  # endless
     if not cv2.imwriteanimation(str(path), animation):
         raise ImageFileError(f"{path.suffix}: OpenCV cannot write the animation: write an .mp4")
 

@@ -221,8 +221,8 @@ def small_strips(monkeypatch):
 
 
 def test_strips_come_from_top_to_bottom(small_strips):
-    assert list(row_strips.side_by_side(lambda a, b: (a, b), 7, 40)) == [(0, 2), (2, 4), (4, 6), (6, 7)]
-    assert list(row_strips.side_by_side(lambda a, b: (a, b), 2, 1000)) == [(0, 1), (1, 2)]
+    assert list(row_strips.map_rows(lambda a, b: (a, b), 7, 40)) == [(0, 2), (2, 4), (4, 6), (6, 7)]
+    assert list(row_strips.map_rows(lambda a, b: (a, b), 2, 1000)) == [(0, 1), (1, 2)]
 
 
 def test_a_strip_that_fails_is_said(small_strips):
@@ -230,7 +230,7 @@ def test_a_strip_that_fails_is_said(small_strips):
         raise MemoryError(f"at {start}")
 
     with pytest.raises(MemoryError, match="at 0"):
-        list(row_strips.side_by_side(fail, 100, 40))
+        list(row_strips.map_rows(fail, 100, 40))
 
 
 @pytest.mark.parametrize("suffix", ["webp", "avif", "jpg"])

@@ -5,5 +5,5 @@
 - png, jpeg, webp, avif, tiff, bmp: one module a format; plain: those that are read alone.
 - tiff_declared, tiff_parts, tiff_pixels: how TIFF files are decoded that OpenCV misreads.
 - color_codes: colours by code or chromaticities, as profiles.
-- foreign: files that people take for readable images.
+- foreign: files that look like readable images.
 """

@@ -88,7 +88,7 @@ def properties(data: bytes) -> AvifProperties:
 
 
 def _frame_count(data: bytes) -> int:
-    """Return the number of frames of an AVIF file: the most samples of a track, 1 where there is none."""
+    """Return the number of frames of an AVIF file: the most samples of a track, 1 without a track."""
     counts = [1]
     boxes = [data]
     for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz"):

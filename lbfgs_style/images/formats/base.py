@@ -203,6 +203,6 @@ def turned(pixels: NDArray[Any], orientation: int | None) -> NDArray[Any]:
 
 
 def to_16_bits(pixels: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
-    """Scale samples of some bits, which OpenCV leaves as they are, to 16 bits."""
+    """Scale samples of fewer bits, which OpenCV does not scale, to 16 bits."""
     top = (1 << bits) - 1 if bits > 8 else 65535
     return np.rint(np.minimum(pixels, top) * (65535 / top)).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""BMP: size, and files whose samples are told apart by masks (BI_BITFIELDS, V2 to V5 headers).
+"""BMP: size, and files whose samples are separated by masks (BI_BITFIELDS, V2 to V5 headers).
 
 OpenCV takes the fourth byte of every such pixel for opacity, also where no mask says so, and reads no masks
 of short headers: red and blue change places.

@@ -1,4 +1,4 @@
-"""Files that people take for readable images: what they are, and the remedy."""
+"""Files that look like readable images: what they are, and the remedy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _BEGINNINGS = (
 
 
 def describe(data: bytes) -> str | None:
-    """Return what a file is that people take for a readable image, with the remedy; None for another."""
+    """Return the kind of a file that looks like a readable image, with the remedy; None for others."""
     if data.startswith(_RAW) or data[6:14] == b"HEAPCCDR" or data[4:12] == b"ftypcrx ":
         return tiff_declared.RAW
     if data[4:8] == b"ftyp" and len(data) >= 16:

@@ -182,7 +182,7 @@ def _instead(first: dict[bytes, bytes]) -> str:
 
 
 def _exponent(gamma: bytes, name: str) -> float | None:
-    """Return the exponent of a chunk gAMA; None where there is none or it makes no sense."""
+    """Return the exponent of a chunk gAMA; None where it is missing or makes no sense."""
     if len(gamma) != 4:
         return None
     exponent = struct.unpack(">I", gamma)[0] / _UNIT
@@ -206,7 +206,7 @@ def _by_numbers(exponent: float | None, primaries: bytes) -> Profile | None:
 
 
 def _by_primaries(primaries: bytes, curve: Formula) -> Profile | None:
-    """Return the profile of a chunk cHRM; None where there is none, or its primaries span no colours."""
+    """Return the profile of a chunk cHRM; None where it is missing, or its primaries span no colours."""
     if len(primaries) != 32:
         return None
     white_x, white_y, *rest = (value / _UNIT for value in struct.unpack(">8I", primaries))

@@ -1,4 +1,4 @@
-"""What a TIFF file declares of its samples, and which declarations OpenCV reads right.
+"""The samples that a TIFF file declares, and which declarations OpenCV decodes correctly.
 
 OpenCV decodes several kinds of TIFF wrongly without a word: planes one behind the other at 16 bits, a
 compression that it lacks, the small preview of a camera raw file. A file is therefore refused by what it
@@ -98,7 +98,7 @@ class Declared:
     compression, photometric : int
         Codes of TIFF 6.0, tags 259 and 262.
     planar : bool
-        Each sample has a plane of its own, and the planes lie one behind the other.
+        Each sample has its own plane, and the planes follow each other.
     predictor : int
         1 no predictor, 2 differences of whole numbers, 3 of floating point; 1 for compressions without one.
     orientation : int
@@ -266,7 +266,7 @@ def _is_reduced_copy(data: bytes, declared: Declared) -> bool:
 
 
 def _expected(declared: Declared) -> str | None:
-    """Return what would be read in place of samples that are not; None where they are."""
+    """Return what is expected in place of samples that are not read; None where they are read."""
     bits, kind = declared.bits, declared.photometric
     if kind not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         # libtiff turns these into RGB, from 8 bits alone.

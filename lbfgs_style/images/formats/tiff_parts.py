@@ -1,4 +1,4 @@
-"""TIFF files with a directory of our own over the same data, which make OpenCV decode what it would not.
+"""TIFF files with a new directory over the same data, so that OpenCV decodes what it would not.
 
 OpenCV reads planes one behind the other as three small copies, and 16-bit floating point not at all; each
 plane by itself, and half floats as whole numbers of 16 bits, it reads right. Of grey with alpha it drops the
@@ -95,7 +95,7 @@ def apart(declared: Declared, pixels: NDArray[Any]) -> NDArray[Any]:
 def damage(data: bytes, declared: Declared) -> str | None:
     """Return which strips of a file are missing or damaged, in words; None where none is found to be.
 
-    Strips of Deflate are unpacked here because zlib's checksums tell of every wrong bit.
+    Strips of Deflate are decompressed here because zlib's checksums detect every wrong bit.
     """
     expected, there = _count(declared), len(_offsets(declared))
     if there < expected:
@@ -158,7 +158,7 @@ def _values(declared: Declared, tag: int) -> tuple[int, ...]:
 
 
 def _tile(declared: Declared) -> tuple[int, int] | None:
-    """Return height and width of the tiles; None where the file has strips. The sides tell, as in libtiff."""
+    """Return height and width of the tiles; None where the file has strips, by their sides as in libtiff."""
     height, width = (_values(declared, tag) for tag in (exif.TILE_HEIGHT, exif.TILE_WIDTH))
     return (height[0], width[0]) if height and width and height[0] and width[0] else None
 
@@ -169,12 +169,12 @@ def _rows(declared: Declared) -> int:
 
 
 def _offsets(declared: Declared) -> tuple[int, ...]:
-    # Either tag names tiles: libtiff does not tell them apart.
+    # Either tag names tiles, as in libtiff.
     return _values(declared, _TILE_OFFSETS) or _values(declared, _STRIP_OFFSETS)
 
 
 def _count(declared: Declared) -> int:
-    """Return how many strips or tiles an image of this size has, all planes together."""
+    """Return the number of strips or tiles of an image of this size, in all planes."""
     tile = _tile(declared)
     if tile is None:
         each = -(-declared.height // _rows(declared))
@@ -184,7 +184,7 @@ def _count(declared: Declared) -> int:
 
 
 def _strips(declared: Declared) -> list[tuple[int, int, int]]:
-    """Return offset, bytes and unpacked bytes of each strip or tile; none where the file does not tell."""
+    """Return offset, bytes and unpacked bytes of each strip or tile; empty where the file does not say."""
     if declared.photometric == YCBCR:
         return []
     planes = declared.samples if declared.planar else 1
@@ -216,7 +216,7 @@ def _with_directory(data: bytes, tags: _Tags) -> bytes:
             kind, packed = 7, values
         else:
             kind = 3 if max(values, default=0) <= 0xFFFF else 4
-            # No file that is read has places beyond 32 bits: one that names such a place is damaged.
+            # Offsets beyond 32 bits are damaged: no file that is read is that large.
             packed = struct.pack(
                 f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *(min(v, 0xFFFFFFFF) for v in values)
             )

@@ -1,4 +1,4 @@
-"""Pixels of TIFF files: decoded in parts that OpenCV reads right, checked, and mended."""
+"""Decode the pixels of TIFF files in parts that OpenCV reads correctly; check and correct them."""
 
 from __future__ import annotations
 
@@ -137,10 +137,10 @@ def _mended(data: bytes, declared: Declared, pixels: NDArray[Any]) -> NDArray[An
     if pixels.ndim != 3 or pixels.shape[2] != 4:
         return pixels
     if declared.photometric == exif.CMYK:
-        return pixels[..., :3]  # libtiff makes RGB of it, and an alpha that nobody asked for
+        return pixels[..., :3]  # libtiff makes RGBA of it; the alpha is not in the file
     kind = exif.number(data, exif.EXTRA_SAMPLES)
     # libtiff hands 8-bit pixels over multiplied by their alpha, whether the file holds them so
-    # (ExtraSamples 1) or not (2). Deeper ones come as they are in the file.
+    # (ExtraSamples 1) or not (2). Deeper samples come as in the file.
     return _unmultiply(pixels) if kind == 1 or (kind == 2 and pixels.dtype == np.uint8) else pixels
 
 
