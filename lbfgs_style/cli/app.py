@@ -1,4 +1,4 @@
-"""The command ``lbfgs-style``: its parts, and how each error ends."""
+"""The command ``lbfgs-style``: its subcommands, and the exit code of each error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import StyleError
 from ..version import __version__
 from . import inspection, measure_style, networks, presets, rerun, transfer
 from .signals import INTERRUPTED
-from .streams import finish_output, prepare, say
+from .streams import finish_output, prepare, print_message
 
 MISUSED = 2
 
@@ -44,43 +44,45 @@ def options_of_all(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Hold what comes before the subcommand."""
+    """Take the options before the subcommand."""
 
 
 def main() -> None:
-    """Run the command; a mistake of the user's becomes one line on stderr and exit code 2."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would stand beside our own messages
+    """Run the command; a user error becomes one line on stderr and exit code 2."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would repeat our messages
     prepare()
     code = _exit_code(lambda: app(standalone_mode=False))
     unwritten = finish_output()
     if unwritten is not None and code == 0:
-        say(f"standard output: cannot be written: {unwritten.strerror}")
+        print_message(f"standard output: cannot be written: {unwritten.strerror}")
         code = MISUSED
     if code == INTERRUPTED:
-        # Threads may still be at work in C, on what nobody wants any more: Python's end would wait or crash.
+        # Threads may still run in C on cancelled work: Python's normal exit would wait for them or crash.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
 def _exit_code(run: Callable[[], object]) -> int:
-    # Typer's base of usage errors; it has had no public name since Typer carries its own click.
+    # Typer's base class of usage errors has no public name since Typer bundles click.
     usage_error: Any = typer.BadParameter.__mro__[1]
     try:
         code = run()
     except StyleError as error:
-        say(str(error))
+        print_message(str(error))
         return MISUSED
     except usage_error as error:
         message = error.format_message()
-        if message:  # none where the help was shown for want of arguments
-            say(f"{message} (see lbfgs-style --help)")
+        if message:  # empty where the help was shown because arguments are missing
+            print_message(f"{message} (see lbfgs-style --help)")
         return MISUSED
     except OSError as error:  # a full disk, a name that is too long
-        say(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
+        print_message(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
         return MISUSED
     except MemoryError:
-        say("not enough memory for images of this size: choose a smaller --size, or a budget with --memory")
+        print_message(
+            "not enough memory for images of this size: choose a smaller --size, or a budget with --memory"
+        )
         return MISUSED
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -14,12 +14,12 @@ import typer
 from ..errors import OptionError
 from ..pipeline.checkpoints.checkpoint import Checkpoint
 from .files import STANDARD, Output
-from .streams import say
+from .streams import print_message
 
 # Bytes in the name of a file, on most file systems.
 _LONGEST_NAME = 255
 
-# Seconds after which a run is saved although the user did not ask for it.
+# Seconds of a run that is saved although the user did not ask for it.
 LONG = 180.0
 
 SUFFIX = ".checkpoint"
@@ -97,15 +97,17 @@ def checkpoint_of(
 
     def announce() -> None:
         if not quiet:
-            say(f"a long run: saved to {file} from time to time; if it is interrupted, --resume continues it")
+            print_message(
+                f"a long run: saved to {file} from time to time; if it is interrupted, --resume continues it"
+            )
 
     after = None if is_asked else LONG
     checkpoint = Checkpoint(file, every=every, resume=resume, after=after, announce=announce)
     is_there = file.exists()
-    if quiet or checkpoint.is_in_use():  # told once it matters
+    if quiet or checkpoint.is_in_use():  # reported later, if it matters
         return checkpoint
     if resume:
-        say(f"resuming from {file}" if is_there else f"{file}: no checkpoint, so this is a new run")
+        print_message(f"resuming from {file}" if is_there else f"{file}: no checkpoint, so this is a new run")
     elif not is_asked and is_there:
-        say(f"{file} has an unfinished run, which --resume continues: this one is not saved there")
+        print_message(f"{file} has an unfinished run, which --resume continues: this one is not saved there")
     return checkpoint

@@ -1,4 +1,4 @@
-"""The files of a command: images in and out, ``-`` for the standard streams, and what must not be lost."""
+"""Files of the command: read inputs, write outputs, protect existing files; ``-`` is a standard stream."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..outputs.recording import FRAMES
 from ..outputs.run_inputs import LoadedFile, LoadedInputs, RunInputs
 from ..pipeline.style_statistics import SUFFIX, StyleStatistics, read_statistics
 from ..system.files import why_unwritable
-from .streams import heard, output_is_closed
+from .streams import capture_decoder_messages, output_is_closed
 
 # Path of standard input or standard output.
 STANDARD = Path(STANDARD_INPUT)
 
 
 _SLOW = (".webp", ".avif")
-# Pixels from which on encoding a slow format takes more than a quarter of a second.
+# Pixels of an image whose encoding in a slow format takes more than a quarter of a second.
 _LARGE = 2**21
 
 HTML = (".html", ".htm")
@@ -35,7 +35,7 @@ REPORTS = (".json", *HTML)
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the image goes and in which form.
+    """The file and format of an output image.
 
     Attributes
     ----------
@@ -53,26 +53,26 @@ class Output:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name in messages."""
         return "standard output" if self.path == STANDARD else str(self.path)
 
     def check(self, size: tuple[int, int] | None = None) -> None:
-        """Find out before a long run whether an image, of that (height, width), can be written."""
+        """Check before a long run that an image, of that (height, width), can be written."""
         if self.path != STANDARD:
             images.check_output(self.path, size)
         elif size is not None:
             images.check_size(f"picture.{self.file_format}", size)
 
     def quick(self, size: tuple[int, int]) -> Output:
-        """Return where an image of that (height, width) goes when people wait for it.
+        """Return an output for an image of that (height, width) that is quick to write.
 
-        A large WebP or AVIF takes seconds, and nothing makes it quick: a PNG is written beside it.
+        A large WebP or AVIF takes seconds: a PNG is written in its place, ``out.webp.png``.
         """
         slow = self.path != STANDARD and self.path.suffix.lower() in _SLOW and size[0] * size[1] > _LARGE
         return replace(self, path=self.path.with_name(f"{self.path.name}.png")) if slow else self
 
     def write(self, picture: Picture, recipe: str | None = None) -> None:
-        """Write the image, completely or not at all; with a recipe where the format holds one."""
+        """Write the image, completely or not at all, with a recipe where the format holds texts."""
         if self.path != STANDARD:
             images.write(self.path, picture, quality=self.quality, recipe=recipe)
             return
@@ -80,14 +80,14 @@ class Output:
         try:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        except OSError as error:  # a full disk, or nobody who reads on
+        except OSError as error:  # a full disk, or a closed pipe
             raise ImageFileError(
                 f"standard output: cannot be written: {error.strerror or error}; name a file with -o"
             ) from error
 
 
 def output(path: Path, file_format: str | None = None, quality: int = 95) -> Output:
-    """Check what was said of the output, by itself and against the terminal."""
+    """Return an output, or raise OptionError where its options contradict each other or the terminal."""
     if not 1 <= quality <= 100:
         raise OptionError(f"--quality must be from 1 to 100, got {quality}.")
     known = [suffix.removeprefix(".") for suffix in OUTPUT_FORMATS]
@@ -138,7 +138,7 @@ def _read(path: Path, max_pixels: int) -> tuple[Picture, Source]:
         data = read_bytes(path, max_pixels=max_pixels)
     elif not (data := read_pipe(sys.stdin.buffer, name, max_pixels=max_pixels)):
         raise ImageFileError("standard input is empty; expected an image: cat photo.jpg | lbfgs-style …")
-    with heard(name):
+    with capture_decoder_messages(name):
         picture = images.decode(data, name=name, max_pixels=max_pixels)
     return picture, Source(str(path), fingerprint(data))
 
@@ -158,20 +158,20 @@ def check_outputs(
     inputs: Sequence[Path],
     overwrite: bool = True,
 ) -> None:
-    """Find out before a long run whether its results can be written, and that they destroy nothing.
+    """Check before a long run that its outputs can be written and overwrite no input.
 
     Parameters
     ----------
     target : Output
-        Where the image goes.
+        The output image.
     report, video : Path or None
-        Where the report goes, and the video.
+        The report and the video.
     frames : Path or None
-        The folder for images on the way.
+        The folder for images of the iterations.
     inputs : sequence of Path
-        Files that must stay as they are.
+        Files that must not be overwritten.
     overwrite : bool
-        Whether results may replace files of an earlier run.
+        Whether outputs may replace existing files.
     """
     target.check()
     if report is not None:
@@ -196,7 +196,7 @@ def check_outputs(
 
 
 def check_results(*results: Path | None, inputs: Sequence[Path], overwrite: bool) -> None:
-    """Raise OptionError where a result would destroy an input, or a file that is not to be replaced."""
+    """Raise OptionError where an output would overwrite an input, or an existing file against `overwrite`."""
     for result in results:
         if result is None or result == STANDARD or not result.exists():
             continue

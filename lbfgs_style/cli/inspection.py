@@ -1,4 +1,4 @@
-"""The commands ``lbfgs-style reconstruct`` and ``lbfgs-style grid``: what settings do, on labelled sheets."""
+"""The commands ``lbfgs-style reconstruct`` and ``lbfgs-style grid``, which write labelled sheets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from . import files
 from .parsing import MaxPixels, Network, Overwrite, Quiet, Typed, command_line, names, numbers, split
 from .progress import show_progress
 from .signals import INTERRUPTED, cancelled_by_signals
-from .streams import say
+from .streams import print_message
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Sheet to write: png, jpg, webp, avif or tiff; '-' for stdout.")
@@ -183,7 +183,7 @@ class _Axes:
 
 
 def _sets(text: str | None, *, comma_separates: bool) -> list[tuple[str, ...]]:
-    """Read alternatives: sets of layers between bars; without a bar each layer may be one of its own."""
+    """Return sets of layers between bars; with `comma_separates` and without a bar each layer is a set."""
     if text is None:
         return []
     sets = split(text, "|")
@@ -193,7 +193,7 @@ def _sets(text: str | None, *, comma_separates: bool) -> list[tuple[str, ...]]:
 
 
 def _target(output: Path, *pictures: Path, network: str, overwrite: bool) -> files.Output:
-    """Check where a sheet goes."""
+    """Return the output of a sheet, once it is sure that it can be written."""
     files.check_inputs(pictures)
     target = files.output(output)
     inputs = (*pictures, networks.find(network))
@@ -204,13 +204,13 @@ def _target(output: Path, *pictures: Path, network: str, overwrite: bool) -> fil
 def _announce(quiet: bool) -> Callable[[int, int, str], None]:
     def announce(number: int, count: int, label: str) -> None:
         if not quiet:
-            say(f"{number} of {count}: {label}")
+            print_message(f"{number} of {count}: {label}")
 
     return announce
 
 
 def _how(network: str, panels: Sequence[Panel]) -> str:
-    """Say what holds for all images, as the first one was made."""
+    """Return a line with the network, size and iterations, which all images share."""
     if not panels:
         return ""
     result = panels[0].result
@@ -222,11 +222,11 @@ def _how(network: str, panels: Sequence[Panel]) -> str:
 
 def _finish(sheet: Canvas | None, target: files.Output, done: int, wanted: int, *, quiet: bool) -> None:
     if sheet is None:
-        say("stopped before the first image was done: nothing is written")
+        print_message("stopped before the first image was done: nothing is written")
         raise typer.Exit(INTERRUPTED)
     target.write(images.from_array(sheet))
     if done < wanted:
-        say(f"stopped: the first {done} of {wanted} images are in {target.name}")
+        print_message(f"stopped: the first {done} of {wanted} images are in {target.name}")
         raise typer.Exit(INTERRUPTED)
     if not quiet:
-        say(f"{target.name}: {done} images")
+        print_message(f"{target.name}: {done} images")

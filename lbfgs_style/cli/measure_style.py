@@ -16,7 +16,7 @@ from ..settings.options import Options
 from . import files
 from .parsing import MaxPixels, Overwrite, Quiet, Typed, command_line, names
 from .progress import show_log
-from .streams import say
+from .streams import print_message
 
 
 @command_line("pooling", "device", "threads")
@@ -60,4 +60,4 @@ def style(
     statistics.save(output)
     if not quiet:
         measured = ", ".join(map(str, sorted(statistics.sides)))
-        say(f"{output}: {job.network.name}, {len(statistics.layers)} layers at {measured} px")
+        print_message(f"{output}: {job.network.name}, {len(statistics.layers)} layers at {measured} px")

@@ -1,10 +1,11 @@
-"""The command ``lbfgs-style networks``: what is there, what it is, and how to get more."""
+"""The command ``lbfgs-style networks``: list, describe, verify and pull networks."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,14 +25,14 @@ Name = Annotated[str, typer.Argument(help="A name from `list`, or the path of an
 
 @app.command("list")
 def list_networks() -> None:
-    """List the known networks, and where those that are here lie."""
+    """List the known networks, with the paths of those on this machine."""
     rows = [(row.name, _where(row.name), row.summary, row.licence) for row in networks.KNOWN]
     show_table(("name", "file", "what it is", "licence of the weights"), rows)
 
 
 @app.command()
 def info(name: Name) -> None:
-    """Show what a network is, where it comes from and which layers it has."""
+    """Show the source, licence and layers of a network."""
     network = networks.load(name)
     fields = {
         "name": network.name,
@@ -55,7 +56,7 @@ def path(name: Name) -> None:
 
 @app.command()
 def verify(name: Name) -> None:
-    """Check a network's file: its structure, and its weights against their fingerprint."""
+    """Check the file of a network: its structure, and its weights against their fingerprint."""
     network = networks.load(name)
     networks.verify(network)
     typer.echo(f"{network.name}: ok ({network.path})")
@@ -84,9 +85,9 @@ def _where(name: str) -> str:
 
 @contextmanager
 def _progress(name: str) -> Generator[Progress]:
-    """Give a callback that draws a bar on stderr, or writes a line for every tenth to a file or pipe."""
+    """Yield a callback that draws a bar on stderr, or prints a line for every tenth to a file or pipe."""
     if not can_draw(sys.stderr):
-        yield _plain_progress(name)
+        yield _PlainProgress(name)
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -108,15 +109,16 @@ def _progress(name: str) -> Generator[Progress]:
         yield draw
 
 
-def _plain_progress(name: str) -> Progress:
-    written = -1
+@dataclass(slots=True)
+class _PlainProgress:
+    """Prints a line for every tenth of a download, or for every 10 MB of one of unknown length."""
 
-    def write(done: int, total: int | None) -> None:
-        nonlocal written
+    name: str
+    _last: int = -1
+
+    def __call__(self, done: int, total: int | None) -> None:
         tenth = 10 * done // total if total else done // 10_000_000
-        if tenth != written:
-            written = tenth
+        if tenth != self._last:
+            self._last = tenth
             share = f"{10 * tenth} %" if total else f"{done / 1e6:.0f} MB"
-            typer.echo(f"{name}: {share}", err=True)
-
-    return write
+            typer.echo(f"{self.name}: {share}", err=True)

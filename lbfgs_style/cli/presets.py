@@ -7,7 +7,7 @@ from ..settings.loss_forms import Factor, Variation
 from ..settings.preset_hints import on_compact
 from ..settings.presets import PRESETS, Preset
 from ..settings.presets import preset as preset_row
-from .streams import say, show_list
+from .streams import print_message, show_list
 
 _HEADS = (
     "preset",
@@ -66,12 +66,12 @@ def _variation(form: Variation, power: float) -> str:
 
 
 def warn_of_units(preset: str, network: str) -> None:
-    """Say that a preset's weights may not fit, where its losses have the unit of other features."""
+    """Print that the weights of a preset may not fit, where its losses have the unit of other features."""
     row = preset_row(preset)
     if row.form.style is None or network == row.network:
         return
     remedy = f"give {on_compact(preset)}" if network == DEFAULT_NETWORK else "change --style-weight"
-    say(
+    print_message(
         f"the weights of the preset {preset} are made for {row.network}; where the features of {network} "
         f"have another unit, expect too little or too much of the style image: {remedy}, or leave out "
         "--preset, for the default losses have no unit"

@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: a bar on a terminal, plain lines elsewhere, and what the library logs."""
+"""Progress of a run on stderr, and the library's log: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Show = Callable[[Iterate], None]
 
 @contextmanager
 def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
-    """Give a callback for `StyleTransfer.run` that shows scale, iteration, loss and time left.
+    """Yield a callback for `StyleTransfer.run` that shows scale, iteration, loss and time left.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
 
 @contextmanager
 def show_log(*, quiet: bool, verbose: bool) -> Generator[None]:
-    """Write what the library logs to stderr: errors, by default warnings too, or all.
+    """Write the library's log to stderr: errors, by default warnings too, or everything.
 
     Within another of its kind it adds nothing, so that nothing is written twice.
     """
-    # Only ours: what other packages log belongs to whoever set them up.
+    # Only this package's log: handlers of other packages are theirs to configure.
     logger, handler = logging.getLogger("lbfgs_style"), _Stderr()
     if any(isinstance(other, _Stderr) for other in logger.handlers):
         yield
@@ -57,13 +57,13 @@ def show_log(*, quiet: bool, verbose: bool) -> Generator[None]:
 
 
 def seconds_left(iterate: Iterate) -> float:
-    """Estimate the time left from the time so far, in seconds."""
+    """Return the estimated seconds left, from the time so far."""
     done = work_done(iterate)
     return iterate.seconds * (1 - done) / done
 
 
 class _Line(logging.Formatter):
-    """Formats a record as a line of the command; what only --verbose shows names the module."""
+    """Formats a record as a line of the command; records that only --verbose shows name their module."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = record.levelname.lower()
@@ -72,7 +72,7 @@ class _Line(logging.Formatter):
 
 
 class _Stderr(logging.Handler):
-    """Writes each message once, to what stderr is at that moment: a bar puts itself in its place."""
+    """Writes each message once to the current stderr, which a progress bar replaces."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _Stderr(logging.Handler):
 
 
 def _print(text: str) -> None:
-    # Nobody may read on; the run is worth more than its progress.
+    # stderr may be closed; that must not end the run.
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201  # this module's purpose
 
@@ -123,7 +123,7 @@ def _bar(verbose: bool) -> Generator[Show]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
-        BarColumn(bar_width=24),  # less in a narrow terminal
+        BarColumn(bar_width=24),  # narrower in a narrow terminal
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.description}"),
     )
@@ -133,7 +133,7 @@ def _bar(verbose: bool) -> Generator[Show]:
         def show(iterate: Iterate) -> None:
             bar.update(task, completed=work_done(iterate), description=_describe(iterate, verbose=False))
             if verbose:
-                # Above the bar, where it stays; the terms are too many for one line beside it.
+                # Above the bar, where it stays; the terms are too many for the line of the bar.
                 line = _describe(iterate, verbose=True)
                 bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 

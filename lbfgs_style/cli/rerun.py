@@ -17,7 +17,7 @@ from .parsing import MaxPixels, Overwrite, Quiet, command_line
 from .progress import show_log, show_progress
 from .run import finish
 from .signals import cancelled_by_signals
-from .streams import heard, say
+from .streams import capture_decoder_messages, print_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def rerun(
 ) -> None:
     """Repeat a run from the recipe in its image file, with the same inputs, network and options."""
     with show_log(quiet=quiet, verbose=False):
-        with heard(f"an input of {picture}"):
+        with capture_decoder_messages(f"an input of {picture}"):
             again = prepare(
                 picture,
                 content=moved.content,
@@ -82,13 +82,13 @@ def rerun(
         files.check_outputs(target, report, inputs=protected, overwrite=overwrite)
         current = f"lbfgs-style {__version__}"
         if again.recipe.program != current and not quiet:
-            say(f"made by {again.recipe.program}, and this is {current}: the result may differ")
+            print_message(f"made by {again.recipe.program}, and this is {current}: the result may differ")
         with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
             result = again.run(on_iterate=on_iterate, cancel=cancel)
         finish(result, target, report, again.inputs, recipe=True, quiet=quiet)
         if not quiet and target.path.suffix == picture.suffix:
             before, now = (images.read(path, max_pixels=max_pixels) for path in (picture, target.path))
-            say(_comparison(before, now, picture))
+            print_message(_comparison(before, now, picture))
 
 
 def _comparison(before: Picture, now: Picture, path: Path) -> str:

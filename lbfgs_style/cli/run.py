@@ -26,7 +26,7 @@ from ..system.files import atomic_write
 from .files import HTML, Output
 from .parsing import Overwrite, numbers
 from .signals import INTERRUPTED, NOTHING
-from .streams import say
+from .streams import print_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +201,10 @@ def finish(
     quiet: bool,
     checkpoint: Checkpoint | None = None,
 ) -> None:
-    """Write what was asked for and say how it went; then nobody needs the checkpoint of a finished run."""
+    """Write the outputs of a run, print a summary, and delete the checkpoint of a finished run."""
     interrupted = result.stop_reason == "cancelled"
     if interrupted and not result.history:
-        say(NOTHING)
+        print_message(NOTHING)
         raise typer.Exit(INTERRUPTED)
     if interrupted:
         target = target.quick(result.picture.rgb.shape[:2])
@@ -219,20 +219,20 @@ def finish(
             contents["files"]["output"] = str(target.path)
             page = json.dumps(contents, indent=2)
         with atomic_write(report) as temporary:
-            # The bytes of a name that is no UTF-8 are spelled out.
+            # Bytes of file names that are not UTF-8 are escaped.
             temporary.write_text(page + "\n", encoding="utf-8", errors="backslashreplace")
     if interrupted:
         further = ""
         if checkpoint is not None and checkpoint.saved:
             further = f"; --resume continues from {checkpoint.path}"
-        say(f"stopped: the best image so far is in {target.name}{further}")
+        print_message(f"stopped: the best image so far is in {target.name}{further}")
         raise typer.Exit(INTERRUPTED)
     if checkpoint is not None:
         checkpoint.discard()
     if not quiet:
         height, width = result.picture.rgb.shape[:2]
         provider = str(result.settings["provider"]).removesuffix("ExecutionProvider")
-        say(
+        print_message(
             f"{target.name}: {width}×{height}, "
             f"{result.evaluations} evaluations in {result.seconds:.1f} s on {provider}: "
             f"{STOP_REASONS[result.stop_reason]}"
@@ -240,7 +240,7 @@ def finish(
 
 
 def show_plan(plan: Sequence[ScalePlan]) -> None:
-    """Print what a run would do, on stdout."""
+    """Print the plan of a run on stdout."""
     typer.echo("scale        size  iterations  work              history   memory     time")
     for number, scale in enumerate(plan, 1):
         size = f"{scale.size[1]}×{scale.size[0]}"

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM: the first one stops a run in good order, the second one at once.
+"""Ctrl-C and SIGTERM: the first stops a run with the best image so far, the second ends the process.
 
-A handler in Python waits until the main thread is back from C, which may be at an image for seconds. So a
-thread counts the signals: Python tells it of each, through a socket, at the moment that it comes.
+A Python handler waits until the main thread returns from C code, which may take seconds. So a thread counts
+the signals: Python writes each of them into a socket as it arrives.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _GRACE = 0.5
 
 @contextmanager
 def cancelled_by_signals(*, begun: threading.Event | None = None) -> Generator[threading.Event]:
-    """Give an event that Ctrl-C or SIGTERM sets; a second one ends the process at once.
+    """Yield an event that Ctrl-C or SIGTERM sets; a second signal ends the process at once.
 
     Parameters
     ----------
     begun : threading.Event, optional
         Set by the caller once there is something to save. Before that the first signal ends the process, too,
-        whatever it is at, if it has not ended by itself within half a second.
+        if it has not ended by itself within half a second.
     """
     watch = _Watch(begun)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        watch.cancel.set()  # or a main thread that is not busy would begin another evaluation
+        watch.cancel.set()  # at once, before an idle main thread starts another evaluation
 
     previous: dict[int, Any] = {n: signal.signal(n, handle) for n in _SIGNALS}
     ours, theirs = socket.socketpair()
@@ -60,7 +60,7 @@ def cancelled_by_signals(*, begun: threading.Event | None = None) -> Generator[t
 
 
 class _Watch:
-    """Counts signals as they come, beside a main thread that may be busy."""
+    """Counts signals as they arrive, in a thread of its own."""
 
     def __init__(self, begun: threading.Event | None) -> None:
         self.cancel = threading.Event()
@@ -86,7 +86,7 @@ class _Watch:
                 signals.settimeout(_GRACE)
 
     def leave(self, message: str = "") -> None:
-        """End the process, past all buffers and whatever the other threads are at."""
+        """End the process without flushing buffers or waiting for other threads."""
         terminal = sys.__stderr__
         if terminal is not None and terminal.isatty():
             os.write(terminal.fileno(), b"\x1b[?25h")  # the cursor, which a bar hides

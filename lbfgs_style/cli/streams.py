@@ -1,4 +1,4 @@
-"""Standard streams of the command: made fit for use, and the lines, tables and lists written to them."""
+"""Standard streams of the command: prepare them, print lines and tables, capture decoder messages."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import typer
 
 
 def prepare() -> None:
-    """Make the standard streams fit for use.
+    """Prepare the standard streams for use.
 
-    A stream that was closed before we started leads to nowhere from now on; otherwise the next file to be
-    opened would take its place, and what is printed would go there. Letters that the terminal's encoding
-    lacks are written as numbers.
+    A stream that was closed before the start is replaced by the null device; otherwise the next opened file
+    would get its number, and what is printed would go there. Characters that the encoding of the terminal
+    lacks are escaped.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # for good
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # stays open
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
@@ -37,12 +37,12 @@ def output_is_closed() -> bool:
 
 
 def can_draw(stream: TextIO) -> bool:
-    """Tell whether a stream is a terminal on which a line can be written over."""
+    """Tell whether a stream is a terminal whose lines can be overwritten."""
     return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def finish_output() -> OSError | None:
-    """Write what is left for standard output; where that fails, give it up and return why.
+    """Flush standard output; where that fails, discard it and return the error.
 
     Python would try once more when the process ends, and fail with a message of its own.
     """
@@ -56,8 +56,8 @@ def finish_output() -> OSError | None:
     return None
 
 
-def say(text: str) -> None:
-    """Write one line on stderr, under the program's name; nobody need be there to read it.
+def print_message(text: str) -> None:
+    """Print one line on stderr after the program's name; a closed stderr is ignored.
 
     Names of files may hold anything: line breaks, and codes that a terminal obeys.
     """
@@ -67,7 +67,7 @@ def say(text: str) -> None:
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows on stdout, on a terminal as a table with columns for what they say."""
+    """Print rows on stdout, on a terminal as a table."""
     if _are_for_people(rows):
         from rich.console import Console
         from rich.table import Table
@@ -79,7 +79,7 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def show_list(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows on stdout, on a terminal one below the other: for more columns than a screen is wide."""
+    """Print rows on stdout, on a terminal one field a line: for more columns than a screen is wide."""
     if _are_for_people(rows):
         width = max(map(len, heads)) + 2
         for row in rows:
@@ -89,7 +89,7 @@ def show_list(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _are_for_people(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether stdout is a terminal; else print each row on a line, for grep and cut."""
+    """Tell whether stdout is a terminal; elsewhere print each row on a line, for grep and cut."""
     if sys.stdout.isatty():
         return True
     for row in rows:
@@ -99,9 +99,9 @@ def _are_for_people(rows: Sequence[Sequence[str]]) -> bool:
 
 log = logging.getLogger(__name__)
 
-_OURS = ("lbfgs-style: ", "lbfgs_style")  # what we say, and what the library logs
+_OURS = ("lbfgs-style: ", "lbfgs_style")  # our messages, and the library's log
 
-# How OpenCV's log begins: level and time, thread, place in its source, function.
+# Beginning of a line of OpenCV's log: level and time, thread, position in its source, function.
 _OPENCV = re.compile(r"^\[ *(ERROR|WARN)\S*\] \S+ \S+ \S+ ")
 
 _STDERR = 2
@@ -110,26 +110,26 @@ _MOST = 1 << 16
 
 
 @contextmanager
-def heard(name: str) -> Generator[None]:
-    """Keep stderr for our own lines while images are read.
+def capture_decoder_messages(name: str) -> Generator[None]:
+    """Capture what decoders write to stderr while images are read, and log what matters of it.
 
-    libjpeg reads on where a JPEG is damaged in its middle, and says so there alone: that becomes a warning.
-    So does every error that OpenCV logs while it reads an image all the same, whatever the format; its log
-    is made to speak for that time.
+    libjpeg decodes a damaged JPEG as far as possible, and only says so on stderr: that becomes a warning.
+    So does every error that OpenCV logs although it returns an image; its log is enabled for that time.
+    Only for the command: stderr belongs to the whole process.
 
     Parameters
     ----------
     name : str
-        What the warning calls the image.
+        Name of the image in the warning.
     """
     try:
         stderr = os.dup(_STDERR)
-    except OSError:  # there is none
+    except OSError:  # stderr is closed
         yield
         return
     try:
         caught = tempfile.TemporaryFile()  # noqa: SIM115  # closed below
-    except OSError:  # there is no place to keep what comes
+    except OSError:  # no temporary folder
         os.close(stderr)
         yield
         return
@@ -152,20 +152,20 @@ def heard(name: str) -> Generator[None]:
 
 
 def _tell(name: str, lines: list[str], *, well: bool) -> None:
-    told = False
+    warned = False
     for line in lines:
         if line.startswith(_OURS):
             sys.stderr.write(line + "\n")
-        elif well and not told and _is_damage(line):
+        elif well and not warned and _is_damage(line):
             words = _OPENCV.sub("", line)
             log.warning("%s: may be damaged in its middle, and is read as far as it goes (%s)", name, words)
-            told = True
+            warned = True
         else:
             log.debug("%s: %s", name, line)
 
 
 def _is_damage(line: str) -> bool:
-    """Tell whether a line is about damage: OpenCV's errors, and what libjpeg says, inside a TIFF too."""
+    """Tell whether a line reports damage: errors of OpenCV, and libjpeg's messages, inside a TIFF too."""
     if line.startswith("["):
         return line.startswith("[ERROR") or " JPEGLib: Corrupt" in line
     return not line.startswith("libpng")

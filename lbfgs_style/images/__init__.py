@@ -1,7 +1,10 @@
-"""Image files ↔ arrays: read, write, resize; colours, formats. Public: `lbfgs_style.images`.
+"""Image files ↔ arrays. Public: `lbfgs_style.images`.
 
-codec, color_preservation, exif, files, hidden_pixels, icc_profile, input_limits,
-picture, pillow_images, resize, row_strips, srgb; formats (one module a file format)
+- files: read and write image files. codec: decode and encode with OpenCV. formats: one module a file format.
+- picture: arrays in, float32 RGB inside, the same kind of array out. pillow_images: images of Pillow.
+- input_limits: how much is read, and from where.
+- icc_profile, srgb, color_preservation: colours. exif: tags of TIFF files and EXIF blocks.
+- resize, row_strips, hidden_pixels: sizes, large images in strips, transparent pixels.
 """
 
 from .files import decode, encode, read, write

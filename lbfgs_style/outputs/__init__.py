@@ -1,5 +1,8 @@
-"""What is made of a result: recipes, reports, recordings, contact sheets, inspections.
+"""What is made of a result.
 
-contact_sheet, html_report, input_files, inspection, loss_curves, recipes, recording,
-rerun, run_inputs
+- recipes, rerun: options and inputs kept inside the image file, and the run repeated from them.
+- run_inputs, input_files: the inputs of a run, and their fingerprints.
+- html_report, loss_curves: a page with images, curves and timings.
+- recording: frames and videos.
+- inspection, contact_sheet: reconstructions and grids on labelled sheets.
 """

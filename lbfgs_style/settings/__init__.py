@@ -1,4 +1,7 @@
-"""What a user may choose, and what the choices mean.
+"""What a user may choose.
 
-limits, loss_forms, option_fields, options, options_file, preset_hints, presets, validation
+- options: `Options`, each option once, with its default, limits, help and panel.
+- option_fields, limits, validation: what a field carries, and how values are checked and read.
+- options_file: options in TOML files and recipes.
+- presets, loss_forms, preset_hints: what other programs compute.
 """

@@ -38,8 +38,8 @@ class Variation:
     Attributes
     ----------
     joint : bool
-        Σ (a² + b²)^p over the pixels that have a neighbour below (difference a) and beside (difference b),
-        in place of Σ |a|^p + Σ |b|^p.
+        Σ (a² + b²)^p over the pixels that have a neighbour below (difference a) and to the right
+        (difference b), in place of Σ |a|^p + Σ |b|^p.
     per_pixel : bool
         Divided by the number of pixels.
     white : float
@@ -61,7 +61,7 @@ class Variation:
 
 @dataclass(frozen=True, slots=True)
 class LossForm:
-    """How distances become terms of the loss.
+    """How distances become loss terms.
 
     Attributes
     ----------
@@ -81,5 +81,5 @@ class LossForm:
     mean: bool = True
 
 
-# The form of the defaults: distances without a unit.
+# The default form: relative distances, without a unit.
 RELATIVE = LossForm()

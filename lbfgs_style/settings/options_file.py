@@ -1,4 +1,4 @@
-"""Options as files hold them: TOML of a user's own, JSON of recipes."""
+"""Options in files: the TOML of a user, the JSON of a recipe."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_options(path: Path | str) -> Options:
 
 
 def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[str] = ()) -> Options:
-    """Return a preset's options with what a TOML file says over them.
+    """Return the options of a preset, overridden by those of a TOML file.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def _read(path: Path | str) -> dict[str, Any]:
 
 
 def checked_names(given: Mapping[str, Any], *, source: str) -> dict[str, Any]:
-    """Turn keys into attributes of `Options` and lists into tuples; refuse a key that is none.
+    """Turn keys into attributes of `Options` and lists into tuples; raise OptionError for unknown keys.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def checked_names(given: Mapping[str, Any], *, source: str) -> dict[str, Any]:
 
 
 def with_values(options: Options, values: Mapping[str, Any], *, source: str) -> Options:
-    """Return `options` with some of them replaced; what is wrong with a value names its source."""
+    """Return `options` with some of them replaced; errors name `source`."""
     try:
         return replace(options, **values)
     except OptionError as error:

@@ -1,4 +1,4 @@
-"""What to give beside a preset where another network runs than its source's."""
+"""Hints for presets on other networks than those of their sources: weights and layers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ON_COMPACT = {
 
 
 def on_compact(name: str) -> str:
-    """Return what to give beside a preset when the bundled network runs; the last layer it has is relu5_1."""
+    """Return the options that a preset needs with the bundled network, whose last layer is relu5_1."""
     balance, row = ON_COMPACT.get(name), preset(name)
     if balance is None or row.style_layers is None:
         return ""
@@ -52,7 +52,7 @@ def on_compact(name: str) -> str:
 
 
 def advice(name: str, kind: str, layers: Sequence[str], available: Sequence[str]) -> str:
-    """Say which layers to give in place of those of a preset, for a network that lacks some of them.
+    """Return a sentence with layers for a preset, for a network that lacks some of its layers.
 
     Parameters
     ----------
@@ -70,4 +70,4 @@ def advice(name: str, kind: str, layers: Sequence[str], available: Sequence[str]
         return ""
     near = (nearest(layer, available) for layer in layers)
     instead = ",".join(dict.fromkeys(layer for layer in near if layer)) or "LAYER"
-    return f" It is one of the preset {name!r}: give --{kind}-layers {instead} ({kind}_layers) beside it."
+    return f" It is one of the preset {name!r}: give --{kind}-layers {instead} ({kind}_layers), too."

@@ -1,4 +1,4 @@
-"""Presets: what well-known programs compute, as rows of one table of data.
+"""Presets: the losses and settings of well-known programs, as rows of a table.
 
 A preset is the form of its losses (`loss_forms`), its weights and layers, how it starts and what moves the
 pixels. The forms share one code path (`objective.losses.assembly`): they differ in factors of the layer's
@@ -25,7 +25,7 @@ _VGG_STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A row of `PRESETS`; what the attributes mean is in `lbfgs_style.settings.options.Options`.
+    """A row of `PRESETS`; other attributes as in `lbfgs_style.settings.options.Options`.
 
     Attributes
     ----------
@@ -161,12 +161,12 @@ PRESETS: tuple[Preset, ...] = (
 
 
 def preset(name: str) -> Preset:
-    """Return the row of `PRESETS` with this name.
+    """Return the row of `PRESETS` with a name.
 
     Raises
     ------
     OptionError
-        If there is none.
+        There is no such row.
     """
     names = [row.name for row in PRESETS]
     if name not in names:

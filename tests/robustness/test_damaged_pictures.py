@@ -248,7 +248,7 @@ def test_without_stderr_pictures_are_read(folder, network):
 
 def test_what_decoders_say_is_heard_up_to_a_length(caplog):
     before = len(os.listdir("/dev/fd")) if Path("/dev/fd").exists() else 0  # noqa: PTH208  # numbers, no files
-    with caplog.at_level("DEBUG", "lbfgs_style"), streams.heard("a picture"):
+    with caplog.at_level("DEBUG", "lbfgs_style"), streams.capture_decoder_messages("a picture"):
         os.write(2, b"word\n" * 100_000)
     assert (len(os.listdir("/dev/fd")) if before else 0) == before  # noqa: PTH208
     assert [record.levelname for record in caplog.records[:3]] == ["WARNING", "DEBUG", "DEBUG"]
@@ -269,7 +269,7 @@ def test_what_decoders_say_is_heard_up_to_a_length(caplog):
     ],
 )
 def test_errors_that_opencv_logs_are_damage_in_every_format(caplog, line, words):
-    with streams.heard("a picture"):
+    with streams.capture_decoder_messages("a picture"):
         os.write(2, f"{line}\n".encode())
     (record,) = caplog.records
     assert (
@@ -298,7 +298,7 @@ def test_a_damaged_jpeg_inside_a_tiff_is_said(folder, network, capfd):
 
 def test_what_is_no_damage_is_not_called_so(caplog):
     """libpng has checksums and refuses damage; what it warns of, and what OpenCV logs, is something else."""
-    with streams.heard("a picture"):
+    with streams.capture_decoder_messages("a picture"):
         os.write(
             2, b"libpng warning: iCCP: known incorrect sRGB profile\n[ WARN:0@0.1] global loadsave.cpp\n"
         )
@@ -307,7 +307,7 @@ def test_what_is_no_damage_is_not_called_so(caplog):
 
 def test_a_picture_that_is_refused_is_not_said_to_be_damaged_too(caplog):
     def refuse():
-        with streams.heard("a picture"):
+        with streams.capture_decoder_messages("a picture"):
             os.write(2, b"Corrupt JPEG data\n")
             raise ZeroDivisionError
 
@@ -322,7 +322,7 @@ def test_without_a_temporary_folder_pictures_are_read(folder, network, monkeypat
 
     monkeypatch.setattr(streams.tempfile, "TemporaryFile", none)
     before = len(os.listdir("/dev/fd")) if Path("/dev/fd").exists() else 0  # noqa: PTH208  # numbers, no files
-    with streams.heard("a picture"):
+    with streams.capture_decoder_messages("a picture"):
         images.read("photo.png")
     assert (len(os.listdir("/dev/fd")) if before else 0) == before  # noqa: PTH208
 
