@@ -21,7 +21,7 @@ LAYERS = ("relu1_1", "relu2_1")
 
 def run(styles: list[Style], **more: object) -> float:
     """Return what is left of the loss."""
-    settings = {"size": 128, "scales": "single", "iterations": 24, "threads": 1, "device": "cpu"}
+    settings = {"size": 128, "scales": "single", "iterations": 4, "threads": 1, "device": "cpu"}
     options = Options(style_layers=LAYERS, content_layers=("relu2_1",), **settings)
     (scale,) = StyleTransfer(small_vgg(), options=options).run(PHOTO, styles, **more).scales
     return scale.loss_end / scale.loss_start
@@ -45,8 +45,9 @@ def test_what_lies_in_one_block_gets_as_far_as_in_the_whole(monkeypatch, corner,
         run_plan, "choose_methods", lambda *a: [ScaleMethod("blocks", 2000, 5, 0) for _ in a[3]]
     )
     blocks = run(styles, **more)
-    assert whole < 0.9
-    assert blocks < whole + 0.05
+    # Without the rule for regions about 0.85 is left.
+    assert whole < 0.4
+    assert blocks < 0.5
 
 
 def test_a_region_changes_with_the_blocks_that_it_lies_in(corner):

@@ -15,7 +15,7 @@ from lbfgs_style.objective.losses.terms import TermNames
 from tests.helpers.drawn_networks import drawn
 from tests.helpers.own_networks import Problem, far
 
-COUNT = int(os.environ.get("LBFGS_STYLE_DRAWN", "40"))
+COUNT = int(os.environ.get("LBFGS_STYLE_DRAWN", "20"))
 """Networks that are drawn."""
 
 SEEN = 60

