@@ -9,13 +9,13 @@ def main() -> None:
         from .version import __version__
 
         try:
-            print(f"lbfgs-style {__version__}", flush=True)  # noqa: T201  # a command's output
+            print(f"lbfgs-style {__version__}", flush=True)
         except OSError as error:
             from .cli.streams import finish_output
 
             finish_output()
             say = f"lbfgs-style: standard output: cannot be written: {error.strerror}"
-            print(say, file=sys.stderr)  # noqa: T201
+            print(say, file=sys.stderr)
             sys.exit(2)
         return
     try:

@@ -150,52 +150,6 @@ def test_no_test_module_imports_another() -> None:
             assert [name for name in names if ".test_" in f".{name}"] == [], path
 
 
-LOUD = {"print", "input", "breakpoint", "exit", "quit", "SystemExit"}
-LOUD |= {f"sys.{name}" for name in ("exit", "stdout", "stderr", "__stdout__", "__stderr__")}
-LOUD |= {"os._exit", "os.abort", "os.write", "os.kill"}
-
-
-def loud(source: str) -> set[str]:
-    """Return what of `LOUD` a module mentions, under whatever name it was imported."""
-    origins: dict[str, str] = {}
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            origins |= {alias.asname or alias.name: alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            origins |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    mentioned: set[str] = set(origins.values())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            mentioned.add(origins.get(node.id, node.id))
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            mentioned.add(f"{origins.get(node.value.id, node.value.id)}.{node.attr}")
-    return mentioned & LOUD
-
-
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("print('x')", "print"),
-        ("show = print", "print"),
-        ("import sys\nsys.exit(1)", "sys.exit"),
-        ("import sys as s\ns.stdout.write('x')", "sys.stdout"),
-        ("from sys import stderr as e\ne.write('x')", "sys.stderr"),
-        ("import os\nos._exit(1)", "os._exit"),
-        ("def f():\n    raise SystemExit", "SystemExit"),
-        ("import sys\nsys.platform, self.print, log.exit", None),
-    ],
-)
-def test_loud_code_is_found(source: str, found: str | None) -> None:
-    assert loud(source) == ({found} - {None})
-
-
-@pytest.mark.parametrize("module", [name for name in ROOMS if not f"{name}.".startswith("cli.")])
-def test_library_never_prints_or_exits(module: str) -> None:
-    """Only the commands do."""
-    assert loud(MODULES[module].read_text("utf-8")) == set()
-
-
 def test_import_is_light() -> None:
     """What is heavy waits until it is needed: a fresh interpreter has none of it."""
     code = f"import sys, lbfgs_style; print([m for m in {HEAVY!r} if m in sys.modules])"

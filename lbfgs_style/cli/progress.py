@@ -88,7 +88,7 @@ class _Stderr(logging.Handler):
 def _print(text: str) -> None:
     # stderr may be closed; that must not end the run.
     with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201  # this module's purpose
+        print(text, file=sys.stderr, flush=True)
 
 
 def _describe(iterate: Iterate, verbose: bool) -> str:

@@ -91,5 +91,5 @@ class _Watch:
         if terminal is not None and terminal.isatty():
             os.write(terminal.fileno(), b"\x1b[?25h")  # the cursor, which a bar hides
         if message:
-            print(f"lbfgs-style: {message}", file=sys.stderr, flush=True)  # noqa: T201  # the command's
+            print(f"lbfgs-style: {message}", file=sys.stderr, flush=True)
         os._exit(INTERRUPTED)

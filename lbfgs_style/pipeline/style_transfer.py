@@ -105,8 +105,7 @@ class StyleTransfer:
         content : array or Picture
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
         styles : array, Picture, StyleStatistics, Style, or sequence of them
-            One or more style images of any size, or statistics of them (`measure_style`); several are blended
-            by weight.
+            One or more style images of any size, or statistics of them; several are blended by weight.
         init : array or Picture, optional
             Initial image in place of ``options.init``, such as an earlier result. It is stretched
             to the shape of the content image; with ``scales="auto"`` the run then has one scale, the
