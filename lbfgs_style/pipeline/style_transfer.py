@@ -33,6 +33,7 @@ from .plan.schedule import ScalePlan, describe_scales
 from .results import IterateCallback, Result
 from .style_measuring import measure
 from .style_statistics import StyleStatistics
+from .styles import StylePicture
 
 # The network that comes with the package.
 DEFAULT_NETWORK = "compact"
@@ -139,15 +140,14 @@ class StyleTransfer:
             The loss is not finite at the start.
         """
         cancellation = Cancellation(cancel)
-        picture, run = self._prepare(content, styles, keep, on_iterate, cancellation)
+        picture, checked, run = self._prepare(content, styles, keep, on_iterate, cancellation)
         initial = None if init is None else inputs.check_image(init, "initial image")
         with checkpoint or nullcontext():
             if checkpoint is not None:
-                kept, styles_ = run.images.keep, inputs.check_styles(styles)
                 run.log.resume(
                     checkpoint,
                     lambda: fingerprint_run(
-                        self.options, self.weights_sha256, picture, styles_, kept, initial
+                        self.options, self.weights_sha256, picture, checked, run.images.keep, initial
                     ),
                     cancellation,
                 )
@@ -192,7 +192,7 @@ class StyleTransfer:
         SessionError
             The device is not available.
         """
-        _, run = self._prepare(content, styles, keep, None, NEVER)
+        _, _, run = self._prepare(content, styles, keep, None, NEVER)
         plan = run.plan(has_initial_image=init is not None)
         warn_of_changes(run.images.content, plan.scales[-1].size, self.options)
         scales = describe_scales(self._engine, plan, self.options, timed=True)
@@ -206,8 +206,8 @@ class StyleTransfer:
         keep: Keep | None,
         on_iterate: IterateCallback | None,
         cancellation: Cancellation,
-    ) -> tuple[Picture, CoarseToFine]:
-        """Check the images; return the content image and the loop over the scales."""
+    ) -> tuple[Picture, list[StylePicture], CoarseToFine]:
+        """Return the content and the styles, checked, and the loop over the scales."""
         picture = inputs.check_content(content, self.options)
         filled = replace(picture, rgb=fill_hidden(picture.rgb, picture.alpha))
         checked = inputs.check_styles(styles)
@@ -219,7 +219,7 @@ class StyleTransfer:
         kept = inputs.check_keep_mask(keep, picture)
         run_images = inputs.as_network_sees(filled, checked, kept, self.options)
         engine = self._engine.during(cancellation)
-        return picture, CoarseToFine(engine, self.options, self._terms, run_images, on_iterate)
+        return picture, checked, CoarseToFine(engine, self.options, self._terms, run_images, on_iterate)
 
     def measure_style(
         self,
