@@ -222,11 +222,11 @@ def layers(
     """
     if text is None:
         return None, None
-    found = [_layer(option, part.strip(), text, known) for part in split(text, ",")]
-    chosen = tuple(name for name, _ in found)
-    if all(weight is None for _, weight in found):
+    pairs = [_layer(option, part.strip(), text, known) for part in split(text, ",")]
+    chosen = tuple(name for name, _ in pairs)
+    if all(weight is None for _, weight in pairs):
         return chosen, None
-    return chosen, tuple(1.0 if weight is None else weight for _, weight in found)
+    return chosen, tuple(1.0 if weight is None else weight for _, weight in pairs)
 
 
 def _layer(

@@ -78,11 +78,15 @@ def seen_by_network(
         Where the colours and lightness of each style image are measured, of its size.
     """
     anywhere = [None] * len(styles)
-    each = list(zip(styles, places or anywhere, style_masks or anywhere, strict=True))
+    triples = list(zip(styles, places or anywhere, style_masks or anywhere, strict=True))
     if preserve == "match":
-        return content, [recolored(style, content, method, where, own) for style, where, own in each]
+        return content, [
+            recolored(style, content, method, where, style_mask) for style, where, style_mask in triples
+        ]
     if preserve == "luminance":
-        return in_gray(content), [in_gray_like(style, content, where, own) for style, where, own in each]
+        return in_gray(content), [
+            in_gray_like(style, content, where, style_mask) for style, where, style_mask in triples
+        ]
     return content, list(styles)
 
 

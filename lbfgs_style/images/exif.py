@@ -51,12 +51,12 @@ class _Layout:
     order: str
     big: bool = False
 
-    def at(self, block: bytes, fields: str, place: int) -> tuple[int, ...]:
+    def at(self, block: bytes, fields: str, offset: int) -> tuple[int, ...]:
         """Unpack numbers; O stands for an offset or a count of values, C for a count of tags."""
         exact = fields.replace("O", "Q" if self.big else "I").replace("C", "Q" if self.big else "H")
-        if not 0 <= place <= len(block):  # beyond 64 bits struct would say so in another way
+        if not 0 <= offset <= len(block):  # beyond 64 bits struct would say so in another way
             raise struct.error("outside the block")
-        return struct.unpack_from(self.order + exact, block, place)
+        return struct.unpack_from(self.order + exact, block, offset)
 
     @property
     def first(self) -> int:
@@ -95,7 +95,7 @@ class Entry:
 
     kind: int
     data: bytes
-    place: int = 0
+    offset: int = 0
 
     def number(self) -> int:
         """Return the first number of a whole type."""
@@ -107,7 +107,7 @@ Directory = dict[int, "Entry | Directory"]
 
 
 def entry(block: bytes, tag: int) -> Entry | None:
-    """Return the value of a tag in the first directory of a TIFF file or EXIF block, if it is there."""
+    """Return the value of a tag in the first directory of a TIFF file or EXIF block, or None."""
     layout = _layout(block)
     if layout is None:
         return None
@@ -117,14 +117,14 @@ def entry(block: bytes, tag: int) -> Entry | None:
 
 
 def number(block: bytes, tag: int) -> int | None:
-    """Return the first number of a tag of the first directory; None where it is not there or not whole."""
-    found = entry(block, tag)
-    return found.number() if found is not None and found.kind in _WHOLE else None
+    """Return the first number of a tag of the first directory; None where it is missing or not whole."""
+    value = entry(block, tag)
+    return value.number() if value is not None and value.kind in _WHOLE else None
 
 
-def numbers(found: Directory, tag: int) -> tuple[int, ...] | None:
-    """Return the whole numbers of a tag; None where it is not there or not whole."""
-    value = found.get(tag)
+def numbers(directory: Directory, tag: int) -> tuple[int, ...] | None:
+    """Return the whole numbers of a tag; None where it is missing or not whole."""
+    value = directory.get(tag)
     if not isinstance(value, Entry) or value.kind not in _WHOLE:
         return None
     return tuple(np.frombuffer(value.data, f"<u{_SIZES[value.kind]}").tolist())
@@ -133,27 +133,27 @@ def numbers(found: Directory, tag: int) -> tuple[int, ...] | None:
 def pages(block: bytes, most: int = 1000) -> list[Directory]:
     """Return the directories of a TIFF file's pages, at most `most` of them; a damaged one ends the list."""
     layout = _layout(block)
-    found: list[Directory] = []
+    directories: list[Directory] = []
     with suppress(struct.error):
-        place = 0 if layout is None else _first(block, layout)
+        offset = 0 if layout is None else _first(block, layout)
         seen: set[int] = set()
-        while layout is not None and place and place not in seen and len(found) < most:
-            seen.add(place)
-            found.append(dict(_entries(block, layout, place)))
-            (count,) = layout.at(block, "C", place)
-            (place,) = layout.at(block, "O", place + layout.count_length + layout.entry_length * count)
-    return found
+        while layout is not None and offset and offset not in seen and len(directories) < most:
+            seen.add(offset)
+            directories.append(dict(_entries(block, layout, offset)))
+            (count,) = layout.at(block, "C", offset)
+            (offset,) = layout.at(block, "O", offset + layout.count_length + layout.entry_length * count)
+    return directories
 
 
 def inner_pages(block: bytes, page: Directory) -> list[Directory]:
     """Return the directories that a page of a TIFF file names as its inner ones (tag SubIFDs)."""
     layout = _layout(block)
-    found: list[Directory] = []
+    directories: list[Directory] = []
     if layout is not None:
-        for place in (numbers(page, _SUB_PAGES) or ())[:_MOST_INNER]:
+        for offset in (numbers(page, _SUB_PAGES) or ())[:_MOST_INNER]:
             with suppress(struct.error):
-                found.append(dict(_entries(block, layout, place)))
-    return found
+                directories.append(dict(_entries(block, layout, offset)))
+    return directories
 
 
 def is_tiff(data: bytes) -> bool:
@@ -162,18 +162,18 @@ def is_tiff(data: bytes) -> bool:
 
 
 def exif_of(tiff: bytes) -> bytes:
-    """Return what a TIFF file says of its image as an EXIF block; empty if it says nothing.
+    """Return the tags of a TIFF file that describe its image as an EXIF block; empty if there are none.
 
-    Without the maker's note, which holds places in the file that it was written to.
+    Without the maker's note, which holds offsets in the file that it was written to.
     """
     layout = _layout(tiff)
     if layout is None:
         return b""
     try:
-        found = _nested(tiff, layout, _first(tiff, layout), 0)
+        directory = _nested(tiff, layout, _first(tiff, layout), 0)
     except struct.error:
         return b""
-    kept = {tag: value for tag, value in found.items() if tag in _DESCRIBING}
+    kept = {tag: value for tag, value in directory.items() if tag in _DESCRIBING}
     return b"" if not kept else b"II*\0" + struct.pack("<I", 8) + _packed(kept, 8)
 
 
@@ -187,8 +187,8 @@ def add(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
         described = _nested(block, layout, 8, 0)
         tags |= {tag: value for tag, value in described.items() if tag not in tags}
     tags |= {tag: Entry(_UNDEFINED if tag == ICC else _BYTE, data) for tag, data in extra.items()}
-    place = len(tiff) + len(tiff) % 2
-    return tiff[:4] + struct.pack("<I", place) + tiff[8:].ljust(place - 8, b"\0") + _packed(tags, place)
+    offset = len(tiff) + len(tiff) % 2
+    return tiff[:4] + struct.pack("<I", offset) + tiff[8:].ljust(offset - 8, b"\0") + _packed(tags, offset)
 
 
 def for_result(exif: bytes, size: tuple[int, int]) -> bytes:
@@ -220,12 +220,12 @@ def for_result(exif: bytes, size: tuple[int, int]) -> bytes:
     # A tag may stand in both, where it belongs and where it does not.
     truths = ((_HEIGHT, size[0]), (_WIDTH, size[1]), (ORIENTATION, 1))
     for (tag, true), entries in product(truths, directories):
-        found = entries.get(tag)
-        if found is not None and found.kind in _WHOLE:
-            length = _SIZES[found.kind]
+        value = entries.get(tag)
+        if value is not None and value.kind in _WHOLE:
+            length = _SIZES[value.kind]
             kept = min(true, (1 << 8 * length) - 1)
             struct.pack_into(
-                layout.order + {1: "B", 2: "H", 4: "I", 8: "Q"}[length], block, found.place, kept
+                layout.order + {1: "B", 2: "H", 4: "I", 8: "Q"}[length], block, value.offset, kept
             )
     with suppress(struct.error):
         _remove_thumbnail(block, layout, first)
@@ -242,8 +242,8 @@ def _remove_thumbnail(block: bytearray, layout: _Layout, first: int) -> None:
     struct.pack_into(layout.order + "I", block, link, 0)
     start, length = tags.get(_THUMBNAIL), tags.get(_THUMBNAIL_LENGTH)
     if start is not None and length is not None:
-        place, end = start.number(), min(start.number() + length.number(), len(block))
-        block[place:end] = bytes(max(0, end - place))
+        offset, end = start.number(), min(start.number() + length.number(), len(block))
+        block[offset:end] = bytes(max(0, end - offset))
 
 
 def _layout(block: bytes) -> _Layout | None:
@@ -259,16 +259,16 @@ def _first(block: bytes, layout: _Layout) -> int:
     return layout.at(block, "O", layout.first)[0]
 
 
-def _entries(block: bytes, layout: _Layout, place: int) -> dict[int, Entry]:
-    (count,) = layout.at(block, "C", place)
+def _entries(block: bytes, layout: _Layout, offset: int) -> dict[int, Entry]:
+    (count,) = layout.at(block, "C", offset)
     if count > 0xFFFF:  # more than there are tags
         raise struct.error("more tags than there are")
-    found: dict[int, Entry] = {}
+    entries: dict[int, Entry] = {}
     # Values do not overlap. Where they add up to more than the block, as with thousands of tags that all
     # claim the whole block, the file is an attack on memory.
     room = len(block)
-    place += layout.count_length
-    for at in range(place, place + layout.entry_length * count, layout.entry_length):
+    offset += layout.count_length
+    for at in range(offset, offset + layout.entry_length * count, layout.entry_length):
         tag, kind, numbers = layout.at(block, "HHO", at)
         size = _SIZES.get(kind, 0) * numbers
         value = at + layout.entry_length - layout.value_length
@@ -282,13 +282,13 @@ def _entries(block: bytes, layout: _Layout, place: int) -> dict[int, Entry]:
         part = _PARTS[kind]
         if layout.order == ">" and part > 1:
             data = np.frombuffer(data, f">u{part}").byteswap().tobytes()
-        found[tag] = Entry(kind, data, start)
-    return found
+        entries[tag] = Entry(kind, data, start)
+    return entries
 
 
-def _nested(block: bytes, layout: _Layout, place: int, depth: int) -> Directory:
+def _nested(block: bytes, layout: _Layout, offset: int, depth: int) -> Directory:
     tags: Directory = {}
-    for tag, value in _entries(block, layout, place).items():
+    for tag, value in _entries(block, layout, offset).items():
         if tag == _MAKER_NOTE:
             continue
         if tag not in _DIRECTORIES:
@@ -298,10 +298,10 @@ def _nested(block: bytes, layout: _Layout, place: int, depth: int) -> Directory:
     return tags
 
 
-def _packed(tags: Directory, place: int) -> bytes:
+def _packed(tags: Directory, offset: int) -> bytes:
     """Return a directory at an offset of a little-endian block, followed by the values that it points to."""
     entries, behind = bytearray(), bytearray()
-    start = place + 2 + 12 * len(tags) + 4
+    start = offset + 2 + 12 * len(tags) + 4
     for tag, value in sorted(tags.items(), key=lambda item: item[0]):
         if isinstance(value, dict):
             entries += struct.pack("<HHII", tag, _LONG, 1, start + len(behind))

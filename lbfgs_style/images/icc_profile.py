@@ -147,10 +147,10 @@ def name(data: bytes) -> str:
         return "without a name"
     if text[:4] == b"mluc" and len(text) >= 28:  # one text for each language, in UTF-16; the first will do
         length, offset = struct.unpack_from(">II", text, 20)
-        found = text[offset : offset + length].decode("utf-16-be", "replace")
+        decoded = text[offset : offset + length].decode("utf-16-be", "replace")
     else:
-        found = text[12:].split(b"\0")[0].decode("latin-1")
-    return "".join(c for c in found[:_LONGEST_NAME] if c.isprintable()).strip() or "without a name"
+        decoded = text[12:].split(b"\0")[0].decode("latin-1")
+    return "".join(c for c in decoded[:_LONGEST_NAME] if c.isprintable()).strip() or "without a name"
 
 
 def _parse(data: bytes) -> Profile | None:

@@ -146,10 +146,10 @@ def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
     alpha = picture.alpha
     if alpha is not None:
         alpha = resize(alpha, (rgb.shape[0], rgb.shape[1]))
-    own = np.ascontiguousarray(rgb, dtype=np.float32)
+    pixels = np.ascontiguousarray(rgb, dtype=np.float32)
     if low < 0 or high > 1:
-        own = np.clip(own, 0, 1)
-    return replace(picture, rgb=own, alpha=alpha)
+        pixels = np.clip(pixels, 0, 1)
+    return replace(picture, rgb=pixels, alpha=alpha)
 
 
 def luma(rgb: FloatImage) -> NDArray[np.float32]:

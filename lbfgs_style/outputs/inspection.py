@@ -75,8 +75,8 @@ def content_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:
         # The deepest block may end before its second layer, as that of `compact` does.
         deepest = network.layers[-1]
         return usual if deepest[:5] == usual[-1][:5] else (*usual, deepest)
-    places = np.linspace(0, len(network.layers) - 1, min(5, len(network.layers)))
-    return tuple(network.layers[round(place)] for place in places)
+    positions = np.linspace(0, len(network.layers) - 1, min(5, len(network.layers)))
+    return tuple(network.layers[round(position)] for position in positions)
 
 
 def style_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:

@@ -62,9 +62,9 @@ def _moments(
     """Return the moments of one style at a scale, measured or from its statistics."""
     size = style_size(style.size, style.scale, scale, engine.smallest_side(terms))
     if isinstance(style.image, StyleStatistics):
-        own = TermNames((), terms.style_layers, statistic=terms.statistic)
+        style_terms = TermNames((), terms.style_layers, statistic=terms.statistic)
         moments = style.image.at(max(size))
-        return {name: moments[name] for name in own.style_names}
+        return {name: moments[name] for name in style_terms.style_names}
     return moments_at(
         engine,
         style.image,

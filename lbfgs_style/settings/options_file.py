@@ -50,14 +50,14 @@ def of_file(path: Path | str, *, preset: str | None = None, without: Iterable[st
         Attributes that are going to be replaced: the file's are left out. A strength stands for both weights
         and a weight for the strength.
     """
-    given = _read(path)
-    named = given.pop("preset", "default")
+    content = _read(path)
+    named = content.pop("preset", "default")
     left_out = set(without)
     if "strength" in left_out:
         left_out |= WEIGHTS
     elif left_out & WEIGHTS:
         left_out.add("strength")
-    values = checked_names(given, source=str(path))
+    values = checked_names(content, source=str(path))
     if isinstance(values.get("memory"), str):
         values["memory"] = parse_bytes(values["memory"], f"{path}: memory")
     try:
@@ -79,19 +79,19 @@ def _read(path: Path | str) -> dict[str, Any]:
         raise OptionError(f"{path}: lists within lists without end; expected options and values.") from error
 
 
-def checked_names(given: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+def checked_names(keys: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     """Turn keys into attributes of `Options` and lists into tuples; raise OptionError for unknown keys.
 
     Parameters
     ----------
-    given : mapping
-        Keys with ``-`` or ``_``.
+    keys : mapping
+        Names with ``-`` or ``_``, and values.
     source : str
-        What an error message calls the place it came from.
+        Name of their origin in messages.
     """
     known = [field.name for field in fields(Options)]
     values: dict[str, Any] = {}
-    for key, value in given.items():
+    for key, value in keys.items():
         name = key.replace("-", "_")
         if name not in known:
             raise OptionError(

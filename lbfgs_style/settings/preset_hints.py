@@ -46,9 +46,9 @@ def on_compact(name: str) -> str:
         f"{layer}:{weight:g}"
         for layer, weight in zip(row.style_layers, balance.style_layer_weights, strict=True)
     )
-    given = ["--content-layers relu5_1"] if row.content_layers == ("relu5_2",) else []
-    given += [f"--style-weight {balance.style_weight:g}", f"--style-layers {layers}"]
-    return " ".join([*given, *([f"--tv-weight {balance.tv_weight:g}"] if row.tv_weight else [])])
+    hints = ["--content-layers relu5_1"] if row.content_layers == ("relu5_2",) else []
+    hints += [f"--style-weight {balance.style_weight:g}", f"--style-layers {layers}"]
+    return " ".join([*hints, *([f"--tv-weight {balance.tv_weight:g}"] if row.tv_weight else [])])
 
 
 def advice(name: str, kind: str, layers: Sequence[str], available: Sequence[str]) -> str:

@@ -219,7 +219,7 @@ def test_a_strip_that_is_cut_short_is_refused(compression, strip):
     page = tiff_declared.read(data).page
     counts = page[279]
     size = len(counts.data) // 5
-    place = counts.place + strip * size
+    place = counts.offset + strip * size
     half = int.from_bytes(data[place : place + size], "little") // 2
     damaged = data[:place] + half.to_bytes(size, "little") + data[place + size :]
     assert "damaged: " in refusal(damaged)

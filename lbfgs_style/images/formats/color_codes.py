@@ -74,6 +74,6 @@ def _to_white(primaries: Chromaticities) -> NDArray[np.float64]:
     """Return linear RGB → CIE XYZ, adapted to a white of X = Y = Z = 1."""
     xy = np.array(primaries).reshape(4, 2)
     xyz = np.stack([xy[:, 0] / xy[:, 1], np.ones(4), (1 - xy.sum(axis=1)) / xy[:, 1]])
-    own = xyz[:, :3] * np.linalg.solve(xyz[:, :3], xyz[:, 3])
+    scaled = xyz[:, :3] * np.linalg.solve(xyz[:, :3], xyz[:, 3])
     cones = (_BRADFORD @ np.ones(3)) / (_BRADFORD @ xyz[:, 3])
-    return np.linalg.solve(_BRADFORD, cones[:, np.newaxis] * (_BRADFORD @ own)).astype(np.float64)
+    return np.linalg.solve(_BRADFORD, cones[:, np.newaxis] * (_BRADFORD @ scaled)).astype(np.float64)

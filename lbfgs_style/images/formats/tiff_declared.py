@@ -146,8 +146,8 @@ class Declared:
     def alpha(self) -> tuple[int, int] | None:
         """Return which sample of a grey file is its alpha, and its kind: 1 multiplied in, 2 not."""
         extra = exif.numbers(self.page, exif.EXTRA_SAMPLES) or ()
-        found = ((number, kind) for number, kind in enumerate(extra[: self.samples - 1], 1) if kind in (1, 2))
-        return next(found, None) if self.is_gray else None
+        kinds = ((number, kind) for number, kind in enumerate(extra[: self.samples - 1], 1) if kind in (1, 2))
+        return next(kinds, None) if self.is_gray else None
 
 
 def read(data: bytes) -> Declared | None:

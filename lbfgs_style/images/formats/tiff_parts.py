@@ -72,11 +72,11 @@ def readable(data: bytes, declared: Declared) -> list[bytes]:
     files: list[bytes] = []
     each = _count(declared) // declared.samples
     for plane in range(declared.samples):
-        own = dict(tags) | single
+        directory = dict(tags) | single
         for tag in (_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS):
             if tag in tags:
-                own[tag] = tags[tag][plane * each : (plane + 1) * each]
-        files.append(_with_directory(data, own))
+                directory[tag] = tags[tag][plane * each : (plane + 1) * each]
+        files.append(_with_directory(data, directory))
     return files
 
 
@@ -135,7 +135,7 @@ def strict(data: bytes, declared: Declared) -> Iterator[bytes]:
     strips = _strips(declared)
     fill_order = exif.numbers(declared.page, _FILL_ORDER) or (1,)
     for size in sorted({size for _, _, size in strips}):
-        same = [(offset, count) for offset, count, own in strips if own == size]
+        same = [(offset, count) for offset, count, unpacked in strips if unpacked == size]
         rows = -(-size // _ROW)
         width = size // (2 * rows)
         if width == 0 or rows * len(same) > LONGEST:
@@ -206,11 +206,11 @@ def _strips(declared: Declared) -> list[tuple[int, int, int]]:
 
 
 def _with_directory(data: bytes, tags: _Tags) -> bytes:
-    """Return a TIFF file, of 32-bit places and in its byte order, whose only page has these tags."""
+    """Return a TIFF file, with 32-bit offsets and in its byte order, whose only page has these tags."""
     order = "<" if data[:2] == b"II" else ">"
-    place = len(data) + len(data) % 2
+    offset = len(data) + len(data) % 2
     entries, behind = struct.pack(order + "H", len(tags)), b""
-    start = place + 2 + 12 * len(tags) + 4
+    start = offset + 2 + 12 * len(tags) + 4
     for tag, values in sorted(tags.items(), key=lambda item: item[0]):
         if isinstance(values, bytes):
             kind, packed = 7, values
@@ -226,5 +226,5 @@ def _with_directory(data: bytes, tags: _Tags) -> bytes:
         else:
             entries += struct.pack(order + "I", start + len(behind))
             behind += packed + bytes(len(packed) % 2)
-    head = data[:2] + struct.pack(order + "HI", 42, place)
+    head = data[:2] + struct.pack(order + "HI", 42, offset)
     return b"".join((head, data[8:], bytes(len(data) % 2), entries, bytes(4), behind))
