@@ -7,9 +7,14 @@ import json
 
 import numpy as np
 import pytest
+import typer
 
 from lbfgs_style import OptionError, Options
+from lbfgs_style.cli import app
+from lbfgs_style.cli.parsing import option_name
+from lbfgs_style.settings.option_fields import help_of, limits_of
 from lbfgs_style.settings.options import MAX_SIZE, MIN_SIZE
+from lbfgs_style.settings.options_file import checked_names
 
 REFUSED = [
     ("size", 15, "whole number from 16 to 16384 or 'full'", "got 15"),
@@ -230,3 +235,25 @@ def test_options_are_frozen_and_keyword_only() -> None:
     with pytest.raises(TypeError):
         Options(512)
     assert not hasattr(Options(), "__dict__")
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Options), ids=lambda field: field.name)
+def test_a_field_is_all_that_an_option_needs(field):
+    """The command, its help, options files and the docstring take it from there."""
+    about, limits = help_of(field), limits_of(field)
+    assert f"{field.name} : " in Options.__doc__
+    assert about.text.split()[0] in Options.__doc__
+    assert checked_names({field.name.replace("_", "-"): field.default}, source="a file") == {
+        field.name: field.default
+    }
+    command = typer.main.get_command(app.app).commands["transfer"]
+    options = {name: each for each in command.params for name in each.opts}
+    option = options.get(option_name(field.name))
+    assert (option is not None) is (about.panel is not None)
+    if option is not None and field.name != "init":  # --init takes files, too, and says so
+        assert option.help == about.text
+        assert option.rich_help_panel == about.panel
+        default = field.default
+        assert option.default == (
+            str(default) if limits.parameter is str and default is not None else default
+        )
