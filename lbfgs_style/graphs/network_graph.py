@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 IMAGE = "image"
 
 Floating = type[np.floating]
+
+Shapes = Mapping[str, tuple[int, int, int]]
+"""Tensor → channels, height and width of the features [1,C,h,w] of a whole image."""
 
 # Attributes of a Constant node that hold numbers → their type.
 _NUMBER_ATTRIBUTES = {

@@ -44,7 +44,7 @@ _WINDOW_ATTRIBUTES = ("kernel_shape", "strides", "dilations", "pads")
 # Names of tensors in the graphs that are made of a network. Only its layers may clash with them: all its
 # other tensors get a prefix there, see `GraphBuilder.extend`.
 _RESERVED = re.compile(
-    "loss|terms|weights|shares|tile|own_share|likewise|d_image|around_image|(?:own_|rest_|d_)*(?:tv|range)"
+    "loss|terms|weights|region_weights|tile|own_factor|gradient_factor|d_image|around_image|(?:own_|rest_|d_)*(?:tv|range)"
 )
 _RESERVED_STEMS = "features|gram|mean|root|mask|distance|energy|d"
 _RESERVED_PREFIXES = ("around_", "winograd_")

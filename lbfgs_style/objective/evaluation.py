@@ -1,4 +1,4 @@
-"""The loss as a function of the picture: f(image) → loss, each term, gradient."""
+"""The loss as a function of the image: its value, its terms, its gradient."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
-    """The loss of one picture.
+    """The loss of one image.
 
     Attributes
     ----------
     loss : float
         The weighted sum of the terms.
     terms : array, float32, [K]
-        Each term without its weight, in the order of `TermNames.names`.
+        Each term without its weight, in the order of `LossTerms.names`.
     """
 
     loss: float
@@ -29,7 +29,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation(Value):
-    """The objective at one picture: its loss, and the way down.
+    """The loss of one image and its gradient.
 
     Attributes
     ----------
@@ -41,17 +41,17 @@ class Evaluation(Value):
 
 
 class Objective:
-    """One problem: targets and weights at one size.
+    """The loss as a function of an image, with fixed targets and weights.
 
     Parameters
     ----------
     evaluate : function
-        Picture [3,H,W], float32 → loss, terms [K], gradient [3,H,W].
+        Image [3,H,W], float32 and C-contiguous → loss, terms [K], gradient [3,H,W].
     """
 
     def __init__(self, evaluate: Callable[[Array], tuple[float, Array, Array]]) -> None:
         self._evaluate = evaluate
 
     def __call__(self, image: NDArray[np.floating]) -> Evaluation:
-        """Evaluate at a picture [3,H,W]."""
+        """Evaluate the loss of an image [3,H,W]."""
         return Evaluation(*self._evaluate(np.ascontiguousarray(image, np.float32)))

@@ -1,4 +1,4 @@
-"""What an evaluation with a network takes of memory, read off its graph."""
+"""Estimate the memory of an evaluation from its graph."""
 
 from __future__ import annotations
 
@@ -11,70 +11,36 @@ from ..graphs import winograd
 from ..graphs.network_graph import feature_shapes, needed_nodes
 from ..graphs.peak_memory import peak_bytes
 from ..graphs.receptive_fields import halo, receptive_fields, smallest_side
-from .losses.terms import TermNames, positions
+from .losses.terms import LossTerms, positions
 from .whole_graphs import objective_builder
 
 if TYPE_CHECKING:
     import onnx
 
-_SAMPLE = 256
-"""Side, in pixels, of the picture whose graph tells the memory for each pixel."""
-
-
-def costs_of(model: onnx.ModelProto, terms: TermNames, choose: winograd.Choose, sources: int) -> Costs:
-    """Return what the memory of a run depends on.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        A feature network.
-    terms : TermNames
-        The terms of the loss.
-    choose : function
-        Which convolutions are put into Winograd's form.
-    sources : int
-        Bytes of the pictures that were read.
-    """
-    side = max(_SAMPLE, 2 * smallest_side(model, terms.layers))
-    read = {name for node in needed_nodes(model, terms.layers) for name in node.input}
-    shapes = feature_shapes(model, (side, side), terms.layers)
-    try:
-        reach, obstacle = halo(list(receptive_fields(model, terms.layers).values())), ""
-    except GraphError as error:  # parts are not needed where the memory is enough
-        reach, obstacle = 0, str(error)
-    content = sum(math.prod(shapes[layer]) for layer in terms.content_layers) / side**2
-    masks = sum(positions(shapes[part.layer]) for part in terms.parts if part.region is not None) / side**2
-    kept = 1 if terms.regions else 0
-    return Costs(
-        weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
-        per_pixel=peak_bytes(objective_builder(model, (side, side), terms, choose=choose)) / side**2,
-        targets=4 * (content + masks + kept),
-        sources=sources,
-        halo=reach,
-        obstacle=obstacle,
-    )
+# Side, in pixels, of the image whose graph is measured.
+_SAMPLE_SIDE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What memory depends on.
+    """What the memory of a run depends on.
 
     Attributes
     ----------
     weights : int
         Bytes of the weights in use.
     per_pixel : float
-        Bytes of an evaluation's tensors, for each pixel of the picture or window.
+        Bytes of the tensors of an evaluation, for each pixel of the image or window.
     targets : float
-        Bytes of the content's targets and of the masks, for each pixel of the picture.
+        Bytes of the content's targets and of the masks, for each pixel of the image.
     sources : int
-        Bytes of the pictures that were read.
+        Bytes of the images that were read.
     halo : int
         Pixels that a window reaches beyond its tile or block, on each side.
     variables : int
-        Of the optimiser, for each pixel.
+        Variables of the optimiser for each pixel.
     obstacle : str
-        A sentence that says why the network cannot be worked on in tiles or blocks; empty where it can.
+        A sentence that says why the network cannot be evaluated in tiles or blocks; empty if it can.
     """
 
     weights: int
@@ -87,5 +53,40 @@ class Costs:
 
     @property
     def smallest_window(self) -> int:
-        """Pixels of the smallest window: a tile as long as its halo."""
+        """Pixels of the smallest window: that of a tile as long as its halo."""
         return (3 * self.halo) ** 2
+
+
+def estimate_costs(model: onnx.ModelProto, terms: LossTerms, choose: winograd.Choose, sources: int) -> Costs:
+    """Estimate what the memory of a run depends on.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        A feature network.
+    terms : LossTerms
+        The terms of the loss.
+    choose : function
+        Which convolutions take Winograd's form.
+    sources : int
+        Bytes of the images that were read.
+    """
+    side = max(_SAMPLE_SIDE, 2 * smallest_side(model, terms.layers))
+    read = {name for node in needed_nodes(model, terms.layers) for name in node.input}
+    shapes = feature_shapes(model, (side, side), terms.layers)
+    try:
+        reach, obstacle = halo(list(receptive_fields(model, terms.layers).values())), ""
+    except GraphError as error:  # matters only if the whole image does not fit into memory
+        reach, obstacle = 0, str(error)
+    content = sum(math.prod(shapes[layer]) for layer in terms.content_layers) / side**2
+    masked = [part for part in terms.style_parts if part.region is not None]
+    masks = sum(positions(shapes[part.layer]) for part in masked) / side**2
+    keep_mask = 1 if terms.regions else 0
+    return Costs(
+        weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
+        per_pixel=peak_bytes(objective_builder(model, (side, side), terms, choose=choose)) / side**2,
+        targets=4 * (content + masks + keep_mask),
+        sources=sources,
+        halo=reach,
+        obstacle=obstacle,
+    )

@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
+DeviceInputs = Mapping[str, "onnxruntime.OrtValue"]
+"""Input of a graph → its value on the device of a session."""
+
 CUDA = "CUDAExecutionProvider"
 
 _CUDA_OPTIONS = {
@@ -94,7 +97,7 @@ class Session:
         self._cancellation = NEVER
         self._shrink = shrink and self._device == "cpu"
 
-    def to_device(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, onnxruntime.OrtValue]:
+    def to_device(self, inputs: Mapping[str, NDArray[Any]]) -> DeviceInputs:
         """Copy inputs that stay the same over many runs to the device, for `run`.
 
         On the CPU an array that is float32 and C-contiguous is not copied: the caller must not change it.
@@ -119,7 +122,7 @@ class Session:
         outputs: Sequence[str],
         inputs: Mapping[str, Array],
         *,
-        on_device: Mapping[str, onnxruntime.OrtValue] | None = None,
+        on_device: DeviceInputs | None = None,
     ) -> list[Array]:
         """Run the graph.
 

@@ -1,13 +1,13 @@
-"""One graph for one picture size: network, loss terms and gradient together.
+"""The graphs of a whole image of one size: network, terms of the loss and gradient together.
 
 Three graphs are made of a feature network:
 
-- `statistics_graph`: what the targets are computed with, features and Gram matrices of a picture;
-- `objective_graph`: picture, targets and weights → loss, each term's value, gradient for the picture;
-- `gradient_graph`: picture and cotangents of layers → gradient for the picture, for free picture sizes and
-  other programs.
+- `statistics_graph`: image → the targets that it sets, features and moments;
+- `objective_graph`: image, targets and weights → loss, terms, gradient of the image;
+- `gradient_graph`: image and cotangents of layers → gradient of the image, for any image size and for other
+  programs.
 
-Layers deeper than the deepest in use are cut away. Nothing here runs anything.
+Layers deeper than the deepest in use are cut off. Nothing here runs a graph.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from ..graphs import cpu_layout, winograd
 from ..graphs.autodiff import gradients
 from ..graphs.builder import GraphBuilder
 from ..graphs.network_graph import IMAGE, Floating, layer_shape, with_network
-from .losses import assembly as terms_of_loss
-from .losses import distances
-from .losses.terms import TermNames, distance_name, features_name
+from .losses import assembly, distances
+from .losses.terms import LossTerms, distance_name, features_name
 
 if TYPE_CHECKING:
     import onnx
 
 
 def statistics_graph(
-    model: onnx.ModelProto, size: tuple[int, int], terms: TermNames, *, choose: winograd.Choose | None = None
+    model: onnx.ModelProto, size: tuple[int, int], terms: LossTerms, *, choose: winograd.Choose | None = None
 ) -> onnx.ModelProto:
     """Build the graph of the targets.
 
@@ -39,24 +38,24 @@ def statistics_graph(
     model : onnx.ModelProto
         A feature network.
     size : (int, int)
-        Height and width of the picture.
-    terms : TermNames
-        The layers whose features (content) and moments (style) are wanted.
+        Height and width of the image.
+    terms : LossTerms
+        The layers whose features (content) and moments (style) are computed.
     choose : function, optional
-        Puts the graph into its form for the CPU, see `graphs.cpu_layout`: which convolutions take Winograd's
-        form. None leaves it as it is.
+        Which convolutions take Winograd's form, when the graph is rewritten for the CPU, see
+        `graphs.cpu_layout`. Without it the graph is not rewritten.
 
     Returns
     -------
     onnx.ModelProto
-        Input ``image`` [1,3,H,W]; outputs ``features_<layer>`` [1,C,h,w], ``gram_<layer>`` [C,C] and, where
-        the statistic has one, ``mean_<layer>`` [C,1].
+        Input ``image`` [1,3,H,W]; outputs ``features_<layer>`` [1,C,h,w], ``gram_<layer>`` [C,C] and, if the
+        style statistic needs it, ``mean_<layer>`` [C,1].
     """
     graph = with_network(model, size, terms.layers)
     for layer in terms.content_layers:
         graph.output(layer, features_name(layer))
-    masks = terms_of_loss.declare_masks(graph, terms)
-    for name, tensor in terms_of_loss.style_moments(graph, terms, masks).items():
+    masks = assembly.declare_masks(graph, terms)
+    for name, tensor in assembly.style_moments(graph, terms, masks).items():
         graph.output(tensor, name)
     if choose is not None:
         cpu_layout.optimize_for_cpu(graph, choose)
@@ -66,7 +65,7 @@ def statistics_graph(
 def objective_graph(
     model: onnx.ModelProto,
     size: tuple[int, int],
-    terms: TermNames,
+    terms: LossTerms,
     *,
     dtype: Floating = np.float32,
     choose: winograd.Choose | None = None,
@@ -80,9 +79,9 @@ def objective_graph(
     model : onnx.ModelProto
         A feature network.
     size : (int, int)
-        Height and width of the picture.
-    terms : TermNames
-        Content and style layers, and the form of the losses.
+        Height and width of the image.
+    terms : LossTerms
+        The terms of the loss.
     dtype : numpy floating type
         float32 to run; float64 to check gradients by the reference evaluator.
     choose : function, optional
@@ -91,9 +90,10 @@ def objective_graph(
     Returns
     -------
     onnx.ModelProto
-        Inputs ``image`` [1,3,H,W], ``weights`` [K], ``features_<layer>``, ``gram_<layer>`` and what else the
-        statistic compares (the targets), with masks ``mask_<layer>_<region>`` [1,1,h,w] and ``shares`` [R];
-        outputs ``loss`` [], ``terms`` [K] (unweighted, in the order of ``TermNames.names``), ``d_image``.
+        Inputs ``image`` [1,3,H,W], ``weights`` [K], the targets ``features_<layer>``, ``gram_<layer>`` and
+        others that the style statistic needs; with masks ``mask_<layer>_<region>`` [1,1,h,w] and
+        ``region_weights`` [R]. Outputs ``loss`` [], ``terms`` [K] (unweighted, in the order of
+        `LossTerms.names`), ``d_image``.
 
     Raises
     ------
@@ -106,36 +106,37 @@ def objective_graph(
 def objective_builder(
     model: onnx.ModelProto,
     size: tuple[int, int],
-    terms: TermNames,
+    terms: LossTerms,
     *,
     dtype: Floating = np.float32,
     choose: winograd.Choose | None = None,
 ) -> GraphBuilder:
-    """Build `objective_graph`, not yet a model."""
+    """Build `objective_graph`, but return its builder."""
     graph = with_network(model, size, terms.layers, dtype)
-    targets, differences = terms_of_loss.content_differences(graph, terms)
-    masks = terms_of_loss.declare_masks(graph, terms)
-    pixels = terms_of_loss.pixel_sums(graph, terms, size)
-    sums = terms_of_loss.style_moments(graph, terms, masks) | pixels
+    targets, differences = assembly.content_differences(graph, terms)
+    masks = assembly.declare_masks(graph, terms)
+    pixels = assembly.pixel_sums(graph, terms, size)
+    sums = assembly.style_moments(graph, terms, masks) | pixels
     for layer, difference in differences.items():
         sums[distance_name(layer)] = distances.sum_all(graph, "ReduceSumSquare", difference)
     energies = {
         layer: distances.sum_all(graph, "ReduceSumSquare", target) for layer, target in targets.items()
     }
     shapes = {layer: layer_shape(graph, layer) for layer in terms.layers}
-    found = terms_of_loss.assess(graph, terms, sums, energies, shapes, size)
-    graph.output(found.loss, "loss")
-    graph.output(found.terms, "terms")
+    nodes = assembly.add_loss(graph, terms, sums, energies, shapes, size)
+    graph.output(nodes.loss, "loss")
+    graph.output(nodes.terms, "terms")
     graph.infer_shapes()
-    slopes = found.slopes | terms_of_loss.by_sums(graph, terms, found.slopes, shapes)
-    graph.output(terms_of_loss.picture_gradient(graph, terms, slopes, differences, masks, pixels), "d_image")
+    of_sums = assembly.derivatives_of_sums(graph, terms, nodes.derivatives, shapes)
+    derivatives = nodes.derivatives | of_sums
+    graph.output(assembly.image_gradient(graph, terms, derivatives, differences, masks, pixels), "d_image")
     if choose is not None:
         cpu_layout.optimize_for_cpu(graph, choose)
     return graph
 
 
 def gradient_graph(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
-    """Build the gradient of a network for free picture sizes.
+    """Build the graph of the gradient of a network, for any image size.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def gradient_graph(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelP
     Raises
     ------
     GraphError
-        If the network has an operator that cannot be differentiated without knowing the picture's size.
+        If the network has an operator that cannot be differentiated for an unknown image size.
     """
     graph = with_network(model, ("height", "width"), layers)
     seeds: dict[str, str] = {}

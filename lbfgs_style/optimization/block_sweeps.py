@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..objective.evaluation import Objective, Value
-from ..objective.tiling.blocks import Block, Blocks
+from ..objective.tiling.blocks import Blocks, FreeBlock
 from ..objective.tiling.tile_plan import Span, Tile
-from ..objective.tiling.tile_runner import of_picture
+from ..objective.tiling.tile_runner import tile_in_image
 from ..system.threads import NEVER, Cancellation, Cancelled
 from .first_order import Step
 from .held_variables import Detail, Held
@@ -79,11 +79,11 @@ def begun_again(
         return
     number = 0 if standing.done is None else standing.done.blocks
     tiles, before = [tile for _, tile, _ in _work(cuts, iterations)], standing.before
-    if number >= len(tiles) or image[of_picture(tiles[number])].shape != before.shape:
+    if number >= len(tiles) or image[tile_in_image(tiles[number])].shape != before.shape:
         raise CheckpointError("The checkpoint has other blocks than this run: start again without it.")
     if not -FAR < before.min() <= before.max() < FAR:
         raise CheckpointError("The checkpoint has no image: start again without it.")
-    place = of_picture(tiles[number])
+    place = tile_in_image(tiles[number])
     saved = image[place].copy()
     image[place] = before
     try:
@@ -165,7 +165,7 @@ def minimize_blocks(
             free = variables((tile.rows.length, tile.columns.length))
             held = borders(tile, size)
             if opacity is not None:
-                held = 1 - (1 - held) * (1 - opacity[of_picture(tile)[1:]])
+                held = 1 - (1 - held) * (1 - opacity[tile_in_image(tile)[1:]])
             if resume is None:
                 visit = _Visit(blocks, block, done, now, block.loss)
             else:
@@ -187,7 +187,7 @@ def minimize_blocks(
             end = outcome.reason if outcome.reason in ("callback", "cancelled") else None
             if end is None:
                 try:
-                    visit.block.keep(outcome.image)
+                    visit.block.commit(outcome.image)
                 except Cancelled:
                     end = "cancelled"
             if end is not None:
@@ -208,7 +208,9 @@ def minimize_blocks(
 class _Visit:
     """The minimisation of one block, as those who look on see it: in the whole picture, with its loss."""
 
-    def __init__(self, blocks: Blocks, block: Block, done: Done | None, best: Value, lowest: float) -> None:
+    def __init__(
+        self, blocks: Blocks, block: FreeBlock, done: Done | None, best: Value, lowest: float
+    ) -> None:
         """Begin with the `best` value of the picture so far, and the `lowest` loss of the block."""
         self.block, self.best, self.before = block, best, block.image.copy()
         self._blocks, self._done, self._lowest = blocks, done, lowest

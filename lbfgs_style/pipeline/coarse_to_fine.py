@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError, OptimizationError
 from ..images import FloatImage, Picture, resize, to_hwc
 from ..objective.engine import Engine
-from ..objective.losses.terms import TermNames
+from ..objective.losses.terms import LossTerms
 from ..optimization.lbfgs import FAR, OTHER_VARIABLES, STOP_REASONS
 from ..optimization.state import BlocksStanding, Standing
 from ..settings.options import Options
@@ -40,7 +40,7 @@ class CoarseToFine:
         Evaluates the network; its cancellation stops the run.
     options : Options
         Settings of the run.
-    terms : TermNames
+    terms : LossTerms
         The loss terms, without regions.
     images : RunImages
         Content, styles and masks.
@@ -52,7 +52,7 @@ class CoarseToFine:
 
     engine: Engine
     options: Options
-    terms: TermNames
+    terms: LossTerms
     images: RunImages
     on_iterate: IterateCallback | None
     log: RunLog = field(default_factory=RunLog)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..objective.evaluation import Value
-from ..objective.losses.terms import TermNames
+from ..objective.losses.terms import LossTerms
 from ..optimization.lbfgs import Outcome
 from ..optimization.state import BlocksStanding, Standing
 from ..system.threads import Cancellation
@@ -124,7 +124,7 @@ class RunLog:
         )
         self.checkpoint.offer(snapshot, share)
 
-    def finish_scale(self, scale: Scale, outcome: Outcome, terms: TermNames) -> None:
+    def finish_scale(self, scale: Scale, outcome: Outcome, terms: LossTerms) -> None:
         """Add the result of a scale."""
         self.stop_reason = outcome.reason
         self.results.append(
@@ -135,8 +135,8 @@ class RunLog:
                 seconds=time.monotonic() - self._scale_started,
                 loss_start=outcome.start.loss,
                 loss_end=outcome.end.loss,
-                terms_start=terms.named(outcome.start.terms),
-                terms_end=terms.named(outcome.end.terms),
+                terms_start=terms.by_name(outcome.start.terms),
+                terms_end=terms.by_name(outcome.end.terms),
                 stop_reason=outcome.reason,
             )
         )
@@ -148,7 +148,7 @@ class RunLog:
         if self.checkpoint is not None and self.stop_reason == "cancelled":
             self.checkpoint.save_cancelled()
 
-    def term_curves(self, terms: TermNames) -> dict[str, tuple[float, ...]]:
+    def term_curves(self, terms: LossTerms) -> dict[str, tuple[float, ...]]:
         """Return each term without its weight, after each iteration over all scales."""
         columns = np.array(self.term_history).reshape(-1, len(terms.names)).T
         return {name: tuple(map(float, c)) for name, c in zip(terms.names, columns, strict=True)}

@@ -117,7 +117,7 @@ class ScaleRun:
     ) -> Outcome:
         scale, method = self.plan.scales[self.index], self.plan.methods[self.index]
         window = method.window_pixels or 0
-        cuts: Cuts = self.engine.cuts(scale.size, self.plan.terms, window)
+        cuts: Cuts = self.engine.plan_cuts(scale.size, self.plan.terms, window)
         finished = None if before is None else before.done
         self._is_in_blocks = True
         self._iterations = self._relearning + all_iterations(cuts, scale.iterations, finished)
@@ -167,7 +167,7 @@ class ScaleRun:
             evaluations=evaluations,
             loss=value.loss,
             seconds=time.monotonic() - self.run_log.started,
-            _terms=tuple(self.plan.terms.named(value.terms).items()),
+            _terms=tuple(self.plan.terms.by_name(value.terms).items()),
             _picture=image,
             _restore_colors=self.images.restore_colors,
         )

@@ -13,7 +13,7 @@ from ..errors import OptionError
 from ..graphs.network_graph import feature_shapes
 from ..images import FloatImage, fit, resize, to_chw
 from ..objective.engine import Engine
-from ..objective.losses.terms import TermNames
+from ..objective.losses.terms import LossTerms
 from ..settings.options import StyleStatistic
 from .regions import Mask, mask_for_layer
 from .style_statistics import StyleStatistics, all_moments
@@ -94,7 +94,7 @@ def moments_at(
     statistic: StyleStatistic,
     window_pixels: int | None = None,
 ) -> dict[str, Array]:
-    """Measure the moments of a style image at one size, under the names of `TermNames.style_names`.
+    """Measure the moments of a style image at one size, under the names of `LossTerms.moment_names`.
 
     Parameters
     ----------
@@ -113,11 +113,11 @@ def moments_at(
     window_pixels
         As in `Engine.statistics`.
     """
-    terms = TermNames((), layers, statistic=statistic, regions=0 if style_mask is None else 1)
+    terms = LossTerms((), layers, statistic=statistic, regions=0 if style_mask is None else 1)
     masks: dict[str, Array] = {}
     if style_mask is not None:
         shapes = feature_shapes(engine.network.model, size, layers)
-        masks = {part.mask: mask_for_layer(style_mask, *shapes[part.layer][1:]) for part in terms.parts}
+        masks = {part.mask: mask_for_layer(style_mask, *shapes[part.layer][1:]) for part in terms.style_parts}
     moments = engine.statistics(
         to_chw(resize(rgb, size)),
         terms,
@@ -125,5 +125,5 @@ def moments_at(
         masks=masks,
         window_pixels=window_pixels,
     )
-    names = replace(terms, regions=0).style_names
-    return {name: moments[measured] for name, measured in zip(names, terms.style_names, strict=True)}
+    names = replace(terms, regions=0).moment_names
+    return {name: moments[measured] for name, measured in zip(names, terms.moment_names, strict=True)}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, ImageFileError, OptionError
 from ..images import MAX_PIXELS, Picture, read
-from ..objective.losses.terms import TermNames
+from ..objective.losses.terms import LossTerms
 from ..system.files import atomic_write, not_a_path, read_file, why_unwritable
 from ..system.npz import TooLarge, read_arrays, read_int, read_text
 
@@ -193,9 +193,9 @@ class StyleStatistics:
         )
 
 
-def all_moments(layers: tuple[str, ...]) -> TermNames:
+def all_moments(layers: tuple[str, ...]) -> LossTerms:
     """Return terms whose moments serve every style statistic."""
-    return TermNames((), layers, statistic="mean-cov")
+    return LossTerms((), layers, statistic="mean-cov")
 
 
 def _is_statistic(array: NDArray[Any], shape: tuple[int, int]) -> bool:

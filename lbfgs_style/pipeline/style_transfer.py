@@ -19,7 +19,7 @@ from ..images import Picture
 from ..images.hidden_pixels import fill_hidden
 from ..networks.pooling import pooling_of, with_pooling
 from ..objective.engine import Engine
-from ..objective.losses.terms import TermNames
+from ..objective.losses.terms import LossTerms
 from ..settings.options import Options
 from ..settings.presets import preset
 from ..system.threads import NEVER, Cancellation
@@ -73,7 +73,7 @@ class StyleTransfer:
         content = inputs.layers_of("content", self.options, loaded)
         style = inputs.layers_of("style", self.options, loaded)
         # Terms without a weight are not evaluated.
-        self._terms = TermNames(
+        self._terms = LossTerms(
             content if self.options.balance[0] else (),
             style if self.options.balance[1] else (),
             form=preset(self.options.loss).form,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..graphs.network_graph import feature_shapes
 from ..images import resize, to_chw
 from ..objective.engine import Engine
-from ..objective.losses.terms import SHARES, TermNames, blend_grams
+from ..objective.losses.terms import REGION_WEIGHTS, LossTerms, blend_grams
 from .inputs import RunImages
 from .plan.scales import Scale, style_size
 from .regions import mask_for_layer
@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 
 
 def targets_at(
-    engine: Engine, terms: TermNames, images: RunImages, scale: Scale, window_pixels: int | None
+    engine: Engine, terms: LossTerms, images: RunImages, scale: Scale, window_pixels: int | None
 ) -> dict[str, Array]:
     """Return the targets of the loss at a scale, by the names of the graph's inputs.
 
@@ -28,7 +28,7 @@ def targets_at(
     ----------
     engine : Engine
         Evaluates the network.
-    terms : TermNames
+    terms : LossTerms
         The loss terms, with the regions of the run.
     images : RunImages
         Content, styles and masks.
@@ -39,7 +39,7 @@ def targets_at(
     """
     content = to_chw(resize(images.content.rgb, scale.size))
     targets = engine.statistics(
-        content, TermNames(terms.content_layers, ()), what="content image", window_pixels=window_pixels
+        content, LossTerms(terms.content_layers, ()), what="content image", window_pixels=window_pixels
     )
     moments = [_moments(engine, terms, style, scale, window_pixels) for style in images.styles]
     weights = [style.weight for style in images.styles]
@@ -50,21 +50,21 @@ def targets_at(
         blended = blend_grams([moments[i] for i in members], [weights[i] for i in members])
         targets |= {f"{name}_{number}": values for name, values in blended.items()}
     shapes = feature_shapes(engine.network.model, scale.size, terms.style_layers)
-    for part in terms.parts:
+    for part in terms.style_parts:
         assert part.region is not None
         targets[part.mask] = mask_for_layer(regions.masks[part.region], *shapes[part.layer][1:])
-    return targets | {SHARES: np.array(regions.shares, np.float32)}
+    return targets | {REGION_WEIGHTS: np.array(regions.shares, np.float32)}
 
 
 def _moments(
-    engine: Engine, terms: TermNames, style: StylePicture, scale: Scale, window_pixels: int | None
+    engine: Engine, terms: LossTerms, style: StylePicture, scale: Scale, window_pixels: int | None
 ) -> dict[str, Array]:
     """Return the moments of one style at a scale, measured or from its statistics."""
     size = style_size(style.size, style.scale, scale, engine.smallest_side(terms))
     if isinstance(style.image, StyleStatistics):
-        style_terms = TermNames((), terms.style_layers, statistic=terms.statistic)
+        style_terms = LossTerms((), terms.style_layers, statistic=terms.statistic)
         moments = style.image.at(max(size))
-        return {name: moments[name] for name in style_terms.style_names}
+        return {name: moments[name] for name in style_terms.moment_names}
     return moments_at(
         engine,
         style.image,

@@ -16,11 +16,11 @@ from lbfgs_style.graphs.autodiff import gradients
 from lbfgs_style.graphs.builder import GraphBuilder, is_plain
 from lbfgs_style.graphs.peak_memory import peak_bytes
 from lbfgs_style.objective.session import _NCHWC_PASS
-from lbfgs_style.objective.whole_graphs import TermNames, objective_builder, objective_graph
+from lbfgs_style.objective.whole_graphs import LossTerms, objective_builder, objective_graph
 from tests.helpers.small_networks import small_vgg
 
 SIZE = (48, 32)
-TERMS = TermNames(("relu2_1",), ("relu1_1", "relu2_1", "relu3_1"))
+TERMS = LossTerms(("relu2_1",), ("relu1_1", "relu2_1", "relu3_1"))
 
 
 def optimized(

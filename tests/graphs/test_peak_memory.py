@@ -9,7 +9,7 @@ from lbfgs_style.graphs import winograd
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.peak_memory import peak_bytes
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.objective.whole_graphs import objective_builder
 from tests.helpers.small_networks import small_vgg
 
@@ -68,13 +68,13 @@ def test_changing_the_layout_takes_a_copy():
 
 @pytest.mark.parametrize("convolution", ["direct", "winograd"])
 def test_memory_grows_with_the_pixels(convolution):
-    terms = TermNames(("relu4_1",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1"))
+    terms = LossTerms(("relu4_1",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1"))
     model = small_vgg().model
     sizes = [(64, 64), (128, 128)]
     choose = winograd.CHOICES[convolution]
     small, large = (peak_bytes(objective_builder(model, s, terms, choose=choose)) for s in sizes)
     assert 3.5 < large / small < 4.1
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False, convolution=convolution)
-    assert engine.costs(terms, 0).per_pixel == pytest.approx(large / 128**2, rel=0.1)
+    assert engine.estimate_costs(terms, 0).per_pixel == pytest.approx(large / 128**2, rel=0.1)
     # relu4_1 of the small network: 7 channels at one position in 64, four bytes each.
-    assert engine.costs(terms, 0).targets == pytest.approx(4 * 7 / 64)
+    assert engine.estimate_costs(terms, 0).targets == pytest.approx(4 * 7 / 64)

@@ -10,11 +10,11 @@ import pytest
 
 from lbfgs_style.graphs import winograd
 from lbfgs_style.graphs.builder import GraphBuilder
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.objective.whole_graphs import objective_graph, statistics_graph
 from tests.helpers.small_networks import small_vgg
 
-TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
+TERMS = LossTerms(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 
 
 def everywhere(*_: int) -> bool:

@@ -12,11 +12,10 @@ from onnx.reference import ReferenceEvaluator
 
 from lbfgs_style import networks
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import TermNames
-from lbfgs_style.objective.losses.wasserstein import with_roots
+from lbfgs_style.objective.losses.terms import LossTerms, complete_targets
 from lbfgs_style.objective.whole_graphs import objective_graph
 
-TERMS = TermNames(("z",), ("r", "z"))
+TERMS = LossTerms(("z",), ("r", "z"))
 """The terms of `around`, and of every network that has layers r and z."""
 
 
@@ -76,7 +75,7 @@ class Problem:
         The network.
     size : (int, int)
         Height and width.
-    terms : TermNames
+    terms : LossTerms
         The terms; all have weights.
     convolution : str
         As in `lbfgs_style.settings.options.Options`.
@@ -86,7 +85,7 @@ class Problem:
         self,
         chosen: networks.FeatureNetwork,
         size: tuple[int, int],
-        terms: TermNames = TERMS,
+        terms: LossTerms = TERMS,
         convolution: str = "auto",
     ) -> None:
         rng = np.random.default_rng(4)
@@ -98,7 +97,7 @@ class Problem:
     @cache  # noqa: B019  # problems live as long as a test
     def targets(self, pixels: int | None = None) -> dict[str, np.ndarray]:
         """Measure the targets, whole or in tiles."""
-        content, style = TermNames(self.terms.content_layers, ()), TermNames((), self.terms.style_layers)
+        content, style = LossTerms(self.terms.content_layers, ()), LossTerms((), self.terms.style_layers)
         found = self.engine.statistics(self.photo, content, what="photo", window_pixels=pixels)
         return found | self.engine.statistics(self.painting, style, what="painting", window_pixels=pixels)
 
@@ -118,15 +117,15 @@ class Problem:
         """
         blocks = self.engine.blocks(self.x.copy(), self.terms, self.targets(), self.weights, pixels)
         gradient = np.empty_like(self.x)
-        for tile in self.engine.cuts(self.size, self.terms, pixels)[0]:
+        for tile in self.engine.plan_cuts(self.size, self.terms, pixels)[0]:
             place = np.index_exp[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
             pixels_before = self.x[place].copy()
             block = blocks.free(tile)
             block.evaluate(1 - pixels_before)
-            block.keep(1 - pixels_before)
+            block.commit(1 - pixels_before)
             again = blocks.free(tile)
             again.evaluate(pixels_before)
-            again.keep(pixels_before)
+            again.commit(pixels_before)
             blocks.begin_sweep()
             gradient[place] = blocks.free(tile).evaluate(pixels_before)[2]
         return blocks.value()[0], gradient
@@ -139,7 +138,10 @@ class Problem:
         Each slope comes twice: by the gradient, and by central differences of the loss.
         """
         model = objective_graph(self.network.model, self.size, self.terms, dtype=np.float64)
-        feeds = with_roots(self.targets(), self.terms) | {"weights": self.weights, "image": self.x[None]}
+        feeds = complete_targets(self.targets(), self.terms) | {
+            "weights": self.weights,
+            "image": self.x[None],
+        }
         feeds = {name: np.asarray(value, np.float64) for name, value in feeds.items()}
         evaluator, rng = ReferenceEvaluator(model), np.random.default_rng(5)
 

@@ -16,7 +16,7 @@ from lbfgs_style.errors import NetworkError, NetworkFileError
 from lbfgs_style.networks import catalog
 from lbfgs_style.networks import network as network_module
 from lbfgs_style.objective import whole_graphs
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 
 
 def tiny(outputs=("relu1_1", "other"), shape=(1, 3, "height", "width"), kind=TensorProto.FLOAT, opset=18):
@@ -347,7 +347,7 @@ def test_a_kernel_in_a_constant_node_can_be_differentiated():
 
 def test_pads_in_a_constant_node_can_be_differentiated():
     network = networks.from_model(constant_convolution(padded=True))
-    terms = TermNames(("relu1_1",), ())
+    terms = LossTerms(("relu1_1",), ())
     objective = whole_graphs.objective_graph(network.model, (4, 5), terms)
     assert "d_image" in [value.name for value in objective.graph.output]
 

@@ -19,7 +19,7 @@ from lbfgs_style.graphs.receptive_fields import receptive_fields, smallest_side
 from lbfgs_style.images.formats.registry import read_text
 from lbfgs_style.networks.model_checks import OPERATORS
 from lbfgs_style.networks.pooling import with_pooling
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from tests.helpers.command import one_error, paint, photo, run
 from tests.helpers.own_networks import TERMS, Problem, around, far, network, node, weights
 
@@ -90,7 +90,7 @@ SHAPES = {
 def test_a_network_of_any_shape_gives_right_numbers(name: str, convolution: str) -> None:
     """Whole, in tiles and in blocks, against float64 and its differences; the network stays as it is."""
     chosen = SHAPES[name]()
-    terms = TermNames(("z",), tuple(chosen.layers))
+    terms = LossTerms(("z",), tuple(chosen.layers))
     before = chosen.model.SerializeToString()
     problem = Problem(chosen, (36, 42), terms, convolution)
     loss, gradient, slopes = problem.exact(slopes=1)
@@ -110,7 +110,8 @@ def assert_same_slopes(slopes: list[tuple[float, float]], rel: float = 1e-5) -> 
 
 
 OURS = """
-loss terms weights shares tile own_share likewise d_image tv range own_tv rest_range constant_1 conv_7 mul_20
+loss terms weights region_weights tile own_factor gradient_factor d_image tv range own_tv
+rest_range constant_1 conv_7 mul_20
 around_m around_image winograd_w winograd_v features_r gram_z d_gram_z mean_r mask_r_0 d_r distance_z energy_z
 root_r height width net.a net.r v.turned m_squares m_mean m_positive m_at_zero tile_mean
 """
@@ -137,7 +138,7 @@ def test_a_network_may_call_its_tensors_as_we_call_ours() -> None:
         np.testing.assert_array_equal(plain[1], ours[1])
 
 
-@pytest.mark.parametrize("name", ["loss", "tile", "own_share", "gram_r", "d_r", "around_m", "winograd_v"])
+@pytest.mark.parametrize("name", ["loss", "tile", "own_factor", "gram_r", "d_r", "around_m", "winograd_v"])
 def test_a_layer_that_our_graphs_need_the_name_of_is_refused(name: str) -> None:
     with pytest.raises(NetworkError, match=f"calls a layer '{name}', a name that the graphs"):
         around(node("Relu", "r", "m"), node("Relu", "m", name), layers=("r", "z", name))
@@ -201,7 +202,7 @@ IN_PARTS = {
 def test_windows_of_any_form_are_exact_in_parts(name: str) -> None:
     problem = Problem(IN_PARTS[name], (37, 52))
     whole = problem.evaluate()
-    assert min(map(len, problem.engine.cuts(problem.size, TERMS, 800))) > 1
+    assert min(map(len, problem.engine.plan_cuts(problem.size, TERMS, 800))) > 1
     for found in (problem.evaluate(800), problem.blocks(800)):
         assert found[0] == pytest.approx(whole[0], rel=1e-5)
         assert far(found[1], whole[1]) < 1e-4

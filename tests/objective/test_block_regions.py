@@ -7,8 +7,8 @@ import pytest
 
 from lbfgs_style import Options, Style, StyleTransfer
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import TermNames
-from lbfgs_style.objective.tiling.tile_runner import of_picture
+from lbfgs_style.objective.losses.terms import LossTerms
+from lbfgs_style.objective.tiling.tile_runner import tile_in_image
 from lbfgs_style.pipeline.plan import run_plan
 from lbfgs_style.pipeline.plan.memory import ScaleMethod
 from lbfgs_style.pipeline.regions import blend_in_place, mask_for_layer
@@ -53,20 +53,20 @@ def test_what_lies_in_one_block_gets_as_far_as_in_the_whole(monkeypatch, corner,
 def test_a_region_changes_with_the_blocks_that_it_lies_in(corner):
     """λ of a region is the part of its mask that lies in a block; where there is none, it is small."""
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
-    terms = TermNames(("relu2_1",), LAYERS, regions=2)
+    terms = LossTerms(("relu2_1",), LAYERS, regions=2)
     photo, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
-    plain = engine.statistics(painting, TermNames((), LAYERS), what="painting")
-    targets = engine.statistics(photo, TermNames(("relu2_1",), ()), what="photo")
+    plain = engine.statistics(painting, LossTerms((), LAYERS), what="painting")
+    targets = engine.statistics(photo, LossTerms(("relu2_1",), ()), what="photo")
     targets |= {f"gram_{layer}_{region}": plain[f"gram_{layer}"] for layer in LAYERS for region in (0, 1)}
     for layer, size in zip(LAYERS, ((96, 128), (48, 64)), strict=True):
         for region, mask in enumerate((corner, 1 - corner)):
             targets[f"mask_{layer}_{region}"] = mask_for_layer(mask, *size)
-    targets["shares"] = np.array([0.2, 0.8], np.float32)
+    targets["region_weights"] = np.array([0.2, 0.8], np.float32)
     blocks = engine.blocks(photo.copy(), terms, targets, np.ones(len(terms.names), np.float32), 4500)
-    tiles = engine.cuts((96, 128), terms, 4500)[0]
-    parts = np.array([blocks._parts(tile) for tile in tiles])
+    tiles = engine.plan_cuts((96, 128), terms, 4500)[0]
+    parts = np.array([blocks.fractions(tile) for tile in tiles])
     areas = np.array([tile.rows.length * tile.columns.length for tile in tiles]) / (96 * 128)
-    inside = np.array([corner[of_picture(tile)[1:]].sum() for tile in tiles]) / corner.sum()
+    inside = np.array([corner[tile_in_image(tile)[1:]].sum() for tile in tiles]) / corner.sum()
     np.testing.assert_allclose(parts[:, 0], areas)
     np.testing.assert_allclose(parts[:, 1], np.maximum(inside, areas / 8), rtol=1e-5)
     assert parts[0, 1] == pytest.approx(1)

@@ -11,7 +11,7 @@ import pytest
 from lbfgs_style.errors import GraphError
 from lbfgs_style.graphs.autodiff import RULES
 from lbfgs_style.graphs.receptive_fields import receptive_fields
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from tests.helpers.drawn_networks import drawn
 from tests.helpers.own_networks import Problem, far
 
@@ -33,7 +33,7 @@ NAMED = re.compile(
 def test_all_ways_give_the_numbers_of_float64(seed: int) -> None:
     chosen = drawn(seed)
     first, *others = chosen.layers
-    problem = Problem(chosen, SIZES[seed % 3], TermNames((others[-1],), (first, *others)))
+    problem = Problem(chosen, SIZES[seed % 3], LossTerms((others[-1],), (first, *others)))
     loss, gradient, slopes = problem.exact(slopes=1)
     for ours, theirs in slopes:
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5 * loss)

@@ -11,12 +11,12 @@ import pytest
 from lbfgs_style import ImageError
 from lbfgs_style.objective import session_cache
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import TermNames, blend_grams
+from lbfgs_style.objective.losses.terms import LossTerms, blend_grams
 from lbfgs_style.objective.whole_graphs import objective_graph
 from lbfgs_style.system.threads import Cancellation, Cancelled
 from tests.helpers.small_networks import small_vgg
 
-TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
+TERMS = LossTerms(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)
 
 
@@ -64,7 +64,7 @@ def test_statistics_are_features_and_their_gram_matrices() -> None:
     x = picture((9, 11))
     network = onnxruntime.InferenceSession(machine.network.model.SerializeToString())
     content, style = network.run(["relu2_2", "relu3_1"], {"image": x[None]})
-    found = machine.statistics(x, TermNames(("relu2_2",), ("relu3_1",)), what="picture")
+    found = machine.statistics(x, LossTerms(("relu2_2",), ("relu3_1",)), what="picture")
     assert sorted(found) == ["features_relu2_2", "gram_relu3_1"]
     np.testing.assert_allclose(found["features_relu2_2"], content, rtol=1e-5, atol=1e-6)
     flat = style.reshape(style.shape[1], -1)
@@ -72,7 +72,7 @@ def test_statistics_are_features_and_their_gram_matrices() -> None:
 
 
 def test_no_layers_no_statistics() -> None:
-    assert engine().statistics(picture((4, 4)), TermNames((), ()), what="picture") == {}
+    assert engine().statistics(picture((4, 4)), LossTerms((), ()), what="picture") == {}
 
 
 def test_blended_gram_by_hand() -> None:
@@ -98,7 +98,7 @@ def test_one_style_is_left_as_it_is_whatever_its_weight() -> None:
 
 def test_too_small_a_picture_is_refused() -> None:
     """relu4_1 lies behind three poolings of two: 8 pixels."""
-    terms = TermNames((), ("relu1_1", "relu4_1"))
+    terms = LossTerms((), ("relu1_1", "relu4_1"))
     assert engine().smallest_side(terms) == 8
     with pytest.raises(ImageError) as e:
         engine().statistics(picture((7, 30)), terms, what="style image")
@@ -150,8 +150,8 @@ def test_sessions_are_kept_if_wanted(monkeypatch: pytest.MonkeyPatch, keep: bool
 def test_kept_sessions_do_not_mix_terms() -> None:
     machine = engine(keep=True)
     x = picture((8, 8))
-    first = machine.statistics(x, TermNames(("relu1_1",), ()), what="picture")
-    second = machine.statistics(x, TermNames(("relu2_1",), ()), what="picture")
+    first = machine.statistics(x, LossTerms(("relu1_1",), ()), what="picture")
+    second = machine.statistics(x, LossTerms(("relu2_1",), ()), what="picture")
     assert (list(first), list(second)) == (["features_relu1_1"], ["features_relu2_1"])
 
 

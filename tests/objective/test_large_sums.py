@@ -9,7 +9,7 @@ import pytest
 
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.objective.losses import distances
-from lbfgs_style.objective.losses.moments import sums
+from lbfgs_style.objective.losses.moments import moment_sums
 from lbfgs_style.objective.session import Session
 from lbfgs_style.objective.tiling.tile_runner import _sum_of_squares
 
@@ -43,7 +43,7 @@ def total(planes: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> floa
         (lambda b, x: distances.differences(b, x, 2, 2.0), lambda p: np.diff(p, axis=0) ** 2),
         (lambda b, x: distances.differences(b, x, 3, 1.0), lambda p: abs(np.diff(p, axis=1))),
         (lambda b, x: distances.differences(b, x, 3, 1.5), lambda p: abs(np.diff(p, axis=1)) ** 1.5),
-        (distances.excess, lambda p: np.maximum(p - 1, 0) ** 2 + np.maximum(-p, 0) ** 2),
+        (distances.range_excess, lambda p: np.maximum(p - 1, 0) ** 2 + np.maximum(-p, 0) ** 2),
     ],
     ids=["squares", "tv 2", "tv 1", "tv 1.5", "range"],
 )
@@ -57,7 +57,7 @@ def test_moments(image):
     features = image.reshape(1, 8, SIDE * 3 // 8, SIDE) ** 2
 
     def make(b: GraphBuilder, x: str) -> list[str]:
-        moments = sums(b, x, 8, mean=True)
+        moments = moment_sums(b, x, 8, mean=True)
         return [moments.gram, *filter(None, [moments.mean])]
 
     gram, mean = evaluate(features, make)

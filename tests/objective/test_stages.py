@@ -13,7 +13,7 @@ from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.network_graph import feature_shapes
 from lbfgs_style.graphs.receptive_fields import Field
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.objective.tiling import stages
 from lbfgs_style.objective.tiling.tile_plan import Span
 from tests.helpers.small_networks import small_vgg
@@ -45,7 +45,7 @@ def pooled(b: GraphBuilder, x: str, op: str = "MaxPool") -> str:
 
 def test_the_stages_of_vgg_by_hand() -> None:
     """VGG16 to relu3_1: two convolutions and a pooling see 5 positions more, the last convolution 2."""
-    found = stages.stages(small_vgg().model, LAYERS)
+    found = stages.split_network(small_vgg().model, LAYERS)
     assert [part.layers for part in found] == [{layer} for layer in LAYERS]
     assert [part.field for part in found] == [Field(), Field(2, -2, 3), Field(4, -6, 9)]
     assert [part.step for part in found] == [2, 2, 1]
@@ -62,7 +62,7 @@ def test_what_goes_around_a_pooling_keeps_a_network_whole() -> None:
         yield first, "a"
         yield b.op("Add", low, beside), "b"
 
-    (only,) = stages.stages(built(around).model, ("a", "b"))
+    (only,) = stages.split_network(built(around).model, ("a", "b"))
     assert only.source == "image"
     assert only.step == 2
 
@@ -70,9 +70,9 @@ def test_what_goes_around_a_pooling_keeps_a_network_whole() -> None:
 def test_a_block_in_the_stages_by_hand() -> None:
     """Pixels 40 … 47 of 100: the first pooling sees them from 2i−2 ≤ 47 and 2i+3 ≥ 40 on, i = 19 … 24."""
     model = small_vgg().model
-    parts = stages.stages(model, LAYERS)
+    parts = stages.split_network(model, LAYERS)
     shapes = feature_shapes(model, (100, 100), [part.source for part in parts[1:]])
-    found = stages.area(parts, (Span(40, 48), Span(0, 8)), (100, 100), shapes)
+    found = stages.locate_block(parts, (Span(40, 48), Span(0, 8)), (100, 100), shapes)
     rows = [((e.changed.start, e.changed.stop), (e.window.start, e.window.stop)) for e in found.rows]
     assert rows == [((40, 48), (34, 54)), ((19, 25), (12, 32)), ((8, 14), (6, 16))]
     join = found.form.joins[0][0]  # the pooling begins at 17: two are cut off, and zeros from 12 to 19
@@ -96,19 +96,19 @@ def small_pools(b: GraphBuilder, x: str):
 def test_every_block_gives_the_numbers_of_the_whole(network: str, size: tuple[int, int]) -> None:
     """At all borders and corners of the picture, with ends that fill no pooling, in both cuts."""
     if network == "pools":
-        chosen, terms = built(small_pools), TermNames(("a",), ("a", "b"))
+        chosen, terms = built(small_pools), LossTerms(("a",), ("a", "b"))
     else:
         chosen = small_vgg(pooling="average" if network == "average" else "max")
-        terms = TermNames(("relu2_2",), LAYERS)
+        terms = LossTerms(("relu2_2",), LAYERS)
     rng = np.random.default_rng(3)
     photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
     engine = Engine(chosen, device="cpu", threads=1, keep_sessions=False)
-    targets = engine.statistics(photo, TermNames(terms.content_layers, ()), what="photo")
-    targets |= engine.statistics(painting, TermNames((), terms.style_layers), what="painting")
+    targets = engine.statistics(photo, LossTerms(terms.content_layers, ()), what="photo")
+    targets |= engine.statistics(painting, LossTerms((), terms.style_layers), what="painting")
     weights = np.linspace(0.5, 2, len(terms.names)).astype(np.float32)
     whole = engine.objective(size, terms, targets, weights)
     blocks = engine.blocks(x.copy(), terms, targets, weights, 2500)
-    cuts = engine.cuts(size, terms, 2500)
+    cuts = engine.plan_cuts(size, terms, 2500)
     assert min(map(len, cuts)) > 1
     for tile in itertools.chain(*cuts):
         block = blocks.free(tile)
@@ -120,7 +120,7 @@ def test_every_block_gives_the_numbers_of_the_whole(network: str, size: tuple[in
         loss, values = block.value()
         assert loss == pytest.approx(expected.loss, rel=1e-5)
         np.testing.assert_allclose(values, expected.terms, rtol=1e-4, atol=1e-7)
-        block.keep(moved)
+        block.commit(moved)
         # From the sums as they are now, its way down is the picture's.
         blocks.begin_sweep()
         loss, _, gradient = blocks.free(tile).evaluate(moved)
@@ -132,9 +132,9 @@ def test_every_block_gives_the_numbers_of_the_whole(network: str, size: tuple[in
 def test_masks_and_content_are_cut_for_each_stage() -> None:
     """A mask of each layer has the size of the layer's features in its own window."""
     model = small_vgg().model
-    parts = stages.stages(model, LAYERS)
+    parts = stages.split_network(model, LAYERS)
     shapes = feature_shapes(model, (100, 100), [part.source for part in parts[1:]])
-    found = stages.area(parts, (Span(48, 64), Span(48, 64)), (100, 100), shapes)
+    found = stages.locate_block(parts, (Span(48, 64), Span(48, 64)), (100, 100), shapes)
     b = stages.with_stages(model, LAYERS, parts, found.form, shapes)
     for layer, stride in zip(LAYERS, (1, 2, 4), strict=True):
         rows, columns = found.pixels(layer)
@@ -144,8 +144,8 @@ def test_masks_and_content_are_cut_for_each_stage() -> None:
 def test_the_network_stays_as_it_is() -> None:
     model = small_vgg().model
     before = model.SerializeToString()
-    parts = stages.stages(model, LAYERS)
+    parts = stages.split_network(model, LAYERS)
     shapes = feature_shapes(model, (100, 100), [part.source for part in parts[1:]])
-    found = stages.area(parts, (Span(48, 64), Span(48, 64)), (100, 100), shapes)
+    found = stages.locate_block(parts, (Span(48, 64), Span(48, 64)), (100, 100), shapes)
     stages.with_stages(model, LAYERS, parts, found.form, shapes)
     assert model.SerializeToString() == before

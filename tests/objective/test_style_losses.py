@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -12,9 +13,9 @@ from scipy.linalg import sqrtm
 
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.objective.losses import style, wasserstein
-from lbfgs_style.objective.losses.moments import divided, sums
-from lbfgs_style.objective.losses.terms import Moments, StylePart, TermNames
-from lbfgs_style.objective.losses.wasserstein import NOISE, root_of
+from lbfgs_style.objective.losses.moments import Moments, divide_by_count, moment_sums
+from lbfgs_style.objective.losses.terms import LossTerms, StylePart
+from lbfgs_style.objective.losses.wasserstein import NOISE, covariance_root
 from lbfgs_style.objective.whole_graphs import objective_graph, statistics_graph
 from tests.helpers.small_networks import small_vgg
 
@@ -45,9 +46,10 @@ def evaluate(statistic: str, own: Sample, target: Sample, dtype: type = np.float
         return Moments(gram, b.input(f"{name}_mean", [channels, 1]) if has_mean else None)
 
     mine, aim = declared("own"), declared("target")
-    root = b.input("root", [len(own[0])] * 2) if statistic == "wasserstein" else None
-    found = style.distance(b, statistic, mine, aim, root=root, factor=None)
-    slopes = style.slopes_of(b, found, mine, b.constant(1.0))
+    kind = style.STATISTICS[statistic]
+    root = b.input("root", [len(own[0])] * 2) if kind.target_root else None
+    found = kind.distance(b, mine, replace(aim, root=root), None)
+    slopes = style.moment_derivatives(b, found, mine, b.constant(1.0))
     for name, tensor in zip(("value", "d_gram", "d_mean"), (found.value, *slopes.names), strict=False):
         b.output(tensor, name)
     model = b.model()
@@ -55,7 +57,7 @@ def evaluate(statistic: str, own: Sample, target: Sample, dtype: type = np.float
     if has_mean:
         feeds |= {"own_mean": own[1], "target_mean": target[1]}
     if root:
-        feeds["root"] = root_of(*target)
+        feeds["root"] = covariance_root(*target)
     feeds = {name: np.asarray(array, dtype) for name, array in feeds.items()}
     if dtype == np.float64:
         return ReferenceEvaluator(model).run(None, feeds)
@@ -159,7 +161,7 @@ def test_square_roots_of_hard_matrices() -> None:
     assert np.linalg.norm(root @ root - matrix) < 1e-9 * np.linalg.norm(matrix)
     exact = (vectors / np.sqrt(np.logspace(3, -9, 20))) @ vectors.T
     assert np.linalg.norm(inverse - exact) < 1e-3 * np.linalg.norm(exact)
-    assert len(wasserstein.scalings()) == 22
+    assert len(wasserstein.newton_schulz_scales()) == 22
 
 
 def test_moments_with_and_without_a_mask() -> None:
@@ -171,8 +173,8 @@ def test_moments_with_and_without_a_mask() -> None:
     b = GraphBuilder(np.float64)
     for name, array in feeds.items():
         b.input(name, array.shape)
-    plain = divided(b, sums(b, "f", 2, mean=True), 2)
-    masked = sums(b, "f", 2, mean=True, mask="w")
+    plain = divide_by_count(b, moment_sums(b, "f", 2, mean=True), 2)
+    masked = moment_sums(b, "f", 2, mean=True, mask="w")
     for tensor in (*plain.names, *masked.names):
         b.output(tensor)
     gram, mean, guided, guided_mean = ReferenceEvaluator(b.model()).run(None, feeds)
@@ -187,23 +189,23 @@ def test_moments_with_and_without_a_mask() -> None:
 def test_gradient_of_the_picture_matches_central_differences(statistic: str, regions: int) -> None:
     """Through the network, style alone, with masks and without."""
     size = (9, 12)
-    terms = TermNames((), ("relu1_1", "relu2_1"), statistic=statistic, regions=regions)
+    terms = LossTerms((), ("relu1_1", "relu2_1"), statistic=statistic, regions=regions)
     network = small_vgg().model
     rng = np.random.default_rng(3)
     feeds = {"image": rng.uniform(0, 1, (1, 3, *size)), "weights": np.array([1.0, 0.5, 0, 0])}
-    plain = TermNames((), terms.style_layers, statistic=statistic)
+    plain = LossTerms((), terms.style_layers, statistic=statistic)
     statistics = ReferenceEvaluator(statistics_graph(network, size, plain))
-    for part in terms.parts:
+    for part in terms.style_parts:
         picture = {"image": rng.uniform(0, 1, (1, 3, *size)).astype(np.float32)}
         source, names = StylePart(part.layer), terms.moments(part).names
         measured = statistics.run(list(plain.moments(source).names), picture)
         feeds |= {name: array.astype(np.float64) for name, array in zip(names, measured, strict=True)}
         if statistic == "wasserstein":
-            feeds[part.root] = root_of(feeds[part.gram], feeds[part.mean]).astype(np.float64)
+            feeds[part.root] = covariance_root(feeds[part.gram], feeds[part.mean]).astype(np.float64)
         if regions:
             scale = 1 if part.layer == "relu1_1" else 2
             mask = rng.uniform(0, 1, (1, 1, size[0] // scale, size[1] // scale))
-            feeds |= {part.mask: mask / mask.sum(), "shares": np.array([0.7, 0.2])}
+            feeds |= {part.mask: mask / mask.sum(), "region_weights": np.array([0.7, 0.2])}
     evaluator = ReferenceEvaluator(objective_graph(network, size, terms, dtype=np.float64))
     with np.errstate(over="ignore"):
         gradient = evaluator.run(["d_image"], feeds)[0]

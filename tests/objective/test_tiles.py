@@ -10,12 +10,12 @@ import pytest
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.receptive_fields import Field, alignment, halo, receptive_fields
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import StylePart, TermNames
-from lbfgs_style.objective.tiling.tile_plan import plan
+from lbfgs_style.objective.losses.terms import LossTerms, StylePart
+from lbfgs_style.objective.tiling.tile_plan import plan_tiles
 from lbfgs_style.settings.presets import PRESETS
 from tests.helpers.small_networks import small_vgg
 
-TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
+TERMS = LossTerms(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25, 0.1, 3.0], np.float32)
 
 
@@ -47,7 +47,7 @@ def test_receptive_field_of_a_padded_network() -> None:
 @pytest.mark.parametrize("most", [1, 8000, 20000, 10**6])
 def test_tiles_cover_the_picture_once(size: tuple[int, int], most: int) -> None:
     fields = [Field(1, -1, 1), Field(4, -10, 13)]
-    tiles = plan(size, fields, most)
+    tiles = plan_tiles(size, fields, most)
     count = np.zeros(size, int)
     for tile in tiles:
         count[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop] += 1
@@ -67,7 +67,7 @@ def test_tiles_cover_the_picture_once(size: tuple[int, int], most: int) -> None:
 def test_a_short_halo_at_a_large_size() -> None:
     """Thousands of spans an axis are possible; looking at every pair of counts would take hours."""
     side, most = 20000, 2**21
-    tiles = plan((side, side), [Field(1, -1, 1), Field(2, -4, 5)], most)
+    tiles = plan_tiles((side, side), [Field(1, -1, 1), Field(2, -4, 5)], most)
     assert sum(tile.rows.length * tile.columns.length for tile in tiles) == side**2
     computed = [tile.window_size[0] * tile.window_size[1] for tile in tiles]
     assert max(computed) <= most
@@ -94,7 +94,7 @@ def test_tiles_give_the_numbers_of_the_whole(pooling: str, size: tuple[int, int]
         evaluation = engine.objective(size, TERMS, targets, WEIGHTS, window_pixels=pixels)(x)
         found.append([*(targets[name] for name in sorted(targets)), evaluation.loss, evaluation.terms])
         found[-1].append(evaluation.gradient)
-    assert len(plan(size, list(receptive_fields(small_vgg().model, TERMS.layers).values()), 4500)) > 1
+    assert len(plan_tiles(size, list(receptive_fields(small_vgg().model, TERMS.layers).values()), 4500)) > 1
     for whole, tiled in zip(*found, strict=True):
         assert np.shape(whole) == np.shape(tiled)
         assert np.linalg.norm(np.subtract(tiled, whole)) <= 1e-5 * np.linalg.norm(whole)
@@ -114,21 +114,21 @@ FORMS = {
 
 
 def all_targets(
-    engine: Engine, terms: TermNames, photo: np.ndarray, painting: np.ndarray, pixels: int | None = None
+    engine: Engine, terms: LossTerms, photo: np.ndarray, painting: np.ndarray, pixels: int | None = None
 ) -> dict[str, np.ndarray]:
     """Measure the targets of any form; masks have soft edges."""
     plain = replace(terms, content_layers=(), regions=0)
-    content = TermNames(terms.content_layers, ())
+    content = LossTerms(terms.content_layers, ())
     targets = engine.statistics(photo, content, what="photo", window_pixels=pixels)
     style = engine.statistics(painting, plain, what="painting", window_pixels=pixels)
-    for part in terms.parts:
+    for part in terms.style_parts:
         source, names = StylePart(part.layer), terms.moments(part).names
         targets |= {n: style[s] for n, s in zip(names, plain.moments(source).names, strict=True)}
         if part.region is not None:
             stride = 2 ** (int(part.layer[4]) - 1)
             mask = np.linspace(part.region, 1, 75 // stride) * np.ones((101 // stride, 1))
             targets[part.mask] = (mask / mask.sum()).astype(np.float32)[None, None]
-            targets["shares"] = np.array([0.3, 0.7], np.float32)
+            targets["region_weights"] = np.array([0.3, 0.7], np.float32)
     return targets
 
 
@@ -160,7 +160,7 @@ def test_a_free_block_gives_the_numbers_of_the_whole(name: str) -> None:
     targets = all_targets(engine, terms, photo, painting)
     whole = engine.objective(size, terms, targets, WEIGHTS)
     blocks = engine.blocks(x.copy(), terms, targets, WEIGHTS, pixels)
-    first, second, third, fourth = engine.cuts(size, terms, pixels)
+    first, second, third, fourth = engine.plan_cuts(size, terms, pixels)
     assert len(first) > 2
     for tile in (first[1], second[-1], first[-1], third[0], fourth[-1]):
         block = blocks.free(tile)
@@ -173,7 +173,7 @@ def test_a_free_block_gives_the_numbers_of_the_whole(name: str) -> None:
         loss, values = block.value()
         assert loss == pytest.approx(expected.loss, rel=1e-5)
         np.testing.assert_allclose(values, expected.terms, rtol=1e-4)
-        block.keep(moved)
+        block.commit(moved)
         np.testing.assert_array_equal(blocks.image, picture)
         blocks.begin_sweep()
         loss, values, gradient = blocks.free(tile).evaluate(moved)
@@ -187,7 +187,7 @@ def test_a_free_block_gives_the_numbers_of_the_whole(name: str) -> None:
 @pytest.mark.parametrize("size", [(101, 75), (64, 200)])
 def test_shifted_tiles_cover_the_picture_too(size: tuple[int, int]) -> None:
     fields = list(receptive_fields(small_vgg().model, TERMS.layers).values())
-    plain, shifted = (plan(size, fields, 4500, shifted=(flag, flag)) for flag in (False, True))
+    plain, shifted = (plan_tiles(size, fields, 4500, shifted=(flag, flag)) for flag in (False, True))
     count = np.zeros(size, int)
     for tile in shifted:
         count[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop] += 1

@@ -10,13 +10,13 @@ from onnx.reference import ReferenceEvaluator
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.receptive_fields import smallest_side
 from lbfgs_style.objective.losses import distances
-from lbfgs_style.objective.losses.moments import divided, sums
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.moments import divide_by_count, moment_sums
+from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.objective.whole_graphs import gradient_graph, objective_graph, statistics_graph
 from lbfgs_style.settings.loss_forms import Variation
 from tests.helpers.small_networks import small_vgg
 
-TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
+TERMS = LossTerms(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 SIZE = (13, 18)
 
 
@@ -31,7 +31,7 @@ def evaluate(make, feeds: dict[str, np.ndarray]) -> np.ndarray:
 
 def gram(b: GraphBuilder, features: str) -> str:
     _, channels, height, width = b.shape(features)
-    return divided(b, sums(b, features, channels, mean=False), height * width).gram
+    return divide_by_count(b, moment_sums(b, features, channels, mean=False), height * width).gram
 
 
 def test_gram_matrix_of_ones_is_one() -> None:
@@ -50,7 +50,7 @@ def test_relative_distance_by_hand() -> None:
 
 def variation(image: np.ndarray, power: float, *, joint: bool = False) -> float:
     form, size = Variation(joint=joint), image.shape[2:]
-    return evaluate(lambda b, x: distances.variation(b, x, power, form, size), {"x": image}) * form.at(
+    return evaluate(lambda b, x: distances.total_variation(b, x, power, form, size), {"x": image}) * form.at(
         power, size[0] * size[1]
     )
 
@@ -87,7 +87,7 @@ def test_joint_variation_by_hand() -> None:
 def test_out_of_range_by_hand() -> None:
     """One value is 0.5 above 1, one 0.2 below 0: (0.25 + 0.04); the border itself is inside."""
     image = np.array([[[[1.5, 0.0]], [[-0.2, 1.0]], [[0.3, 0.9]]]])
-    assert evaluate(distances.excess, {"x": image}) == pytest.approx(0.29)
+    assert evaluate(distances.range_excess, {"x": image}) == pytest.approx(0.29)
 
 
 def problem(pooling: str, dtype: type, size: tuple[int, int] = SIZE) -> tuple[object, dict[str, np.ndarray]]:
@@ -177,7 +177,7 @@ def test_constant_picture_has_a_symmetric_gradient() -> None:
 
 
 def test_deeper_layers_are_cut_away() -> None:
-    model = objective_graph(small_vgg().model, SIZE, TermNames((), ("relu1_1",)))
+    model = objective_graph(small_vgg().model, SIZE, LossTerms((), ("relu1_1",)))
     assert [node.name for node in model.graph.node if node.op_type == "Conv"][0:2] == [
         "net.preprocess",
         "net.conv1_1",
@@ -204,7 +204,7 @@ def test_smallest_side_counts_windows_strides_and_padding() -> None:
 def test_gradient_graph_takes_any_size(size: tuple[int, int]) -> None:
     """With the cotangents of content losses it gives the objective's gradient."""
     network = small_vgg()
-    terms = TermNames(("relu1_2", "relu3_1"), ())
+    terms = LossTerms(("relu1_2", "relu3_1"), ())
     session = onnxruntime.InferenceSession(gradient_graph(network.model, terms.layers).SerializeToString())
     features = onnxruntime.InferenceSession(network.model.SerializeToString())
     objective = onnxruntime.InferenceSession(objective_graph(network.model, size, terms).SerializeToString())

@@ -10,11 +10,11 @@ import pytest
 
 from lbfgs_style import Iterate, Options, StyleTransfer
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.objective.session import Session
-from lbfgs_style.objective.tiling.blocks import Block, Blocks
+from lbfgs_style.objective.tiling.blocks import FreeBlock
 from lbfgs_style.objective.tiling.tile_plan import Span, Tile
-from lbfgs_style.objective.tiling.tile_runner import of_picture
+from lbfgs_style.objective.tiling.tile_runner import tile_in_image
 from lbfgs_style.optimization import block_sweeps
 from lbfgs_style.optimization.block_sweeps import all_iterations, borders, shares
 from lbfgs_style.optimization.held_variables import Detail
@@ -68,12 +68,12 @@ def test_a_block_is_held_towards_borders_within_the_picture():
 @pytest.mark.parametrize("size", [(96, 128), (500, 333), (64, 700)])
 def test_every_place_is_free_in_one_of_the_sweeps(size):
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
-    terms = TermNames((), ("relu2_1",))
+    terms = LossTerms((), ("relu2_1",))
     least = np.ones(size)
-    for cut in engine.cuts(size, terms, 4500):
+    for cut in engine.plan_cuts(size, terms, 4500):
         assert len(cut) > 1
         for tile in cut:
-            inside = of_picture(tile)[1:]
+            inside = tile_in_image(tile)[1:]
             least[inside] = np.minimum(least[inside], borders(tile, size))
     assert least.max() < 0.5
 
@@ -165,18 +165,15 @@ def test_no_evaluation_is_made_that_the_optimiser_did_not_ask_for(in_blocks, mon
 @pytest.mark.parametrize("visits", [1, 2])
 def test_cancelled_while_a_block_is_put_back(in_blocks, monkeypatch, visits):
     """Its iterations are in the picture, and so they are counted."""
-    plain, seen = Blocks.free, []
+    plain, seen = FreeBlock.commit, []
 
-    def free(self, tile):
-        block = plain(self, tile)
-        seen.append(block)
-
-        def cancelled(pixels):
+    def commit(self, pixels):
+        seen.append(self)
+        if len(seen) == visits:
             raise Cancelled
+        plain(self, pixels)
 
-        return replace(block, keep=cancelled) if len(seen) == visits else block
-
-    monkeypatch.setattr(Blocks, "free", free)
+    monkeypatch.setattr(FreeBlock, "commit", commit)
     result = job().run(PHOTO, PAINTING)
     assert result.stop_reason == "cancelled"
     assert len(result.history) == result.scales[0].iterations > 0
@@ -189,22 +186,22 @@ def test_a_block_may_keep_any_picture_that_it_tried(kept):
     """The sums go on from the picture that is kept, the last one evaluated or not."""
     network = small_vgg()
     engine = Engine(network, device="cpu", threads=1, keep_sessions=True)
-    terms = TermNames(("relu2_1",), ("relu1_1", "relu2_1"))
+    terms = LossTerms(("relu2_1",), ("relu1_1", "relu2_1"))
     picture, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
     targets = engine.statistics(painting, terms, what="painting")
     weights = np.ones(len(terms.names), np.float32)
     blocks = engine.blocks(picture.copy(), terms, targets, weights, 4500)
-    first, second = engine.cuts((96, 128), terms, 4500)[0][:2]
+    first, second = engine.plan_cuts((96, 128), terms, 4500)[0][:2]
     block = blocks.free(first)
     tried = [block.image * 0.9, block.image * 0.5]
     for pixels in tried:
         block.evaluate(pixels)
-    block.keep(tried[kept])
+    block.commit(tried[kept])
     next_one = blocks.free(second)
     objective = engine.objective((96, 128), terms, targets, weights)
     assert blocks.value()[0] == pytest.approx(objective(blocks.image).loss, rel=1e-5)
     next_one.evaluate(next_one.image * 0.8)
-    blocks.image[of_picture(second)] *= 0.8
+    blocks.image[tile_in_image(second)] *= 0.8
     loss, values = next_one.value()
     whole = objective(blocks.image)
     assert loss == pytest.approx(whole.loss, rel=1e-5)
@@ -215,16 +212,16 @@ def test_a_block_may_keep_any_picture_that_it_tried(kept):
 def test_a_block_supposes_that_all_the_others_change_like_it(earlier):
     """λ times the loss of S + (s − s₀) / λ, with sums measured over the whole picture, and its gradient."""
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=True)
-    terms = TermNames(("relu2_1",), ("relu1_1", "relu2_1"))
+    terms = LossTerms(("relu2_1",), ("relu1_1", "relu2_1"))
     picture, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
     targets = engine.statistics(painting, terms, what="painting")
     weights = np.ones(len(terms.names), np.float32)
-    runner = engine._tiles((96, 128), terms, 4500)
+    runner = engine._tile_runner((96, 128), terms, 4500)
 
     def sums(image: np.ndarray) -> dict[str, np.ndarray]:
-        return runner.totals(image, terms, targets)
+        return runner.sum_tiles(image, targets)
 
-    tile = engine.cuts((96, 128), terms, 4500)[0][1]
+    tile = engine.plan_cuts((96, 128), terms, 4500)[0][1]
     part = tile.rows.length * tile.columns.length / (96 * 128)
     before = sums(picture)
     reference = sums(picture * 0.7) if earlier else before
@@ -234,14 +231,13 @@ def test_a_block_supposes_that_all_the_others_change_like_it(earlier):
     for factor in (1, 0.8):
         loss, values, gradient = block.evaluate(factor * block.image)
         now = picture.copy()
-        now[of_picture(tile)] *= factor
+        now[tile_in_image(tile)] *= factor
         supposed = {n: reference[n] + (total - before[n]) / part for n, total in sums(now).items()}
-        expected, terms_of_all, slopes = runner.assess(
-            supposed, terms, runner.of_all(terms, targets, weights), (96, 128)
-        )
+        inputs = runner.loss_inputs(targets, weights)
+        expected, terms_of_all, slopes = runner._loss_and_derivatives(supposed, inputs)
         assert loss == pytest.approx(part * expected, rel=1e-5)
         np.testing.assert_allclose(values, terms_of_all, rtol=1e-4, atol=1e-7)
-        down = runner._gradient(now, terms, targets, slopes)[of_picture(tile)]
+        down = runner._gradient(now, inputs, slopes)[tile_in_image(tile)]
         assert np.linalg.norm(gradient - down) < 1e-4 * np.linalg.norm(down)
 
 
@@ -250,7 +246,7 @@ def test_no_border_is_seen(in_blocks):
     flat = np.full((96, 128, 3), 0.5, np.float32)
     result = job().run(flat, PAINTING)
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
-    cut = engine.cuts((96, 128), TermNames(("relu2_1",), ("relu1_1", "relu2_1")), 4500)
+    cut = engine.plan_cuts((96, 128), LossTerms(("relu2_1",), ("relu1_1", "relu2_1")), 4500)
     starts = {tile.columns.start for tile in cut[0] + cut[1]} - {0}
     across = np.abs(np.diff(result.image, axis=1)).mean((0, 2))
     assert np.mean([across[start - 1] for start in starts]) < 1.5 * across.mean()
@@ -265,10 +261,10 @@ def test_a_first_order_step_is_as_long_as_that_of_the_whole(in_blocks, monkeypat
     monkeypatch.undo()
     whole = job(**settings).run(PHOTO, PAINTING).image
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
-    tiles = engine.cuts((96, 128), TermNames(("relu2_1",), ("relu1_1", "relu2_1")), 4500)[0]
+    tiles = engine.plan_cuts((96, 128), LossTerms(("relu2_1",), ("relu1_1", "relu2_1")), 4500)[0]
     free = np.zeros((96, 128), bool)
     for tile in tiles:
-        free[of_picture(tile)[1:]] = borders(tile, (96, 128)) < 1e-6
+        free[tile_in_image(tile)[1:]] = borders(tile, (96, 128)) < 1e-6
     assert free.mean() > 0.2
     assert np.abs(whole - PHOTO)[free].max() > 1e-3
     np.testing.assert_allclose(blocks[free], whole[free], atol=1e-4)
@@ -288,24 +284,16 @@ def test_a_block_that_gets_worse_is_told_as_it_was(in_blocks, optimizer):
 
 def test_a_block_that_loses_its_numbers_leaves_the_others_theirs(in_blocks, monkeypatch):
     """It keeps its best, and the sweep goes on."""
-    plain, lost = Blocks.free, []
+    plain, calls = FreeBlock.evaluate, []
 
-    def free(self: Blocks, tile: Tile) -> Block:
-        block = plain(self, tile)
-        if lost:
-            return block
-        calls: list[int] = lost
+    def evaluate(self: FreeBlock, pixels: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        loss, values, gradient = plain(self, pixels)
+        calls.append(self)
+        return (np.nan if len(calls) == 3 else loss), values, gradient
 
-        def evaluate(pixels: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-            loss, values, gradient = block.evaluate(pixels)
-            calls.append(1)
-            return (np.nan if len(calls) == 3 else loss), values, gradient
-
-        return replace(block, evaluate=evaluate)
-
-    monkeypatch.setattr(Blocks, "free", free)
+    monkeypatch.setattr(FreeBlock, "evaluate", evaluate)
     result = job().run(PHOTO, PAINTING)
-    assert len(lost) == 3
+    assert calls[0] is calls[2] is not calls[3]
     assert result.stop_reason == "iterations"
     changed = np.abs(result.image - PHOTO).max(axis=2) > 1e-4
     assert changed.mean() > 0.9

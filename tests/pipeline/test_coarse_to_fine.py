@@ -12,7 +12,7 @@ import pytest
 
 from lbfgs_style import ImageError, Iterate, Options, images
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.pipeline.coarse_to_fine import CoarseToFine
 from lbfgs_style.pipeline.inputs import RunImages
 from lbfgs_style.pipeline.plan.scales import ScaleResult
@@ -20,7 +20,7 @@ from lbfgs_style.pipeline.styles import StylePicture
 from lbfgs_style.system.threads import Cancellation
 from tests.helpers.small_networks import small_vgg
 
-TERMS = TermNames(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
+TERMS = LossTerms(("relu2_2",), ("relu1_1", "relu2_1", "relu3_1"))
 OPTIONS = Options(size=48, scales=(24,), iterations=(8, 5), threads=1, device="cpu")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style import OptionError, Options, StyleTransfer
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.objective.memory_costs import Costs
 from lbfgs_style.objective.tiling.tile_plan import Tile
 from lbfgs_style.optimization.gradient_subspace import optimizer_bytes
@@ -168,10 +168,10 @@ def test_blocks_are_told_as_they_are_cut():
     (plan,) = job.plan(photo, photo)
     engine, most = job._engine, plan.method.window_pixels
     assert most is not None
-    terms = TermNames(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
-    cuts = engine.cuts(size, terms, most)
+    terms = LossTerms(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
+    cuts = engine.plan_cuts(size, terms, most)
     assert plan.method.kind == "blocks"
-    costs = engine.costs(terms, 2 * photo.nbytes)
+    costs = engine.estimate_costs(terms, 2 * photo.nbytes)
     assert plan.method.bytes == pytest.approx(largest(cuts, size, 10, costs), rel=0.01)
     assert plan.method.bytes < 0.95 * choose_method(size, 40, 10, costs, 94 * 10**7).bytes
 
@@ -181,20 +181,20 @@ def test_blocks_are_told_as_they_are_cut():
 def test_no_cut_takes_more_than_the_budget(size, most):
     """Long pictures are cut into blocks larger than a square window would have."""
     engine = StyleTransfer("compact", options=Options(device="cpu"))._engine
-    terms = TermNames(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
+    terms = LossTerms(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
     way = choose_method(size, 40, 10, COSTS, most)
     if way.kind != "blocks":
         assert way.bytes <= most
         return
     told = run_plan.with_actual_blocks(way, Scale(size, 40), engine, terms, COSTS, most)
     assert told.window_pixels is not None
-    cuts = engine.cuts(size, terms, told.window_pixels)
+    cuts = engine.plan_cuts(size, terms, told.window_pixels)
     assert told.bytes == largest(cuts, size, told.history, COSTS) <= most
 
 
 def test_masks_take_their_part_of_memory():
     """Of each layer's features, and of the picture for what is kept."""
     engine = StyleTransfer("compact", options=Options(device="cpu"))._engine
-    plain = TermNames(("relu4_2",), ("relu1_1", "relu3_1"))
-    without, masked = (engine.costs(replace(plain, regions=count), 0).targets for count in (0, 2))
+    plain = LossTerms(("relu4_2",), ("relu1_1", "relu3_1"))
+    without, masked = (engine.estimate_costs(replace(plain, regions=count), 0).targets for count in (0, 2))
     assert masked - without == pytest.approx(4 * (2 * (1 + 1 / 16) + 1))

@@ -22,7 +22,7 @@ from lbfgs_style import (
 )
 from lbfgs_style.images.hidden_pixels import fill_hidden
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.pipeline.plan import run_plan
 from lbfgs_style.pipeline.plan.memory import ScaleMethod
 from lbfgs_style.pipeline.regions import mask_for_layer
@@ -108,7 +108,7 @@ def test_moments_are_weighted_by_the_mask():
     """Σ w f fᵀ and Σ w f of the features, with the mask at the layer's positions, by NumPy."""
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     found = moments_at(engine, PAINTING, ALPHA, (64, 64), LAYERS, statistic="mean-cov")
-    features = engine.statistics(PAINTING.transpose(2, 0, 1), TermNames(LAYERS, ()), what="painting")
+    features = engine.statistics(PAINTING.transpose(2, 0, 1), LossTerms(LAYERS, ()), what="painting")
     for layer in LAYERS:
         f = features[f"features_{layer}"][0].astype(np.float64)
         w = mask_for_layer(ALPHA, *f.shape[1:])[0, 0].astype(np.float64)

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from lbfgs_style import NetworkError, Options, StyleTransfer, images
 from lbfgs_style.cli.parsing import layers
 from lbfgs_style.graphs.network_graph import with_network
-from lbfgs_style.objective.losses.terms import StylePart, TermNames, features_name
+from lbfgs_style.objective.losses.terms import LossTerms, StylePart, features_name
 from lbfgs_style.objective.whole_graphs import objective_graph
 from lbfgs_style.settings.loss_forms import Factor
 from lbfgs_style.settings.preset_hints import advice, on_compact
@@ -150,7 +150,7 @@ def test_the_gradient_is_that_of_the_source(name: str) -> None:
     pooling = row.pooling or "max"
     start, photo, painting = (i.transpose(2, 0, 1).astype(np.float64) for i in pictures())
     p, a = features(photo, pooling), features(painting, pooling)
-    terms = TermNames(row.content_layers, row.style_layers, form=row.form, tv_power=row.tv_power)
+    terms = LossTerms(row.content_layers, row.style_layers, form=row.form, tv_power=row.tv_power)
     model = objective_graph(small_vgg(pooling=pooling).model, SIZE, terms, dtype=np.float64)
     share = 1 / 5 if row.form.mean else 1
     weights = [row.content_weight, *[row.style_weight * share] * 5, row.tv_weight, 0]

@@ -8,7 +8,7 @@ from lbfgs_style import Options, networks
 from lbfgs_style.networks import vgg
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.evaluation import Objective
-from lbfgs_style.objective.losses.terms import TermNames
+from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.settings.options import Convolution
 
 _DEFAULTS = Options()
@@ -58,9 +58,9 @@ def our_objective(
 ) -> Objective:
     """Return the objective of pictures [1,3,H,W] with the default layers of a network."""
     engine = Engine(network, device="cpu", threads=threads, keep_sessions=False, convolution=convolution)
-    terms = TermNames(network.content_layers, network.style_layers)
-    targets = engine.statistics(content[0], TermNames(terms.content_layers, ()), what="content")
-    targets |= engine.statistics(style[0], TermNames((), terms.style_layers), what="style")
+    terms = LossTerms(network.content_layers, network.style_layers)
+    targets = engine.statistics(content[0], LossTerms(terms.content_layers, ()), what="content")
+    targets |= engine.statistics(style[0], LossTerms((), terms.style_layers), what="style")
     content_share = WEIGHTS["content"] / len(terms.content_layers)
     style_share = WEIGHTS["style"] / len(terms.style_layers)
     each = [content_share] * len(terms.content_layers) + [style_share] * len(terms.style_layers)

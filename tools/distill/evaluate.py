@@ -10,7 +10,7 @@ import numpy as np
 
 from lbfgs_style import Options, StyleTransfer, images, networks
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import StylePart, TermNames, features_name
+from lbfgs_style.objective.losses.terms import LossTerms, StylePart, features_name
 from tools.distill.export import teacher_model
 from tools.figures.contact_sheet import contact_sheet
 
@@ -38,7 +38,7 @@ class Judge:
 
     def __init__(self, teacher: networks.FeatureNetwork) -> None:
         self._engine = Engine(teacher, device="cpu", threads=0, keep_sessions=True)
-        self._terms = TermNames(teacher.content_layers, teacher.style_layers)
+        self._terms = LossTerms(teacher.content_layers, teacher.style_layers)
 
     def statistics(self, rgb: np.ndarray) -> dict[str, np.ndarray]:
         """Return Gram matrices and content features of an H×W×3 picture."""

@@ -1,7 +1,7 @@
-"""Distances, total variation and range as ONNX nodes.
+"""Distances of features, total variation and range as ONNX nodes.
 
-Gradients come from `autodiff`. Distances between style statistics are in `style_losses`; which terms there
-are, and their factors, in `terms`.
+Gradients come from `autodiff`. Distances between style statistics are in `style`; which terms a loss has is
+in `terms`.
 """
 
 from __future__ import annotations
@@ -10,48 +10,66 @@ from dataclasses import dataclass
 
 from ...graphs.builder import GraphBuilder
 from ...settings.loss_forms import Variation
-from .terms import Moments
+from .moments import Moments
 
-# Keeps a division by an all-zero target finite; far below the energy of any feature map.
+# Added to energies, so that the distance from a target of zeros is finite; far below the energy of features.
 TINY = 1e-20
 
 
-def sum_all(graph: GraphBuilder, op_type: str, tensor: str) -> str:
-    """Add a ReduceSum, ReduceSumSquare or ReduceL1 over all axes: a number.
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """Names of the tensors of a distance between moments.
 
-    Sums over the last axis come first, then their sum: onnxruntime adds up a whole tensor in float32, which
-    loses 1e-3 of a sum of 12.6 million squares, and 4e-3 of 50 million.
+    Attributes
+    ----------
+    value : str
+        The distance, a scalar.
+    derivatives : Moments or None
+        Its derivatives by the moments, if they are known in closed form; else `autodiff` finds them.
+    """
+
+    value: str
+    derivatives: Moments | None = None
+
+
+def sum_all(graph: GraphBuilder, op_type: str, tensor: str) -> str:
+    """Append a ReduceSum, ReduceSumSquare or ReduceL1 over all axes (scalar).
+
+    The last axis is reduced first. onnxruntime adds up a whole tensor in float32 with an error of 1e-3 for
+    12.6 million squares, and 4e-3 for 50 million.
     """
     return graph.reduce("ReduceSum", graph.reduce(op_type, tensor, [-1]))
 
 
 def squared_distance(graph: GraphBuilder, value: str, target: str) -> str:
-    """Add ‖value − target‖², Euclidean or Frobenius: a number."""
+    """Append nodes for ‖value − target‖², Euclidean or Frobenius (scalar)."""
     return sum_all(graph, "ReduceSumSquare", graph.op("Sub", value, target))
 
 
 def relative(graph: GraphBuilder, distance: str, energy: str) -> str:
-    """Add distance / energy, for a target that may be all zero."""
+    """Append nodes for distance / energy, finite where the energy is 0."""
     return graph.op("Div", distance, graph.op("Add", energy, graph.constant(TINY)))
 
 
 def relative_distance(graph: GraphBuilder, value: str, target: str) -> str:
-    """Add ‖value − target‖² / ‖target‖², Euclidean or Frobenius: a number.
+    """Append nodes for ‖value − target‖² / ‖target‖², Euclidean or Frobenius (scalar).
 
-    For Gram matrices the style loss of a layer, for features the content loss. Differs from the paper
-    (Gatys et al. 2016, eqs. 1 and 4): relative to the target's energy, so that 0.1 means a tenth of it for
-    every layer, network and size.
+    Of Gram matrices it is the style loss of a layer, of features the content loss. Differs from the paper
+    (Gatys et al. 2016, eqs. 1 and 4): relative to the energy of the target, so that 0.1 means a tenth of it
+    for every layer, network and size.
     """
     return relative(graph, squared_distance(graph, value, target), sum_all(graph, "ReduceSumSquare", target))
 
 
-def variation(graph: GraphBuilder, image: str, power: float, form: Variation, size: tuple[int, int]) -> str:
-    """Add the sum of differences between neighbours over all pixels and channels: a number.
+def total_variation(
+    graph: GraphBuilder, image: str, power: float, form: Variation, size: tuple[int, int]
+) -> str:
+    """Append nodes for the sum of differences between neighbours, over all pixels and channels (scalar).
 
-    Σ |a|^p + Σ |b|^p over vertical differences a and horizontal ones b, or with ``form.joint``
+    Σ |a|^p + Σ |b|^p over vertical differences a and horizontal differences b; with ``form.joint``
     Σ (a² + b²)^p over the pixels that have both. Mahendran and Vedaldi, "Understanding Deep Image
-    Representations by Inverting Them" (CVPR 2015), sec. 3, have Σ (a² + b²)^(p/2). The factor of the sum is
-    `Variation.at`: the mean over pixels by default, in place of the paper's sum.
+    Representations by Inverting Them" (CVPR 2015), sec. 3, have Σ (a² + b²)^(p/2). The sum is multiplied by
+    `Variation.at`: by default that makes it a mean over pixels, where the paper has the sum.
 
     Parameters
     ----------
@@ -62,23 +80,23 @@ def variation(graph: GraphBuilder, image: str, power: float, form: Variation, si
     power : float
         p, at least 1.
     form : Variation
-        Of the preset.
+        The form that the preset chooses.
     size : (int, int)
         H and W.
     """
     if form.joint:
-        return joint_differences(graph, image, power) if min(size) > 1 else _nothing(graph, image)
+        return joint_differences(graph, image, power) if min(size) > 1 else _zero(graph, image)
     sums = [differences(graph, image, axis, power) for axis, n in zip((2, 3), size, strict=True) if n > 1]
-    return graph.total(sums) if sums else _nothing(graph, image)
+    return graph.total(sums) if sums else _zero(graph, image)
 
 
-def _nothing(graph: GraphBuilder, image: str) -> str:
-    """Add 0, for a picture that varies nowhere."""
+def _zero(graph: GraphBuilder, image: str) -> str:
+    """Append nodes for 0, as a sum of no differences."""
     return graph.op("Mul", graph.reduce("ReduceSum", image), graph.constant(0.0))
 
 
 def differences(graph: GraphBuilder, image: str, axis: int, power: float) -> str:
-    """Add Σ |difference|^p of neighbours along one axis: a number."""
+    """Append nodes for Σ |difference|^p of neighbours along one axis (scalar)."""
     difference = graph.op("Sub", graph.slice(image, axis, 1, 2**31 - 1), graph.slice(image, axis, 0, -1))
     if power == 2.0:
         return sum_all(graph, "ReduceSumSquare", difference)
@@ -88,41 +106,25 @@ def differences(graph: GraphBuilder, image: str, axis: int, power: float) -> str
 
 
 def joint_differences(graph: GraphBuilder, image: str, power: float) -> str:
-    """Add Σ (a² + b²)^p, a and b the differences to the pixels below and beside: a number."""
-    corner = graph.slice(graph.slice(image, 2, 0, -1), 3, 0, -1)
+    """Append nodes for Σ (a² + b²)^p, a and b the differences from the next row and column (scalar)."""
+    pixel = graph.slice(graph.slice(image, 2, 0, -1), 3, 0, -1)
     below = graph.slice(graph.slice(image, 2, 1, 2**31 - 1), 3, 0, -1)
-    beside = graph.slice(graph.slice(image, 2, 0, -1), 3, 1, 2**31 - 1)
-    steps = [graph.op("Sub", other, corner) for other in (below, beside)]
+    right = graph.slice(graph.slice(image, 2, 0, -1), 3, 1, 2**31 - 1)
+    steps = [graph.op("Sub", neighbour, pixel) for neighbour in (below, right)]
     squares = graph.total(graph.op("Mul", step, step) for step in steps)
-    return sum_all(
-        graph, "ReduceSum", squares if power == 1.0 else graph.op("Pow", squares, graph.constant(power))
-    )
+    if power != 1.0:
+        squares = graph.op("Pow", squares, graph.constant(power))
+    return sum_all(graph, "ReduceSum", squares)
 
 
-def excess(graph: GraphBuilder, image: str) -> str:
-    """Add Σ (distance of x from [0,1])²: a number.
+def range_excess(graph: GraphBuilder, image: str) -> str:
+    """Append nodes for Σ (distance of x from [0,1])² (scalar); its mean over pixels is a term of the loss.
 
-    L-BFGS moves without bounds, and what lies outside [0,1] is cut off when the picture is written. Without
-    this term a part of the style is painted where nobody sees it, and the written picture's loss is far
-    above the one that was reached. It takes the place of the bounds of L-BFGS-B, which cost more than they
-    help (see `optimizer`). Its mean over pixels is a term of the loss. Not in Gatys et al.
+    L-BFGS runs without bounds, and values outside [0,1] are clipped when the image is written. Without this
+    term, part of the style is painted outside the range, and the loss of the written image is far above the
+    one that was reached. Bounds of L-BFGS-B would cost more than they help (see `optimization.lbfgs`). Not in
+    Gatys et al.
     """
     above = graph.op("Relu", graph.op("Sub", image, graph.constant(1.0)))
     below = graph.op("Relu", graph.op("Mul", image, graph.constant(-1.0)))
     return graph.total(sum_all(graph, "ReduceSumSquare", side) for side in (above, below))
-
-
-@dataclass(frozen=True, slots=True)
-class Distance:
-    """A distance between moments.
-
-    Attributes
-    ----------
-    value : str
-        Tensor with the number.
-    slopes : Moments or None
-        Its derivatives by the moments, where they are known in closed form; None leaves them to `autodiff`.
-    """
-
-    value: str
-    slopes: Moments | None = None

@@ -1,89 +1,101 @@
-"""Distances between the moments of features, by the style statistic, as ONNX nodes.
+"""The style statistics: which moments of the features each one needs, and its distance, as ONNX nodes.
 
-The features of a layer are M vectors f_i ∈ R^C. Three statistics describe them:
+The features of a layer are M vectors f_i ∈ R^C. The statistics are
 
-- ``gram``: G = Σ f_i f_iᵀ / M, the second moment;
+- ``gram``: the Gram matrix, or second moment, G = Σ f_i f_iᵀ / M;
 - ``mean-cov``: the mean μ = Σ f_i / M and the covariance Σ = G − μ μᵀ;
 - ``wasserstein``: the same two, as those of a normal distribution, compared by optimal transport.
 
-With a mask of weights w_i that sum to 1, sums become G = Σ w_i f_i f_iᵀ and μ = Σ w_i f_i: the guided Gram
-matrices of Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer" (CVPR 2017), sec. 4.
-Differs from the paper: a position counts as much as the mask says, not the square of it; for masks of black
-and white it is the same.
+With a mask of weights w_i that sum to 1, G = Σ w_i f_i f_iᵀ and μ = Σ w_i f_i: the guided Gram matrices of
+Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer" (CVPR 2017), sec. 4. Differs from the
+paper: a position counts by its weight, not by the square of it; for masks of 0 and 1 that is the same.
 
-All are sums over positions, so they add up over tiles; `moments` computes them and leads back to features.
+All moments are sums over positions, which add up over tiles; `moments` computes them. A new statistic is a
+row of `STATISTICS` with its distance, and a name in `settings.options.StyleStatistic`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...graphs.autodiff import gradients
 from ...graphs.builder import GraphBuilder
 from ...settings.options import StyleStatistic
 from . import distances
 from .distances import Distance
-from .moments import covariance_of
-from .terms import Moments
-from .wasserstein import wasserstein
+from .moments import Moments, covariance
+from .wasserstein import covariance_root, wasserstein_distance
 
-# Of ‖A‖², added to the energy of a covariance: that of a plain painting is nothing but rounding.
+# Fraction of ‖A‖² that is added to the energy of a covariance: that of a plain image is only rounding errors.
 _FLAT = 1e-4
 
 
-def distance(
-    graph: GraphBuilder,
-    statistic: StyleStatistic,
-    own: Moments,
-    target: Moments,
-    *,
-    root: str | None,
-    factor: float | None,
-) -> Distance:
-    """Add the distance of moments from a target's.
+@dataclass(frozen=True, slots=True)
+class StatisticKind:
+    """A row of `STATISTICS`.
 
-    Parameters
+    Attributes
     ----------
-    graph : GraphBuilder
-        Gets the nodes.
-    statistic : {"gram", "mean-cov", "wasserstein"}
-        ``gram``: ‖G − A‖² / ‖A‖², or times `factor`. ``mean-cov``: the mean of ‖μ − ν‖² / ‖ν‖² and
-        ‖Σ − Τ‖² / (‖Τ‖² + 1e-4 ‖A‖²), finite for a target without variance. ``wasserstein``: see
-        `wasserstein`.
-    own, target : Moments
-        G and μ; A and ν.
-    root : str or None
-        For ``wasserstein``, see there.
-    factor : float or None
-        None for relative distances.
+    needs_mean : bool
+        Whether the mean is needed; the Gram matrix always is.
+    distance : function
+        (graph, moments of the image, moments of the target, factor) → the `Distance` of the two. The factor
+        is that of an absolute distance, or None for relative distances.
+    target_root : function or None
+        (A [C,C], ν [C,1]) of a target → a matrix [C,C] that its distance needs too, `Moments.root`.
     """
-    if statistic == "gram":
-        if factor is None:
-            return Distance(distances.relative_distance(graph, own.gram, target.gram))
-        squared = distances.squared_distance(graph, own.gram, target.gram)
-        return Distance(graph.op("Mul", squared, graph.constant(factor)))
+
+    needs_mean: bool
+    distance: Callable[[GraphBuilder, Moments, Moments, float | None], Distance]
+    target_root: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float32]] | None = None
+
+
+def gram_distance(graph: GraphBuilder, own: Moments, target: Moments, factor: float | None) -> Distance:
+    """Append nodes for ‖G − A‖² / ‖A‖², or ‖G − A‖² times a factor."""
+    if factor is None:
+        return Distance(distances.relative_distance(graph, own.gram, target.gram))
+    squared = distances.squared_distance(graph, own.gram, target.gram)
+    return Distance(graph.op("Mul", squared, graph.constant(factor)))
+
+
+def mean_covariance_distance(
+    graph: GraphBuilder, own: Moments, target: Moments, factor: float | None
+) -> Distance:
+    """Append nodes for the mean of ‖μ − ν‖² / ‖ν‖² and ‖Σ − Τ‖² / (‖Τ‖² + 1e-4 ‖A‖²).
+
+    The second summand of the divisor keeps it finite for a target without variance.
+    """
     assert own.mean is not None
     assert target.mean is not None
-    if statistic == "wasserstein":
-        assert root is not None
-        return wasserstein(graph, own, target, root)
-    covariance = covariance_of(graph, own.gram, own.mean)
-    aim = covariance_of(graph, target.gram, target.mean)
-    energies = [graph.reduce("ReduceSumSquare", matrix) for matrix in (aim, target.gram)]
+    sigma, tau = (
+        covariance(graph, gram, mean) for gram, mean in ((own.gram, own.mean), (target.gram, target.mean))
+    )
+    energies = [graph.reduce("ReduceSumSquare", matrix) for matrix in (tau, target.gram)]
     floor = graph.op("Mul", energies[1], graph.constant(_FLAT))
     spread = distances.relative(
-        graph, distances.squared_distance(graph, covariance, aim), graph.op("Add", energies[0], floor)
+        graph, distances.squared_distance(graph, sigma, tau), graph.op("Add", energies[0], floor)
     )
     both = graph.total([distances.relative_distance(graph, own.mean, target.mean), spread])
     return Distance(graph.op("Mul", both, graph.constant(0.5)))
 
 
-def slopes_of(graph: GraphBuilder, found: Distance, own: Moments, d_value: str) -> Moments:
-    """Add dL/d moments, given dL/d distance."""
-    if found.slopes is not None:
-        scaled = [
-            None if s is None else graph.op("Mul", s, d_value) for s in (found.slopes.gram, found.slopes.mean)
-        ]
-        assert scaled[0] is not None
-        return Moments(scaled[0], scaled[1])
-    wanted = [name for name in (own.gram, own.mean) if name is not None]
-    by_name = gradients(graph, {found.value: d_value}, wanted)
+STATISTICS: Mapping[StyleStatistic, StatisticKind] = {
+    "gram": StatisticKind(False, gram_distance),
+    "mean-cov": StatisticKind(True, mean_covariance_distance),
+    "wasserstein": StatisticKind(True, wasserstein_distance, target_root=covariance_root),
+}
+
+
+def moment_derivatives(graph: GraphBuilder, distance: Distance, own: Moments, d_value: str) -> Moments:
+    """Append nodes for dL/d moments, given dL/d distance."""
+    known = distance.derivatives
+    if known is not None:
+        mean = None if known.mean is None else graph.op("Mul", known.mean, d_value)
+        return Moments(graph.op("Mul", known.gram, d_value), mean)
+    by_name = gradients(graph, {distance.value: d_value}, own.names)
     return Moments(by_name[own.gram], None if own.mean is None else by_name[own.mean])

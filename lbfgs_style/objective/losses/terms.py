@@ -1,10 +1,11 @@
-"""What the terms of a loss are called: layers, regions, and the names of their tensors in all graphs."""
+"""Which terms a loss has, and the names of their tensors in all graphs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,42 +13,26 @@ from numpy.typing import NDArray
 from ...settings.loss_forms import RELATIVE, LossForm
 from ...settings.options import Options, StyleStatistic
 from ..evaluation import Array
+from .moments import Moments
+from .style import STATISTICS, StatisticKind
 
-SHARES = "shares"
+# Input with the weight of each region [R], where masks divide the image among styles.
+REGION_WEIGHTS = "region_weights"
+
+# Terms that are sums over pixels.
 PIXEL_TERMS = ("tv", "range")
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
-    """Tensors with the moments of some features.
-
-    Attributes
-    ----------
-    gram : str
-        G [C,C].
-    mean : str or None
-        μ [C,1]; None where the statistic needs none.
-    """
-
-    gram: str
-    mean: str | None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The tensors that there are."""
-        return (self.gram,) if self.mean is None else (self.gram, self.mean)
-
-
-@dataclass(frozen=True, slots=True)
 class StylePart:
-    """The moments of one layer in one region of the picture, and the names that the graphs use for them.
+    """One style layer in one region of the image: the names of its tensors.
 
     Attributes
     ----------
     layer : str
         Layer of the network.
     region : int or None
-        Which mask; None where there are none.
+        Number of the mask, from 0; None if there are no masks.
     """
 
     layer: str
@@ -55,12 +40,12 @@ class StylePart:
 
     @property
     def suffix(self) -> str:
-        """What ends the names."""
+        """The end of all names."""
         return self.layer if self.region is None else f"{self.layer}_{self.region}"
 
     @property
     def gram(self) -> str:
-        """Name of the second moment G [C,C]: output of the statistics, target of the objective."""
+        """Name of the second moment [C,C]: output of the statistics, target of the objective."""
         return f"gram_{self.suffix}"
 
     @property
@@ -70,31 +55,31 @@ class StylePart:
 
     @property
     def root(self) -> str:
-        """Name of the square root [C,C] of the target's covariance, see `wasserstein.wasserstein`."""
+        """Name of the square root [C,C] of the target's covariance, see `StatisticKind.target_root`."""
         return f"root_{self.suffix}"
 
     @property
     def mask(self) -> str:
-        """Name of the mask [1,1,h,w] of the layer's positions, whose values sum to 1."""
+        """Name of the mask [1,1,h,w] at the layer's positions, whose values sum to 1."""
         return f"mask_{self.suffix}"
 
 
 @dataclass(frozen=True, slots=True)
-class TermNames:
-    """The terms of an objective: layers, forms, and the names that the graphs use.
+class LossTerms:
+    """The terms of a loss.
 
     Attributes
     ----------
     content_layers, style_layers : tuple of str
         Layers of the network, in the order of the weights.
     form : LossForm
-        What distances are multiplied by.
+        The factors of the distances.
     statistic : {"gram", "mean-cov", "wasserstein"}
-        What the style is measured by.
+        A key of `style.STATISTICS`.
     tv_power : float
-        The exponent of the total variation.
+        Exponent of the total variation.
     regions : int
-        How many masks divide the picture among styles; 0 for none.
+        Number of masks that divide the image among styles; 0 for none.
     """
 
     content_layers: tuple[str, ...]
@@ -106,44 +91,49 @@ class TermNames:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name of each term, in the order of the inputs ``weights`` and the output ``terms``."""
+        """Name of each term, in the order of the input ``weights`` and the output ``terms``."""
         content = (f"content {layer}" for layer in self.content_layers)
         style = (f"style {layer}" for layer in self.style_layers)
         return (*content, *style, *PIXEL_TERMS)
 
-    def named(self, values: NDArray[np.float32]) -> dict[str, float]:
-        """Return values [K] by the names of their terms."""
+    def by_name(self, values: NDArray[np.float32]) -> dict[str, float]:
+        """Return the values [K] of the terms by name."""
         return dict(zip(self.names, map(float, values), strict=True))
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Layers in use, each once."""
+        """All layers in use, each once."""
         return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
 
     @property
-    def with_mean(self) -> bool:
-        """Whether the statistic has a mean beside the second moment."""
-        return self.statistic != "gram"
+    def kind(self) -> StatisticKind:
+        """The row of the style statistic."""
+        return STATISTICS[self.statistic]
 
-    def parts_of(self, layer: str) -> tuple[StylePart, ...]:
-        """Return the regions of a style layer."""
+    def layer_parts(self, layer: str) -> tuple[StylePart, ...]:
+        """Return the parts of a style layer, one for each region."""
         if not self.regions:
             return (StylePart(layer),)
         return tuple(StylePart(layer, region) for region in range(self.regions))
 
     @property
-    def parts(self) -> tuple[StylePart, ...]:
-        """The regions of all style layers, layer by layer."""
-        return tuple(part for layer in self.style_layers for part in self.parts_of(layer))
+    def style_parts(self) -> tuple[StylePart, ...]:
+        """The parts of all style layers, layer by layer."""
+        return tuple(part for layer in self.style_layers for part in self.layer_parts(layer))
 
     def moments(self, part: StylePart) -> Moments:
-        """Return the names of a part's moments."""
-        return Moments(part.gram, part.mean if self.with_mean else None)
+        """Return the names of the moments of a part."""
+        return Moments(part.gram, part.mean if self.kind.needs_mean else None)
+
+    @property
+    def moment_names(self) -> tuple[str, ...]:
+        """Names of the moments of all parts."""
+        return tuple(name for part in self.style_parts for name in self.moments(part).names)
 
     def moment_shapes(self, channels: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-        """Return the shape of each moment, given each layer's number of channels."""
+        """Return the shape of each moment, given the number of channels of each layer."""
         shapes: dict[str, tuple[int, int]] = {}
-        for part in self.parts:
+        for part in self.style_parts:
             names, count = self.moments(part), channels[part.layer]
             shapes[names.gram] = (count, count)
             if names.mean is not None:
@@ -151,67 +141,76 @@ class TermNames:
         return shapes
 
     @property
-    def region_numbers(self) -> dict[str, int]:
-        """The moments of regions → the region's number, from 0."""
-        numbered = ((part, part.region) for part in self.parts if part.region is not None)
+    def moment_regions(self) -> dict[str, int]:
+        """Moment → the number of its region; empty without masks."""
+        numbered = ((part, part.region) for part in self.style_parts if part.region is not None)
         return {name: region for part, region in numbered for name in self.moments(part).names}
-
-    @property
-    def style_names(self) -> tuple[str, ...]:
-        """Names of the moments of all parts."""
-        return tuple(name for part in self.parts for name in self.moments(part).names)
 
 
 def positions(shape: tuple[int, int, int]) -> int:
-    """Return M = h·w of features of `shape`, (C, h, w)."""
+    """Return the number of positions h·w of features of `shape`, (C, h, w)."""
     return shape[1] * shape[2]
 
 
 def features_name(layer: str) -> str:
-    """Name of the tensor with a layer's features: output of the statistics, target of the objective."""
+    """Return the name of a layer's features: output of the statistics, target of the objective."""
     return f"features_{layer}"
 
 
 def distance_name(layer: str) -> str:
-    """Name of the sum ‖F − P‖² of a content layer."""
+    """Return the name of the sum ‖F − P‖² of a content layer."""
     return f"distance_{layer}"
 
 
 def energy_name(layer: str) -> str:
-    """Name of ‖P‖² of a content layer."""
+    """Return the name of ‖P‖² of a content layer."""
     return f"energy_{layer}"
 
 
-def term_weights(options: Options, terms: TermNames) -> NDArray[np.float32]:
-    """Return the factor of each term, in the order of `TermNames.names`."""
+def term_weights(options: Options, terms: LossTerms) -> NDArray[np.float32]:
+    """Return the weight of each term [K], in the order of `LossTerms.names`."""
     (alpha, beta), is_mean = options.balance, terms.form.mean
     content, style = len(terms.content_layers), len(terms.style_layers)
-    each = (
+    weights = (
         *_layer_weights(alpha, options.content_layer_weights, content, is_mean=is_mean),
         *_layer_weights(beta, options.style_layer_weights, style, is_mean=is_mean),
+        options.tv_weight,
+        options.range_weight,
     )
-    return np.clip([*each, options.tv_weight, options.range_weight], 0, 1e38).astype(np.float32)
+    return np.clip(weights, 0, 1e38).astype(np.float32)
 
 
-def _layer_weights(weight: float, each: Sequence[float] | None, count: int, *, is_mean: bool) -> list[float]:
-    """Return the weight of each layer's term: shares of `weight`, or `weight` times each one's own."""
-    if not count:  # terms without a weight are left out
+def _layer_weights(
+    weight: float, factors: Sequence[float] | None, count: int, *, is_mean: bool
+) -> list[float]:
+    """Return the weight of each layer: `weight` times its factor, divided by their sum if `is_mean`."""
+    if not count:
         return []
-    given = [1.0] * count if each is None else list(each)
-    total = math.fsum(given) if is_mean else 1.0
-    return [weight * own / total for own in given]
+    chosen = [1.0] * count if factors is None else list(factors)
+    total = math.fsum(chosen) if is_mean else 1.0
+    return [weight * factor / total for factor in chosen]
 
 
 def blend_grams(statistics: Sequence[Mapping[str, Array]], shares: Sequence[float]) -> dict[str, Array]:
-    """Mix the moments of several styles, in proportion to `shares`.
+    """Return the weighted mean of the moments of several styles, the weights in proportion to `shares`.
 
-    Σ_k s_k ‖G − A_k‖² and ‖G − Σ_k s_k A_k‖² (with Σ s_k = 1) differ by a constant only, so one mean target
-    does what a loss for each style would. Mixed means and Gram matrices are those of the pictures' features
-    thrown together; so covariances must not be mixed instead.
+    Σ_k s_k ‖G − A_k‖² and ‖G − Σ_k s_k A_k‖² (with Σ s_k = 1) differ by a constant, so one mean target is as
+    good as a loss for each style. Means of first and second moments are the moments of the features of all
+    styles together; means of covariances would not be.
     """
-    factors = np.array(shares, np.float64)
-    factors = (factors / factors.max() / (factors / factors.max()).sum()).astype(np.float32)
+    weights = np.array(shares, np.float64)
+    weights /= weights.max()  # the sum of the largest numbers would be infinite
+    weights = (weights / weights.sum()).astype(np.float32)
     return {
-        name: np.einsum("k,kij->ij", factors, np.stack([each[name] for each in statistics]))
+        name: np.einsum("k,kij->ij", weights, np.stack([each[name] for each in statistics]))
         for name in statistics[0]
     }
+
+
+def complete_targets(targets: Mapping[str, NDArray[Any]], terms: LossTerms) -> dict[str, NDArray[Any]]:
+    """Return targets with the matrices that the style statistic derives from their moments."""
+    target_root = terms.kind.target_root
+    if target_root is None:
+        return dict(targets)
+    roots = {part.root: target_root(targets[part.gram], targets[part.mean]) for part in terms.style_parts}
+    return {**targets, **roots}

@@ -1,98 +1,106 @@
-"""The graph of a block: the loss of the whole picture and the gradient for one block of its pixels."""
+"""The graph of a block: the loss of the whole image, and the gradient of one block of its pixels."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ...graphs import cpu_layout, winograd
-from ..losses import assembly as terms_of_loss
-from ..losses import distances, moments
-from ..losses.terms import TermNames, distance_name, energy_name, positions
+from ...graphs.builder import GraphBuilder
+from ...graphs.network_graph import Shapes
+from ..losses import assembly, distances
+from ..losses.moments import moment_sums
+from ..losses.terms import LossTerms, distance_name, energy_name, positions
 from .stages import Form, Stage, with_stages
-from .tile_graphs import inputs_of_sums
+from .tile_graphs import declare_sums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import onnx
 
-
-OWN_SHARE = "own_share"
-
-LIKEWISE = "likewise"
+# Inputs [1 + R] with factors of sums over the whole image (the first one) and over each region: of the
+# window's part of the sums, and of the derivatives by it.
+OWN_FACTOR = "own_factor"
+GRADIENT_FACTOR = "gradient_factor"
 
 
 def block_graph(
     model: onnx.ModelProto,
-    parts: Sequence[Stage],
+    stages: Sequence[Stage],
     form: Form,
-    terms: TermNames,
-    shapes: Mapping[str, tuple[int, int, int]],
+    terms: LossTerms,
+    shapes: Shapes,
     size: tuple[int, int],
     *,
     choose: winograd.Choose | None = None,
 ) -> onnx.ModelProto:
-    """Build the graph of the whole picture's loss while only a block of its pixels is free.
+    """Build the graph of the loss of the whole image, where only the pixels of one block are variable.
 
-    Every sum is what the windows of the stages have of it and the rest. What a window gets wrong, because the
-    picture goes on beyond it, does not depend on the block: the rest, as the difference of the true sum and
-    the window's own, takes it away again.
+    Every sum is the window's part of it plus the rest. What the window's part lacks or counts wrongly,
+    because the image continues beyond the window, does not depend on the block. As the rest is the true sum
+    less the window's part, it cancels.
 
     Parameters
     ----------
     model, terms, choose
-        As in `tile_statistics_graph`.
-    parts, form
-        The network's `stages.stages`, and the `stages.Form` of the block.
+        As in `tile_graphs.tile_statistics_graph`.
+    stages, form
+        The network's `stages.split_network`, and the `stages.Form` of the block.
     shapes, size
-        As in `assessment_graph`; `shapes` of the stages' sources, too.
+        As in `tile_graphs.loss_graph`; `shapes` also of the sources of the stages.
 
     Returns
     -------
     onnx.ModelProto
         Inputs ``image`` [1,3,h,w], the window; ``around_<source>`` of each later stage, see
-        `stages.with_stages`; ``features_<layer>`` and masks of the stages' windows; ``rest_<name>``
-        for each sum, undivided; ``own_share`` [1 + R], how often the window's part is added to the rest, for
-        sums over the whole picture and for those of each region; ``likewise`` [1 + R], the same for the
-        gradient;
-        ``energy_<layer>``, ``weights`` and the targets of the style as in `assessment_graph`. Outputs
-        ``loss`` [] and ``terms`` [K] of the whole picture, ``own_<name>``, the window's part of each sum, and
-        ``d_image`` [1,3,h,w], exact in the block only.
+        `stages.with_stages`; ``features_<layer>`` and masks of the windows of the stages; ``rest_<name>`` for
+        each sum, undivided; ``own_factor`` [1 + R], by which the window's part is multiplied before it is
+        added to the rest; ``gradient_factor`` [1 + R], by which the derivatives by the window's part are
+        multiplied; ``energy_<layer>``, ``weights`` and the targets of the style as in
+        `tile_graphs.loss_graph`. Outputs ``loss`` [] and ``terms`` [K] of the whole image, ``own_<name>``,
+        the window's part of each sum, and ``d_image`` [1,3,h,w], exact in the block only.
     """
-    graph = with_stages(model, terms.layers, parts, form, shapes)
-    _, differences = terms_of_loss.content_differences(graph, terms)
-    masks = terms_of_loss.declare_masks(graph, terms)
-    pixels = terms_of_loss.pixel_sums(graph, terms, form.window)
+    graph = with_stages(model, terms.layers, stages, form, shapes)
+    _, differences = assembly.content_differences(graph, terms)
+    masks = assembly.declare_masks(graph, terms)
+    pixels = assembly.pixel_sums(graph, terms, form.window)
     own = dict(pixels)
     for layer, difference in differences.items():
         own[distance_name(layer)] = distances.sum_all(graph, "ReduceSumSquare", difference)
     channels = {layer: graph.shape(layer)[1] for layer in terms.style_layers}
     for part, mask in masks.items():
-        sums = moments.sums(graph, part.layer, channels[part.layer], mean=terms.with_mean, mask=mask)
-        own |= dict(zip(terms.moments(part).names, sums.names, strict=True))
-    rest = inputs_of_sums(graph, "rest", terms, channels)
-    numbers = terms.region_numbers
-
-    def times(often: str, tensors: Mapping[str, str]) -> dict[str, str]:
-        factors = graph.input(often, [1 + terms.regions])
-        each = [graph.reshape(graph.slice(factors, 0, i, i + 1), []) for i in range(1 + terms.regions)]
-        return {name: graph.op("Mul", t, each[numbers.get(name, -1) + 1]) for name, t in tensors.items()}
-
-    totals = {name: graph.op("Add", rest[name], part) for name, part in times(OWN_SHARE, own).items()}
+        moments = moment_sums(graph, part.layer, channels[part.layer], mean=terms.kind.needs_mean, mask=mask)
+        own |= dict(zip(terms.moments(part).names, moments.names, strict=True))
+    rest = declare_sums(graph, "rest", terms, channels)
+    scaled = _multiplied(graph, OWN_FACTOR, terms, own)
+    totals = {name: graph.op("Add", rest[name], tensor) for name, tensor in scaled.items()}
     for name, tensor in own.items():
         graph.output(tensor, f"own_{name}")
-    for part in terms.parts:
+    for part in terms.style_parts:
         if part.region is None:
+            share = graph.constant(1 / positions(shapes[part.layer]))
             for name in terms.moments(part).names:
-                count = positions(shapes[part.layer])
-                totals[name] = graph.op("Mul", totals[name], graph.constant(1 / count))
+                totals[name] = graph.op("Mul", totals[name], share)
     energies = {layer: graph.input(energy_name(layer), []) for layer in terms.content_layers}
-    found = terms_of_loss.assess(graph, terms, totals, energies, shapes, size)
-    graph.output(found.loss, "loss")
-    graph.output(found.terms, "terms")
+    nodes = assembly.add_loss(graph, terms, totals, energies, shapes, size)
+    graph.output(nodes.loss, "loss")
+    graph.output(nodes.terms, "terms")
     graph.infer_shapes()
-    slopes = times(LIKEWISE, found.slopes | terms_of_loss.by_sums(graph, terms, found.slopes, shapes))
-    graph.output(terms_of_loss.picture_gradient(graph, terms, slopes, differences, masks, pixels), "d_image")
+    of_sums = assembly.derivatives_of_sums(graph, terms, nodes.derivatives, shapes)
+    derivatives = _multiplied(graph, GRADIENT_FACTOR, terms, nodes.derivatives | of_sums)
+    graph.output(assembly.image_gradient(graph, terms, derivatives, differences, masks, pixels), "d_image")
     if choose is not None:
         cpu_layout.optimize_for_cpu(graph, choose)
     return graph.model()
+
+
+def _multiplied(
+    graph: GraphBuilder, factor_name: str, terms: LossTerms, tensors: Mapping[str, str]
+) -> dict[str, str]:
+    """Declare an input of factors [1 + R], and append nodes that multiply each sum by its region's factor."""
+    factors = graph.input(factor_name, [1 + terms.regions])
+    elements = [graph.reshape(graph.slice(factors, 0, i, i + 1), []) for i in range(1 + terms.regions)]
+    regions = terms.moment_regions
+    return {
+        name: graph.op("Mul", tensor, elements[regions.get(name, -1) + 1]) for name, tensor in tensors.items()
+    }

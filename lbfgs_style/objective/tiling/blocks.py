@@ -1,27 +1,28 @@
-"""A picture of which one block at a time is free: the way past the memory that an optimiser needs.
+"""Evaluate the loss of an image of which one block at a time is variable, where L-BFGS lacks the memory.
 
-L-BFGS keeps several vectors as long as all its variables. Here its variables are the pixels of one block, and
-the rest of the picture is held. What the loss depends on are sums over positions, and these are known of the
-whole picture (see `block_graph.block_graph`); features that the block does not reach are made once (see
-`stages`).
+L-BFGS keeps several vectors of the length of all its variables. Here its variables are the pixels of one
+block, and the other pixels are fixed. The loss depends on sums over positions, which are known for the whole
+image (see `block_graph`); features that do not see the block are computed once (see `stages`).
 
-A block that lowered the loss of the whole by itself would do in its place what all should do: the first ones
-would be painted too strongly, and each in colours of its own. So all blocks of a sweep go from the same sums
-S, and each takes for granted that the others change as it does: with λ = pixels of the block / of the
-picture, it minimises λ L(S + (s − s₀) / λ), s its own part of the sums and s₀ what that was before. What all
-of them do together is S + Σ (s − s₀): the mean of those arguments, each weighted by its λ. A loss that is
-convex in its sums is there at most the sum of what the blocks have reached. Parallel coordinate descent:
-Richtárik and Takáč, "Parallel Coordinate Descent Methods for Big Data Optimization" (2016). With s = s₀ the
-gradient is the picture's own.
+If each block minimised the loss of the image alone, it would try to make up for all other blocks: the first
+ones would be painted too strongly, each in other colours. Instead, all blocks of a sweep start from the same
+sums S, and each assumes that the others change like itself: with λ the block's fraction of the pixels, s its
+own part of the sums and s₀ that part at the start, it minimises
 
-A style with a mask has sums of its own, and a λ of its own for them: the part of its region that lies in the
-block. What lies in one block alone is that block's to change.
+    λ L(S + (s − s₀) / λ).
+
+After all blocks, the sums are S + Σ (s − s₀), the mean of these arguments, weighted by λ. So a loss that is
+convex in the sums is then at most the sum of the values that the blocks have reached. That is parallel
+coordinate descent: Richtárik and Takáč, "Parallel Coordinate Descent Methods for Big Data Optimization"
+(2016). At s = s₀ the gradient is that of the image.
+
+A style with a mask has its own sums, and its own λ for them: the fraction of its region that lies in the
+block. A region in a single block is changed by that block alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,217 +30,223 @@ from numpy.typing import NDArray
 
 from ...errors import CheckpointError
 from ...graphs.network_graph import IMAGE
-from ..losses.terms import SHARES, TermNames
-from ..session import Session
-from .block_graph import LIKEWISE, OWN_SHARE
-from .stages import Area, Form, around_name
+from ..losses.terms import REGION_WEIGHTS, LossTerms
+from ..session import DeviceInputs
+from .block_graph import GRADIENT_FACTOR, OWN_FACTOR
+from .sessions import BlockSessions
+from .stages import Area, surroundings_name
 from .tile_graphs import scalar_sums
 from .tile_plan import Span, Tile
-from .tile_runner import TileRunner, inside_window, of_picture, window_of
+from .tile_runner import LossInputs, Sums, TileRunner, copy_window, tile_in_image, tile_in_window
 
 Array = NDArray[np.float32]
 
+# Difference of pixel values that rounding causes when they are converted to variables and back.
 _ROUNDING = 1e-5
-"""Of pixel values that became variables and came back."""
 
-_LEAST_PART = 1 / 8
-"""Of a block's part of the picture: its λ at least for a region that it hardly touches, since λ divides."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """The free block.
-
-    Attributes
-    ----------
-    image : array, float32, [3,h,w]
-        Its pixels, a view of the picture.
-    loss : float
-        What it minimises, at those pixels.
-    evaluate : function
-        Pixels [3,h,w] → Σ λ L if all blocks changed like this one, its terms [K], gradient [3,h,w].
-    value : function
-        () → loss of the whole picture and its terms [K] with the pixels that were evaluated last.
-    keep : function
-        Pixels [3,h,w] → None: puts them into the picture.
-    """
-
-    image: Array
-    loss: float
-    evaluate: Callable[[Array], tuple[float, Array, Array]]
-    value: Callable[[], tuple[float, Array]]
-    keep: Callable[[NDArray[Any]], None]
+# λ of a region is at least this fraction of the block's λ: a block may hardly touch a region, and λ divides.
+_MIN_REGION_FRACTION = 1 / 8
 
 
 class Blocks:
-    """A picture, its sums, and one block of it at a time.
+    """An image, its sums, and one variable block at a time.
 
     Parameters
     ----------
-    tiles : TileRunner
-        Cuts windows out of targets.
-    place : function
-        A block → where it lies in the stages of the network.
-    session : function
-        A form → session of its `block_graph.block_graph`.
-    surroundings : function
-        A window [1,3,h,w] and names → those outputs of its `stages.surroundings_graph`.
+    runner : TileRunner
+        Computes losses of sums, and cuts windows out of targets.
+    sessions : BlockSessions
+        Runs the graphs of blocks.
     image : array, float32, [3,H,W]
-        The picture; it is changed in place.
-    terms, targets, weights
-        As in `lbfgs_style.objective.evaluation.Engine.objective`.
-    totals : mapping of str to array
-        The sums of the whole picture, as `TileRunner.totals` gives them.
+        The image; it is changed in place.
+    terms : LossTerms
+        The terms of the loss.
+    inputs : LossInputs
+        Targets and weights.
+    sums : Sums
+        The sums of the image.
 
     Attributes
     ----------
     image : array, float32, [3,H,W]
-        The picture as it is now.
-    reference : mapping of str to array
-        The sums that all blocks of this sweep go from.
+        The image in its current state.
+    sums : dict of str to array
+        Its sums.
+    reference : Sums
+        The sums that all blocks of this sweep start from.
+    runner, sessions, terms, inputs
+        As given.
     """
 
     def __init__(
         self,
-        tiles: TileRunner,
-        place: Callable[[Tile], Area],
-        session: Callable[[Form], Session],
-        surroundings: Callable[[Array, Sequence[str]], list[Array]],
+        runner: TileRunner,
+        sessions: BlockSessions,
         image: Array,
-        terms: TermNames,
-        targets: Mapping[str, Array],
-        weights: Array,
-        totals: Mapping[str, NDArray[np.float64]],
+        terms: LossTerms,
+        inputs: LossInputs,
+        sums: Sums,
     ) -> None:
         self.image = image
-        self._tiles, self._terms, self._targets = tiles, terms, targets
-        self._place, self._session, self._surroundings = place, session, surroundings
-        self._of_all = tiles.of_all(terms, targets, weights)
-        self._names = (*scalar_sums(terms), *terms.style_names)
-        self._regions = terms.region_numbers
-        self._totals = dict(totals)
-        self.reference: Mapping[str, NDArray[np.float64]] = self._totals
+        self.runner, self.sessions, self.terms, self.inputs = runner, sessions, terms, inputs
+        self.sums = dict(sums)
+        self.reference: Sums = self.sums
 
-    def begin_sweep(self, reference: Mapping[str, NDArray[np.float64]] | None = None) -> None:
-        """Let the blocks from now on go from the sums as they are, or as they were when a sweep began.
+    def begin_sweep(self, reference: Sums | None = None) -> None:
+        """Start a sweep from the current sums, or from those of an interrupted sweep.
 
-        Raises CheckpointError where those are sums of another loss.
+        Raises CheckpointError if these are the sums of another loss.
         """
-        reference = self._totals if reference is None else reference
-        if {n: a.shape for n, a in reference.items()} != {n: a.shape for n, a in self._totals.items()}:
+        reference = self.sums if reference is None else reference
+        if {n: a.shape for n, a in reference.items()} != {n: a.shape for n, a in self.sums.items()}:
             raise CheckpointError("The checkpoint has other sums than this run: start again without it.")
         self.reference = dict(reference)
 
     def value(self) -> tuple[float, Array]:
-        """Return loss and terms [K] of the picture."""
-        return self._assessed(self._totals)
+        """Return loss and terms [K] of the image."""
+        return self.runner.loss_of_sums(self.sums, self.inputs)
 
-    def _assessed(self, totals: Mapping[str, NDArray[np.float64]]) -> tuple[float, Array]:
-        size = (self.image.shape[1], self.image.shape[2])
-        return self._tiles.assess(totals, self._terms, self._of_all, size)[:2]
+    def free(self, tile: Tile) -> FreeBlock:
+        """Make the block of a tile variable, and evaluate its loss; all other pixels are fixed."""
+        return FreeBlock(self, tile)
 
-    def free(self, tile: Tile) -> Block:
-        """Free the block that a tile covers, and hold all else."""
-        area = self._place(tile)
+    def fractions(self, tile: Tile) -> NDArray[np.float64]:
+        """Return λ of a block [1 + R]: its fraction of the image, then of each region."""
+        fraction = tile.rows.length * tile.columns.length / self.image[0].size
+        regions = self.runner.region_fractions(tile, self.inputs)
+        return np.array([fraction, *(max(region, _MIN_REGION_FRACTION * fraction) for region in regions)])
+
+
+class FreeBlock:
+    """A block whose pixels are variable; made by `Blocks.free`, one at a time.
+
+    Attributes
+    ----------
+    image : array, float32, [3,h,w]
+        Its pixels, a view of the image.
+    loss : float
+        The function that it minimises, at these pixels.
+    """
+
+    def __init__(self, blocks: Blocks, tile: Tile) -> None:
+        self._blocks = blocks
+        self.image = blocks.image[tile_in_image(tile)]
+        terms, sessions = blocks.terms, blocks.sessions
+        area = sessions.locate(tile)
         rows, columns = area.rows[0].window, area.columns[0].window
-        around = self._around(area)
-        session = self._session(area.form)
-        window, inside = window_of(self.image, rows, columns), inside_window(tile, rows, columns)
-        parts = self._parts(tile)  # λ
-        placed = session.to_device(
-            self._of_all
-            | self._weighted(parts)
-            | {LIKEWISE: (1 / parts).astype(np.float32)}
-            | around
-            | self._tiles.of_window(area.pixels, self._terms, self._targets)
+        surroundings = _surroundings(blocks.image, area, sessions)
+        self._session = sessions.block(area.form)
+        self._window = copy_window(blocks.image, rows, columns)
+        self._in_window = tile_in_window(tile, rows, columns)
+        self._names = (*scalar_sums(terms), *terms.moment_names)
+        fractions = blocks.fractions(tile)  # λ
+        self._fixed = self._session.to_device(
+            {
+                **blocks.inputs.shared,
+                **_weights_times(fractions, terms, blocks.inputs.shared),
+                GRADIENT_FACTOR: (1 / fractions).astype(np.float32),
+                **surroundings,
+                **blocks.runner.window_inputs(blocks.inputs, area.pixels),
+            }
         )
-        own: list[Array] = []
-
-        def run(rest: dict[str, Any]) -> tuple[float, Array, Array]:
-            nonlocal own
-            loss, values, gradient, *own = session.run(
-                ["loss", "terms", "d_image", *(f"own_{name}" for name in self._names)],
-                {IMAGE: window},
-                on_device=placed | rest,
-            )
-            return float(loss), values, gradient[0][inside]
-
-        # What the window has of the sums, and with it the rest, comes with the first evaluation.
-        first: tuple[float, Array, Array] | None = run(_placed(session, self.reference, 0 * parts))
-        rest = {name: self._totals[name] - part for name, part in self._named(own)}
+        # The window's part of the sums, s₀, and with it the rest, is an output of the first evaluation.
+        self._own: list[Array] = []
+        self._first: tuple[float, Array, Array] | None = self._run(
+            self._rest_inputs(blocks.reference, 0 * fractions)
+        )
+        self.loss = self._first[0]
+        own = dict(self._own_sums())
+        self._rest = {name: blocks.sums[name] - part for name, part in own.items()}
+        regions = terms.moment_regions
         supposed = {
-            name: self.reference[name] - part / parts[self._regions.get(name, -1) + 1]
-            for name, part in self._named(own)
+            name: blocks.reference[name] - part / fractions[regions.get(name, -1) + 1]
+            for name, part in own.items()
         }
-        held = _placed(session, supposed, 1 / parts)
+        self._supposed = self._rest_inputs(supposed, 1 / fractions)
 
-        def evaluate(block: Array) -> tuple[float, Array, Array]:
-            nonlocal first
-            known, first = first, None
-            if known is not None and np.allclose(block, self.image[of_picture(tile)], rtol=0, atol=_ROUNDING):
-                return known
-            window[0][inside] = block
-            return run(held)
+    def evaluate(self, pixels: Array) -> tuple[float, Array, Array]:
+        """Evaluate the loss at pixels [3,h,w], if all blocks change like this one.
 
-        def value() -> tuple[float, Array]:
-            return self._assessed({name: rest[name] + part for name, part in self._named(own)})
+        Returns
+        -------
+        loss : float
+            Σ λ L.
+        terms : array [K]
+            Each term without its weight.
+        gradient : array [3,h,w]
+            Of the loss by the pixels.
+        """
+        first, self._first = self._first, None
+        if first is not None and np.allclose(pixels, self.image, rtol=0, atol=_ROUNDING):
+            return first
+        self._window[0][self._in_window] = pixels
+        return self._run(self._supposed)
 
-        def keep(block: NDArray[Any]) -> None:
-            self.image[of_picture(tile)] = block
-            if not np.array_equal(window[0][inside], self.image[of_picture(tile)]):  # not evaluated last
-                window[0][inside] = block
-                run(held)
-            for name, part in self._named(own):
-                self._totals[name] = rest[name] + part
+    def value(self) -> tuple[float, Array]:
+        """Return loss and terms [K] of the whole image, with the pixels that were evaluated last."""
+        return self._blocks.runner.loss_of_sums(self._sums(), self._blocks.inputs)
 
-        return Block(self.image[of_picture(tile)], first[0], evaluate, value, keep)
+    def commit(self, pixels: NDArray[Any]) -> None:
+        """Write pixels [3,h,w] into the image, and update its sums."""
+        self.image[...] = pixels
+        if not np.array_equal(self._window[0][self._in_window], self.image):  # not evaluated last
+            self._window[0][self._in_window] = pixels
+            self._run(self._supposed)
+        self._blocks.sums.update(self._sums())
 
-    def _parts(self, tile: Tile) -> NDArray[np.float64]:
-        """Return λ of a block [1 + R]: its part of the picture, then of each region."""
-        part = tile.rows.length * tile.columns.length / self.image[0].size
-        regions = self._tiles.parts_of_regions(tile, self._terms, self._targets)
-        return np.array([part, *(max(of_region, _LEAST_PART * part) for of_region in regions)])
+    def _run(self, inputs: DeviceInputs) -> tuple[float, Array, Array]:
+        outputs = self._session.run(
+            ["loss", "terms", "d_image", *(f"own_{name}" for name in self._names)],
+            {IMAGE: self._window},
+            on_device={**self._fixed, **inputs},
+        )
+        loss, terms, gradient, *self._own = outputs
+        return float(loss), terms, gradient[0][self._in_window]
 
-    def _weighted(self, parts: NDArray[np.float64]) -> dict[str, Array]:
-        """Return the weights of the terms and the shares of the regions times λ."""
-        factors, shares = np.full(len(self._terms.names), parts[0]), dict[str, Array]()
-        if self._terms.regions:
-            content, style = len(self._terms.content_layers), len(self._terms.style_layers)
-            factors[content : content + style] = 1  # λ goes to the regions
-            shares[SHARES] = (parts[1:] * self._of_all[SHARES]).astype(np.float32)
-        return {"weights": (factors * self._of_all["weights"]).astype(np.float32)} | shares
+    def _rest_inputs(self, rest: Mapping[str, NDArray[Any]], own_factor: NDArray[np.float64]) -> DeviceInputs:
+        named = {f"rest_{name}": value for name, value in rest.items()}
+        return self._session.to_device(named | {OWN_FACTOR: own_factor})
 
-    def _named(self, own: list[Array]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """Yield the name of each sum and a window's part of it."""
-        for name, part in zip(self._names, own, strict=True):
+    def _own_sums(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Yield each sum's name and the window's part of it at the pixels that were evaluated last."""
+        for name, part in zip(self._names, self._own, strict=True):
             yield name, np.asarray(part, np.float64)
 
-    def _around(self, area: Area) -> dict[str, Array]:
-        """Return the surroundings of a block in the later stages; zeros where it changes them."""
-        later = area.stages[1:]
-        if not later:
-            return {}
-        seen = area.seen((self.image.shape[1], self.image.shape[2]))
-        found = self._surroundings(window_of(self.image, *seen), [stage.source for stage in later])
-        around: dict[str, Array] = {}
-        for stage, values, rows, columns in zip(later, found, area.rows[1:], area.columns[1:], strict=True):
-            top, left = (span.start // stage.field.stride for span in seen)
-            cut = _within(rows.window, top), _within(columns.window, left)
-            own = np.ascontiguousarray(values[:, :, *cut])
-            own[
-                :, :, _within(rows.changed, rows.window.start), _within(columns.changed, columns.window.start)
-            ] = 0
-            around[around_name(stage.source)] = own
-        return around
+    def _sums(self) -> dict[str, NDArray[np.float64]]:
+        """Return the sums of the image with the pixels that were evaluated last."""
+        return {name: self._rest[name] + part for name, part in self._own_sums()}
 
 
-def _within(span: Span, start: int) -> slice:
+def _weights_times(
+    fractions: NDArray[np.float64], terms: LossTerms, shared: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return the weights of the terms and of the regions times λ."""
+    factors = np.full(len(terms.names), fractions[0])
+    region_weights: dict[str, Array] = {}
+    if terms.regions:
+        content, style = len(terms.content_layers), len(terms.style_layers)
+        factors[content : content + style] = 1  # the weights of the regions have the factor
+        region_weights[REGION_WEIGHTS] = (fractions[1:] * shared[REGION_WEIGHTS]).astype(np.float32)
+    return {"weights": (factors * shared["weights"]).astype(np.float32)} | region_weights
+
+
+def _surroundings(image: Array, area: Area, sessions: BlockSessions) -> dict[str, Array]:
+    """Return the surroundings of a block in each later stage, with zeros where they see the block."""
+    later = area.stages[1:]
+    if not later:
+        return {}
+    seen = area.seen((image.shape[1], image.shape[2]))
+    sources = sessions.surroundings(copy_window(image, *seen))
+    inputs: dict[str, Array] = {}
+    for stage, values, rows, columns in zip(later, sources, area.rows[1:], area.columns[1:], strict=True):
+        top, left = (span.start // stage.field.stride for span in seen)
+        index = _relative(rows.window, top), _relative(columns.window, left)
+        window = np.ascontiguousarray(values[:, :, *index])
+        changed = _relative(rows.changed, rows.window.start), _relative(columns.changed, columns.window.start)
+        window[:, :, *changed] = 0
+        inputs[surroundings_name(stage.source)] = window
+    return inputs
+
+
+def _relative(span: Span, start: int) -> slice:
     return slice(span.start - start, span.stop - start)
-
-
-def _placed(
-    session: Session, rest: Mapping[str, NDArray[Any]], own_share: NDArray[np.float64]
-) -> dict[str, Any]:
-    """Bring the rest of the sums to the device, for `Session.run`."""
-    named = {f"rest_{name}": value for name, value in rest.items()}
-    return session.to_device(named | {OWN_SHARE: own_share})

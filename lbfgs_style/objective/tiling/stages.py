@@ -1,48 +1,47 @@
-"""A network in stages, for a picture of which only a block is free, and all that surrounds it is known.
+"""Divide a network into stages at its poolings, for an image of which only one block is variable.
 
-A deep feature near the block sees far beyond it, and a window that holds all it sees is much larger than the
-block. But what lies out there is held, and so are all features that do not see the block. Between two
-poolings the network is therefore computed only where features see the block, with a margin of a few
-positions; what a pooling hands on is set into the values that the held part of the picture gives, its
-surroundings, which are computed once for each block. Pure functions and graphs; the loop is in `blocks`.
+A deep feature near the block sees far beyond it, and a window of everything that it sees is much larger than
+the block. But the pixels out there are fixed, and so are all features that do not see the block. So each
+stage of the network, from one pooling to the next, is computed only where features see the block, with a
+margin of a few positions. The result of a pooling is inserted into the values that the fixed part of the
+image gives, its surroundings, which are computed once for each block. Pure functions and graphs; the loop is
+in `blocks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ...graphs import cpu_layout, winograd
 from ...graphs.builder import GraphBuilder
-from ...graphs.network_graph import IMAGE, append_network, needed_nodes, with_network
+from ...graphs.network_graph import IMAGE, Shapes, append_network, needed_nodes, with_network
 from ...graphs.receptive_fields import Field, alignment, find_misaligned, halo, trace_fields
 from .tile_plan import Span
 
 if TYPE_CHECKING:
     import onnx
 
-Shapes = Mapping[str, tuple[int, int, int]]
-"""Tensor → channels, height and width for the whole picture."""
-
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of a network between two poolings.
+    """A part of a network, from one pooling to the next.
 
     Attributes
     ----------
     source : str
-        The tensor that all of it is made of: ``image``, or what a pooling gives.
+        The tensor that all of it is computed from: ``image``, or the output of a pooling.
     field : Field
-        The source's receptive field.
+        Receptive field of the source.
     layers : frozenset of str
-        The layers in use that it makes.
+        The layers in use that it computes.
     step : int
-        What its windows begin at multiples of, in positions of the source.
+        Its windows begin at multiples of this, in positions of the source.
     halo : int
-        How far its windows reach beyond what changes, in positions of the source; see `receptive_fields`.
+        How far its windows reach beyond the positions that see the block, in positions of the source; see
+        `receptive_fields.halo`.
     """
 
     source: str
@@ -54,14 +53,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Positions of a stage's source along one axis.
+    """Positions of the source of a stage, along one axis.
 
     Attributes
     ----------
     changed : Span
-        Those that see the block.
+        The positions that see the block.
     window : Span
-        Those that the stage is computed from.
+        The positions that the stage is computed from.
     """
 
     changed: Span
@@ -70,7 +69,10 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """How what a pooling gives is laid into its surroundings along one axis: cut, then zeros around it."""
+    """How the output of a pooling is inserted into its surroundings, along one axis.
+
+    It is cut to `length` positions from `start` on, and padded with `before` and `after` zeros.
+    """
 
     start: int
     length: int
@@ -80,7 +82,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What the graph of a block depends on: its window [h,w] and, for each later stage, two `Join`."""
+    """What the graph of a block depends on: the size of its window, and two `Join` for each later stage."""
 
     window: tuple[int, int]
     joins: tuple[tuple[Join, Join], ...]
@@ -88,7 +90,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Where a free block lies in each stage: rows and columns."""
+    """The position of a block in each stage: an `Extent` of rows and one of columns for each."""
 
     stages: tuple[Stage, ...]
     rows: tuple[Extent, ...]
@@ -96,7 +98,7 @@ class Area:
 
     @property
     def form(self) -> Form:
-        """What the block has in common with others."""
+        """What the block's graph depends on; blocks of the same form share their graph."""
         window = self.rows[0].window.length, self.columns[0].window.length
         return Form(window, tuple(zip(self._joins(self.rows), self._joins(self.columns), strict=True)))
 
@@ -115,7 +117,7 @@ class Area:
         return joins
 
     def pixels(self, layer: str) -> tuple[Span, Span]:
-        """Return the rows and columns of the picture that belong to a layer's features in its window."""
+        """Return the rows and columns of the image that belong to the features of a layer in its window."""
         index = next(i for i, stage in enumerate(self.stages) if layer in stage.layers)
         stride = self.stages[index].field.stride
         rows, columns = self.rows[index].window, self.columns[index].window
@@ -124,7 +126,7 @@ class Area:
         )
 
     def seen(self, size: tuple[int, int]) -> tuple[Span, Span]:
-        """Return the rows and columns of a picture that the surroundings of all stages see."""
+        """Return the rows and columns of an image that the surroundings of all stages see."""
         rows, columns = (
             _seen(self.stages, extents, length)
             for extents, length in zip((self.rows, self.columns), size, strict=True)
@@ -132,67 +134,70 @@ class Area:
         return rows, columns
 
 
-def stages(model: onnx.ModelProto, layers: Sequence[str]) -> tuple[Stage, ...]:
-    """Cut a network where all that follows is made of what one pooling gives.
+def split_network(model: onnx.ModelProto, layers: Sequence[str]) -> tuple[Stage, ...]:
+    """Divide a network after each pooling whose output alone determines everything that follows.
 
     Returns
     -------
     tuple of Stage
-        A single one where there is no such pooling.
+        A single one if there is no such pooling.
     """
     nodes = needed_nodes(model, layers)
     fields = trace_fields(model, layers)
-    odd = find_misaligned(model, layers, fields)
+    misaligned = find_misaligned(model, layers, fields)
     last_use = {name: index for index, node in enumerate(nodes) for name in node.input}
     cuts: list[str] = []
-    open_until = last_use[IMAGE]
+    used_until = last_use[IMAGE]  # index of the last node that reads a tensor computed so far
     for index, node in enumerate(nodes[:-1]):
-        if node.op_type in ("MaxPool", "AveragePool") and open_until <= index and node.output[0] not in odd:
+        is_pooling = node.op_type in ("MaxPool", "AveragePool")
+        if is_pooling and used_until <= index and node.output[0] not in misaligned:
             cuts.append(node.output[0])
-        open_until = max(open_until, *(last_use.get(name, index) for name in node.output))
-    made = [name for node in nodes for name in node.output if name in fields]
-    found: list[Stage] = []
-    ends = [-1, *(made.index(name) for name in cuts), len(made) - 1]
+        used_until = max(used_until, *(last_use.get(name, index) for name in node.output))
+    tensors = [name for node in nodes for name in node.output if name in fields]
+    result: list[Stage] = []
+    ends = [-1, *(tensors.index(name) for name in cuts), len(tensors) - 1]
     for source, (begin, end) in zip((IMAGE, *cuts), pairwise(ends), strict=True):
-        names = made[begin + 1 : end + 1]
-        inside = [_beyond(fields[source], fields[name]) for name in names]
-        found.append(
-            Stage(source, fields[source], frozenset(names) & set(layers), alignment(inside), halo(inside))
-        )
-    return tuple(found)
+        names = tensors[begin + 1 : end + 1]
+        inner = [_relative_field(fields[source], fields[name]) for name in names]
+        layers_here = frozenset(names) & set(layers)
+        result.append(Stage(source, fields[source], layers_here, alignment(inner), halo(inner)))
+    return tuple(result)
 
 
-def area(parts: tuple[Stage, ...], block: tuple[Span, Span], size: tuple[int, int], shapes: Shapes) -> Area:
-    """Return where a block of rows and columns lies in each stage.
+def locate_block(
+    stages: tuple[Stage, ...], block: tuple[Span, Span], size: tuple[int, int], shapes: Shapes
+) -> Area:
+    """Return the position of a block in each stage.
 
     Parameters
     ----------
-    parts : tuple of Stage
+    stages : tuple of Stage
         The network.
     block : (Span, Span)
-        Its rows and columns of the picture.
+        Rows and columns of the block, in pixels.
     size : (int, int)
-        Height and width of the picture.
-    shapes : mapping of str to (int, int, int)
-        Of the sources, for the whole picture.
+        Height and width of the image.
+    shapes : Shapes
+        Of the sources of the later stages.
     """
-    heights, widths = ([shapes[part.source][axis] for part in parts[1:]] for axis in (1, 2))
-    rows = _extents(parts, block[0], [size[0], *heights])
-    return Area(parts, rows, _extents(parts, block[1], [size[1], *widths]))
+    heights, widths = ([shapes[stage.source][axis] for stage in stages[1:]] for axis in (1, 2))
+    rows = _extents(stages, block[0], [size[0], *heights])
+    columns = _extents(stages, block[1], [size[1], *widths])
+    return Area(stages, rows, columns)
 
 
 def with_stages(
-    model: onnx.ModelProto, layers: Sequence[str], parts: Sequence[Stage], form: Form, shapes: Shapes
+    model: onnx.ModelProto, layers: Sequence[str], stages: Sequence[Stage], form: Form, shapes: Shapes
 ) -> GraphBuilder:
-    """Start a graph with a network in stages, as `network_graph.with_network` does with a whole one.
+    """Begin a graph with a network in stages, as `network_graph.with_network` does with a whole network.
 
-    Its inputs are ``image`` [1,3,h,w] and ``around_<source>`` [1,C,·,·] for each later stage, the values of a
-    pooling with zeros where they see the block.
+    Its inputs are ``image`` [1,3,h,w] and ``around_<source>`` [1,C,·,·] for each later stage: the output of a
+    pooling, with zeros at the positions that see the block.
     """
     graph = GraphBuilder()
     graph.input(IMAGE, [1, 3, *form.window])
     append_network(graph, model, layers)
-    joins = dict(zip((part.source for part in parts[1:]), form.joins, strict=True))
+    joins = dict(zip((stage.source for stage in stages[1:]), form.joins, strict=True))
     nodes, graph.nodes = graph.nodes, []
     joined: dict[str, str] = {}
     for node in nodes:
@@ -207,25 +212,27 @@ def with_stages(
         inner = graph.slice(inner, 3, columns.start, columns.start + columns.length)
         inner = graph.pad(inner, [0, 0, rows.before, columns.before], [0, 0, rows.after, columns.after])
         size = [join.before + join.length + join.after for join in (rows, columns)]
-        joined[tensor] = graph.op("Add", inner, graph.input(around_name(name), [1, shapes[name][0], *size]))
+        joined[tensor] = graph.op(
+            "Add", inner, graph.input(surroundings_name(name), [1, shapes[name][0], *size])
+        )
     graph.infer_shapes()
     return graph
 
 
-def around_name(source: str) -> str:
-    """Name the input with the surroundings of a stage."""
+def surroundings_name(source: str) -> str:
+    """Return the name of the input with the surroundings of a stage."""
     return f"around_{source}"
 
 
 def surroundings_graph(
     model: onnx.ModelProto,
     window: tuple[int, int],
-    parts: Sequence[Stage],
+    stages: Sequence[Stage],
     *,
     choose: winograd.Choose | None = None,
 ) -> onnx.ModelProto:
     """Build the graph with an input ``image`` [1,3,h,w] whose outputs are the sources of all later stages."""
-    sources = [part.source for part in parts[1:]]
+    sources = [stage.source for stage in stages[1:]]
     graph = with_network(model, window, sources)
     for source in sources:
         graph.output(source)
@@ -234,35 +241,38 @@ def surroundings_graph(
     return graph.model()
 
 
-def _beyond(source: Field, layer: Field) -> Field:
-    """Return the field of a layer in positions of a source that it is made of."""
+def _relative_field(source: Field, tensor: Field) -> Field:
+    """Return the receptive field of a tensor, in positions of a source that it is computed from."""
     stride = source.stride
     return Field(
-        layer.stride // stride, (layer.first - source.first) // stride, (layer.last - source.last) // stride
+        tensor.stride // stride,
+        (tensor.first - source.first) // stride,
+        (tensor.last - source.last) // stride,
     )
 
 
-def _extents(parts: Sequence[Stage], block: Span, lengths: Sequence[int]) -> tuple[Extent, ...]:
-    """Follow a block through the stages along one axis, where the sources have these lengths."""
-    found: list[Extent] = []
+def _extents(stages: Sequence[Stage], block: Span, lengths: Sequence[int]) -> tuple[Extent, ...]:
+    """Return the extents of a block in each stage along one axis; `lengths` are those of the sources."""
+    extents: list[Extent] = []
     changed = block
-    for index, (part, length) in enumerate(zip(parts, lengths, strict=True)):
+    for index, (stage, length) in enumerate(zip(stages, lengths, strict=True)):
         if index:
-            field = _beyond(parts[index - 1].field, part.field)
+            field = _relative_field(stages[index - 1].field, stage.field)
             first = min(length - 1, max(0, -(-(changed.start - field.last) // field.stride)))
             last = min(length - 1, max(first, (changed.stop - 1 - field.first) // field.stride))
             changed = Span(first, last + 1)
-        start = max(0, changed.start - part.halo) // part.step * part.step
-        stop = min(length, -(-(changed.stop + part.halo) // part.step) * part.step)
-        found.append(Extent(changed, Span(start, stop)))
-    return tuple(found)
+        start = max(0, changed.start - stage.halo) // stage.step * stage.step
+        stop = min(length, -(-(changed.stop + stage.halo) // stage.step) * stage.step)
+        extents.append(Extent(changed, Span(start, stop)))
+    return tuple(extents)
 
 
-def _seen(parts: Sequence[Stage], extents: Sequence[Extent], length: int) -> Span:
-    step = max(part.field.stride for part in parts)
+def _seen(stages: Sequence[Stage], extents: Sequence[Extent], length: int) -> Span:
+    """Return the pixels of an axis, of which there are `length`, that the windows of all stages see."""
+    step = max(stage.field.stride for stage in stages)
     start, stop = length, 0
-    for part, extent in zip(parts[1:], extents[1:], strict=True):
-        field, window = part.field, extent.window
+    for stage, extent in zip(stages[1:], extents[1:], strict=True):
+        field, window = stage.field, extent.window
         start = min(start, window.start * field.stride + field.first)
         stop = max(stop, (window.stop - 1) * field.stride + max(field.last, field.stride - 1) + 1)
     return Span(max(0, start) // step * step, min(length, -(-stop // step) * step))

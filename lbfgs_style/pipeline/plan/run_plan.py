@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ...errors import ImageError
 from ...objective.engine import Engine
-from ...objective.losses.terms import TermNames
+from ...objective.losses.terms import LossTerms
 from ...objective.memory_costs import Costs
 from ...optimization.variables import PER_PIXEL
 from ...settings.options import Options
@@ -32,7 +32,7 @@ class RunPlan:
 
     Attributes
     ----------
-    terms : TermNames
+    terms : LossTerms
         The loss terms, with the number of regions.
     scales : tuple of Scale
         Coarse to fine.
@@ -40,13 +40,13 @@ class RunPlan:
         How each scale is optimised.
     """
 
-    terms: TermNames
+    terms: LossTerms
     scales: tuple[Scale, ...]
     methods: tuple[ScaleMethod, ...]
 
 
 def plan_run(
-    engine: Engine, options: Options, terms: TermNames, images: RunImages, *, has_initial_image: bool
+    engine: Engine, options: Options, terms: LossTerms, images: RunImages, *, has_initial_image: bool
 ) -> RunPlan:
     """Plan the scales of a run, and choose the method of each.
 
@@ -88,7 +88,7 @@ def longest_history(options: Options) -> int:
 
 
 def choose_methods(
-    engine: Engine, terms: TermNames, options: Options, scales: Sequence[Scale], sources: int
+    engine: Engine, terms: LossTerms, options: Options, scales: Sequence[Scale], sources: int
 ) -> list[ScaleMethod]:
     """Choose the method of each scale, see `memory.choose_method`.
 
@@ -96,7 +96,7 @@ def choose_methods(
     ----------
     engine : Engine
         Knows the network.
-    terms : TermNames
+    terms : LossTerms
         The loss terms.
     options : Options
         Give the memory and the history.
@@ -110,7 +110,7 @@ def choose_methods(
     OptionError
         A scale does not fit into the memory.
     """
-    costs = replace(engine.costs(terms, sources), variables=PER_PIXEL[options.variables])
+    costs = replace(engine.estimate_costs(terms, sources), variables=PER_PIXEL[options.variables])
     budget = memory_budget(options)
 
     def method(scale: Scale) -> ScaleMethod:
@@ -122,7 +122,7 @@ def choose_methods(
 
 
 def with_actual_blocks(
-    method: ScaleMethod, scale: Scale, engine: Engine, terms: TermNames, costs: Costs, budget: int
+    method: ScaleMethod, scale: Scale, engine: Engine, terms: LossTerms, costs: Costs, budget: int
 ) -> ScaleMethod:
     """Return a method with the memory of the blocks that it will have: often smaller than what would fit.
 
@@ -132,7 +132,7 @@ def with_actual_blocks(
         return method
     window = method.window_pixels
     while True:
-        cuts = engine.cuts(scale.size, terms, window)
+        cuts = engine.plan_cuts(scale.size, terms, window)
         shapes = {(tile.rows.length, tile.columns.length) for tiles in cuts for tile in tiles}
         needed = max(
             blocks_bytes(scale.size, shape, scale.iterations, method.history, costs) for shape in shapes
@@ -144,11 +144,11 @@ def with_actual_blocks(
         window = max(costs.smallest_window, int(_SHRINK * window))
 
 
-def _check_sizes(engine: Engine, terms: TermNames, images: RunImages) -> None:
+def _check_sizes(engine: Engine, terms: LossTerms, images: RunImages) -> None:
     """Refuse images that only enlarging would make large enough: there is nothing in them to see."""
-    style_terms = TermNames((), terms.style_layers)
+    style_terms = LossTerms((), terms.style_layers)
     height, width = images.content.rgb.shape[:2]
-    named: Sequence[tuple[str, tuple[int, int], TermNames]] = [
+    named: Sequence[tuple[str, tuple[int, int], LossTerms]] = [
         ("content image", (height, width), terms),
         *(("style image", style.size, style_terms) for style in images.styles),
     ]

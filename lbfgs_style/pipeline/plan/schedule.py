@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...objective.engine import Engine
 from ...objective.evaluation import Evaluation
-from ...objective.losses.terms import TermNames
+from ...objective.losses.terms import LossTerms
 from ...optimization.gradient_subspace import vectors
 from ...optimization.lbfgs import minimize
 from ...optimization.variables import KINDS
@@ -70,7 +70,7 @@ def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: b
         pixels = scale.size[0] * scale.size[1]
         windows, computed = 1, float(pixels)  # what surrounds a block is computed once
         if method.window_pixels is not None:
-            cuts = engine.cuts(scale.size, plan.terms, method.window_pixels)
+            cuts = engine.plan_cuts(scale.size, plan.terms, method.window_pixels)
             windows = len(cuts[0])
             if method.kind == "tiles":
                 computed = _TWO_PASSES * sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
@@ -85,9 +85,9 @@ def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: b
 class _Trial:
     """Seconds of evaluations and of the optimiser, measured on small images."""
 
-    def __init__(self, engine: Engine, terms: TermNames, options: Options) -> None:
+    def __init__(self, engine: Engine, terms: LossTerms, options: Options) -> None:
         side = max(_TRIAL_SIDE, 2 * engine.smallest_side(terms))
-        plain = TermNames(terms.content_layers, terms.style_layers)
+        plain = LossTerms(terms.content_layers, terms.style_layers)
         small, large = (_evaluation_seconds(engine, plain, (n, n)) for n in (side // 2, side))
         # A line through both: an evaluation takes some time however small its image is.
         self._per_pixel = (large - small) / (side**2 - (side // 2) ** 2)
@@ -105,7 +105,7 @@ class _Trial:
         return evaluations * (self._fixed + self._per_pixel * computed) + optimizer * pixels
 
 
-def _evaluation_seconds(engine: Engine, terms: TermNames, size: tuple[int, int]) -> float:
+def _evaluation_seconds(engine: Engine, terms: LossTerms, size: tuple[int, int]) -> float:
     image = np.random.default_rng(0).random((3, *size), np.float32)
     targets = engine.statistics(image, terms, what="trial image")
     objective = engine.objective(size, terms, targets, np.ones(len(terms.names), np.float32))
