@@ -46,7 +46,7 @@ def published(site, tmp_path, monkeypatch):
     """Put small networks of the published formats on the local server and into the table."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("LBFGS_STYLE_CACHE", str(cache))
-    monkeypatch.setattr(catalog, "_folders", lambda: iter([cache]))
+    monkeypatch.setattr(catalog, "search_folders", lambda: iter([cache]))
 
     def publish(name):
         row = networks.known(name)

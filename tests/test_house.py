@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +149,40 @@ def test_no_test_module_imports_another() -> None:
             else:
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert [name for name in names if ".test_" in f".{name}"] == [], path
+
+
+# Modules and classes of others whose underscore names are public, or that tests break on purpose.
+FOREIGN = {"self", "os", "pickle", "torch", "ctorch", "_utils", "models", "InferenceSession", "state"}
+
+
+def private_names(source: str) -> set[str]:
+    """Return the underscore names that a test imports, reads from something, or sets by ``setattr``."""
+    used = re.findall(r"([\w)\]]+)(?:\.|, [\"'])(_[a-z]\w*)", source, re.IGNORECASE)
+    imported = re.findall(
+        r"^from lbfgs_style.* import .*?\b(_[a-z]\w*)", source, re.IGNORECASE | re.MULTILINE
+    )
+    return {name for owner, name in used if owner not in FOREIGN} | set(imported)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from lbfgs_style.cli.app import _run", {"_run"}),
+        ("engine._session", {"_session"}),
+        ("monkeypatch.setattr(files, '_LARGE', 1)", {"_LARGE"}),
+        ("monkeypatch.setattr('lbfgs_style.cli.files._LARGE', 1)", {"_LARGE"}),
+        ("CODE = 'import lbfgs_style.cli.app as a; a._run()'", {"_run"}),
+        ("os._exit(1); self._own; x.__dict__", set()),
+    ],
+)
+def test_private_names_are_found(source: str, found: set[str]) -> None:
+    assert private_names(source) == found
+
+
+def test_tests_use_no_private_names_of_the_package() -> None:
+    """What a test needs to see or to set is public: a parameter, a constant, an attribute."""
+    used = {path.name: private_names(path.read_text("utf-8")) for path in TESTS if path != Path(__file__)}
+    assert {name: names for name, names in used.items() if names} == {}
 
 
 def test_import_is_light() -> None:

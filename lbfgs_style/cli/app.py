@@ -51,7 +51,7 @@ def main() -> None:
     """Run the command; a user error becomes one line on stderr and exit code 2."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would repeat our messages
     prepare()
-    code = _exit_code(lambda: app(standalone_mode=False))
+    code = exit_code(lambda: app(standalone_mode=False))
     unwritten = finish_output()
     if unwritten is not None and code == 0:
         print_message(f"standard output: cannot be written: {unwritten.strerror}")
@@ -63,7 +63,8 @@ def main() -> None:
     sys.exit(code)
 
 
-def _exit_code(run: Callable[[], object]) -> int:
+def exit_code(run: Callable[[], object]) -> int:
+    """Run a command and return its exit code; print an error that users can mend in one line."""
     # Typer's base class of usage errors has no public name since Typer bundles click.
     usage_error: Any = typer.BadParameter.__mro__[1]
     try:

@@ -26,7 +26,7 @@ STANDARD = Path(STANDARD_INPUT)
 
 _SLOW = (".webp", ".avif")
 # Pixels of an image whose encoding in a slow format takes more than a quarter of a second.
-_LARGE = 2**21
+SLOW_PIXELS = 2**21
 
 HTML = (".html", ".htm")
 # Extensions of reports.
@@ -68,7 +68,7 @@ class Output:
 
         A large WebP or AVIF takes seconds: a PNG is written in its place, ``out.webp.png``.
         """
-        slow = self.path != STANDARD and self.path.suffix.lower() in _SLOW and size[0] * size[1] > _LARGE
+        slow = self.path != STANDARD and self.path.suffix.lower() in _SLOW and size[0] * size[1] > SLOW_PIXELS
         return replace(self, path=self.path.with_name(f"{self.path.name}.png")) if slow else self
 
     def write(self, picture: Picture, recipe: str | None = None) -> None:

@@ -24,7 +24,7 @@ NOTHING = "stopped before the first iteration: nothing is written"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # Seconds that a run with nothing to save gets to end by itself.
-_GRACE = 0.5
+GRACE_SECONDS = 0.5
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def cancelled_by_signals(*, begun: threading.Event | None = None) -> Generator[t
         Set by the caller once there is something to save. Before that the first signal ends the process, too,
         if it has not ended by itself within half a second.
     """
-    watch = _Watch(begun)
+    watch = Watch(begun)
 
     def handle(number: int, frame: FrameType | None) -> None:
         watch.cancel.set()  # at once, before an idle main thread starts another evaluation
@@ -59,7 +59,7 @@ def cancelled_by_signals(*, begun: threading.Event | None = None) -> Generator[t
         ours.close()
 
 
-class _Watch:
+class Watch:
     """Counts signals as they arrive, in a thread of its own."""
 
     def __init__(self, begun: threading.Event | None) -> None:
@@ -67,6 +67,7 @@ class _Watch:
         self._begun = begun
 
     def run(self, signals: socket.socket) -> None:
+        """Handle the signals that arrive at a socket until it is closed."""
         count = 0
         while True:
             try:
@@ -83,7 +84,7 @@ class _Watch:
                 self.leave()
             if count == 1:
                 self.cancel.set()
-                signals.settimeout(_GRACE)
+                signals.settimeout(GRACE_SECONDS)
 
     def leave(self, message: str = "") -> None:
         """End the process without flushing buffers or waiting for other threads."""

@@ -48,10 +48,10 @@ def optimize_for_cpu(graph: GraphBuilder, choose: winograd.Choose) -> None:
     is_replaced = winograd.rewrite(graph, choose)
     graph.is_plain = is_replaced and not _has_direct(graph)
     if graph.is_plain:
-        _scatter_image_gradient(graph)
+        scatter_image_gradient(graph)
     else:
         _keep_blocked(graph)
-    _delay(graph)
+    delay_readers(graph)
     graph.nodes = _sort_by_depth(graph.nodes)
 
 
@@ -61,7 +61,7 @@ def _has_direct(graph: GraphBuilder) -> bool:
     return any(kernel is not None and min(kernel.shape[:2]) > _IMAGE_CHANNELS for kernel in kernels)
 
 
-def _scatter_image_gradient(graph: GraphBuilder) -> None:
+def scatter_image_gradient(graph: GraphBuilder) -> None:
     """Replace the convolution that gives the gradient of an image by a ConvTranspose.
 
     As a convolution with few outputs it multiplies all patches of the features, 9 times as many numbers as
@@ -87,7 +87,7 @@ def _scatter_image_gradient(graph: GraphBuilder) -> None:
         )
 
 
-def _delay(graph: GraphBuilder) -> None:
+def delay_readers(graph: GraphBuilder) -> None:
     """Make readers of large tensors depend on the tensors that they should wait for (`wait_for`)."""
     graph.infer_shapes()
     blocked = find_channel_blocked(graph)

@@ -46,7 +46,7 @@ _TILE = OUTPUTS + _TAPS - 1
 _PREFIX = "winograd_"
 
 # Bytes of transformed data of a row band at most, see `row_bands`.
-_BAND_BYTES = 80 * 2**20
+BAND_BYTES = 80 * 2**20
 
 # Interpolation points; the sixth one is infinity.
 _POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
@@ -229,7 +229,7 @@ class _RowBand:
 
 
 def row_bands(channels: int, outputs: int, height: int, width: int) -> list[_RowBand]:
-    """Divide a convolution into bands whose transformed data stay below `_BAND_BYTES`.
+    """Divide a convolution into bands whose transformed data stay below `BAND_BYTES`.
 
     Transformed data and products take 2¼ times the memory of the features; in bands, little compared to the
     features. Cutting and joining bands takes time: VGG19 at 512 pixels takes 7 % less time with 80 MiB than
@@ -237,7 +237,7 @@ def row_bands(channels: int, outputs: int, height: int, width: int) -> list[_Row
     """
     rows, columns = -(-height // OUTPUTS), -(-width // OUTPUTS)
     row_bytes = 4 * _TILE**2 * max(channels, outputs) * columns
-    count = -(-rows // max(1, _BAND_BYTES // row_bytes))
+    count = -(-rows // max(1, BAND_BYTES // row_bytes))
     edges = [rows * i // count for i in range(count + 1)]
     bands: list[_RowBand] = []
     for first, last in pairwise(edges):

@@ -194,7 +194,7 @@ def matching(
 
 
 def _cholesky(style: _Matrix, content: _Matrix) -> _Matrix:
-    return _triangular(content) @ np.linalg.inv(_triangular(style))
+    return triangular_root(content) @ np.linalg.inv(triangular_root(style))
 
 
 def _pca(style: _Matrix, content: _Matrix) -> _Matrix:
@@ -223,7 +223,7 @@ def _root(matrix: _Matrix) -> _Matrix:
     return _of_eigenvalues(matrix, lambda values: np.sqrt(np.maximum(values, 0)))
 
 
-def _triangular(matrix: _Matrix) -> _Matrix:
+def triangular_root(matrix: _Matrix) -> _Matrix:
     """Return the Cholesky factor, also of a singular matrix, which `numpy.linalg.cholesky` refuses."""
     factor = np.linalg.qr(_root(matrix)).R.T
     return factor * np.where(np.diag(factor) < 0, -1, 1)

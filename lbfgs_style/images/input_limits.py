@@ -20,10 +20,10 @@ MAX_PIXELS = 2**28
 _LONGEST = 2**20
 
 # Bytes of a pipe that are checked before more is read.
-_BEGINNING = 2**20
+BEGINNING_BYTES = 2**20
 
 # Bytes that may come through a pipe in addition to the pixels: metadata, other frames.
-_EXTRA_BYTES = 2**28
+EXTRA_BYTES = 2**28
 
 # Bytes of the largest pixel: four numbers of 64 bits.
 _BYTES_PER_PIXEL = 32
@@ -74,14 +74,14 @@ def read_pipe(file: BinaryIO, name: str, *, max_pixels: int) -> bytes:
     ImageFileError
         It does not begin as an image file, declares too many pixels, or does not end.
     """
-    data = first_bytes(file, _BEGINNING)
-    if len(data) < _BEGINNING:
+    data = first_bytes(file, BEGINNING_BYTES)
+    if len(data) < BEGINNING_BYTES:
         return data
     size = declared_size(known_format(name, data), data)
     if size is not None:
         check_size(name, *size, max_pixels)
     most = min(
-        _EXTRA_BYTES + _BYTES_PER_PIXEL * (max_pixels if size is None else size[0] * size[1]), MAX_BYTES
+        EXTRA_BYTES + _BYTES_PER_PIXEL * (max_pixels if size is None else size[0] * size[1]), MAX_BYTES
     )
     data = first_bytes(file, most + 1, begin=data)
     if len(data) > most:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 STRIP = 1 << 19
 
 # Pixels of a strip where each thread has one; with fewer, threads wait for each other more than they work.
-_SHORT = 1 << 18
+SHORT_STRIP = 1 << 18
 
 _THREADS = 4
 
@@ -32,7 +32,7 @@ def map_rows(work: Callable[[int, int], T], height: int, width: int) -> Iterator
     height, width : int
         Size of the image.
     """
-    rows = max(1, _SHORT // max(width, 1))
+    rows = max(1, SHORT_STRIP // max(width, 1))
     starts = range(0, height, rows)
     if len(starts) < _THREADS:
         yield from (work(start, min(start + rows, height)) for start in starts)

@@ -118,14 +118,12 @@ def known(name: str) -> KnownNetwork:
 
 
 def search_path() -> tuple[Path, ...]:
-    """Return the folders in which names are looked up, in this order.
-
-    ``models/`` of a clone of the repository, ``models/`` in the installed package, then `cache_folder`.
-    """
-    return tuple(_folders())
+    """Return the folders in which names are looked up, in this order."""
+    return tuple(search_folders())
 
 
-def _folders() -> Iterator[Path]:
+def search_folders() -> Iterator[Path]:
+    """Yield ``models/`` of a clone of the repository, ``models/`` in the package, then `cache_folder`."""
     package = Path(__file__).resolve().parents[1]
     if (package.parent / "pyproject.toml").is_file():
         yield package.parent / "models"
@@ -162,7 +160,7 @@ def find(name_or_path: str | Path) -> Path:
             f"({', '.join(row.name for row in KNOWN)}) or the path of an .onnx file."
         )
     if Path(text).name == text:
-        for folder in _folders():
+        for folder in search_folders():
             path = folder / f"{text}.onnx"
             if path.is_file():
                 return path

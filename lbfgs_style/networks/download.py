@@ -26,7 +26,7 @@ Progress = Callable[[int, int | None], None]
 _CHUNK = 1 << 18
 
 # Bytes of a download of unknown length at most.
-_MAX_BYTES = 2_000_000_000
+MAX_BYTES = 2_000_000_000
 
 # HTTP status of a server that cannot resume at an offset.
 _RANGE_NOT_SATISFIABLE = 416
@@ -267,7 +267,7 @@ def _stream(
     total: int | None,
     progress: Progress | None,
 ) -> int:
-    received, limit = offset, total or _MAX_BYTES
+    received, limit = offset, total or MAX_BYTES
     with part.open("ab" if offset else "wb") as file:
         while True:
             try:

@@ -34,7 +34,7 @@ _STRING = 9
 _BYTES_OR_FLOATS = (1, 2, _STRING, 12)  # double, float, string, bytes
 
 
-class _Malformed(Exception):
+class Malformed(Exception):
     """The bytes are not a Protocol Buffers message of this type."""
 
 
@@ -59,7 +59,7 @@ def parse(data: bytes, label: str) -> onnx.ModelProto:
     try:
         _walk(memoryview(data), onnx.ModelProto.DESCRIPTOR, label)
         return onnx.ModelProto.FromString(data)
-    except (_Malformed, DecodeError) as error:
+    except (Malformed, DecodeError) as error:
         packer = next((name for magic, name in _PACKERS.items() if data.startswith(magic)), None)
         if packer is not None:
             raise NetworkError(f"{label!r} is a {packer} archive: unpack it first.") from error
@@ -79,14 +79,14 @@ def _walk(data: memoryview, descriptor: Any, label: str) -> None:
             open_messages.pop()
             continue
         fields += 1
-        tag, offset = _read_varint(data, offset, end)
+        tag, offset = read_varint(data, offset, end)
         wire, field = tag & 7, message.fields_by_number.get(tag >> 3)
         if wire == _VARINT:
-            _, offset = _read_varint(data, offset, end)
+            _, offset = read_varint(data, offset, end)
         elif wire in (_FIXED32, _FIXED64):
             offset += 4 if wire == _FIXED32 else 8
         elif wire == _LENGTH:
-            length, offset = _read_varint(data, offset, end)
+            length, offset = read_varint(data, offset, end)
             if field is not None and field.message_type is not None and offset + length <= end:
                 open_messages.append((offset + length, field.message_type))
                 length = 0
@@ -98,9 +98,9 @@ def _walk(data: memoryview, descriptor: Any, label: str) -> None:
                 )
             offset += length
         else:
-            raise _Malformed
+            raise Malformed
         if offset > end:
-            raise _Malformed
+            raise Malformed
         if fields > MAX_FIELDS or packed > MAX_PACKED or len(open_messages) > MAX_DEPTH:
             raise NetworkError(
                 f"The network file {label!r} is built like no feature network: expected at most "
@@ -118,7 +118,7 @@ def _is_utf8(data: memoryview) -> bool:
     return True
 
 
-def _read_varint(data: memoryview, offset: int, end: int) -> tuple[int, int]:
+def read_varint(data: memoryview, offset: int, end: int) -> tuple[int, int]:
     """Return an integer of variable length, and the offset after it."""
     value = shift = 0
     while offset < end and shift < 70:
@@ -128,4 +128,4 @@ def _read_varint(data: memoryview, offset: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, offset
         shift += 7
-    raise _Malformed
+    raise Malformed

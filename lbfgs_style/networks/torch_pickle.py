@@ -48,7 +48,7 @@ _GARBLED = (
 )
 
 
-class _FloatStorage:
+class FloatStorage:
     """Replaces ``torch.FloatStorage``; only its identity is used."""
 
 
@@ -65,7 +65,7 @@ class _Tensor:
     shape: tuple[int, ...]
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_ignored: Any) -> _Tensor:
+def rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_ignored: Any) -> _Tensor:
     """Replace ``torch._utils._rebuild_tensor(_v2)``: return which part of which storage a tensor is."""
     numbers = (offset, *shape, *stride)
     plain = len(shape) <= _MAX_DIMS and all(isinstance(n, int) and 0 <= n < _MAX_NUMBER for n in numbers)
@@ -83,13 +83,13 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_ignore
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch", "FloatStorage"): _FloatStorage,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch", "FloatStorage"): FloatStorage,
+    ("torch._utils", "_rebuild_tensor"): rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
 }
 
 
-class _BoundedFile:
+class BoundedFile:
     """A file from which at most `_MAX_PICKLE` bytes can be read.
 
     Parameters
@@ -146,7 +146,7 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, repo
 
     def __init__(self, file: BinaryIO, label: str) -> None:
         # Files written by Python 2 have byte strings in place of text.
-        super().__init__(_BoundedFile(file), encoding="utf-8")
+        super().__init__(BoundedFile(file), encoding="utf-8")
         self._label = label
 
     def find_class(self, module: str, name: str) -> Any:
@@ -180,7 +180,7 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, repo
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, storage_type, key, _device, count, *view = pid
-        if kind != "storage" or storage_type is not _FloatStorage or any(item is not None for item in view):
+        if kind != "storage" or storage_type is not FloatStorage or any(item is not None for item in view):
             raise pickle.UnpicklingError("an unknown kind of storage")
         if not isinstance(key, str) or not isinstance(count, int) or count < 0:
             raise pickle.UnpicklingError("a storage without key or size")

@@ -62,14 +62,14 @@ class Engine:
     ) -> None:
         self.network = network
         self.cancellation = NEVER
-        self._cache = SessionCache(
+        self.cache = SessionCache(
             network, device=device, threads=threads, convolution=convolution, keep_sessions=keep_sessions
         )
 
     @property
     def provider(self) -> str | None:
         """onnxruntime's name of what the last session runs on; None before the first."""
-        return self._cache.provider
+        return self.cache.provider
 
     def during(self, cancellation: Cancellation) -> Engine:
         """Return this engine for one run, whose cancellation ends its work; both share their sessions."""
@@ -79,7 +79,7 @@ class Engine:
 
     def release_memory(self) -> None:
         """Return the memory of finished runs to the system, see `SessionCache.release_memory`."""
-        self._cache.release_memory()
+        self.cache.release_memory()
 
     def smallest_side(self, terms: LossTerms) -> int:
         """Return the shortest side, in pixels, that an image must have for these terms."""
@@ -107,7 +107,7 @@ class Engine:
 
     def estimate_costs(self, terms: LossTerms, sources: int) -> Costs:
         """Estimate what the memory of a run depends on; `sources` are the bytes of the images read."""
-        return estimate_costs(self.network.model, terms, self._cache.choose, sources)
+        return estimate_costs(self.network.model, terms, self.cache.choose, sources)
 
     def statistics(
         self,
@@ -144,7 +144,7 @@ class Engine:
         size = (image.shape[1], image.shape[2])
         self.check_size(size, terms, what=what)
         if window_pixels is not None and size[0] * size[1] > window_pixels:
-            return self._tile_runner(size, terms, window_pixels).measure_targets(image, masks or {})
+            return self.tile_runner(size, terms, window_pixels).measure_targets(image, masks or {})
         model = self.network.model
         session = self._session(
             ("statistics", size, terms),
@@ -180,7 +180,7 @@ class Engine:
         """
         targets = complete_targets(targets, terms)
         if window_pixels is not None and size[0] * size[1] > window_pixels:
-            runner = self._tile_runner(size, terms, window_pixels)
+            runner = self.tile_runner(size, terms, window_pixels)
             inputs = runner.loss_inputs(targets, weights)
             return Objective(lambda image: runner.evaluate(image, inputs))
         self.release_memory()  # of other graphs, whose tensors have other sizes
@@ -211,10 +211,10 @@ class Engine:
         size = (image.shape[1], image.shape[2])
         targets = complete_targets(targets, terms)
         # By another runner, so that its sessions are freed.
-        sums = self._tile_runner(size, terms, window_pixels).sum_tiles(image, targets)
+        sums = self.tile_runner(size, terms, window_pixels).sum_tiles(image, targets)
         self.release_memory()
-        runner = self._tile_runner(size, terms, window_pixels)
-        sessions = BlockSessions(self._cache, self.cancellation, self.network.model, terms, size)
+        runner = self.tile_runner(size, terms, window_pixels)
+        sessions = BlockSessions(self.cache, self.cancellation, self.network.model, terms, size)
         return Blocks(runner, sessions, image, terms, runner.loss_inputs(targets, weights), sums)
 
     def plan_cuts(
@@ -229,10 +229,11 @@ class Engine:
         return [plan_tiles(size, fields, window_pixels, shifted=shifted) for shifted in shifts]
 
     def _session(self, key: object, build: BuildGraph) -> Session:
-        return self._cache.session(key, build).during(self.cancellation)
+        return self.cache.session(key, build).during(self.cancellation)
 
-    def _tile_runner(self, size: tuple[int, int], terms: LossTerms, window_pixels: int) -> TileRunner:
-        sessions = TileSessions(self._cache, self.cancellation, self.network.model, terms, size)
+    def tile_runner(self, size: tuple[int, int], terms: LossTerms, window_pixels: int) -> TileRunner:
+        """Return the evaluation in tiles whose windows have at most `window_pixels` pixels."""
+        sessions = TileSessions(self.cache, self.cancellation, self.network.model, terms, size)
         return TileRunner(plan_tiles(size, list(sessions.fields.values()), window_pixels), sessions)
 
 

@@ -47,7 +47,7 @@ _CUDA_OPTIONS = {
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "bad array new length")
 
 # onnxruntime's pass that moves features into its blocked NCHWc layout.
-_NCHWC_PASS = "NchwcTransformer"
+NCHWC_PASS = "NchwcTransformer"
 
 # Whether the allocator that all sessions share has been registered, and the lock of that.
 _is_shared = False
@@ -90,8 +90,8 @@ class Session:
         fixed: Mapping[str, NDArray[Any]] | None = None,
         shrink: bool = False,
     ) -> None:
-        self._session = _open(model.SerializeToString(), device, threads, is_plain(model))
-        self.provider: str = self._session.get_providers()[0]
+        self.inference_session = _open(model.SerializeToString(), device, threads, is_plain(model))
+        self.provider: str = self.inference_session.get_providers()[0]
         self._device = "cuda" if self.provider == CUDA else "cpu"
         self._fixed = self.to_device(fixed or {})
         self._cancellation = NEVER
@@ -150,7 +150,7 @@ class Session:
         import onnxruntime
 
         self._cancellation.check()
-        binding = self._session.io_binding()
+        binding = self.inference_session.io_binding()
         for name, value in {**self._fixed, **(on_device or {})}.items():
             binding.bind_ortvalue_input(name, value)
         for name, array in inputs.items():
@@ -160,8 +160,8 @@ class Session:
         options = onnxruntime.RunOptions()
         if self._shrink:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        work = partial(self._session.run_with_iobinding, binding, options)
-        _run_interruptibly(work, options, self._cancellation)
+        work = partial(self.inference_session.run_with_iobinding, binding, options)
+        run_interruptibly(work, options, self._cancellation)
         return binding.copy_outputs_to_cpu()
 
 
@@ -180,7 +180,7 @@ def resolve_device(device: Device) -> Device:
     return "cuda" if Session(graph.model(), device=device).provider == CUDA else "cpu"
 
 
-def _run_interruptibly(work: Callable[[], object], options: Any, cancellation: Cancellation) -> None:
+def run_interruptibly(work: Callable[[], object], options: Any, cancellation: Cancellation) -> None:
     """Run onnxruntime in a worker thread, and terminate the run when it is cancelled or interrupted."""
     failures: list[Exception] = []
 
@@ -209,7 +209,7 @@ def _run_interruptibly(work: Callable[[], object], options: Any, cancellation: C
         raise
     cancellation.check()
     if failures:
-        raise _failure("onnxruntime failed to run the graph", failures[0]) from failures[0]
+        raise session_error("onnxruntime failed to run the graph", failures[0]) from failures[0]
 
 
 def _open(graph: bytes, device: Device, threads: int, plain: bool) -> onnxruntime.InferenceSession:
@@ -230,7 +230,7 @@ def _open(graph: bytes, device: Device, threads: int, plain: bool) -> onnxruntim
             return session
     _share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    return _create(graph, options, ["CPUExecutionProvider"], [_NCHWC_PASS] if plain else [])
+    return _create(graph, options, ["CPUExecutionProvider"], [NCHWC_PASS] if plain else [])
 
 
 def _share_memory() -> None:
@@ -311,13 +311,13 @@ def _create(
             graph, options, providers=providers, disabled_optimizers=list(disabled), enable_fallback=0
         )
     except Exception as error:  # onnxruntime's exceptions share no narrower type
-        raise _failure("onnxruntime refuses the graph", error) from error
+        raise session_error("onnxruntime refuses the graph", error) from error
     # The bytes of the graph, with all weights, are kept for the fall-back only.
     session._model_bytes = None  # pyright: ignore[reportPrivateUsage]
     return session
 
 
-def _failure(what: str, error: Exception) -> SessionError:
+def session_error(what: str, error: Exception) -> SessionError:
     """Convert an error of onnxruntime; it has no type for a shortage of memory, only messages."""
     text = _one_line(error)
     if isinstance(error, MemoryError) or any(part in text for part in _OUT_OF_MEMORY):

@@ -56,14 +56,14 @@ class SessionCache:
         self._device: Device = device
         self._threads = threads
         self._convolution: Convolution = convolution
-        self._transformed: dict[str, Array] = {}
-        self._sessions: dict[object, Session] | None = {} if keep_sessions else None
+        self.transformed_kernels: dict[str, Array] = {}
+        self.sessions: dict[object, Session] | None = {} if keep_sessions else None
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without sessions, which cannot be copied and are built again when needed."""
-        sessions = None if self._sessions is None else {}
-        return self.__dict__ | {"_sessions": sessions, "_transformed": {}, "_lock": None}
+        sessions = None if self.sessions is None else {}
+        return self.__dict__ | {"sessions": sessions, "transformed_kernels": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` returned."""
@@ -78,7 +78,7 @@ class SessionCache:
     def session(self, key: object, build: BuildGraph) -> Session:
         """Return the session of a graph, which is built unless a session with its key was kept."""
         with self._lock:
-            session = None if self._sessions is None else self._sessions.get(key)
+            session = None if self.sessions is None else self.sessions.get(key)
             if session is None:
                 self._device = resolve_device(self._device)
                 # On CUDA, cuDNN chooses the algorithm of each convolution.
@@ -87,14 +87,14 @@ class SessionCache:
                 session = Session(model, device=self._device, threads=self._threads, fixed=weights)
                 del model
                 trim_heap()
-                if self._sessions is not None:
-                    self._sessions[key] = session
+                if self.sessions is not None:
+                    self.sessions[key] = session
             self.provider = session.provider
             return session
 
     def release_memory(self) -> None:
         """Return the memory of finished runs on the CPU to the system, unless sessions are kept."""
-        if self._sessions is None and self._device == "cpu":
+        if self.sessions is None and self._device == "cpu":
             release_memory()
 
     def _transformed_weights(self, model: onnx.ModelProto) -> dict[str, Array]:
@@ -102,9 +102,9 @@ class SessionCache:
         from onnx import numpy_helper
 
         needed = winograd.kernel_inputs(model)
-        missing = {kernel: name for name, kernel in needed.items() if name not in self._transformed}
+        missing = {kernel: name for name, kernel in needed.items() if name not in self.transformed_kernels}
         for tensor in self._network.model.graph.initializer:
             if tensor.name in missing:
                 kernel = numpy_helper.to_array(tensor)
-                self._transformed[missing[tensor.name]] = winograd.transform_kernel(kernel)
-        return {name: self._transformed[name] for name in needed}
+                self.transformed_kernels[missing[tensor.name]] = winograd.transform_kernel(kernel)
+        return {name: self.transformed_kernels[name] for name in needed}

@@ -64,7 +64,7 @@ class Subspace:
     def __init__(self, origin: Flat, most: int, precision: np.dtype[np.floating]) -> None:
         self.most = most
         self._origin = origin
-        self._basis = np.empty((most, origin.size), precision)  # takes memory as it is filled
+        self.basis = np.empty((most, origin.size), precision)  # takes memory as it is filled
         self._scales = np.ones(most)
         self._kept = 0
         self._is_new = False
@@ -72,13 +72,13 @@ class Subspace:
     def point(self, coordinates: Coordinates) -> Flat:
         """Map coordinates [K] to the point [n]; those of vectors that were not kept are 0."""
         with np.errstate(over="ignore", invalid="ignore"):  # a step may be far too long: the loss will tell
-            basis = self._basis[: self._kept]
+            basis = self.basis[: self._kept]
             return self._origin + (self._scales * coordinates)[: self._kept].astype(basis.dtype) @ basis
 
     def coordinates(self, gradient: Flat) -> Coordinates:
         """Map a gradient [n] to its coordinates [K]; what is left of it is the next vector of the basis."""
-        basis = self._basis[: self._kept]
-        found = np.zeros(len(self._basis))
+        basis = self.basis[: self._kept]
+        found = np.zeros(len(self.basis))
         length = float(np.linalg.norm(gradient))
         self._is_new = length > 0
         if not self._is_new:
@@ -92,7 +92,7 @@ class Subspace:
             before, left = left, float(np.linalg.norm(rest))
         self._is_new = left > _NOTHING
         if self._is_new:
-            np.divide(rest, left, out=self._basis[self._kept])
+            np.divide(rest, left, out=self.basis[self._kept])
             found[self._kept] = left
         return self._scales * (length * found)
 
@@ -130,9 +130,9 @@ class Subspace:
         ratios, directions = np.linalg.eigh(LbfgsInvHessProduct(steps / root, changes * root).todense())
         ratios = np.maximum(ratios, _FLATTEST)
         chosen = np.argsort(-np.abs(np.log(ratios)))[:most]
-        turn = directions[:, chosen].T.astype(self._basis.dtype)
+        turn = directions[:, chosen].T.astype(self.basis.dtype)
         for first in range(0, origin.size, _COLUMNS):
-            part = self._basis[:kept, first : first + _COLUMNS]
+            part = self.basis[:kept, first : first + _COLUMNS]
             part[: len(chosen)] = turn @ part
         self._origin, self._kept = origin, len(chosen)
         self._scales[:] = 1

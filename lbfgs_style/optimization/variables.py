@@ -72,18 +72,18 @@ class Spectral:
 
     def decode(self, z: Flat) -> Image:
         """Map variables [n] to a picture [3,H,W]."""
-        coefficients = z.reshape(3, *self.size).astype(np.float32) * _spectrum(self.size, self.exponent)
+        coefficients = z.reshape(3, *self.size).astype(np.float32) * spectrum(self.size, self.exponent)
         return _dct(coefficients, inverse=True)
 
     def encode(self, image: Image) -> Flat:
         """Map a picture [3,H,W] to the variables [n] that decode to it."""
         return (
-            (_dct(image.astype(np.float64)) / _spectrum(self.size, self.exponent)).astype(np.float64).ravel()
+            (_dct(image.astype(np.float64)) / spectrum(self.size, self.exponent)).astype(np.float64).ravel()
         )
 
     def pull_back(self, gradient: Image) -> Flat:
         """Map dL/d image [3,H,W] to dL/dz [n]."""
-        return (_dct(gradient) * _spectrum(self.size, self.exponent)).astype(np.float64).ravel()
+        return (_dct(gradient) * spectrum(self.size, self.exponent)).astype(np.float64).ravel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Laplacian:
         levels: list[Flat] = []
         picture = image.astype(np.float64)
         for size, smaller in pairwise(self._sizes()):
-            rows, columns = (_bilinear(n, m) for n, m in zip(size, smaller, strict=True))
+            rows, columns = (bilinear_matrix(n, m) for n, m in zip(size, smaller, strict=True))
             weights = rows.sum(0)[:, None] * columns.sum(0)
             coarse = _reduced(picture, smaller) / weights
             levels.append(picture - _enlarged(coarse, size))
@@ -139,18 +139,18 @@ class Laplacian:
 
 def _enlarged(channels: Flat, size: tuple[int, int]) -> Flat:
     """Enlarge [3,h,w] to [3,H,W], bilinear."""
-    rows, columns = (_bilinear(n, m) for n, m in zip(size, channels.shape[1:], strict=True))
+    rows, columns = (bilinear_matrix(n, m) for n, m in zip(size, channels.shape[1:], strict=True))
     return rows @ channels @ columns.T
 
 
 def _reduced(channels: Flat, size: tuple[int, int]) -> Flat:
     """Reduce [3,H,W] to [3,h,w]: the adjoint of `_enlarged`."""
-    rows, columns = (_bilinear(n, m) for n, m in zip(channels.shape[1:], size, strict=True))
+    rows, columns = (bilinear_matrix(n, m) for n, m in zip(channels.shape[1:], size, strict=True))
     return rows.T @ channels @ columns
 
 
 @lru_cache(maxsize=64)
-def _bilinear(large: int, small: int) -> NDArray[np.float64]:
+def bilinear_matrix(large: int, small: int) -> NDArray[np.float64]:
     """Return the matrix [large,small] of linear interpolation between the centres of pixels."""
     places = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
     matrix = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(small)))
@@ -160,7 +160,8 @@ def _bilinear(large: int, small: int) -> NDArray[np.float64]:
 
 # One scale of a run asks for the same spectrum twice in each evaluation; two runs may go on side by side.
 @lru_cache(maxsize=2)
-def _spectrum(size: tuple[int, int], exponent: float) -> NDArray[np.float32]:
+def spectrum(size: tuple[int, int], exponent: float) -> NDArray[np.float32]:
+    """Return the weights of the cosine coefficients [H,W], frequency**-exponent with mean 1."""
     height, width = size
     rows = np.arange(height, dtype=np.float32)[:, None] / (2 * height)
     columns = np.arange(width, dtype=np.float32)[None, :] / (2 * width)

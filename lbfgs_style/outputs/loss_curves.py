@@ -18,7 +18,7 @@ _COLORS = {"content": (0, 114, 178), "style": (213, 94, 0), "tv": (0, 158, 115),
 
 
 @dataclass(frozen=True, slots=True)
-class _Axes:
+class Axes:
     """Where values go in the drawing: `count` iterations across, 10**bottom to 10**top upwards."""
 
     count: int
@@ -26,9 +26,11 @@ class _Axes:
     top: int
 
     def x(self, iteration: float) -> float:
+        """Return how far from the left an iteration is drawn."""
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * iteration / max(self.count, 1)
 
     def y(self, value: float) -> float:
+        """Return how far from the top a value is drawn."""
         share = (math.log10(max(value, 10.0**self.bottom)) - self.bottom) / max(self.top - self.bottom, 1)
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * share
 
@@ -41,21 +43,23 @@ def curves(result: Result) -> str:
         return "<p>No iteration was made.</p>"
     top = math.ceil(math.log10(max(values)))
     bottom = max(math.floor(math.log10(min(values))), top - _DECADES)
-    axes = _Axes(len(result.history), bottom, top)
+    axes = Axes(len(result.history), bottom, top)
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="loss curves">']
     parts += _grid(axes, result.scales)
     for name, curve in series.items():
         width = ";stroke-width:2.5" if name == "loss" else ""
         style = f"stroke:{_color(name, series)}{width}"
-        parts.append(f'<path style="{style}" d="{_path(axes, curve)}"><title>{escape(name)}</title></path>')
-    for y, name, value in _apart([(axes.y(curve[-1]), name, curve[-1]) for name, curve in series.items()]):
+        points = svg_path(axes, curve)
+        parts.append(f'<path style="{style}" d="{points}"><title>{escape(name)}</title></path>')
+    ends = [(axes.y(curve[-1]), name, curve[-1]) for name, curve in series.items()]
+    for y, name, value in spread_apart(ends):
         style = f"fill:{_color(name, series)}"
         text = escape(f"{name}  {value:.2g}")
         parts.append(f'<text x="{_WIDTH - _RIGHT + 8}" y="{y + 4:.1f}" style="{style}">{text}</text>')
     return "".join((*parts, "</svg>"))
 
 
-def _grid(axes: _Axes, scales: Sequence[ScaleResult]) -> list[str]:
+def _grid(axes: Axes, scales: Sequence[ScaleResult]) -> list[str]:
     parts: list[str] = []
     for power in range(axes.bottom, axes.top + 1):
         y = axes.y(10.0**power)
@@ -75,7 +79,7 @@ def _grid(axes: _Axes, scales: Sequence[ScaleResult]) -> list[str]:
     return [*parts, f'<text x="{_LEFT}" y="{_HEIGHT - 6}" text-anchor="middle">iteration 0</text>']
 
 
-def _path(axes: _Axes, curve: Sequence[float]) -> str:
+def svg_path(axes: Axes, curve: Sequence[float]) -> str:
     """Join the points of a curve, but for those below the drawing."""
     parts: list[str] = []
     command = "M"
@@ -88,7 +92,7 @@ def _path(axes: _Axes, curve: Sequence[float]) -> str:
     return "".join(parts)
 
 
-def _apart(ends: Sequence[tuple[float, str, float]]) -> list[tuple[float, str, float]]:
+def spread_apart(ends: Sequence[tuple[float, str, float]]) -> list[tuple[float, str, float]]:
     """Move labels down, and then up from the lower edge, until none covers another."""
     step, lowest = 14.0, float(_HEIGHT - _BOTTOM)
     placed: list[tuple[float, str, float]] = []

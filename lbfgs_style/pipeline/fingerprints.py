@@ -31,29 +31,29 @@ def fingerprint_run(
     fingerprints: dict[str, Any] = {
         "options": {k: v for k, v in asdict(options).items() if k not in _ANYWHERE},
         "network": network_sha256,
-        "content picture": _fingerprint(content.rgb, content.alpha),
-        "keep mask": _fingerprint(keep),
-        "init picture": None if init is None else _fingerprint(init.rgb),
+        "content picture": fingerprint(content.rgb, content.alpha),
+        "keep mask": fingerprint(keep),
+        "init picture": None if init is None else fingerprint(init.rgb),
     }
     for number, style in enumerate(styles, 1):
         image = style.image
         if isinstance(image, StyleStatistics):
             ordered = sorted(image.sides.items())
-            sha256 = _fingerprint(*(m[name] for _, m in ordered for name in sorted(m)))
+            sha256 = fingerprint(*(m[name] for _, m in ordered for name in sorted(m)))
         else:
-            sha256 = _fingerprint(image)
+            sha256 = fingerprint(image)
         fingerprints |= {
             f"style picture {number}": sha256,
             f"weight of style {number}": style.weight,
             f"scale of style {number}": style.scale,
-            f"mask of style {number}": _fingerprint(style.mask),
+            f"mask of style {number}": fingerprint(style.mask),
         }
         if style.style_mask is not None:  # checkpoints of earlier versions have no such entry
-            fingerprints[f"mask or transparency of style picture {number}"] = _fingerprint(style.style_mask)
+            fingerprints[f"mask or transparency of style picture {number}"] = fingerprint(style.style_mask)
     return fingerprints
 
 
-def _fingerprint(*arrays: NDArray[Any] | None) -> str | None:
+def fingerprint(*arrays: NDArray[Any] | None) -> str | None:
     """Return the sha256 of arrays and their shapes; None where all are None."""
     present = [np.ascontiguousarray(array) for array in arrays if array is not None]
     if not present:

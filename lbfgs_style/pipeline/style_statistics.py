@@ -31,7 +31,7 @@ SUFFIX = ".npz"
 _FORMAT = 1
 _ABOUT = {"format", "network", "network_sha256", "pooling", "layers", "size", "sides"}
 # Bytes of the largest file, and of its arrays: all layers of VGG19 at 50 sizes.
-_MOST_BYTES = 2**29
+MAX_BYTES = 2**29
 
 Array = NDArray[np.float32]
 
@@ -150,7 +150,7 @@ class StyleStatistics:
             The file is damaged, or of another kind.
         """
         try:
-            return cls._of(read_arrays(io.BytesIO(data), most=_MOST_BYTES, packed=True), name)
+            return cls._of(read_arrays(io.BytesIO(data), most=MAX_BYTES, packed=True), name)
         except TooLarge as error:
             raise ImageFileError(f"{name}: {error}: measure the image again, at fewer sizes.") from error
         except (KeyError, TypeError, ValueError) as error:
@@ -212,7 +212,7 @@ def read_statistics(path: Path | str) -> bytes:
         The file is missing, unreadable or too large.
     """
     try:
-        return read_file(path, most=_MOST_BYTES)
+        return read_file(path, most=MAX_BYTES)
     except FileNotFoundError as error:
         raise ImageFileError(f"{path}: {not_a_path(path) or 'no such file.'}") from error
     except OSError as error:

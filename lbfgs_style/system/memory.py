@@ -21,7 +21,7 @@ def available_memory() -> int | None:
     Windows the free memory; on other systems half of the physical memory.
     """
     if sys.platform == "linux":
-        known = [v for v in (_from_meminfo(), _from_cgroup(), _from_rlimit()) if v is not None]
+        known = [v for v in (bytes_from_meminfo(), bytes_from_cgroup(), bytes_from_rlimit()) if v is not None]
         return min(known, default=None)
     if sys.platform == "win32":
         return _from_windows()
@@ -42,7 +42,8 @@ def trim_heap() -> None:
             malloc_trim(0)
 
 
-def _from_meminfo(path: str = "/proc/meminfo") -> int | None:
+def bytes_from_meminfo(path: str = "/proc/meminfo") -> int | None:
+    """Return the bytes that Linux calls available, or None where it does not say."""
     try:
         lines = Path(path).read_text("ascii").splitlines()
     except OSError:
@@ -51,7 +52,8 @@ def _from_meminfo(path: str = "/proc/meminfo") -> int | None:
     return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
 
 
-def _from_cgroup() -> int | None:
+def bytes_from_cgroup() -> int | None:
+    """Return the bytes left below the limit of the container, or None without a limit."""
     for limit_file, usage_file in _CGROUPS:
         try:
             limit, usage = (Path(name).read_text("ascii").strip() for name in (limit_file, usage_file))
@@ -62,7 +64,8 @@ def _from_cgroup() -> int | None:
     return None
 
 
-def _from_rlimit() -> int | None:
+def bytes_from_rlimit() -> int | None:
+    """Return the bytes left below the limit of the process (``ulimit -v``), or None without a limit."""
     if sys.platform != "linux":
         return None
     import resource

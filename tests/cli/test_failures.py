@@ -263,7 +263,7 @@ def test_mistakes_of_ours_are_not_hidden(folder, network, monkeypatch):
 @pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def harmless_signal(request, monkeypatch):
     """A signal that does not end the tests if the command does not handle it, or is slow to."""
-    monkeypatch.setattr(signals, "_GRACE", 600)
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 600)
     missed = []
     previous = signal.signal(request.param, lambda number, frame: missed.append(number))
     handler = signal.getsignal(request.param)

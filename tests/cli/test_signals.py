@@ -79,7 +79,7 @@ def codes(monkeypatch):
 
 def watched(begun, *sent):
     """Let the watch see signals, as Python tells of them, and return its event."""
-    watch = signals._Watch(begun)
+    watch = signals.Watch(begun)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for number in sent:
@@ -107,7 +107,7 @@ def test_a_terminal_gets_its_cursor_back(codes, monkeypatch):
     with os.fdopen(theirs, "w") as terminal, os.fdopen(ours, "rb", 0) as screen:
         monkeypatch.setattr(sys, "__stderr__", terminal)
         with pytest.raises(Left):
-            signals._Watch(None).leave()
+            signals.Watch(None).leave()
         assert screen.read(6) == b"\x1b[?25h"
 
 
@@ -118,11 +118,11 @@ def test_other_signals_do_not_count(codes):
 
 @pytest.mark.parametrize("has_begun", [False, True])
 def test_who_has_nothing_to_save_is_not_waited_for(codes, capfd, monkeypatch, has_begun):
-    monkeypatch.setattr(signals, "_GRACE", 0.01)
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 0.01)
     begun, watch = threading.Event(), None
     if has_begun:
         begun.set()
-    watch = signals._Watch(begun)
+    watch = signals.Watch(begun)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.send(bytes([signal.SIGINT]))

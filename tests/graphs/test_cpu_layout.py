@@ -15,7 +15,7 @@ from lbfgs_style.graphs import cpu_layout, winograd
 from lbfgs_style.graphs.autodiff import gradients
 from lbfgs_style.graphs.builder import GraphBuilder, is_plain
 from lbfgs_style.graphs.peak_memory import peak_bytes
-from lbfgs_style.objective.session import _NCHWC_PASS
+from lbfgs_style.objective.session import NCHWC_PASS
 from lbfgs_style.objective.whole_graphs import LossTerms, objective_builder, objective_graph
 from tests.helpers.small_networks import small_vgg
 
@@ -77,7 +77,7 @@ def test_without_direct_convolutions_nothing_is_put_into_blocks(tmp_path):
     (back,) = (node for node in graph.graph.node if node.op_type == "ConvTranspose")
     assert back.input[1] == "net.conv1_1.weight"
     _, one = optimized(graph, tmp_path)
-    _, other = optimized(graph, tmp_path, [_NCHWC_PASS])
+    _, other = optimized(graph, tmp_path, [NCHWC_PASS])
     if not one["ReorderOutput"]:
         pytest.skip("onnxruntime has no blocked layout on this processor")
     assert not other["ReorderOutput"]
@@ -99,7 +99,7 @@ def test_gradients_of_few_channels_are_added_up(pads, dilation):
         shape = b.shape(y)
         b.output(gradients(b, {y: b.input("g", shape)}, [x])[x], "d_x")
         if scatter:
-            cpu_layout._scatter_image_gradient(b)
+            cpu_layout.scatter_image_gradient(b)
             assert [node.op_type for node in b.nodes if "Conv" in node.op_type][-1] == "ConvTranspose"
         session = onnxruntime.InferenceSession(b.model().SerializeToString())
         g = np.random.default_rng(1).normal(size=shape).astype(np.float32)
@@ -181,6 +181,6 @@ def test_first_features_are_made_again_and_cotangents_late(monkeypatch):
     readers = {node.output[0] for node in late.nodes if "relu1_1" in node.input}
     assert readers
     assert readers <= ancestors(late, late.wait_for["relu1_1"])
-    monkeypatch.setattr(cpu_layout, "_delay", lambda b: None)
+    monkeypatch.setattr(cpu_layout, "delay_readers", lambda b: None)
     early = objective_builder(model, SIZE, TERMS, choose=winograd.CHOICES["direct"])
     assert peak_bytes(late) < 0.85 * peak_bytes(early)

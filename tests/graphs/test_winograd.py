@@ -46,7 +46,7 @@ def test_turned_kernel_has_the_same_weights() -> None:
 def test_convolution_equals_the_direct_one(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], strip_bytes: int, bias: bool
 ) -> None:
-    monkeypatch.setattr(winograd, "_BAND_BYTES", strip_bytes)
+    monkeypatch.setattr(winograd, "BAND_BYTES", strip_bytes)
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(5, 3, 3, 3)).astype(np.float32)
     image = rng.normal(size=(1, 3, *size)).astype(np.float32)

@@ -47,7 +47,7 @@ def enter(folder, monkeypatch):
 
 
 def run(*arguments):
-    return app._exit_code(lambda: app.app([str(a) for a in arguments], standalone_mode=False))
+    return app.exit_code(lambda: app.app([str(a) for a in arguments], standalone_mode=False))
 
 
 def paint(network, *more, content="photo.png", styles=("painting.png",), output="out.png"):

@@ -57,9 +57,9 @@ def test_each_method_is_its_own_formula():
 def test_the_triangular_factor_is_choleskys_where_there_is_one():
     _, covariance = moments(STYLE)
     np.testing.assert_allclose(
-        color_preservation._triangular(covariance), np.linalg.cholesky(covariance), atol=1e-9
+        color_preservation.triangular_root(covariance), np.linalg.cholesky(covariance), atol=1e-9
     )
-    singular = color_preservation._triangular(np.outer([1, 2, 3], [1, 2, 3]))
+    singular = color_preservation.triangular_root(np.outer([1, 2, 3], [1, 2, 3]))
     np.testing.assert_allclose(singular, [[1, 0, 0], [2, 0, 0], [3, 0, 0]], atol=1e-6)
 
 

@@ -260,7 +260,7 @@ def test_names_are_found_in_the_cache_folder(cache):
     ],
 )
 def test_what_is_missing_is_said_with_the_remedy(name, error, message, cache, monkeypatch):
-    monkeypatch.setattr(catalog, "_folders", lambda: iter([cache]))
+    monkeypatch.setattr(catalog, "search_folders", lambda: iter([cache]))
     with pytest.raises(error, match=message):
         networks.find(name)
 

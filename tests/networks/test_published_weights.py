@@ -399,15 +399,15 @@ def test_a_trick_of_pickles_is_refused(name, tmp_path, monkeypatch):
     parts, says = TRICKS[name]
     monkeypatch.setattr("os.system", pytest.fail)
     path = write(tmp_path, instructions(parts))
-    before = vars(torch_pickle._FloatStorage).copy(), vars(torch_pickle._rebuild_tensor).copy()
+    before = vars(torch_pickle.FloatStorage).copy(), vars(torch_pickle.rebuild_tensor).copy()
     with pytest.raises(NetworkError, match=says) as caught:
         read_pth(path)
     assert str(caught.value).isprintable()
-    assert (vars(torch_pickle._FloatStorage), vars(torch_pickle._rebuild_tensor)) == before
+    assert (vars(torch_pickle.FloatStorage), vars(torch_pickle.rebuild_tensor)) == before
 
 
 def test_a_pickle_gets_no_more_bytes_than_it_may_have():
-    bounded = torch_pickle._BoundedFile(io.BytesIO(b"line\n" + bytes(2_000_000)))
+    bounded = torch_pickle.BoundedFile(io.BytesIO(b"line\n" + bytes(2_000_000)))
     assert bounded.readline() == b"line\n"
     with pytest.raises(pickle.UnpicklingError, match="too long"):
         bounded.read(-1)

@@ -168,7 +168,7 @@ def test_more_bytes_than_expected_are_not_written(site, tmp_path):
 
 def test_a_download_of_unknown_length_has_an_end(site, tmp_path, monkeypatch):
     site.announces_length = False
-    monkeypatch.setattr(downloads, "_MAX_BYTES", 1000)
+    monkeypatch.setattr(downloads, "MAX_BYTES", 1000)
     with pytest.raises(NetworkError, match="sends more than 1,000 bytes"):
         fetch(site, tmp_path, size=None)
     assert (tmp_path / "file.bin.part").stat().st_size <= 1000
@@ -302,7 +302,7 @@ def test_a_damaged_network_outside_the_cache_is_not_hidden(site, published, tmp_
     """It would be found before whatever is pulled; it is not ours to replace."""
     _, cache = published("vgg19")
     (tmp_path / "vgg19.onnx").write_bytes(b"damaged")
-    monkeypatch.setattr(catalog, "_folders", lambda: iter([tmp_path, cache]))
+    monkeypatch.setattr(catalog, "search_folders", lambda: iter([tmp_path, cache]))
     with pytest.raises(NetworkError, match=re.escape(str(tmp_path / "vgg19.onnx"))):
         pull("vgg19")
     assert (tmp_path / "vgg19.onnx").read_bytes() == b"damaged"

@@ -116,7 +116,7 @@ def test_convolutions_may_take_either_form(convolution: str) -> None:
     machine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=True, convolution=convolution)
     targets = machine.statistics(picture((13, 19), 1), TERMS, what="picture")
     found = machine.objective((13, 19), TERMS, targets, WEIGHTS)(picture((13, 19), 2))
-    assert len(machine._cache._transformed) == (5 if convolution == "winograd" else 0)
+    assert len(machine.cache.transformed_kernels) == (5 if convolution == "winograd" else 0)
     direct = engine()
     targets = direct.statistics(picture((13, 19), 1), TERMS, what="picture")
     expected = direct.objective((13, 19), TERMS, targets, WEIGHTS)(picture((13, 19), 2))

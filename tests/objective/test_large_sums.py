@@ -11,7 +11,7 @@ from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.objective.losses import distances
 from lbfgs_style.objective.losses.moments import moment_sums
 from lbfgs_style.objective.session import Session
-from lbfgs_style.objective.tiling.tile_runner import _sum_of_squares
+from lbfgs_style.objective.tiling.tile_runner import sum_of_squares
 
 SIDE = 4096
 
@@ -68,4 +68,4 @@ def test_moments(image):
 
 
 def test_squares_of_tiles(image):
-    assert _sum_of_squares(image) == pytest.approx(total(image[0], np.square), rel=1e-6)
+    assert sum_of_squares(image) == pytest.approx(total(image[0], np.square), rel=1e-6)

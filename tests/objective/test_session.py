@@ -176,9 +176,9 @@ class Watched:
     """Stands in for onnxruntime's session: notes how a run ended, does something when it begins."""
 
     def __init__(self, session: Session, on_start: Callable[[], None] = lambda: None) -> None:
-        self._inner, self._on_start = session._session, on_start
+        self._inner, self._on_start = session.inference_session, on_start
         self.events: list[str] = []
-        session._session = self
+        session.inference_session = self
 
     def io_binding(self) -> object:
         return self._inner.io_binding()
@@ -266,6 +266,6 @@ def test_a_session_does_not_hold_its_graph_twice():
     b = GraphBuilder()
     b.output(b.op("Add", b.input("x", [1000]), b.constant(np.ones(1000))), "y")
     session = Session(b.model(), device="cpu")
-    held = vars(session._session).values()
+    held = vars(session.inference_session).values()
     assert not any(isinstance(value, bytes) for value in held)
     np.testing.assert_array_equal(session.run(["y"], {"x": np.zeros(1000, np.float32)})[0], np.ones(1000))

@@ -216,7 +216,7 @@ def test_a_block_supposes_that_all_the_others_change_like_it(earlier):
     picture, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
     targets = engine.statistics(painting, terms, what="painting")
     weights = np.ones(len(terms.names), np.float32)
-    runner = engine._tile_runner((96, 128), terms, 4500)
+    runner = engine.tile_runner((96, 128), terms, 4500)
 
     def sums(image: np.ndarray) -> dict[str, np.ndarray]:
         return runner.sum_tiles(image, targets)
@@ -234,10 +234,10 @@ def test_a_block_supposes_that_all_the_others_change_like_it(earlier):
         now[tile_in_image(tile)] *= factor
         supposed = {n: reference[n] + (total - before[n]) / part for n, total in sums(now).items()}
         inputs = runner.loss_inputs(targets, weights)
-        expected, terms_of_all, slopes = runner._loss_and_derivatives(supposed, inputs)
+        expected, terms_of_all, slopes = runner.loss_and_derivatives(supposed, inputs)
         assert loss == pytest.approx(part * expected, rel=1e-5)
         np.testing.assert_allclose(values, terms_of_all, rtol=1e-4, atol=1e-7)
-        down = runner._gradient(now, inputs, slopes)[tile_in_image(tile)]
+        down = runner.gradient(now, inputs, slopes)[tile_in_image(tile)]
         assert np.linalg.norm(gradient - down) < 1e-4 * np.linalg.norm(down)
 
 

@@ -158,7 +158,7 @@ def test_inner_products_stay_as_they_are():
     np.testing.assert_allclose(found @ found.T, gradients @ gradients.T, rtol=1e-5)
     for coordinates, gradient in zip(found, gradients, strict=True):
         np.testing.assert_allclose(space.point(coordinates), gradient, atol=1e-5)
-    basis = space._basis[:30].astype(np.float64)
+    basis = space.basis[:30].astype(np.float64)
     np.testing.assert_allclose(basis @ basis.T, np.eye(30), atol=1e-6)
 
 

@@ -115,12 +115,12 @@ def test_cosine_is_one_coefficient() -> None:
 
 
 def test_the_spectrum_is_computed_once_for_a_size() -> None:
-    parametrization._spectrum.cache_clear()
+    parametrization.spectrum.cache_clear()
     picture = np.zeros((3, 6, 5), np.float32)
     for _ in range(3):
         variables = Spectral((6, 5))
         variables.pull_back(variables.decode(variables.encode(picture)))
-    assert parametrization._spectrum.cache_info().misses == 1
+    assert parametrization.spectrum.cache_info().misses == 1
     assert not np.allclose(amplitudes((6, 5), exponent=1.0), amplitudes((6, 5), exponent=0.5))
 
 
@@ -134,7 +134,7 @@ def test_levels_of_a_pyramid() -> None:
 
 def test_a_level_is_enlarged_by_interpolation() -> None:
     """From 8 values to 16 the centres lie at ¼ and ¾ between neighbours."""
-    matrix = parametrization._bilinear(16, 8)
+    matrix = parametrization.bilinear_matrix(16, 8)
     np.testing.assert_allclose(matrix @ np.arange(8.0), np.clip(np.arange(16) / 2 - 0.25, 0, 7))
 
 

@@ -100,14 +100,14 @@ def test_the_curves_are_those_of_the_history(run_of_two_scales):
 
 
 def test_what_lies_below_the_drawing_is_left_out():
-    axes = loss_curves._Axes(count=4, bottom=-2, top=0)
-    assert loss_curves._path(axes, [1, 1e-3, 0.1, 0.0]).count("M") == 2
+    axes = loss_curves.Axes(count=4, bottom=-2, top=0)
+    assert loss_curves.svg_path(axes, [1, 1e-3, 0.1, 0.0]).count("M") == 2
     assert math.isclose(axes.y(0.1), (axes.y(1) + axes.y(0.01)) / 2)
 
 
 def test_labels_do_not_cover_each_other():
     ends = [(300.0, "a", 1.0), (299.0, "b", 1.0), (298.0, "c", 1.0), (20.0, "d", 1.0)]
-    placed = sorted(y for y, _, _ in loss_curves._apart(ends))
+    placed = sorted(y for y, _, _ in loss_curves.spread_apart(ends))
     assert placed[0] == 20
     assert min(np.diff(placed)) >= 14
     assert placed[-1] <= 300

@@ -264,11 +264,11 @@ def test_other_statistics_are_another_style(path):
 def test_fingerprints_know_shapes_and_types():
     zeros = np.zeros((2, 3), np.uint8)
     others = zeros.T, zeros.astype(bool), zeros[:, :2], zeros.reshape(6)
-    prints = [identity._fingerprint(each) for each in (zeros, *others)]
+    prints = [identity.fingerprint(each) for each in (zeros, *others)]
     assert len(set(prints)) == 5
-    assert identity._fingerprint(zeros.T.copy().T) == prints[0]
-    assert identity._fingerprint(zeros, zeros) != prints[0]
-    assert identity._fingerprint(None) is None
+    assert identity.fingerprint(zeros.T.copy().T) == prints[0]
+    assert identity.fingerprint(zeros, zeros) != prints[0]
+    assert identity.fingerprint(None) is None
 
 
 def test_another_network_is_refused(path):
@@ -458,7 +458,7 @@ def network(folder):
 @pytest.fixture
 def interrupted(monkeypatch):
     """Interrupt every run after a number of iterations at its first scale."""
-    monkeypatch.setattr(signals, "_GRACE", 600)
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 600)
 
     def after(iteration):
         @contextmanager

@@ -279,7 +279,7 @@ def test_style_is_as_long_as_the_scale_and_never_enlarged() -> None:
     options = dataclasses.replace(OPTIONS, size=48, scales=(24,), iterations=1)
     loop = job(options, styles=[(painting(60, 80), 1.0), (painting(20, 30), 1.0)], keep=True)
     loop.run(None)
-    kept = loop.engine._cache._sessions
+    kept = loop.engine.cache.sessions
     measured = [key[1] for key in kept if key[0] == "statistics" and key[2].style_layers]
     assert sorted(measured) == [(16, 24), (18, 24), (20, 30), (36, 48)]
 
@@ -315,7 +315,7 @@ def test_narrow_style_is_kept_wide_enough() -> None:
     options = dataclasses.replace(OPTIONS, iterations=1)
     loop = job(options, styles=[(painting(8, 80), 1.0)], keep=True)
     loop.run(None)
-    kept = loop.engine._cache._sessions
+    kept = loop.engine.cache.sessions
     measured = [key[1] for key in kept if key[0] == "statistics" and key[2].style_layers]
     assert sorted(measured) == [(4, 40), (5, 48)]
 

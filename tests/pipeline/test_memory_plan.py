@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lbfgs_style import OptionError, Options, StyleTransfer
+from lbfgs_style import OptionError, Options, StyleTransfer, networks
+from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.objective.memory_costs import Costs
 from lbfgs_style.objective.tiling.tile_plan import Tile
@@ -149,8 +150,8 @@ def test_a_machine_has_memory_left():
 
 def test_memory_left_is_what_linux_calls_available(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:    42 kB\n")
-    assert system_memory._from_meminfo(str(tmp_path / "meminfo")) == 42 * 1024
-    assert system_memory._from_meminfo(str(tmp_path / "none")) is None
+    assert system_memory.bytes_from_meminfo(str(tmp_path / "meminfo")) == 42 * 1024
+    assert system_memory.bytes_from_meminfo(str(tmp_path / "none")) is None
 
 
 def largest(cuts: list[tuple[Tile, ...]], size: tuple[int, int], history: int, costs: Costs) -> int:
@@ -159,14 +160,17 @@ def largest(cuts: list[tuple[Tile, ...]], size: tuple[int, int], history: int, c
     return max(blocks_bytes(size, shape, 40, history, costs) for shape in shapes)
 
 
+def compact_engine() -> Engine:
+    return Engine(networks.load("compact"), device="cpu", threads=0, keep_sessions=False)
+
+
 def test_blocks_are_told_as_they_are_cut():
     """The memory of the largest block that there is, not of the largest that would fit."""
     size = (2048, 2048)
     photo = np.full((256, 256, 3), 0.5, np.float32)
     options = Options(size=2048, scales="single", iterations=40, memory=94 * 10**7, device="cpu")
-    job = StyleTransfer("compact", options=options)
-    (plan,) = job.plan(photo, photo)
-    engine, most = job._engine, plan.method.window_pixels
+    (plan,) = StyleTransfer("compact", options=options).plan(photo, photo)
+    engine, most = compact_engine(), plan.method.window_pixels
     assert most is not None
     terms = LossTerms(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
     cuts = engine.plan_cuts(size, terms, most)
@@ -180,7 +184,7 @@ def test_blocks_are_told_as_they_are_cut():
 @pytest.mark.parametrize("most", [6 * 10**8, 7 * 10**8, 778 * 10**6, 9 * 10**8])
 def test_no_cut_takes_more_than_the_budget(size, most):
     """Long pictures are cut into blocks larger than a square window would have."""
-    engine = StyleTransfer("compact", options=Options(device="cpu"))._engine
+    engine = compact_engine()
     terms = LossTerms(("relu4_2",), tuple(f"relu{block}_1" for block in range(1, 6)))
     way = choose_method(size, 40, 10, COSTS, most)
     if way.kind != "blocks":
@@ -194,7 +198,7 @@ def test_no_cut_takes_more_than_the_budget(size, most):
 
 def test_masks_take_their_part_of_memory():
     """Of each layer's features, and of the picture for what is kept."""
-    engine = StyleTransfer("compact", options=Options(device="cpu"))._engine
+    engine = compact_engine()
     plain = LossTerms(("relu4_2",), ("relu1_1", "relu3_1"))
     without, masked = (engine.estimate_costs(replace(plain, regions=count), 0).targets for count in (0, 2))
     assert masked - without == pytest.approx(4 * (2 * (1 + 1 / 16) + 1))

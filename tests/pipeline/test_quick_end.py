@@ -67,7 +67,7 @@ def test_a_block_that_is_being_prepared_is_not_waited_for(large, monkeypatch):
 def runs(monkeypatch):
     """Note each run of onnxruntime: whether it was cancelled before it began, and ended when it was over."""
     noted = []
-    sound = session._run_interruptibly
+    sound = session.run_interruptibly
 
     def noting(work, options, cancellation):
         if cancellation is NEVER:  # the loss of sums takes no time
@@ -86,7 +86,7 @@ def runs(monkeypatch):
         work()
 
     noting.at = lambda place: None
-    monkeypatch.setattr(session, "_run_interruptibly", noting)
+    monkeypatch.setattr(session, "run_interruptibly", noting)
     return noted, noting
 
 
@@ -188,7 +188,7 @@ def test_a_run_that_is_cancelled_while_it_saves_ends(path, monkeypatch):
 
 
 def test_a_large_run_stays_as_it_was_saved_last(path, monkeypatch):
-    monkeypatch.setattr("lbfgs_style.pipeline.checkpoints.checkpoint._QUICK", 41_000)
+    monkeypatch.setattr("lbfgs_style.pipeline.checkpoints.checkpoint.QUICK_BYTES", 41_000)
     cancel = threading.Event()
 
     def stop_at(number):
@@ -217,7 +217,7 @@ def test_the_size_of_a_snapshot(path):
 
 @pytest.fixture
 def small_strips(monkeypatch):
-    monkeypatch.setattr(row_strips, "_SHORT", 80)
+    monkeypatch.setattr(row_strips, "SHORT_STRIP", 80)
 
 
 def test_strips_come_from_top_to_bottom(small_strips):
@@ -237,7 +237,7 @@ def test_a_strip_that_fails_is_said(small_strips):
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_png_stands_in_for_what_takes_seconds(folder, network, capfd, monkeypatch, suffix, interrupted):
     """The name that was asked for stays as it was."""
-    monkeypatch.setattr(cli_files, "_LARGE", 100)
+    monkeypatch.setattr(cli_files, "SLOW_PIXELS", 100)
     output = folder / f"out.{suffix}"
     output.write_bytes(b"before")
     cancel = threading.Event()

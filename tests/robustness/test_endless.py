@@ -122,8 +122,8 @@ def test_a_device_as_standard_input_is_refused(folder):
 @pytest.fixture
 def little(monkeypatch):
     """Look at 100 bytes, and leave room for 1000 beside the pixels."""
-    monkeypatch.setattr(input_limits, "_BEGINNING", 100)
-    monkeypatch.setattr(input_limits, "_EXTRA_BYTES", 1000)
+    monkeypatch.setattr(input_limits, "BEGINNING_BYTES", 100)
+    monkeypatch.setattr(input_limits, "EXTRA_BYTES", 1000)
 
 
 def taken(data, max_pixels=10**6):

@@ -102,10 +102,10 @@ def test_an_attribute_that_stands_for_one_of_a_function_is_refused():
 def test_a_number_of_many_bytes_is_none():
     """Protocol Buffers have ten at the most; to add up millions would take for ever."""
     whole = memoryview(b"\xff" * 9 + b"\1")
-    assert parse_limits._read_varint(whole, 0, 10) == (2**64 - 1, 10)
+    assert parse_limits.read_varint(whole, 0, 10) == (2**64 - 1, 10)
     endless = memoryview(b"\xff" * 10 + b"\1")
-    with pytest.raises(parse_limits._Malformed):
-        parse_limits._read_varint(endless, 0, 11)
+    with pytest.raises(parse_limits.Malformed):
+        parse_limits.read_varint(endless, 0, 11)
 
 
 def test_a_plain_file_is_walked_through_to_its_end():

@@ -19,7 +19,7 @@ from lbfgs_style import MemoryShortage, Options, StyleTransfer, images, networks
 from lbfgs_style.cli import files
 from lbfgs_style.errors import NetworkFileError, SessionError
 from lbfgs_style.networks import pull
-from lbfgs_style.objective.session import Session, _failure
+from lbfgs_style.objective.session import Session, session_error
 from lbfgs_style.system import memory
 from tests.helpers.command import ROOT, contents, one_error, paint, photo, run, save
 
@@ -279,10 +279,10 @@ def test_names_that_are_no_text_are_taken_kept_and_found_again(folder, network, 
     ],
 )
 def test_a_want_of_memory_has_a_type_of_its_own(text):
-    error = _failure("onnxruntime failed", RuntimeError(text))
+    error = session_error("onnxruntime failed", RuntimeError(text))
     assert isinstance(error, MemoryShortage)
     assert isinstance(error, MemoryError)
-    assert not isinstance(_failure("onnxruntime failed", RuntimeError("wrong shape")), MemoryShortage)
+    assert not isinstance(session_error("onnxruntime failed", RuntimeError("wrong shape")), MemoryShortage)
 
 
 @pytest.mark.parametrize("who", ["onnxruntime", "numpy"])
@@ -290,7 +290,7 @@ def test_a_run_without_memory_says_what_to_ask_for(folder, network, capfd, monke
     def fail(self, *args, **kwargs):
         if who == "numpy":
             raise MemoryError("Unable to allocate 3.00 GiB for an array")
-        raise _failure("onnxruntime failed", RuntimeError("std::bad_alloc"))
+        raise session_error("onnxruntime failed", RuntimeError("std::bad_alloc"))
 
     monkeypatch.setattr(Session, "run", fail)
     before = contents(folder)
@@ -311,13 +311,13 @@ def test_a_limit_of_memory_is_what_is_left(monkeypatch):
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**40, 2**40))
-    left = memory._from_rlimit()
+    left = memory.bytes_from_rlimit()
     assert left is not None
     assert 2**40 - 2**38 < left < 2**40
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1000, 1000))
-    assert memory._from_rlimit() == memory.available_memory() == 0
+    assert memory.bytes_from_rlimit() == memory.available_memory() == 0
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY,) * 2)
-    assert memory._from_rlimit() is None
+    assert memory.bytes_from_rlimit() is None
 
 
 SCARCE = """
@@ -327,11 +327,11 @@ from lbfgs_style.cli import app as cli
 paint = ["transfer", "photo.png", "painting.png", "--network", sys.argv[1], "--device", "cpu",
          "--threads", "1", "--quiet", "--iterations", "3", "--scales", "single"]
 small = [*paint, "-o", "first.png", "--size", "32"]
-assert cli._exit_code(lambda: cli.app(small, standalone_mode=False)) == 0
+assert cli.exit_code(lambda: cli.app(small, standalone_mode=False)) == 0
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]),) * 2)
 large = [*paint, "-o", "out.png", "--size", "1024", "--memory", "8GB"]
-sys.exit(cli._exit_code(lambda: cli.app(large, standalone_mode=False)))
+sys.exit(cli.exit_code(lambda: cli.app(large, standalone_mode=False)))
 """
 
 
@@ -415,7 +415,7 @@ from lbfgs_style.networks.pull import pull
 row = networks.known("vgg16")
 changed = replace(row, url=sys.argv[1], size=int(sys.argv[2]), known_hash=sys.argv[3])
 catalog.KNOWN = tuple(changed if old.name == "vgg16" else old for old in catalog.KNOWN)
-catalog._folders = lambda: iter([networks.cache_folder()])
+catalog.search_folders = lambda: iter([networks.cache_folder()])
 sys.stdin.readline()
 print(pull("vgg16"))
 """

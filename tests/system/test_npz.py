@@ -266,7 +266,7 @@ def test_statistics_that_are_none(measured, tmp_path, change):
 
 
 def test_the_command_refuses_a_bomb_in_one_line(folder, network, capfd, monkeypatch):
-    monkeypatch.setattr(style_statistics, "_MOST_BYTES", 4 * MIB)
+    monkeypatch.setattr(style_statistics, "MAX_BYTES", 4 * MIB)
     Path("bomb.npz").write_bytes(BOMBS["it unpacks to 64 MiB"])
     before = contents(folder)
     assert paint(network, styles=("bomb.npz",)) == 2

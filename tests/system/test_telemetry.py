@@ -30,7 +30,7 @@ for line in (
     ["networks", "verify", "compact"],
     ["networks", "path", "compact"],
 ):
-    assert cli._exit_code(lambda: cli.app(line, standalone_mode=False)) == 0, line
+    assert cli.exit_code(lambda: cli.app(line, standalone_mode=False)) == 0, line
 """
 
 LIBRARY = """
@@ -77,7 +77,7 @@ catalog.KNOWN = tuple(
     replace(row, url=url, size=int(size), known_hash=known_hash) if row.name == name else row
     for row in catalog.KNOWN
 )
-assert cli._exit_code(lambda: cli.app(["networks", "pull", name], standalone_mode=False)) == 0
+assert cli.exit_code(lambda: cli.app(["networks", "pull", name], standalone_mode=False)) == 0
 """
 
 

@@ -89,7 +89,7 @@ class TileRunner:
         terms = self._terms
         shared = {"weights": np.asarray(weights, np.float32)}
         for layer in terms.content_layers:
-            energy = _sum_of_squares(targets[features_name(layer)])
+            energy = sum_of_squares(targets[features_name(layer)])
             shared[energy_name(layer)] = np.array(energy, np.float32)
         names = [*terms.moment_names, *(part.root for part in terms.style_parts), REGION_WEIGHTS]
         return LossInputs(targets, shared | {name: targets[name] for name in names if name in targets})
@@ -97,8 +97,8 @@ class TileRunner:
     def evaluate(self, image: Array, inputs: LossInputs) -> tuple[float, Array, Array]:
         """Return loss, terms [K] and gradient [3,H,W] of an image [3,H,W]."""
         sums = self.sum_tiles(image, inputs.targets)
-        loss, values, derivatives = self._loss_and_derivatives(sums, inputs)
-        return loss, values, self._gradient(image, inputs, derivatives)
+        loss, values, derivatives = self.loss_and_derivatives(sums, inputs)
+        return loss, values, self.gradient(image, inputs, derivatives)
 
     def sum_tiles(self, image: Array, targets: Mapping[str, Array]) -> dict[str, NDArray[np.float64]]:
         """Return the sums that the loss depends on, over all positions of an image [3,H,W]."""
@@ -110,14 +110,14 @@ class TileRunner:
             for layer in self._terms.content_layers:
                 index = self._feature_index(layer, tile.rows, tile.columns)
                 difference = sums[features_name(layer)] - targets[features_name(layer)][index]
-                scalars[distance_name(layer)] += _sum_of_squares(difference)
+                scalars[distance_name(layer)] += sum_of_squares(difference)
             for name in PIXEL_TERMS:
                 scalars[name] += float(sums[name])
         return {name: np.array(total) for name, total in scalars.items()} | moments
 
     def loss_of_sums(self, sums: Sums, inputs: LossInputs) -> tuple[float, Array]:
         """Return loss and terms [K] of the sums over an image."""
-        return self._loss_and_derivatives(sums, inputs)[:2]
+        return self.loss_and_derivatives(sums, inputs)[:2]
 
     def window_inputs(self, inputs: LossInputs, pixels: Pixels) -> dict[str, Array]:
         """Cut the window of each layer out of the content's targets and the masks."""
@@ -155,7 +155,7 @@ class TileRunner:
             values = self._sessions.statistics(tile.window_size).run(names, feeds)
             yield tile, dict(zip(names, values, strict=True))
 
-    def _loss_and_derivatives(self, sums: Sums, inputs: LossInputs) -> tuple[float, Array, dict[str, Array]]:
+    def loss_and_derivatives(self, sums: Sums, inputs: LossInputs) -> tuple[float, Array, dict[str, Array]]:
         """Return loss, terms [K] and ``d_<name>``, the derivative of the loss by each sum."""
         scalars = scalar_sums(self._terms)
         feeds = {f"own_{name}": np.asarray(sums[name], np.float32) for name in scalars}
@@ -165,7 +165,8 @@ class TileRunner:
         loss, values, *derivatives = outputs
         return float(loss), values, dict(zip(names, derivatives, strict=True))
 
-    def _gradient(self, image: Array, inputs: LossInputs, derivatives: Mapping[str, Array]) -> Array:
+    def gradient(self, image: Array, inputs: LossInputs, derivatives: Mapping[str, Array]) -> Array:
+        """Return the gradient [3,H,W] of the loss from its derivatives by the sums."""
         gradient = np.empty_like(image)
         for tile in self._tiles:
             feeds = {
@@ -238,6 +239,6 @@ def tile_in_window(tile: Tile, window_rows: Span, window_columns: Span) -> tuple
     )
 
 
-def _sum_of_squares(values: Array) -> float:
+def sum_of_squares(values: Array) -> float:
     """Return Σ values² by NumPy's pairwise sums: BLAS's dot product has an error of 1e-3 for 12.6 million."""
     return float(np.square(values).sum(dtype=np.float64))

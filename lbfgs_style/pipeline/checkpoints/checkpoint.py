@@ -32,7 +32,7 @@ _SHARE = 0.02
 _SETTLED = 10.0
 
 # Bytes of a snapshot that is saved within a tenth of a second.
-_QUICK = 2**25
+QUICK_BYTES = 2**25
 
 # Differences that a message lists.
 _MOST_CHANGES = 12
@@ -218,7 +218,7 @@ class Checkpoint:
     def save_cancelled(self) -> None:
         """Save a cancelled run where that is quick; of a large one the last save stays."""
         self._cancellation = NEVER
-        if self._latest is not None and size_of(self._latest) <= _QUICK:
+        if self._latest is not None and size_of(self._latest) <= QUICK_BYTES:
             self.save_latest()
 
     def save_latest(self) -> None:
