@@ -37,8 +37,6 @@ class Costs:
         Bytes of the images that were read.
     halo : int
         Pixels that a window reaches beyond its tile or block, on each side.
-    variables : int
-        Variables of the optimiser for each pixel.
     obstacle : str
         A sentence that says why the network cannot be evaluated in tiles or blocks; empty if it can.
     """
@@ -48,7 +46,6 @@ class Costs:
     targets: float
     sources: int
     halo: int
-    variables: int = 3
     obstacle: str = ""
 
     @property

@@ -1,14 +1,15 @@
-"""Optimising a picture block by block, in sweeps over the whole; see `blocks` for the idea.
+"""Minimise the loss of an image block by block, in sweeps over the whole image; see `tiling.blocks`.
 
-Each sweep has its borders where others have the middles of their blocks, and towards a border it leaves more
-and more of the picture as it is. Forms larger than a block cannot be painted evenly so: they are left to the
-scales before.
+Each sweep has its borders where other sweeps have the middles of their blocks, and towards a border, more and
+more of the image is left unchanged. Forms that are larger than a block cannot be painted evenly in this way:
+they come from smaller scales.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,248 +22,306 @@ from ..objective.tiling.tile_plan import Span, Tile
 from ..objective.tiling.tile_runner import tile_in_image
 from ..system.threads import NEVER, Cancellation, Cancelled
 from .first_order import Step
-from .held_variables import Detail, Held
+from .held_variables import DetailVariables, HeldVariables
 from .lbfgs import FAR, OnIterate, Outcome, minimize
-from .state import BlocksStanding, Done, Standing
+from .state import BlockwiseState, FinishedBlocks, OptimizerState
 from .variables import Parametrization
 
 Cuts = Sequence[Sequence[Tile]]
 """The blocks of each sweep."""
 
-Variables = Callable[[tuple[int, int]], Parametrization]
-"""Height and width of a block → its variables."""
+# Number of sweeps at most, which share the iterations: one for each way to divide the image.
+_SWEEPS = 4
 
+# Iterations of a sweep at least: each one starts without curvature.
+_MIN_ITERATIONS = 4
+
+# Fraction of a block's length over which it is held less and less from a border on.
 _RAMP = 0.25
-"""Of a block's length, the part at each border over which it is held less and less."""
 
 
-def shares(iterations: int) -> list[int]:
-    """Divide the iterations that every pixel gets among sweeps; the first ones get what is left over."""
-    count = sweeps(iterations)
+def sweep_count(iterations: int) -> int:
+    """Return the number of sweeps that share the iterations of a scale."""
+    return min(_SWEEPS, max(1, iterations // _MIN_ITERATIONS))
+
+
+def iterations_per_sweep(iterations: int) -> list[int]:
+    """Divide the iterations of each pixel among the sweeps; the first sweeps get the remainder."""
+    count = sweep_count(iterations)
     return [iterations // count + (sweep < iterations % count) for sweep in range(count)]
 
 
-def all_iterations(cuts: Cuts, iterations: int, done: Done | None = None) -> int:
-    """Return the iterations of all blocks in all sweeps; of those that are done, what they had."""
-    counts = [count for _, _, count in _work(cuts, iterations)]
-    return sum(counts) if done is None else done.iterations + sum(counts[done.blocks :])
+def total_iterations(cuts: Cuts, iterations: int, finished: FinishedBlocks | None = None) -> int:
+    """Return the iterations of all blocks in all sweeps; for finished blocks, those that they had."""
+    counts = [visit.iterations for visit in _visits(cuts, iterations)]
+    return sum(counts) if finished is None else finished.iterations + sum(counts[finished.blocks :])
 
 
-def borders(tile: Tile, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return how much of a block's change is held back, [h,w] in [0,1]: all at borders within the picture."""
-    down, across = (_free(span, length) for span, length in zip((tile.rows, tile.columns), size, strict=True))
+def border_hold(tile: Tile, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the opacity [h,w] in [0,1] by which a block is held: 1 at its borders within the image."""
+    down, across = (
+        _free_weights(span, length) for span, length in zip((tile.rows, tile.columns), size, strict=True)
+    )
     return 1 - down[:, None] * across
 
 
-def _free(span: Span, length: int) -> NDArray[np.float32]:
-    """Return a weight for each place of a span: half a cosine wave up from a border, 1 from there on."""
-    free = np.ones(span.length, np.float32)
+def _free_weights(span: Span, length: int) -> NDArray[np.float32]:
+    """Return a weight for each position of a span: half a cosine wave from a border on, then 1."""
+    weights = np.ones(span.length, np.float32)
     count = int(_RAMP * span.length)
     ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(count, dtype=np.float32) + 0.5) / max(1, count))
     if span.start > 0:
-        free[:count] = ramp
+        weights[:count] = ramp
     if span.stop < length:
-        free[span.length - count :] = ramp[::-1]
-    return free
+        weights[span.length - count :] = ramp[::-1]
+    return weights
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """The minimisation of one block in one sweep."""
+
+    sweep: int
+    tile: Tile
+    iterations: int
+
+
+def _visits(cuts: Cuts, iterations: int) -> list[_Visit]:
+    """Return all visits in their order."""
+    counts = iterations_per_sweep(iterations)
+    return [
+        _Visit(sweep, tile, count)
+        for sweep, (tiles, count) in enumerate(zip(cuts, counts, strict=False))
+        for tile in tiles
+    ]
 
 
 @contextmanager
-def begun_again(
-    image: NDArray[np.float32], cuts: Cuts, iterations: int, standing: BlocksStanding | None
+def restored_block(
+    image: NDArray[np.float32], cuts: Cuts, iterations: int, state: BlockwiseState | None
 ) -> Generator[None]:
-    """Put the block that was in work into a saved picture [3,H,W] as it was before.
+    """Restore the current block of a saved image [3,H,W] to its pixels before its minimisation.
 
-    A run that is cancelled before it goes on there has the picture as it was saved.
+    If the run is cancelled before that is resumed, the image is as it was saved.
+
+    Raises
+    ------
+    CheckpointError
+        If the block does not belong to this run, or has no pixel values.
     """
-    if standing is None:
+    if state is None:
         yield
         return
-    number = 0 if standing.done is None else standing.done.blocks
-    tiles, before = [tile for _, tile, _ in _work(cuts, iterations)], standing.before
-    if number >= len(tiles) or image[tile_in_image(tiles[number])].shape != before.shape:
+    number = 0 if state.finished is None else state.finished.blocks
+    visits, before = _visits(cuts, iterations), state.before
+    if number >= len(visits) or image[tile_in_image(visits[number].tile)].shape != before.shape:
         raise CheckpointError("The checkpoint has other blocks than this run: start again without it.")
     if not -FAR < before.min() <= before.max() < FAR:
         raise CheckpointError("The checkpoint has no image: start again without it.")
-    place = tile_in_image(tiles[number])
-    saved = image[place].copy()
-    image[place] = before
+    index = tile_in_image(visits[number].tile)
+    saved = image[index].copy()
+    image[index] = before
     try:
         yield
     except Cancelled:
-        image[place] = saved
+        image[index] = saved
         raise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockSettings:
+    """How the blocks of a scale are minimised.
+
+    Attributes
+    ----------
+    variables : function
+        Height and width of a block → its variables.
+    iterations : int
+        Iterations of each pixel at most, over all sweeps.
+    history : int
+        As in `lbfgs.minimize`.
+    make_step : function
+        Makes the step of a first-order method for a block; returns None for L-BFGS.
+    opacity : array or None
+        [H,W] in [0,1]: how much of the image is held.
+    detail : bool
+        Leave forms that are larger than a block unchanged: where they are painted already, the loss falls
+        faster without them.
+    """
+
+    variables: Callable[[tuple[int, int]], Parametrization]
+    iterations: int
+    history: int
+    make_step: Callable[[], Step | None]
+    opacity: NDArray[np.float32] | None = None
+    detail: bool = False
 
 
 def minimize_blocks(
     blocks: Blocks,
     cuts: Cuts,
-    variables: Variables,
+    settings: BlockSettings,
     *,
-    iterations: int,
-    history: int,
     on_iterate: OnIterate,
-    make_step: Callable[[], Step | None],
-    opacity: NDArray[np.float32] | None = None,
-    detail: bool = False,
-    resume: BlocksStanding | None = None,
-    keep: Callable[[BlocksStanding], None] | None = None,
+    resume: BlockwiseState | None = None,
+    on_state: Callable[[BlockwiseState], None] | None = None,
     cancellation: Cancellation = NEVER,
 ) -> Outcome:
-    """Minimise the loss of a picture, one block after the other.
+    """Minimise the loss of an image, one block after the other.
 
     Parameters
     ----------
     blocks : Blocks
-        The picture.
+        The image.
     cuts : sequence of sequence of Tile
         The blocks of each sweep.
-    variables : Variables
-        Makes the variables of a block.
-    iterations : int
-        The most that each pixel gets, over all sweeps.
-    history, on_iterate
-        As in `lbfgs.minimize`; the callback gets the whole picture, which is in work.
-    make_step : function
-        Makes the step of a first-order method for a block, or None.
-    opacity : array, optional
-        [H,W] in [0,1]: how much of the picture is held.
-    detail : bool
-        Leave forms that are larger than a block as they are: where they are painted already, the loss
-        falls faster without them.
-    resume : BlocksStanding, optional
-        Where to go on from; `blocks` has its picture, `begun_again`.
-    keep : callable, optional
-        Called after each iteration with where the optimisation stands.
+    settings : BlockSettings
+        How blocks are minimised.
+    on_iterate : callable
+        As in `lbfgs.minimize`; gets the whole image, which is changed in place.
+    resume : BlockwiseState, optional
+        The state to resume; `blocks` has its image, with the current block restored (`restored_block`).
+    on_state : callable, optional
+        Called after each iteration with the state of the minimisation.
     cancellation : Cancellation, optional
         As in `lbfgs.minimize`.
 
     Returns
     -------
     Outcome
-        Of the whole picture, also when the run was stopped.
+        Of the whole image, also when the minimisation was stopped.
 
     Raises
     ------
     OptimizationError
-        If the loss or its gradient is not finite at the first picture.
+        If the loss or its gradient is not finite at the first image.
     Cancelled
         If the run was cancelled before the first evaluation.
     """
-    done = None if resume is None else resume.done
-    reasons, current = set[str](), -1
-    size = (blocks.image.shape[1], blocks.image.shape[2])
+    finished = None if resume is None else resume.finished
+    reasons, sweep = set[str](), -1
     try:
-        for number, (sweep, tile, count) in enumerate(_work(cuts, iterations)):
-            if number < (0 if done is None else done.blocks):
-                continue
-            if sweep != current:
-                current = sweep
+        for visit in _visits(cuts, settings.iterations)[0 if finished is None else finished.blocks :]:
+            if visit.sweep != sweep:
+                sweep = visit.sweep
                 blocks.begin_sweep(None if resume is None else resume.reference)
-            now = Value(*blocks.value())
-            start = now if done is None else done.start
-            standing = None if resume is None else resume.block
-            block = cancellation.run(partial(blocks.free, tile))
-            free = variables((tile.rows.length, tile.columns.length))
-            held = borders(tile, size)
-            if opacity is not None:
-                held = 1 - (1 - held) * (1 - opacity[tile_in_image(tile)[1:]])
-            if resume is None:
-                visit = _Visit(blocks, block, done, now, block.loss)
-            else:
-                visit = _Visit(blocks, block, done, resume.best, resume.block.best.loss)
-            resume = None  # the blocks after that one begin anew
+            value = Value(*blocks.value())
+            block = cancellation.run(partial(blocks.free, visit.tile))
+            observer = _BlockObserver(blocks, block, finished, value, on_iterate, on_state, resume)
             outcome = minimize(
-                Objective(visit.block.evaluate),
-                Held(Detail(free, visit.before) if detail else free, visit.before, held),
-                visit.before,
-                iterations=count + (0 if standing is None else standing.lost()),
-                history=history,
-                on_iterate=partial(visit.watch, on_iterate),
-                step=make_step(),
-                resume=standing,
-                keep=None if keep is None else partial(visit.keep, keep),
+                Objective(block.evaluate),
+                _block_variables(settings, visit.tile, blocks.image, observer.before),
+                observer.before,
+                iterations=visit.iterations + (0 if resume is None else resume.relearning_iterations()),
+                history=settings.history,
+                on_iterate=observer.on_iterate,
+                step=settings.make_step(),
+                resume=None if resume is None else resume.block,
+                on_state=None if on_state is None else observer.on_state,
                 cancellation=cancellation,
             )
+            resume = None  # the following blocks start without a state
+            start = value if finished is None else finished.start
             reasons.add(outcome.reason)
-            end = outcome.reason if outcome.reason in ("callback", "cancelled") else None
-            if end is None:
+            stop = outcome.reason if outcome.reason in ("callback", "cancelled") else None
+            if stop is None:
                 try:
-                    visit.block.commit(outcome.image)
+                    block.commit(outcome.image)
                 except Cancelled:
-                    end = "cancelled"
-            if end is not None:
-                visit.block.image[...] = outcome.image  # the sums are not needed any more
-                done, reasons = _added(done, outcome, start, visit.best), {end}
+                    stop = "cancelled"
+            if stop is not None:
+                block.image[...] = outcome.image  # without its sums, which are no longer needed
+                finished, reasons = _add_block(finished, outcome, start, observer.best), {stop}
                 break
-            done = _added(done, outcome, start, Value(*blocks.value()))
+            finished = _add_block(finished, outcome, start, Value(*blocks.value()))
     except Cancelled:
-        if done is None or resume is not None:
+        if finished is None or resume is not None:
             raise
         reasons = {"cancelled"}
-    # Blocks may end for different reasons: then the scale had the iterations that it was to have.
+    # If blocks ended for different reasons, the scale counts as one that had all its iterations.
     reason = reasons.pop() if len(reasons) == 1 else "iterations"
-    assert done is not None  # a scale has at least one iteration, and so one block
-    return Outcome(blocks.image, done.start, done.end, done.iterations, done.evaluations, reason)
+    assert finished is not None  # there is at least one iteration, and so one block
+    return Outcome(
+        blocks.image, finished.start, finished.end, finished.iterations, finished.evaluations, reason
+    )
 
 
-class _Visit:
-    """The minimisation of one block, as those who look on see it: in the whole picture, with its loss."""
+def _block_variables(
+    settings: BlockSettings, tile: Tile, image: NDArray[np.float32], before: NDArray[np.float32]
+) -> Parametrization:
+    """Return the variables of a block, which is held at its borders and by the opacity."""
+    variables = settings.variables((tile.rows.length, tile.columns.length))
+    hold = border_hold(tile, (image.shape[1], image.shape[2]))
+    if settings.opacity is not None:
+        hold = 1 - (1 - hold) * (1 - settings.opacity[tile_in_image(tile)[1:]])
+    return HeldVariables(DetailVariables(variables, before) if settings.detail else variables, before, hold)
+
+
+class _BlockObserver:
+    """Reports the minimisation of one block as one of the whole image.
+
+    Parameters
+    ----------
+    blocks, block
+        The image, and its variable block.
+    finished : FinishedBlocks or None
+        The blocks before this one.
+    value : Value
+        Value of the image.
+    on_iterate, on_state, resume
+        As in `minimize_blocks`.
+
+    Attributes
+    ----------
+    before : array, float32, [3,h,w]
+        The block before its minimisation.
+    best : Value
+        Value of the image with the best pixels of the block so far.
+    """
 
     def __init__(
-        self, blocks: Blocks, block: FreeBlock, done: Done | None, best: Value, lowest: float
-    ) -> None:
-        """Begin with the `best` value of the picture so far, and the `lowest` loss of the block."""
-        self.block, self.best, self.before = block, best, block.image.copy()
-        self._blocks, self._done, self._lowest = blocks, done, lowest
-
-    def watch(
         self,
+        blocks: Blocks,
+        block: FreeBlock,
+        finished: FinishedBlocks | None,
+        value: Value,
         on_iterate: OnIterate,
-        iteration: int,
-        evaluations: int,
-        supposed: Value,
-        pixels: NDArray[np.floating],
+        on_state: Callable[[BlockwiseState], None] | None,
+        resume: BlockwiseState | None,
+    ) -> None:
+        self.before = block.image.copy()
+        self.best = value if resume is None else resume.best
+        self._lowest = block.loss if resume is None else resume.block.best.loss
+        self._blocks, self._block, self._finished = blocks, block, finished
+        self._on_iterate, self._on_state = on_iterate, on_state
+
+    def on_iterate(
+        self, iteration: int, evaluations: int, block_value: Value, pixels: NDArray[np.floating]
     ) -> bool:
-        self.block.image[...] = pixels
-        value = Value(*self.block.value())
-        if supposed.loss <= self._lowest:
-            self.best, self._lowest = value, supposed.loss
-        done = self._done
-        iterations, made = (0, 0) if done is None else (done.iterations, done.evaluations)
-        return on_iterate(iterations + iteration, made + evaluations, value, self._blocks.image)
+        self._block.image[...] = pixels
+        value = Value(*self._block.value())
+        if block_value.loss <= self._lowest:
+            self.best, self._lowest = value, block_value.loss
+        if self._finished is not None:
+            iteration += self._finished.iterations
+            evaluations += self._finished.evaluations
+        return self._on_iterate(iteration, evaluations, value, self._blocks.image)
 
-    def keep(self, keep: Callable[[BlocksStanding], None], standing: Standing) -> None:
+    def on_state(self, state: OptimizerState) -> None:
+        assert self._on_state is not None
         blocks = self._blocks
-        keep(BlocksStanding(blocks.image, self.before, blocks.reference, self._done, self.best, standing))
+        self._on_state(
+            BlockwiseState(blocks.image, self.before, blocks.reference, self._finished, self.best, state)
+        )
 
 
-def _work(cuts: Cuts, iterations: int) -> Iterator[tuple[int, Tile, int]]:
-    """Yield each block with its sweep before and its iterations behind it."""
-    for sweep, (tiles, count) in enumerate(zip(cuts, shares(iterations), strict=False)):
-        for tile in tiles:
-            yield sweep, tile, count
-
-
-def _added(done: Done | None, outcome: Outcome, start: Value, end: Value) -> Done:
-    blocks, iterations, evaluations = (
-        (0, 0, 0) if done is None else (done.blocks, done.iterations, done.evaluations)
-    )
-    return Done(
-        blocks=blocks + 1,
-        iterations=iterations + outcome.iterations,
-        evaluations=evaluations + outcome.evaluations,
+def _add_block(finished: FinishedBlocks | None, outcome: Outcome, start: Value, end: Value) -> FinishedBlocks:
+    """Return the totals of the finished blocks and one more."""
+    totals = (0, 0, 0) if finished is None else (finished.blocks, finished.iterations, finished.evaluations)
+    return FinishedBlocks(
+        blocks=totals[0] + 1,
+        iterations=totals[1] + outcome.iterations,
+        evaluations=totals[2] + outcome.evaluations,
         start=start,
         end=end,
     )
-
-
-_SWEEPS = 4
-"""Over all blocks, one for each way to cut the picture; they share the iterations."""
-
-_SHORTEST_SWEEP = 4
-"""Iterations of a sweep at least: each begins without curvature."""
-
-
-def sweeps(iterations: int) -> int:
-    """Return how many sweeps over all blocks share the iterations."""
-    return min(_SWEEPS, max(1, iterations // _SHORTEST_SWEEP))

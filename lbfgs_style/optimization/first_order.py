@@ -1,6 +1,6 @@
-"""Steps of first-order methods, as the sources of the presets take them. L-BFGS needs far fewer.
+"""The steps of first-order methods, as the programs of the presets have them. L-BFGS needs far fewer.
 
-A step remembers what it must: make one for each run.
+A step has a state: make one for each minimisation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..settings.presets import Optimizer
 from .variables import Flat
 
 Memory = dict[str, NDArray[np.float64]]
+"""The state of a step."""
 
 
 class Step(Protocol):
@@ -24,25 +25,28 @@ class Step(Protocol):
     Attributes
     ----------
     memory : dict of str to array
-        What it remembers between steps; a step that gets the memory of another goes on where that one was.
+        The state between steps; with the memory of another step, a step continues where that one stopped.
     """
 
     memory: Memory
 
     def __call__(self, x: Flat, gradient: Flat) -> Flat:
-        """Return new variables."""
+        """Return new variables [n], given the current ones and the gradient [n]."""
         ...
 
 
+# Default learning rates, for pixels in [0,1]: those of the presets `tensorflow` and `keras`.
 LEARNING_RATES = {"adam": 0.02, "sgd": 100 / 255**2}
-"""Step sizes where none is chosen: those of the presets ``tensorflow`` and ``keras``, for pixels in [0,1]."""
 
+# Constants of Adam, as in TensorFlow's tutorial.
 _BETA1, _BETA2, _EPSILON = 0.99, 0.999, 0.1
+
+# Decay of the learning rate of gradient descent, as in Keras' example: a factor, and the steps for each one.
 _DECAY, _DECAY_STEPS = 0.96, 100
 
 
 def make_step(optimizer: Optimizer, learning_rate: float | None) -> Step | None:
-    """Return the step of a first-order method; None for ``lbfgs``."""
+    """Make the step of a first-order method; return None for ``lbfgs``."""
     if optimizer == "lbfgs":
         return None
     rate = LEARNING_RATES[optimizer] if learning_rate is None else learning_rate
@@ -52,7 +56,7 @@ def make_step(optimizer: Optimizer, learning_rate: float | None) -> Step | None:
 def is_memory(
     memory: Mapping[str, NDArray[np.float64]], step: Step | None, variables: int, steps: int
 ) -> bool:
-    """Tell whether a method remembers such things after so many steps with so many variables."""
+    """Return whether `memory` is a state of a method after `steps` steps with `variables` variables."""
     if memory.keys() != ({} if step is None else step.memory).keys():
         return False
     shapes = {name: () if name == "t" else (variables,) for name in memory}
@@ -62,13 +66,13 @@ def is_memory(
 
 
 class Adam:
-    """Adam's step as TensorFlow's tutorial takes it: β₁ = 0.99, β₂ = 0.999, ε = 0.1, pixels clipped.
+    """The step of Adam, as in TensorFlow's tutorial: β₁ = 0.99, β₂ = 0.999, ε = 0.1, pixels clipped.
 
         m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²,
         x ← clip(x − rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε))
 
-    Kingma and Ba, "Adam: A Method for Stochastic Optimization" (ICLR 2015), in the form at the end of sec. 2,
-    which TensorFlow has: ε is not divided by the bias correction. Differs from the paper: x is clipped to
+    Kingma and Ba, "Adam: A Method for Stochastic Optimization" (ICLR 2015), in the form at the end of sec. 2
+    that TensorFlow uses: ε is not divided by the bias correction. Differs from the paper: x is clipped to
     [0,1] after each step.
     """
 
@@ -87,7 +91,7 @@ class Adam:
 
 
 class Sgd:
-    """Gradient descent as Keras' example has it.
+    """The step of gradient descent, as in Keras' example.
 
     x ← x − rate · 0.96^(t / 100) · g,   t = 0, 1, 2, …
     """

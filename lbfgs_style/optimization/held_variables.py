@@ -1,4 +1,4 @@
-"""Variables that leave a part of the picture alone: where it is kept, and the long waves of a block."""
+"""Variables that leave a part of an image unchanged: where a mask keeps it, or the large forms of a block."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from .variables import Flat, Image, Parametrization
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Held:
-    """Variables of a picture that is held where a mask k is white: k ∘ photo + (1 − k) ∘ image.
+class HeldVariables:
+    """Variables of an image that is held to another one by a mask k: k ∘ held + (1 − k) ∘ image.
 
-    A photo that is to stay, or a block towards its borders.
+    For the part of the content that a mask keeps, and for the borders of a block.
 
     Attributes
     ----------
     inner : Parametrization
-        Of the image.
-    photo : array [3,H,W]
-        What stays.
+        Variables of the image.
+    held : array [3,H,W]
+        What the image is held to.
     opacity : array [H,W]
         k in [0,1].
     """
 
     inner: Parametrization
-    photo: Image
+    held: Image
     opacity: NDArray[np.float32]
 
     def decode(self, z: Flat) -> Image:
-        """Map variables [n] to a picture [3,H,W]."""
-        return self.opacity * self.photo + (1 - self.opacity) * self.inner.decode(z)
+        """Map variables [n] to an image [3,H,W]."""
+        return self.opacity * self.held + (1 - self.opacity) * self.inner.decode(z)
 
     def encode(self, image: Image) -> Flat:
-        """Map a picture [3,H,W] to variables [n] that decode to it, but for what stays."""
+        """Map an image [3,H,W] to variables [n] that decode to it where k is 0."""
         return self.inner.encode(image)
 
     def pull_back(self, gradient: Image) -> Flat:
@@ -46,29 +46,29 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Detail:
-    """Variables of a picture whose large forms stay: picture + P (image − picture).
+class DetailVariables:
+    """Variables of an image whose large forms are those of another one: base + P (image − base).
 
-    P takes away the cosines of the DCT-II whose wave is longer than the shorter side: what a block cannot
-    tell from a change of the whole picture.
+    P removes the cosines of the DCT-II whose wavelength is longer than the shorter side: in a block, they
+    cannot be told from a change of the whole image.
 
     Attributes
     ----------
     inner : Parametrization
-        Of the image.
-    picture : array [3,H,W]
-        What the forms are of.
+        Variables of the image.
+    base : array [3,H,W]
+        Image that gives the large forms.
     """
 
     inner: Parametrization
-    picture: Image
+    base: Image
 
     def decode(self, z: Flat) -> Image:
-        """Map variables [n] to a picture [3,H,W]."""
-        return self.picture + _without_long_waves(self.inner.decode(z) - self.picture)
+        """Map variables [n] to an image [3,H,W]."""
+        return self.base + _without_long_waves(self.inner.decode(z) - self.base)
 
     def encode(self, image: Image) -> Flat:
-        """Map a picture [3,H,W] to variables [n] that decode to it, but for its large forms."""
+        """Map an image [3,H,W] to variables [n] that decode to it, except for its large forms."""
         return self.inner.encode(image)
 
     def pull_back(self, gradient: Image) -> Flat:
@@ -77,22 +77,23 @@ class Detail:
 
 
 def _without_long_waves(channels: Image) -> Image:
-    """Return [3,H,W] without the cosines of fewer cycles per pixel than 1 / min(H, W)."""
+    """Return [3,H,W] without the cosines of fewer than 1 / min(H, W) cycles per pixel."""
     height, width = channels.shape[1:]
-    most = 1 / min(height, width)
-    down, across = _waves(height, most), _waves(width, most)
+    limit = 1 / min(height, width)
+    down, across = _cosines(height, limit), _cosines(width, limit)
     frequency = np.hypot(
         np.arange(len(down))[:, None] / (2 * height), np.arange(len(across))[None, :] / (2 * width)
     )
-    found = down @ channels @ across.T
-    return channels - down.T @ np.where(frequency < most, found, 0).astype(channels.dtype) @ across
+    coefficients = down @ channels @ across.T
+    long = np.where(frequency < limit, coefficients, 0).astype(channels.dtype)
+    return channels - down.T @ long @ across
 
 
 @lru_cache(maxsize=8)
-def _waves(length: int, most: float) -> NDArray[np.float32]:
-    """Return the cosines [k,length] of the orthonormal DCT-II with fewer cycles per pixel than `most`."""
-    number = np.arange(min(length, math.ceil(2 * length * most)))[:, None]
+def _cosines(length: int, limit: float) -> NDArray[np.float32]:
+    """Return the cosines [k,length] of the orthonormal DCT-II with fewer than `limit` cycles per pixel."""
+    number = np.arange(min(length, math.ceil(2 * length * limit)))[:, None]
     cosines = np.cos(np.pi * number * (np.arange(length) + 0.5) / length)
-    waves = (cosines * np.sqrt(np.where(number == 0, 1, 2) / length)).astype(np.float32)
-    waves.setflags(write=False)
-    return waves
+    scaled = (cosines * np.sqrt(np.where(number == 0, 1, 2) / length)).astype(np.float32)
+    scaled.setflags(write=False)
+    return scaled

@@ -1,8 +1,8 @@
-"""SciPy's L-BFGS-B or a first-order method on a picture: scaling, stopping, callbacks, best so far.
+"""Minimise the loss of an image with SciPy's L-BFGS-B or a first-order method.
 
 Byrd, Lu, Nocedal and Zhu, "A Limited Memory Algorithm for Bound Constrained Optimization" (1995), in SciPy's
-implementation, without bounds: they cost a Python loop over all variables and do not fit variables other than
-pixels. The loss has a term that holds the pixels in range instead, see `losses.out_of_range`.
+implementation, without bounds: these cost a Python loop over all variables, and make no sense for variables
+other than pixels. A term of the loss keeps the pixels in range instead, see `distances.range_excess`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from ..objective.evaluation import Evaluation, Value
 from ..system import threads
 from ..system.threads import NEVER, Cancellation, Cancelled
 from .first_order import Step, is_memory
-from .gradient_subspace import Coordinates, Subspace, carried, vectors
-from .state import Standing
+from .gradient_subspace import Coordinates, Subspace, kept_vectors, restart_directions
+from .state import OptimizerState
 from .variables import Flat, Image, Parametrization
 
 if TYPE_CHECKING:
     from scipy.optimize import LbfgsInvHessProduct
 
+# Why a minimisation ended → the explanation for reports.
 STOP_REASONS = {
     "iterations": "all iterations are done",
     "converged": "the loss no longer falls",
@@ -37,37 +38,41 @@ STOP_REASONS = {
     "non-finite": "the loss or its gradient became infinite or not a number",
 }
 
-# SciPy compares `ftol` with the loss's fall relative to max(loss, 1), `gtol` with the gradient itself: scaled
-# to this value at the start, a loss over a million pixels does not end at once.
+# The loss at the start is scaled to this value. SciPy compares `ftol` with the decrease of the loss relative
+# to max(loss, 1), and `gtol` with the gradient: without a scale, a mean over a million pixels ends at once.
 _START = 1e4
 _FTOL = 1e-9
 _GTOL = 1e-9
 
+# Absolute pixel value that no image reaches: pixels are from 0 to 1.
 FAR = 1e4
-"""No picture is there: pixels are from 0 to 1."""
 
 OTHER_VARIABLES = "The checkpoint has other variables than this run: start again without it."
 
-# SciPy's status of a run that ended by itself: converged, too many evaluations or iterations, abnormal.
+# SciPy's status of a minimisation: converged, too many evaluations or iterations, abnormal.
 _BY_STATUS = {0: "converged", 1: "iterations", 2: "line search"}
 
+# Evaluations of a line search at most.
+_LINE_SEARCH = 20
+
 OnIterate = Callable[[int, int, Value, NDArray[np.floating]], bool]
+"""(iteration, evaluations, value, image [3,H,W]) → whether to stop."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """How a minimisation ended.
+    """The result of a minimisation.
 
     Attributes
     ----------
     image : array [3,H,W]
-        The best picture, not clipped.
+        The best image, not clipped.
     start, end : Value
-        At the first picture and at the best.
+        Values of the first image and of the best one.
     iterations, evaluations : int
-        How many were made.
+        Number of iterations and evaluations.
     reason : str
-        A key of `STOP_REASONS`.
+        Why it ended, a key of `STOP_REASONS`.
     """
 
     image: NDArray[np.floating]
@@ -79,7 +84,7 @@ class Outcome:
 
 
 class _Stop(Exception):
-    """Leaves SciPy's loop from within a callback or an evaluation."""
+    """Leaves SciPy's loop from a callback or an evaluation."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -94,50 +99,50 @@ def minimize(
     history: int,
     on_iterate: OnIterate | None = None,
     step: Step | None = None,
-    resume: Standing | None = None,
-    keep: Callable[[Standing], None] | None = None,
+    resume: OptimizerState | None = None,
+    on_state: Callable[[OptimizerState], None] | None = None,
     cancellation: Cancellation = NEVER,
 ) -> Outcome:
-    """Minimise an objective from a picture on, by SciPy or by steps along the gradient.
+    """Minimise an objective from an image on.
 
     Parameters
     ----------
     objective : callable
-        Picture [3,H,W] → `Evaluation`.
+        Image [3,H,W] → `Evaluation`.
     parametrization : Parametrization
         The variables.
     image : array [3,H,W]
-        Where to start.
+        The image to start from.
     iterations : int
-        The most iterations.
+        Number of iterations at most.
     history : int
-        Iterations that L-BFGS remembers: after so many it begins anew from where it is, with the curvature of
-        a few directions.
+        Iterations that L-BFGS remembers: after as many it restarts from the current image, with the curvature
+        of a few directions.
     on_iterate : callable, optional
-        Called after each iteration with (iteration, evaluations, evaluation, picture); it stops the run by
-        returning True or, as in SciPy, by raising StopIteration.
-    step : function, optional
-        The step of a first-order method, see `lbfgs_style.optimization.first_order`, in place of L-BFGS-B.
-    resume : Standing, optional
-        Where to go on from, in place of `image`; its iterations count among `iterations`.
-    keep : callable, optional
-        Called after each iteration, after `on_iterate`, with where the minimisation stands.
+        Called after each iteration; stops the minimisation by returning True or, as in SciPy, by raising
+        StopIteration.
+    step : Step, optional
+        The step of a first-order method, see `first_order`, in place of L-BFGS-B.
+    resume : OptimizerState, optional
+        The state to resume, in place of `image`; its iterations count as iterations of this minimisation.
+    on_state : callable, optional
+        Called after each iteration, after `on_iterate`, with the state of the minimisation.
     cancellation : Cancellation, optional
-        Once requested, no evaluation begins any more, and no step is computed.
+        Once requested, no evaluation begins, and no step is computed.
 
     Returns
     -------
     Outcome
-        With the best picture so far, also when the run was stopped or cancelled.
+        With the best image so far, also when the minimisation was stopped or cancelled.
 
     Raises
     ------
     OptimizationError
-        If the loss or its gradient is not finite at the first picture.
+        If the loss or its gradient is not finite at the first image.
     CheckpointError
-        If `resume` has another number of variables, or is of another method.
+        If `resume` has another number of variables, or belongs to another method.
     """
-    run = _Run(objective, parametrization, on_iterate, step, keep, cancellation)
+    run = _Minimization(objective, parametrization, on_iterate, step, on_state, cancellation)
     z = parametrization.encode(image)
     if resume is not None:
         if resume.z.shape != z.shape or not is_memory(resume.memory, step, z.size, resume.iterations):
@@ -151,7 +156,7 @@ def minimize(
         return run.outcome("cancelled")
     except _Stop as stop:
         raise OptimizationError(
-            f"Cannot start: {STOP_REASONS[stop.reason]}; check the weights and the pictures."
+            f"Cannot start: {STOP_REASONS[stop.reason]}; check the weights and the images."
         ) from stop
     if resume is None:
         run.start, run.best, run.best_z = first, first, z
@@ -166,8 +171,8 @@ def minimize(
     return run.outcome(reason)
 
 
-class _Run:
-    """State of one minimisation."""
+class _Minimization:
+    """The state of one minimisation, and its steps."""
 
     def __init__(
         self,
@@ -175,69 +180,73 @@ class _Run:
         parametrization: Parametrization,
         on_iterate: OnIterate | None,
         step: Step | None,
-        keep: Callable[[Standing], None] | None,
+        on_state: Callable[[OptimizerState], None] | None,
         cancellation: Cancellation,
     ) -> None:
         self.objective, self.parametrization, self.on_iterate = objective, parametrization, on_iterate
-        self.step, self.keep, self.cancellation = step, keep, cancellation
+        self.step, self.on_state, self.cancellation = step, on_state, cancellation
         self.iterations = self.evaluations = 0
         self.start: Value
         self.best: Value
         self.best_z: Flat
         self._latest: Evaluation
         self._z: Flat
-        self._picture: Image
+        self._image: Image
         self._scale = 1.0
 
-    def restore(self, standing: Standing) -> Flat:
-        self.start, self.best, self.best_z = standing.start, standing.best, standing.best_z
-        self.iterations, self.evaluations = standing.iterations, standing.evaluations
+    def restore(self, state: OptimizerState) -> Flat:
+        """Take over a state and return its variables."""
+        self.start, self.best, self.best_z = state.start, state.best, state.best_z
+        self.iterations, self.evaluations = state.iterations, state.evaluations
         if self.step is not None:
-            self.step.memory = dict(standing.memory)
-        return standing.z
+            self.step.memory = dict(state.memory)
+        return state.z
 
     def outcome(self, reason: str) -> Outcome:
         best = self.parametrization.decode(self.best_z)
         return Outcome(best, self.start, self.best, self.iterations, self.evaluations, reason)
 
     def evaluate(self, z: Flat) -> Evaluation:
-        self.cancellation.check()  # before the picture is made, which takes its time, too
-        # A step that is far too long leaves the range of float32; what comes of it is looked at below.
+        """Evaluate the objective at variables [n], or raise `_Stop` if it is not finite."""
+        self.cancellation.check()  # before decoding, which takes time, too
+        # A step that is far too long overflows float32: the result is checked below.
         with np.errstate(over="ignore", invalid="ignore"):
-            picture = self.parametrization.decode(z)
-            evaluation = self.objective(picture)
+            image = self.parametrization.decode(z)
+            evaluation = self.objective(image)
         self.evaluations += 1
         if not math.isfinite(evaluation.loss) or not np.isfinite(evaluation.gradient).all():
             raise _Stop("non-finite")
-        self._latest, self._z, self._picture = evaluation, z, picture
+        self._latest, self._z, self._image = evaluation, z, image
         return evaluation
 
     def minimize(self, z: Flat, iterations: int, history: int) -> str:
+        """Minimise with L-BFGS from the variables of the latest evaluation on; return the stop reason."""
         self._scale = _START / max(self.start.loss, 1e-30)
-        space = Subspace(z, vectors(iterations, history) + 1, self._latest.gradient.dtype)
+        space = Subspace(z, kept_vectors(iterations, history) + 1, self._latest.gradient.dtype)
         reason, inverse = "iterations", None
         while iterations > 0 and reason == "iterations":
             if inverse is not None:
-                space.renew(self._z, self._gradient(self._latest), inverse, carried(history))
+                gradient = self._gradient(self._latest)
+                space.restart(self._z, gradient, inverse, restart_directions(history))
             reason, inverse = self._descend(space, min(iterations, history))
             iterations -= history
         return reason
 
     def _descend(self, space: Subspace, iterations: int) -> tuple[str, LbfgsInvHessProduct]:
-        """Let SciPy make so many iterations from the point of the latest evaluation on."""
+        """Run SciPy from the point of the latest evaluation on; return stop reason and inverse Hessian."""
         from scipy.optimize import minimize as scipy_minimize
 
         first = self._scaled(self._latest, space)
-        space.keep()
+        space.keep_latest()
         result = scipy_minimize(
             partial(self._loss_and_gradient, space, [first]),
-            np.zeros(space.most),
+            np.zeros(space.capacity),
             jac=True,
             method="L-BFGS-B",
             callback=partial(self._after_iteration, space),
             options={
                 "maxiter": iterations,
-                "maxfun": 21 * iterations + 21,  # more than the line searches can use up (20 each)
+                "maxfun": (_LINE_SEARCH + 1) * (iterations + 1),  # never reached
                 "maxcor": iterations,
                 "ftol": _FTOL,
                 "gtol": _GTOL,
@@ -246,6 +255,7 @@ class _Run:
         return _BY_STATUS[int(result.status)], result.hess_inv
 
     def walk(self, z: Flat, iterations: int, step: Step) -> str:
+        """Make steps of a first-order method; return the stop reason."""
         for _ in range(iterations):
             z = step(z, self.parametrization.pull_back(self._latest.gradient))
             self.evaluate(z)
@@ -253,15 +263,15 @@ class _Run:
         return "iterations"
 
     def _loss_and_gradient(
-        self, space: Subspace, known: list[tuple[float, Coordinates]], at: Coordinates
+        self, space: Subspace, known: list[tuple[float, Coordinates]], coordinates: Coordinates
     ) -> tuple[float, Coordinates]:
-        if known:  # SciPy begins where `evaluate` has been
+        if known:  # SciPy begins at the point of the latest evaluation
             return known.pop()
-        z = space.point(at)
+        z = space.point(coordinates)
         try:
             return self._scaled(self.evaluate(z), space)
         except _Stop:
-            # Where rounding hides every fall, SciPy tries steps of any length in the end.
+            # Where rounding hides every decrease, SciPy finally tries steps of any length.
             if not np.abs(self.parametrization.decode(z)).max() <= FAR:
                 raise _Stop("line search") from None
             raise
@@ -275,30 +285,30 @@ class _Run:
         return gradient
 
     def _after_iteration(self, space: Subspace, _: Any) -> None:
-        space.keep()
+        space.keep_latest()
         self._accept()
 
     def _accept(self) -> None:
         """End an iteration at the point of the latest evaluation, where each line search ends, too."""
         self.iterations += 1
         accepted = self._latest
-        # A first-order step may raise the loss, and a device whose sums change from run to run may
+        # A first-order step may raise the loss, and on a device whose sums change from run to run L-BFGS may
         # accept a step that does not lower it.
         if accepted.loss <= self.best.loss:
             self.best, self.best_z = accepted, self._z
         wants_to_stop = False
         if self.on_iterate is not None:
             try:
-                wants_to_stop = self.on_iterate(self.iterations, self.evaluations, accepted, self._picture)
+                wants_to_stop = self.on_iterate(self.iterations, self.evaluations, accepted, self._image)
             except StopIteration:
                 wants_to_stop = True
-        if self.keep is not None:
-            self.keep(self._standing(self._z))
+        if self.on_state is not None:
+            self.on_state(self._state())
         if wants_to_stop:
             raise _Stop("callback")
-        self.cancellation.check()  # SciPy would work out the next step first
+        self.cancellation.check()  # or SciPy would compute the next step first
 
-    def _standing(self, z: Flat) -> Standing:
+    def _state(self) -> OptimizerState:
         memory = {} if self.step is None else self.step.memory
-        start, best = (Value(at.loss, at.terms) for at in (self.start, self.best))  # without the gradients
-        return Standing(z, self.best_z, start, best, self.iterations, self.evaluations, memory)
+        start, best = (Value(at.loss, at.terms) for at in (self.start, self.best))  # without gradients
+        return OptimizerState(self._z, self.best_z, start, best, self.iterations, self.evaluations, memory)

@@ -1,4 +1,4 @@
-"""Where the optimiser stands in the middle of a scale: what it needs to go on from there."""
+"""The state of an optimisation in the middle of a scale: everything that is needed to resume it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from ..objective.evaluation import Value
 from .variables import Flat
 
-_COLLECTING = 10
-"""Iterations until L-BFGS knows the curvature well again."""
+# Iterations after which L-BFGS knows the curvature well.
+_LEARNING = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Standing:
-    """Where a minimisation stands after an iteration.
+class OptimizerState:
+    """The state of a minimisation after an iteration.
 
     Attributes
     ----------
     z, best_z : array [n]
-        The variables, and the best so far.
+        The current variables, and the best ones so far.
     start, best : Value
-        At the first picture and at the best.
+        Values of the first image and of the best one.
     iterations, evaluations : int
-        How many were made.
+        Number of iterations and evaluations so far.
     memory : mapping of str to array
-        What a first-order step remembers; empty for L-BFGS-B.
+        State of the step of a first-order method; empty for L-BFGS-B.
     """
 
     z: Flat
@@ -39,25 +39,25 @@ class Standing:
     evaluations: int
     memory: Mapping[str, NDArray[np.float64]]
 
-    def lost(self) -> int:
-        """Return the iterations that going on from here needs beside those that were left.
+    def relearning_iterations(self) -> int:
+        """Return the additional iterations of a minimisation that is resumed here.
 
-        SciPy takes no curvature in: L-BFGS-B has to learn it again. They are no more in all, however often a
-        scale is cut.
+        SciPy cannot be given a curvature, so L-BFGS-B has to learn it again. The total is bounded however
+        often a scale is interrupted.
         """
-        return 0 if self.memory else min(self.iterations, _COLLECTING)
+        return 0 if self.memory else min(self.iterations, _LEARNING)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Done:
-    """What the finished blocks of a picture add up to.
+class FinishedBlocks:
+    """The totals of the finished blocks of an image.
 
     Attributes
     ----------
     blocks, iterations, evaluations : int
-        How many, over all sweeps.
+        Numbers over all sweeps.
     start, end : Value
-        Before the first block and after the last.
+        Values of the image before the first block and after the last one.
     """
 
     blocks: int
@@ -68,32 +68,32 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BlocksStanding:
-    """Where the optimisation of a picture block by block stands.
+class BlockwiseState:
+    """The state of a block-by-block minimisation after an iteration.
 
     Attributes
     ----------
     image : array, float32, [3,H,W]
-        The picture, which is in work.
+        The image, with the current pixels of the current block.
     before : array, float32, [3,h,w]
-        The block as it was before.
+        The current block before its minimisation.
     reference : mapping of str to array
-        See `lbfgs_style.objective.tiling.blocks.Blocks`.
-    done : Done or None
-        The blocks before this one.
+        The sums that the sweep started from, see `lbfgs_style.objective.tiling.blocks.Blocks`.
+    finished : FinishedBlocks or None
+        The blocks before the current one.
     best : Value
-        Of the picture with the best that was found for this block.
-    block : Standing
-        Of the block in work.
+        Value of the image with the best pixels of the current block.
+    block : OptimizerState
+        State of the minimisation of the current block.
     """
 
     image: NDArray[np.float32]
     before: NDArray[np.float32]
     reference: Mapping[str, NDArray[np.float64]]
-    done: Done | None
+    finished: FinishedBlocks | None
     best: Value
-    block: Standing
+    block: OptimizerState
 
-    def lost(self) -> int:
-        """Return the iterations that going on from here needs, see `Standing.lost`."""
-        return self.block.lost()
+    def relearning_iterations(self) -> int:
+        """Return the additional iterations when resumed, see `OptimizerState.relearning_iterations`."""
+        return self.block.relearning_iterations()

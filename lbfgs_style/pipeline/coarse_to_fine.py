@@ -14,7 +14,7 @@ from ..images import FloatImage, Picture, resize, to_hwc
 from ..objective.engine import Engine
 from ..objective.losses.terms import LossTerms
 from ..optimization.lbfgs import FAR, OTHER_VARIABLES, STOP_REASONS
-from ..optimization.state import BlocksStanding, Standing
+from ..optimization.state import BlockwiseState, OptimizerState
 from ..settings.options import Options
 from ..system.threads import Cancelled
 from .initial_image import InitialImage
@@ -76,7 +76,7 @@ class CoarseToFine:
         image: NDArray[np.floating] = initial.first(plan.scales[0].size)
         first, plan = self.log.resume_plan(plan, history=longest_history(self.options))
         if self.log.saved is not None:
-            image = self._saved_image(self.log.saved.standing, plan.scales[first].size)
+            image = self._saved_image(self.log.saved.state, plan.scales[first].size)
         for index in range(first, len(plan.scales)):
             scale = plan.scales[index]
             scale_run = ScaleRun(
@@ -111,11 +111,13 @@ class CoarseToFine:
             return blend(content, self.images.keep, result)
         return result
 
-    def _saved_image(self, state: Standing | BlocksStanding, size: tuple[int, int]) -> NDArray[np.floating]:
+    def _saved_image(
+        self, state: OptimizerState | BlockwiseState, size: tuple[int, int]
+    ) -> NDArray[np.floating]:
         """Return the best image [3,H,W] of a saved run, or raise CheckpointError where it has none."""
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                if isinstance(state, BlocksStanding):
+                if isinstance(state, BlockwiseState):
                     image: NDArray[np.floating] = state.image
                 else:
                     image = variables_of(self.options, self.images, size).decode(state.best_z)

@@ -14,7 +14,7 @@ from ..errors import CheckpointError
 from ..objective.evaluation import Value
 from ..objective.losses.terms import LossTerms
 from ..optimization.lbfgs import Outcome
-from ..optimization.state import BlocksStanding, Standing
+from ..optimization.state import BlockwiseState, OptimizerState
 from ..system.threads import Cancellation
 from .checkpoints.checkpoint import Checkpoint
 from .checkpoints.snapshot import Snapshot
@@ -90,13 +90,13 @@ class RunLog:
             )
         return self.saved.scale, replace(plan, methods=self.saved.methods)
 
-    def start_scale(self, index: int) -> Standing | BlocksStanding | None:
+    def start_scale(self, index: int) -> OptimizerState | BlockwiseState | None:
         """Start a scale; return the state of the optimiser where a saved run is resumed in it."""
         self._scale_started = time.monotonic()
         if self.saved is None or self.saved.scale != index:
             return None
         self._scale_started -= self.saved.scale_seconds
-        return self.saved.standing
+        return self.saved.state
 
     def record(self, value: Value) -> None:
         """Add an iteration."""
@@ -104,7 +104,7 @@ class RunLog:
         self.term_history.append(value.terms)
 
     def offer_checkpoint(
-        self, plan: RunPlan, index: int, state: Standing | BlocksStanding, share: float
+        self, plan: RunPlan, index: int, state: OptimizerState | BlockwiseState, share: float
     ) -> None:
         """Offer the run after an iteration to the checkpoint; `share` of the work is done."""
         if self.checkpoint is None:
@@ -120,7 +120,7 @@ class RunLog:
             term_history=self.term_history,
             results=tuple(self.results),
             resumed=self.resumed,
-            standing=state,
+            state=state,
         )
         self.checkpoint.offer(snapshot, share)
 

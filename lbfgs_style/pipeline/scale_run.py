@@ -13,12 +13,18 @@ from ..images import resize, to_chw
 from ..objective.engine import Engine
 from ..objective.evaluation import Value
 from ..objective.losses.terms import term_weights
-from ..optimization.block_sweeps import Cuts, all_iterations, begun_again, minimize_blocks
+from ..optimization.block_sweeps import (
+    BlockSettings,
+    Cuts,
+    minimize_blocks,
+    restored_block,
+    total_iterations,
+)
 from ..optimization.first_order import Step, make_step
-from ..optimization.held_variables import Held
+from ..optimization.held_variables import HeldVariables
 from ..optimization.lbfgs import Outcome, minimize
-from ..optimization.state import BlocksStanding, Standing
-from ..optimization.variables import KINDS, Parametrization
+from ..optimization.state import BlockwiseState, OptimizerState
+from ..optimization.variables import VARIABLES, Parametrization
 from ..settings.options import Options
 from .inputs import RunImages
 from .plan.run_plan import RunPlan
@@ -36,12 +42,12 @@ def variables_of(options: Options, images: RunImages, size: tuple[int, int]) -> 
     if images.keep is None:
         return variables
     content = to_chw(resize(images.content.rgb, size))
-    return Held(variables, content, resize(images.keep, size))
+    return HeldVariables(variables, content, resize(images.keep, size))
 
 
 def _free_variables(options: Options, size: tuple[int, int]) -> Parametrization:
     """Return the variables of an image or block of a size."""
-    return KINDS[options.variables if options.optimizer == "lbfgs" else "pixels"](size)
+    return VARIABLES[options.variables if options.optimizer == "lbfgs" else "pixels"](size)
 
 
 @dataclass(slots=True, eq=False)
@@ -82,14 +88,14 @@ class ScaleRun:
         """Optimise an image [3,H,W] of the scale's size, or resume at the state of a saved run."""
         scale, method = self.plan.scales[self.index], self.plan.methods[self.index]
         state = self.run_log.start_scale(self.index)
-        self._relearning = 0 if state is None else state.lost()
+        self._relearning = 0 if state is None else state.relearning_iterations()
         window, cancellation = method.window_pixels, self.engine.cancellation
         targets = cancellation.run(
             lambda: targets_at(self.engine, self.plan.terms, self.images, scale, window)
         )
         weights = term_weights(self.options, self.plan.terms)
         if method.kind == "blocks" and window is not None:
-            before = state if isinstance(state, BlocksStanding) else None
+            before = state if isinstance(state, BlockwiseState) else None
             return self._optimize_blocks(np.ascontiguousarray(image, np.float32), targets, weights, before)
         self._iterations = self._relearning + scale.iterations
         objective = cancellation.run(
@@ -103,8 +109,8 @@ class ScaleRun:
             history=method.history,
             on_iterate=self._on_iterate,
             step=self._make_step(),
-            resume=state if isinstance(state, Standing) else None,
-            keep=self._offer,
+            resume=state if isinstance(state, OptimizerState) else None,
+            on_state=self._offer,
             cancellation=cancellation,
         )
 
@@ -113,35 +119,38 @@ class ScaleRun:
         image: NDArray[np.float32],
         targets: dict[str, NDArray[np.float32]],
         weights: NDArray[np.float32],
-        before: BlocksStanding | None,
+        before: BlockwiseState | None,
     ) -> Outcome:
         scale, method = self.plan.scales[self.index], self.plan.methods[self.index]
         window = method.window_pixels or 0
         cuts: Cuts = self.engine.plan_cuts(scale.size, self.plan.terms, window)
-        finished = None if before is None else before.done
+        finished = None if before is None else before.finished
         self._is_in_blocks = True
-        self._iterations = self._relearning + all_iterations(cuts, scale.iterations, finished)
+        self._iterations = self._relearning + total_iterations(cuts, scale.iterations, finished)
         if self.index == 0:
             _warn_of_blocks_alone(scale.size)
         opacity = None if self.images.keep is None else resize(self.images.keep, scale.size)
         if opacity is not None and before is None:
             blend_in_place(to_chw(resize(self.images.content.rgb, scale.size)), opacity, image)
-        with begun_again(image, cuts, scale.iterations, before):
+        with restored_block(image, cuts, scale.iterations, before):
             blocks = self.engine.cancellation.run(
                 lambda: self.engine.blocks(image, self.plan.terms, targets, weights, window)
+            )
+            settings = BlockSettings(
+                variables=lambda size: _free_variables(self.options, size),
+                iterations=scale.iterations,
+                history=method.history,
+                make_step=self._make_step,
+                opacity=opacity,
+                detail=self.index > 0,
             )
             return minimize_blocks(
                 blocks,
                 cuts,
-                lambda size: _free_variables(self.options, size),
-                iterations=scale.iterations,
-                history=method.history,
+                settings,
                 on_iterate=self._on_iterate,
-                make_step=self._make_step,
-                opacity=opacity,
-                detail=self.index > 0,
                 resume=before,
-                keep=self._offer,
+                on_state=self._offer,
                 cancellation=self.engine.cancellation,
             )
 
@@ -174,7 +183,7 @@ class ScaleRun:
         self._share = work_done(iterate)
         return self.on_iterate is not None and bool(self.on_iterate(iterate))
 
-    def _offer(self, state: Standing | BlocksStanding) -> None:
+    def _offer(self, state: OptimizerState | BlockwiseState) -> None:
         self.run_log.offer_checkpoint(self.plan, self.index, state, self._share)
 
 

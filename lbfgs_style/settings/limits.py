@@ -170,6 +170,9 @@ class Flag(_Typed):
 # What people write for a choice of another name.
 _SYNONYMS = {"gpu": "cuda", "nvidia": "cuda", "l-bfgs": "lbfgs", "mean": "average", "avg": "average"}
 
+# Choices that earlier versions had → what to use instead.
+_REMOVED = {"laplacian": "spectral"}
+
 
 @dataclass(frozen=True, slots=True)
 class Choice(_Typed):
@@ -184,6 +187,9 @@ class Choice(_Typed):
             return value
         meant = _SYNONYMS.get(str(value).casefold().rstrip(":0123456789"))
         hint = did_you_mean(meant if meant in choices else str(value), choices)
+        instead = _REMOVED.get(str(value))
+        if instead in choices:
+            hint = f" This version no longer has it: use {instead!r}."
         raise OptionError(f"{name} must be one of {', '.join(choices)}, got {value!r}.{hint}")
 
 

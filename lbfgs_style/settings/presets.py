@@ -18,7 +18,7 @@ from .loss_forms import RELATIVE, Factor, LossForm, Variation
 Init = Literal["content", "noise", "style"]
 Optimizer = Literal["lbfgs", "adam", "sgd"]
 Pooling = Literal["max", "average", "l2"]
-Variables = Literal["spectral", "pixels", "laplacian"]
+Variables = Literal["spectral", "pixels"]
 
 _VGG_STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 

@@ -99,7 +99,7 @@ def losses_of(iterations: int, history: int) -> list[float]:
 def test_what_begins_anew_knows_the_curvature(monkeypatch: pytest.MonkeyPatch):
     """With half as many directions it gets about as far as what remembers all, without them it does not."""
     everything, short = losses_of(80, history=80)[-1], losses_of(80, history=20)[-1]
-    monkeypatch.setattr(lbfgs, "carried", lambda history: 0)
+    monkeypatch.setattr(lbfgs, "restart_directions", lambda history: 0)
     forgetful = losses_of(80, history=20)[-1]
     least = 0.9 * everything
     assert short - least < 0.5 * (forgetful - least)
@@ -128,13 +128,13 @@ def test_the_first_step_is_the_one_of_the_inverse_hessian_that_was_found():
     space = Subspace(np.zeros(50), 4, np.dtype(np.float32))
     for gradient in (first, second):
         space.coordinates(gradient)
-        space.keep()
+        space.keep_latest()
     steps = np.eye(4)[:2]
     inverse = LbfgsInvHessProduct(steps, steps * [[4.0], [1.0]])
     origin, gradient = RNG.normal(size=(2, 50))
-    space.renew(origin, gradient, inverse, most=1)
+    space.restart(origin, gradient, inverse, directions=1)
     found = space.coordinates(gradient)
-    space.keep()
+    space.keep_latest()
     newton = gradient - 0.75 * first * (first @ gradient)
     np.testing.assert_allclose(
         space.point(-found / np.linalg.norm(found)) - origin, -newton, atol=2e-6 * np.linalg.norm(gradient)
@@ -147,7 +147,7 @@ def filled(gradients: np.ndarray) -> tuple[Subspace, np.ndarray]:
     found = []
     for gradient in gradients:
         found.append(space.coordinates(gradient))
-        space.keep()
+        space.keep_latest()
     return space, np.array(found)
 
 
@@ -166,10 +166,10 @@ def test_the_next_point_takes_the_place_of_one_that_was_not_accepted():
     first, refused, accepted = RNG.normal(size=(3, 50))
     space = Subspace(np.zeros(50), 2, np.dtype(np.float32))
     space.coordinates(first)
-    space.keep()
+    space.keep_latest()
     space.coordinates(refused)
     found = space.coordinates(accepted)
-    space.keep()
+    space.keep_latest()
     np.testing.assert_allclose(space.point(found), accepted, atol=1e-5)
 
 
@@ -177,7 +177,7 @@ def test_what_lies_in_the_span_brings_nothing_new():
     gradients = RNG.normal(size=(2, 50))
     space, found = filled(gradients)
     again = space.coordinates(gradients.sum(0))
-    space.keep()
+    space.keep_latest()
     np.testing.assert_allclose(again, found.sum(0), atol=1e-5)
     assert not space.coordinates(np.zeros(50)).any()
     assert again[2] == 0

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from lbfgs_style import OptimizationError
 from lbfgs_style.objective.evaluation import Evaluation
 from lbfgs_style.optimization.lbfgs import STOP_REASONS, minimize
-from lbfgs_style.optimization.state import Standing
+from lbfgs_style.optimization.state import OptimizerState
 from lbfgs_style.optimization.variables import Spectral
 from lbfgs_style.system.threads import Cancelled
 from tests.helpers.command import ROOT
@@ -190,8 +190,8 @@ def test_interruption_before_anything_is_known_has_no_outcome() -> None:
 
 def test_nothing_is_left_to_do_after_the_last_iteration() -> None:
     """Of SciPy, a limit of 0 iterations would be one more."""
-    kept: list[Standing] = []
-    first = run(Counted(rosenbrock), start=-0.5, iterations=7, keep=kept.append)
+    kept: list[OptimizerState] = []
+    first = run(Counted(rosenbrock), start=-0.5, iterations=7, on_state=kept.append)
     again = run(Counted(rosenbrock), iterations=7, resume=kept[-1])
     assert (again.reason, again.iterations) == ("iterations", 7)
     np.testing.assert_array_equal(again.image, first.image)
@@ -199,14 +199,14 @@ def test_nothing_is_left_to_do_after_the_last_iteration() -> None:
 
 def test_the_best_is_kept_and_gone_on_with() -> None:
     """Steps of the wrong sign: each is worse than the start, which stays the best over a cut."""
-    kept: list[Standing] = []
+    kept: list[OptimizerState] = []
     climb = lambda x, gradient: x + 1e-4 * gradient  # noqa: E731
     climb.memory = {}
-    run(Counted(quadratic), iterations=3, step=climb, keep=kept.append)
-    assert [standing.iterations for standing in kept] == [1, 2, 3]
-    for standing in kept:
-        assert (standing.best_z == 0.9).all()
-        assert (standing.z != standing.best_z).any()
+    run(Counted(quadratic), iterations=3, step=climb, on_state=kept.append)
+    assert [state.iterations for state in kept] == [1, 2, 3]
+    for state in kept:
+        assert (state.best_z == 0.9).all()
+        assert (state.z != state.best_z).any()
     again = run(Counted(quadratic), start=0.1, iterations=5, step=climb, resume=kept[-1])
     assert again.iterations == 5
     assert (again.image == 0.9).all()
@@ -229,7 +229,7 @@ def test_line_searches_do_not_use_up_the_evaluations(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("effect", [not_a_number, infinite_gradient])
 def test_non_finite_start_is_an_error(effect: Callable[..., Evaluation]) -> None:
-    with pytest.raises(OptimizationError, match=r"Cannot start: .*check the weights and the pictures") as e:
+    with pytest.raises(OptimizationError, match=r"Cannot start: .*check the weights and the images") as e:
         run(spoil(0, effect))
     assert "\n" not in str(e.value)
 

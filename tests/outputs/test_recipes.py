@@ -109,6 +109,7 @@ def test_what_is_typed_wins_over_the_file(folder, network):
         ),
         ("size = 4", r"mine\.toml: size must be a whole number from 16.*got 4"),
         ("size = ", r"mine\.toml: not a TOML file"),
+        ("variables = 'laplacian'", r"mine\.toml: variables must be.*no longer has it: use 'spectral'\.$"),
         ("tv-weight = 1\ntv_weight = 2", r"tv_weight is given twice"),
         (b"\xff\xfe", r"mine\.toml: not a TOML file"),
         (
@@ -240,6 +241,10 @@ def test_pictures_without_a_recipe(folder, network, capfd):
         (lambda text: "[]", "its recipe is damaged"),
         (lambda text: text.replace('"size": 32', '"size": 3'), "size must be.*made by lbfgs-style"),
         (lambda text: text.replace('"seed"', '"sed"'), "no option 'sed'.*made by lbfgs-style"),
+        (
+            lambda text: text.replace('"variables": "spectral"', '"variables": "laplacian"'),
+            "variables must be.*no longer has it: use 'spectral'.*made by lbfgs-style",
+        ),
     ],
 )
 def test_a_damaged_recipe_is_one_line(folder, network, capfd, change, says):

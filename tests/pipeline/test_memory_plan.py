@@ -45,14 +45,6 @@ def test_first_order_methods_need_no_gradients():
     assert (method.kind, method.history, method.bytes) == ("whole", 0, whole(10**6, 0))
 
 
-def test_a_pyramid_has_a_third_more_variables():
-    more = replace(COSTS, variables=4)
-    spectral, laplacian = (
-        choose_method((1000, 1000), 40, 40, costs, 10**10).bytes for costs in (COSTS, more)
-    )
-    assert laplacian - spectral == 10**6 * 4 * 60
-
-
 def test_gradients_are_no_more_than_iterations():
     method = choose_method((1000, 1000), 4, 10, COSTS, whole(10**6, 4))
     assert (method.kind, method.history, method.bytes) == ("whole", 4, whole(10**6, 4))

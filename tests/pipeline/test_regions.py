@@ -131,7 +131,7 @@ def test_a_white_mask_is_none(keep: np.ndarray | None) -> None:
     assert masked.history[:5] == pytest.approx(plain.history[:5], rel=1e-3)
 
 
-@pytest.mark.parametrize("variables", ["spectral", "pixels", "laplacian"])
+@pytest.mark.parametrize("variables", ["spectral", "pixels"])
 def test_what_is_kept_stays(variables: str) -> None:
     """To the last digit, at every iterate; the rest is painted."""
     seen: list[np.ndarray] = []

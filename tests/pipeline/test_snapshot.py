@@ -14,7 +14,7 @@ import pytest
 from lbfgs_style import Checkpoint, CheckpointError
 from lbfgs_style.objective.evaluation import Value
 from lbfgs_style.optimization.lbfgs import minimize
-from lbfgs_style.optimization.state import BlocksStanding, Done, Standing
+from lbfgs_style.optimization.state import BlockwiseState, FinishedBlocks, OptimizerState
 from lbfgs_style.optimization.variables import Pixels
 from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
 from lbfgs_style.pipeline.checkpoints.snapshot import Snapshot
@@ -31,7 +31,7 @@ def value(loss: float) -> Value:
     return Value(loss, np.array([loss / 3, 7], np.float32))
 
 
-STANDING = Standing(
+STANDING = OptimizerState(
     z=np.arange(6) / 7,
     best_z=np.arange(6) / 9,
     start=value(9.5),
@@ -40,11 +40,11 @@ STANDING = Standing(
     evaluations=8,
     memory={"mean": np.ones(6), "square": np.arange(6.0)},
 )
-BLOCKS = BlocksStanding(
+BLOCKS = BlockwiseState(
     image=np.arange(3 * 36 * 48, dtype=np.float32).reshape(3, 36, 48),
     before=np.arange(3 * 36 * 16, dtype=np.float32).reshape(3, 36, 16) / 3,
     reference={"tv": np.array(1 / 3), "gram_relu1_1": np.arange(9.0).reshape(3, 3) / 7},
-    done=Done(2, 9, 11, value(5.0), value(4.0)),
+    finished=FinishedBlocks(2, 9, 11, value(5.0), value(4.0)),
     best=value(3.5),
     block=replace(STANDING, memory={}),
 )
@@ -60,20 +60,20 @@ SNAPSHOT = Snapshot(
         ScaleResult((24, 32), 16, 18, 58.5, 9.5, 0.2, {"content": 1.5}, {"content": 0.5}, "iterations"),
     ),
     resumed=3,
-    standing=STANDING,
+    state=STANDING,
 )
 IN_BLOCKS = replace(
     SNAPSHOT,
     methods=(SNAPSHOT.methods[0], ScaleMethod("blocks", 4500, 5, 0)),
     history=[9.5, 1 / 3, 0.1] * 10,
     term_history=[np.array([1, number], np.float32) for number in range(30)],
-    standing=BLOCKS,
+    state=BLOCKS,
 )
 AT_FIRST = replace(
     IN_BLOCKS,
     history=SNAPSHOT.history,
     term_history=SNAPSHOT.term_history,
-    standing=replace(BLOCKS, done=None),
+    state=replace(BLOCKS, finished=None),
 )
 
 
@@ -112,11 +112,11 @@ def test_everything_comes_back(path, snapshot):
 
 
 def test_what_is_best_and_latest_is_stored_once(path):
-    snapshots.write(path, replace(SNAPSHOT, standing=replace(STANDING, best_z=STANDING.z)), IDENTITY)
+    snapshots.write(path, replace(SNAPSHOT, state=replace(STANDING, best_z=STANDING.z)), IDENTITY)
     with np.load(path) as archive:
         assert "best_z" not in archive.files
     again, _ = snapshots.read(path)
-    assert again.standing.best_z is again.standing.z
+    assert again.state.best_z is again.state.z
 
 
 def test_the_contents_reach_the_disk_before_the_name(path, monkeypatch):
@@ -357,15 +357,15 @@ def test_terms_of_another_run_are_refused(path):
     cut_off(path, 20)
     snapshot, identity = snapshots.read(path)
     values = np.ones(6, np.float32)  # one more than there are
-    standing = replace(snapshot.standing, start=Value(1.0, values), best=Value(1.0, values))
-    snapshots.write(path, replace(snapshot, standing=standing, term_history=[values] * 20), identity)
+    state = replace(snapshot.state, start=Value(1.0, values), best=Value(1.0, values))
+    snapshots.write(path, replace(snapshot, state=state, term_history=[values] * 20), identity)
     with pytest.raises(CheckpointError, match=r"other terms .*: start again without it\.$"):
         job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 
 def test_a_block_of_another_length_is_refused():
     """Where the picture fits, but not what is in work."""
-    wrong = Standing(np.zeros(30), np.zeros(30), value(1), value(1), 1, 1, {})
+    wrong = OptimizerState(np.zeros(30), np.zeros(30), value(1), value(1), 1, 1, {})
     with pytest.raises(CheckpointError, match="has other variables than this run"):
         minimize(lambda _: None, Pixels((4, 4)), np.zeros((3, 4, 4)), iterations=1, history=5, resume=wrong)
 
@@ -378,7 +378,10 @@ def test_a_block_of_another_length_is_refused():
         ("no image", lambda now: now.before.__setitem__((0, 0, 0), -2e4)),
         ("no image", lambda now: now.before.__setitem__((0, 0, 0), 2e4)),
         ("other blocks", lambda now: replace(now, before=now.before[:, 1:])),
-        ("other blocks", lambda now: replace(now, done=Done(99, 0, 0, now.block.start, now.block.start))),
+        (
+            "other blocks",
+            lambda now: replace(now, finished=FinishedBlocks(99, 0, 0, now.block.start, now.block.start)),
+        ),
         ("other sums", lambda now: replace(now, reference=dict(list(now.reference.items())[1:]))),
         ("other sums", lambda now: replace(now, reference={n: a[None] for n, a in now.reference.items()})),
     ],
@@ -390,8 +393,8 @@ def test_blocks_of_another_run_are_refused(path, monkeypatch, says, change):
     painter = job(scales="single", iterations=2)
     painter.run(PHOTO, PAINTING, on_iterate=stop_after(1), checkpoint=Checkpoint(path, every=0))
     snapshot, identity = snapshots.read(path)
-    standing = change(snapshot.standing) or snapshot.standing
-    snapshots.write(path, replace(snapshot, standing=standing), identity)
+    state = change(snapshot.state) or snapshot.state
+    snapshots.write(path, replace(snapshot, state=state), identity)
     with pytest.raises(CheckpointError, match=f"The checkpoint has {says}.*: start again without it"):
         painter.run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 

@@ -10,12 +10,12 @@ from multiprocessing import get_context
 
 import numpy as np
 
-VARIABLES = ("spectral", "pixels", "laplacian")
+VARIABLES = ("spectral", "pixels")
 STARTS = ("content", "noise")
 
 
 def variables(arguments: argparse.Namespace) -> dict[str, object]:
-    """Compare what L-BFGS may move: pixels, their cosine coefficients, the levels of a Laplacian pyramid.
+    """Compare what L-BFGS may move: pixels, or their cosine coefficients.
 
     Each works on every pair of photo and painting, from the photo and from noise, at one scale and coarse to
     fine, where an iteration at half the size counts a quarter. Ratios are those of the losses of the pictures

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ...errors import CheckpointError
 from ...objective.evaluation import Value
 from ...optimization.lbfgs import STOP_REASONS
-from ...optimization.state import BlocksStanding, Done, Standing
+from ...optimization.state import BlockwiseState, FinishedBlocks, OptimizerState
 from ...system.files import atomic_write
 from ...system.npz import (
     check_array,
@@ -63,7 +63,7 @@ class Snapshot:
         The finished scales.
     resumed : int
         How many times the run was resumed.
-    standing : Standing or BlocksStanding
+    state : OptimizerState or BlockwiseState
         State of the optimiser.
     """
 
@@ -76,7 +76,7 @@ class Snapshot:
     term_history: Sequence[NDArray[np.float32]]
     results: tuple[ScaleResult, ...]
     resumed: int
-    standing: Standing | BlocksStanding
+    state: OptimizerState | BlockwiseState
 
 
 def temporary_of(path: Path) -> Path:
@@ -87,13 +87,13 @@ def temporary_of(path: Path) -> Path:
 
 def size_of(snapshot: Snapshot) -> int:
     """Return the bytes of a snapshot's file without the losses."""
-    standing, image = snapshot.standing, 0
-    if isinstance(standing, BlocksStanding):
-        image = standing.image.nbytes + standing.before.nbytes
-        image += sum(array.nbytes for array in standing.reference.values())
-        standing = standing.block
-    best = 0 if standing.best_z is standing.z else standing.best_z.nbytes
-    return image + standing.z.nbytes + best + sum(array.nbytes for array in standing.memory.values())
+    state, image = snapshot.state, 0
+    if isinstance(state, BlockwiseState):
+        image = state.image.nbytes + state.before.nbytes
+        image += sum(array.nbytes for array in state.reference.values())
+        state = state.block
+    best = 0 if state.best_z is state.z else state.best_z.nbytes
+    return image + state.z.nbytes + best + sum(array.nbytes for array in state.memory.values())
 
 
 class _File(io.BufferedWriter):
@@ -132,21 +132,21 @@ def write(
     Cancelled
         `cancellation` was requested before the file was complete.
     """
-    standing, blocks = snapshot.standing, None
+    state, blocks = snapshot.state, None
     arrays: dict[str, Any] = {}
-    if isinstance(standing, BlocksStanding):
-        done = standing.done
+    if isinstance(state, BlockwiseState):
+        done = state.finished
         blocks = {
             "done": None if done is None else asdict(done) | _values(done),
-            "best": _value(standing.best),
+            "best": _value(state.best),
         }
-        arrays |= {"image": standing.image, "before": standing.before}
-        arrays |= {f"sum_{name}": array for name, array in standing.reference.items()}
-        standing = standing.block
-    arrays["z"] = standing.z
-    if standing.best_z is not standing.z:
-        arrays["best_z"] = standing.best_z
-    arrays |= {f"memory_{name}": array for name, array in standing.memory.items()}
+        arrays |= {"image": state.image, "before": state.before}
+        arrays |= {f"sum_{name}": array for name, array in state.reference.items()}
+        state = state.block
+    arrays["z"] = state.z
+    if state.best_z is not state.z:
+        arrays["best_z"] = state.best_z
+    arrays |= {f"memory_{name}": array for name, array in state.memory.items()}
     about = {
         "identity": identity,
         "scale": snapshot.scale,
@@ -156,10 +156,10 @@ def write(
         "scale_seconds": snapshot.scale_seconds,
         "results": [asdict(result) for result in snapshot.results],
         "resumed": snapshot.resumed,
-        "start": _value(standing.start),
-        "best": _value(standing.best),
-        "iterations": standing.iterations,
-        "evaluations": standing.evaluations,
+        "start": _value(state.start),
+        "best": _value(state.best),
+        "iterations": state.iterations,
+        "evaluations": state.evaluations,
         "blocks": blocks,
     }
     arrays |= {
@@ -221,7 +221,7 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
     terms = check_array(arrays["term_history"], np.float32)
     history = check_array(arrays["history"], np.float64, terms.shape[:1])
     z = check_array(arrays["z"], np.float64)
-    standing: Standing | BlocksStanding = Standing(
+    state: OptimizerState | BlockwiseState = OptimizerState(
         z=z,
         best_z=check_array(arrays.get("best_z", z), np.float64, z.shape),
         start=_restored(about["start"]),
@@ -230,7 +230,7 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
         evaluations=check_count(about["evaluations"]),
         memory=_family(arrays, "memory_"),
     )
-    values, made = [standing.start, standing.best], [*(r.iterations for r in results), standing.iterations]
+    values, made = [state.start, state.best], [*(r.iterations for r in results), state.iterations]
     if blocks is not None:
         done = None if blocks["done"] is None else _done(blocks["done"])
         if done is not None:
@@ -239,7 +239,7 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
         image = check_array(arrays["image"], np.float32, (3, *scales[index].size))
         before = check_array(arrays["before"], np.float32)
         values.append(_restored(blocks["best"]))
-        standing = BlocksStanding(image, before, _family(arrays, "sum_"), done, values[-1], standing)
+        state = BlockwiseState(image, before, _family(arrays, "sum_"), done, values[-1], state)
     if any(value.terms.shape != terms.shape[1:] for value in values):
         raise ValueError("other terms at one time than at another")
     if sum(made) != len(history) or [r.size for r in results] != [s.size for s in scales[:index]]:
@@ -256,7 +256,7 @@ def _snapshot(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapsho
         term_history=list(terms),
         results=results,
         resumed=check_count(about["resumed"]),
-        standing=standing,
+        state=state,
     )
 
 
@@ -300,12 +300,12 @@ def _result(values: dict[str, Any]) -> ScaleResult:
     )
 
 
-def _done(values: dict[str, Any]) -> Done:
+def _done(values: dict[str, Any]) -> FinishedBlocks:
     counts = {name: check_count(values[name]) for name in ("blocks", "iterations", "evaluations")}
-    return Done(**counts, start=_restored(values["start"]), end=_restored(values["end"]))
+    return FinishedBlocks(**counts, start=_restored(values["start"]), end=_restored(values["end"]))
 
 
-def _values(done: Done) -> dict[str, Any]:
+def _values(done: FinishedBlocks) -> dict[str, Any]:
     return {"start": _value(done.start), "end": _value(done.end)}
 
 

@@ -15,8 +15,9 @@ from typing import Literal
 
 from ...errors import MemoryShortage, OptionError
 from ...objective.memory_costs import Costs
-from ...optimization.block_sweeps import sweeps
-from ...optimization.gradient_subspace import optimizer_bytes, vectors
+from ...optimization.block_sweeps import sweep_count
+from ...optimization.gradient_subspace import kept_vectors, optimizer_bytes
+from ...optimization.variables import PER_PIXEL
 from ...system.byte_sizes import format_bytes
 
 # Bytes of the process before it has an image: Python, NumPy, SciPy, OpenCV, onnxruntime, typer.
@@ -109,7 +110,7 @@ def choose_method(
     fixed = _fixed_bytes(pixels, costs, _BYTES_PER_PIXEL)
 
     def without_evaluation(m: int) -> int:
-        return fixed + optimizer_bytes(costs.variables * pixels, vectors(iterations, m))
+        return fixed + optimizer_bytes(PER_PIXEL * pixels, kept_vectors(iterations, m))
 
     def whole(m: int) -> int:
         return without_evaluation(m) + int(ARENA * costs.per_pixel * pixels)
@@ -152,13 +153,13 @@ def blocks_bytes(
     reach = 2 * _HALO_SHARE * costs.halo
     height, width = (min(whole, side + reach) for side, whole in zip(block, size, strict=True))
     evaluation = int(TURNS_ARENA * costs.per_pixel * height * width)
-    kept = vectors(_longest_visit(iterations), history)
-    return base + evaluation + optimizer_bytes(costs.variables * block[0] * block[1], kept)
+    kept = kept_vectors(_longest_visit(iterations), history)
+    return base + evaluation + optimizer_bytes(PER_PIXEL * block[0] * block[1], kept)
 
 
 def _longest_visit(iterations: int) -> int:
     """Return the most iterations of a block in a sweep."""
-    return -(-iterations // sweeps(iterations))
+    return -(-iterations // sweep_count(iterations))
 
 
 def _fixed_bytes(pixels: int, costs: Costs, per_pixel: int) -> int:

@@ -9,7 +9,6 @@ from ...errors import ImageError
 from ...objective.engine import Engine
 from ...objective.losses.terms import LossTerms
 from ...objective.memory_costs import Costs
-from ...optimization.variables import PER_PIXEL
 from ...settings.options import Options
 from ...system.memory import available_memory
 from ..inputs import RunImages
@@ -110,7 +109,7 @@ def choose_methods(
     OptionError
         A scale does not fit into the memory.
     """
-    costs = replace(engine.estimate_costs(terms, sources), variables=PER_PIXEL[options.variables])
+    costs = engine.estimate_costs(terms, sources)
     budget = memory_budget(options)
 
     def method(scale: Scale) -> ScaleMethod:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ...objective.engine import Engine
 from ...objective.evaluation import Evaluation
 from ...objective.losses.terms import LossTerms
-from ...optimization.gradient_subspace import vectors
+from ...optimization.gradient_subspace import kept_vectors
 from ...optimization.lbfgs import minimize
-from ...optimization.variables import KINDS
+from ...optimization.variables import VARIABLES
 from ...settings.options import Options
 from .memory import ScaleMethod
 from .run_plan import RunPlan
@@ -74,7 +74,7 @@ def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: b
             windows = len(cuts[0])
             if method.kind == "tiles":
                 computed = _TWO_PASSES * sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
-        kept = vectors(scale.iterations, method.history)
+        kept = kept_vectors(scale.iterations, method.history)
         seconds = None
         if trial is not None:
             seconds = trial.seconds(pixels, computed, method.history, kept) * scale.iterations
@@ -138,7 +138,7 @@ def _optimizer_seconds(size: tuple[int, int], options: Options) -> tuple[float, 
 
     minimize(
         quadratic,
-        KINDS[options.variables](size),
+        VARIABLES[options.variables](size),
         image,
         iterations=_ITERATIONS,
         history=_ITERATIONS,
