@@ -1,4 +1,4 @@
-"""Loss against seconds: our defaults beside PyTorch's L-BFGS, Adam and gradient descent.
+"""Loss against seconds: our defaults and PyTorch's L-BFGS, Adam and gradient descent.
 
 Every side works on the same objective with the same network. What counts is the loss of the picture as it
 would be written, clipped to [0,1] and rounded to 8 bits, without the term that draws values into range; it
@@ -27,14 +27,14 @@ from tools.bench.ours import WEIGHTS, our_objective, random_vgg19
 from tools.bench.pytorch import TorchObjective
 
 Size = tuple[int, int]
+# Seconds, evaluations and loss of the written picture, along a run.
 Curve = list[tuple[float, int, float]]
-"""Seconds, evaluations and loss of the written picture, along a run."""
 
+# Fractions of PyTorch's iterations after which the losses are compared.
 PARTS = (0.2, 0.4, 1.0)
-"""Of PyTorch's iterations, after which the losses are compared."""
 
+# Pictures noted on the way, at most.
 NOTES = 40
-"""Pictures that are noted on the way, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,10 @@ def chw(rgb: np.ndarray) -> np.ndarray:
 
 
 def theirs(
-    objective: TorchObjective, start: np.ndarray, iterations: int, make: Callable[[torch.Tensor], object]
+    objective: TorchObjective,
+    start: np.ndarray,
+    iterations: int,
+    make: Callable[[torch.Tensor], torch.optim.Optimizer],
 ) -> list[Note]:
     """Run an optimiser of PyTorch from a picture [1,3,H,W] on."""
     x = torch.tensor(start, requires_grad=True)
@@ -133,11 +136,12 @@ def written_losses(judge: Objective, notes: list[Note]) -> Iterator[float]:
         yield evaluation.loss - WEIGHTS["range"] * float(evaluation.terms[-1])
 
 
-def as_vgg19(notes: list[Note], own: dict[Size, float], vgg19: dict[Size, float]) -> list[Note]:
+def as_vgg19(notes: list[Note], measured: dict[Size, float], vgg19: dict[Size, float]) -> list[Note]:
     """Restate the seconds for evaluations that take as long as VGG19's; the optimiser's own time stays."""
     return [
         Note(
-            note.seconds + sum(count * (vgg19[size] - own[size]) for size, count in note.by_size.items()),
+            note.seconds
+            + sum(count * (vgg19[size] - measured[size]) for size, count in note.by_size.items()),
             note.by_size,
             note.picture,
         )
@@ -191,11 +195,11 @@ def compared(curves: dict[str, dict[str, Curve]]) -> tuple[dict[str, float], dic
     ratios: dict[str, float] = {}
     counts: dict[str, float] = {}
     reached_at: dict[int, list[float]] = {}
-    for pair, found in curves.items():
-        other = found["PyTorch L-BFGS"]
+    for pair, by_side in curves.items():
+        other = by_side["PyTorch L-BFGS"]
         for share in PARTS:
             seconds, evaluations, loss = other[round(share * len(other)) - 1]
-            if reached := seconds_to(found["ours"], loss):
+            if reached := seconds_to(by_side["ours"], loss):
                 key = f"{pair}, {evaluations} of PyTorch's"
                 ratios[key], counts[f"ours, {key}"] = seconds / reached[0], reached[1]
                 reached_at.setdefault(evaluations, []).append(ratios[key])
@@ -215,7 +219,7 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
     torch.set_num_threads(arguments.threads)
     network = random_vgg19() if arguments.network == "random-vgg19" else networks.load(arguments.network)
     curves: dict[str, dict[str, Curve]] = {}
-    own, vgg19 = Timings(network, arguments.threads), Timings(random_vgg19(), arguments.threads)
+    measured, vgg19 = Timings(network, arguments.threads), Timings(random_vgg19(), arguments.threads)
     photos, paintings = arguments.photos.split(","), arguments.paintings.split(",")
     pairs = zip(photos, paintings, strict=True) if arguments.in_pairs else product(photos, paintings)
     for content, style in pairs:
@@ -230,7 +234,7 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
             history=arguments.history,
         )
         first = (
-            initial_image.Start(options, photo, [painting], None)
+            initial_image.InitialImage(options, photo, [painting], None)
             .first(photo.shape[:2])[None]
             .astype(np.float32)
         )
@@ -242,22 +246,22 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
             notes[name] = theirs(objective, first, arguments.iterations, SIDES[name])
         losses = {name: list(written_losses(judge, each)) for name, each in notes.items()}
         if arguments.as_vgg19:
-            for timings in (own, vgg19):
+            for timings in (measured, vgg19):
                 timings.time(notes["ours"][-1].by_size)
             notes = {
-                name: as_vgg19(each, own.ours, vgg19.ours)
+                name: as_vgg19(each, measured.ours, vgg19.ours)
                 if name == "ours"
-                else as_vgg19(each, own.theirs, vgg19.theirs)
+                else as_vgg19(each, measured.theirs, vgg19.theirs)
                 for name, each in notes.items()
             }
-        found = {
+        by_side = {
             name: [(n.seconds, n.evaluations, loss) for n, loss in zip(each, losses[name], strict=True)]
             for name, each in notes.items()
         }
-        curves[pair] = found
+        curves[pair] = by_side
         if arguments.plot:  # after each pair: they take minutes
             arguments.plot.with_suffix(".json").write_text(json.dumps(curves), encoding="utf-8")
-        for name, curve in found.items():
+        for name, curve in by_side.items():
             seconds, evaluations, loss = curve[-1]
             print(
                 f"{pair:40} {name:26} {seconds:8.1f} s {evaluations:5} evaluations {loss:10.5f}",
@@ -296,8 +300,8 @@ def draw(path: Path, curves: dict[str, dict[str, Curve]]) -> None:
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, len(curves), figsize=(4.2 * len(curves), 3.6), squeeze=False)
-    for panel, (pair, found) in zip(panels[0], curves.items(), strict=True):
-        for name, curve in found.items():
+    for panel, (pair, by_side) in zip(panels[0], curves.items(), strict=True):
+        for name, curve in by_side.items():
             panel.loglog([c[0] for c in curve], [c[2] for c in curve], label=name, marker=".", markersize=3)
         panel.set_title(pair)
         panel.set_xlabel("seconds")

@@ -74,11 +74,11 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
         for name in (PYTORCH, DIRECT, AUTO, SMALL, *PRODUCTS)
     }
     seconds = timed_in_turn({name: side.call for name, side in sides.items()}, arguments.rounds)
-    loss, gradient = sides[PYTORCH].found
+    loss, gradient = sides[PYTORCH].result
     differences: dict[str, float] = {}
     for name in (DIRECT, AUTO):
-        own, slope = sides[name].found
-        differences[f"loss, {name}"] = abs(own - loss) / loss
+        our_loss, slope = sides[name].result
+        differences[f"loss, {name}"] = abs(our_loss - loss) / loss
         differences[f"gradient, {name}"] = float(np.linalg.norm(slope - gradient) / np.linalg.norm(gradient))
     speeds = {f"{library}, product": 2 * _SIDE**3 / seconds.pop(name) for name, library in PRODUCTS.items()}
     speeds["ours, direct convolutions of vgg19"] = VGG19_FLOPS * arguments.size**2 / seconds[DIRECT]
@@ -102,7 +102,7 @@ class _Side:
 
     Attributes
     ----------
-    found : (float, array or None)
+    result : (float, array or None)
         Loss and gradient [3,H,W]; of a matrix product, 0 and None.
     """
 
@@ -111,7 +111,7 @@ class _Side:
         self._line, far = context.Pipe()
         context.Process(target=_serve, args=(name, size, threads, far), daemon=True).start()
         far.close()
-        self.found = self._line.recv()
+        self.result = self._line.recv()
 
     def call(self) -> None:
         """Evaluate once."""
@@ -136,8 +136,8 @@ def _serve(name: str, size: int, threads: int, line: Connection) -> None:
         convolution = "direct" if name == DIRECT else "auto"
         ours = our_objective(network, content, style, threads, convolution)
         side = partial(ours, current[0])
-        found = ours(current[0])
-        line.send((found.loss, found.gradient))
+        evaluation = ours(current[0])
+        line.send((evaluation.loss, evaluation.gradient))
     while True:
         try:
             line.recv()
@@ -206,10 +206,10 @@ def convolution(arguments: argparse.Namespace) -> dict[str, object]:
             runs = {
                 form: _one_convolution(kernel, x, form, arguments.threads) for form in ("direct", "winograd")
             }
-            found = timed_in_turn(runs, arguments.rounds)
+            medians = timed_in_turn(runs, arguments.rounds)
             name = f"{channels:3} → {channels:3} at {side:3}×{side:3}"
-            seconds |= {f"{name}, {form}": value for form, value in found.items()}
-            ratios[name] = found["direct"] / found["winograd"]
+            seconds |= {f"{name}, {form}": value for form, value in medians.items()}
+            ratios[name] = medians["direct"] / medians["winograd"]
             del runs
             gc.collect()
     return {"title": "3×3 convolution, direct / winograd", "seconds": seconds, "ratios": ratios}

@@ -12,8 +12,8 @@ from lbfgs_style import Iterate, Options, StyleTransfer
 from lbfgs_style.settings.preset_hints import ON_COMPACT
 from tools.bench.convergence import reduced
 
+# Steps after which the example prints its loss.
 MARKS = (100, 200, 500, 1000, 3700, 4000)
-"""Steps after which the example prints its loss."""
 
 _TRIAL = 200
 
@@ -40,14 +40,14 @@ def keras(arguments: argparse.Namespace) -> dict[str, object]:
 
     def losses(options: Options) -> list[float]:
         """Return the lowest loss so far, after each evaluation but the first."""
-        found: list[float] = []
+        curve: list[float] = []
 
         def note(iterate: Iterate) -> None:
             # A line search of several evaluations ends with the loss of the last one.
-            found.extend([iterate.loss] * (iterate.evaluations - 1 - len(found)))
+            curve.extend([iterate.loss] * (iterate.evaluations - 1 - len(curve)))
 
         StyleTransfer("compact", options=options).run(photo, painting, on_iterate=note)
-        return list(np.minimum.accumulate(found))
+        return list(np.minimum.accumulate(curve))
 
     def descent(rate: float, iterations: int) -> list[float]:
         return losses(replace(preset, learning_rate=rate, iterations=iterations))
@@ -76,9 +76,9 @@ def keras(arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _last(found: list[float]) -> float:
+def _last(curve: list[float]) -> float:
     """Return the loss at the end; a run that became infinite counts as such."""
-    return found[-1] if len(found) == _TRIAL and np.isfinite(found[-1]) else np.inf
+    return curve[-1] if len(curve) == _TRIAL and np.isfinite(curve[-1]) else np.inf
 
 
 def _shown(count: int) -> list[int]:

@@ -25,16 +25,16 @@ def large(arguments: argparse.Namespace) -> dict[str, object]:
     losses: dict[str, float] = {}
     first: float | None = None
     for size, budget in zip(arguments.sizes, arguments.memory, strict=True):
-        found = _in_a_process(size, budget, arguments)
+        figures = _in_a_process(size, budget, arguments)
         name = f"{size}×{size}"
         memory[f"{name}, budget"] = budget / 1e6
-        memory[f"{name}, expected"], memory[f"{name}, measured"] = found["expected"], found["measured"]
-        counts[f"{name}, windows"] = found["windows"]
-        counts[f"{name}, evaluations"] = found["evaluations"]
-        losses[f"{name}, loss at the start"], losses[f"{name}, at the end"] = found["start"], found["end"]
-        first = first or found["seconds"]
-        ratios[f"{name}, seconds a pixel and evaluation / {arguments.sizes[0]}"] = found["seconds"] / first
-        print(name, found, file=sys.stderr, flush=True)
+        memory[f"{name}, expected"], memory[f"{name}, measured"] = figures["expected"], figures["measured"]
+        counts[f"{name}, windows"] = figures["windows"]
+        counts[f"{name}, evaluations"] = figures["evaluations"]
+        losses[f"{name}, loss at the start"], losses[f"{name}, at the end"] = figures["start"], figures["end"]
+        first = first or figures["seconds"]
+        ratios[f"{name}, seconds a pixel and evaluation / {arguments.sizes[0]}"] = figures["seconds"] / first
+        print(name, figures, file=sys.stderr, flush=True)
     return {
         "title": f"{arguments.iterations} iterations of one scale, {arguments.network}",
         "MB": memory,

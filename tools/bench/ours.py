@@ -18,8 +18,8 @@ WEIGHTS = {
     "tv": _DEFAULTS.tv_weight,
     "range": _DEFAULTS.range_weight,
 }
+# Channels of the blocks of VGG.
 WIDTHS = {"1": 64, "2": 128, "3": 256, "4": 512, "5": 512}
-"""Channels of the blocks of VGG."""
 
 
 def random_vgg19() -> networks.FeatureNetwork:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from onnx import numpy_helper
+from onnx import NodeProto, numpy_helper
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,29 +26,29 @@ class TorchNetwork:
         for node in graph.node:
             self.steps.append((node.output[0], self._step(node)))
 
-    def _step(self, node: object) -> Callable[[dict[str, Tensor]], Tensor]:
+    def _step(self, node: NodeProto) -> Callable[[dict[str, Tensor]], Tensor]:
         source, *rest = node.input
         attributes = {a.name: list(a.ints) for a in node.attribute}
         if node.op_type == "Conv":
             padding = attributes.get("pads", [0, 0])[:2]
             kernel, bias = (self.weights[name] for name in rest)
-            return lambda found: functional.conv2d(found[source], kernel, bias, padding=padding)
+            return lambda tensors: functional.conv2d(tensors[source], kernel, bias, padding=padding)
         pools = {"MaxPool": functional.max_pool2d, "AveragePool": functional.avg_pool2d}
         if node.op_type in pools:
-            return lambda found: pools[node.op_type](found[source], 2)
+            return lambda tensors: pools[node.op_type](tensors[source], 2)
         if node.op_type == "Relu":
-            return lambda found: functional.relu(found[source])
+            return lambda tensors: functional.relu(tensors[source])
         raise SystemExit(f"the PyTorch side knows no {node.op_type}")
 
     def __call__(self, image: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
         """Return the features of `layers` of a picture [1,3,H,W]; deeper ones are not computed."""
-        found, wanted = {"image": image}, set(layers)
+        tensors, wanted = {"image": image}, set(layers)
         for name, step in self.steps:
-            found[name] = step(found)
+            tensors[name] = step(tensors)
             wanted.discard(name)
             if not wanted:
                 break
-        return {layer: found[layer] for layer in layers}
+        return {layer: tensors[layer] for layer in layers}
 
 
 class TorchObjective:
@@ -65,8 +65,8 @@ class TorchObjective:
         self.content_layers, self.style_layers = network.content_layers, network.style_layers
         with torch.no_grad():
             self.features = self.network(torch.from_numpy(content).to(dtype), self.content_layers)
-            found = self.network(torch.from_numpy(style).to(dtype), self.style_layers)
-            self.grams = {layer: self._gram(features) for layer, features in found.items()}
+            tensors = self.network(torch.from_numpy(style).to(dtype), self.style_layers)
+            self.grams = {layer: self._gram(features) for layer, features in tensors.items()}
 
     @staticmethod
     def _gram(features: Tensor) -> Tensor:
@@ -75,12 +75,12 @@ class TorchObjective:
 
     def loss(self, image: Tensor) -> Tensor:
         """Return the loss of a picture [1,3,H,W]."""
-        found = self.network(image, tuple(dict.fromkeys((*self.content_layers, *self.style_layers))))
+        tensors = self.network(image, tuple(dict.fromkeys((*self.content_layers, *self.style_layers))))
         content, style = torch.zeros((), dtype=self.dtype), torch.zeros((), dtype=self.dtype)
         for layer, goal in self.features.items():
-            content = content + (found[layer] - goal).square().sum() / goal.square().sum()
+            content = content + (tensors[layer] - goal).square().sum() / goal.square().sum()
         for layer, goal in self.grams.items():
-            style = style + (self._gram(found[layer]) - goal).square().sum() / goal.square().sum()
+            style = style + (self._gram(tensors[layer]) - goal).square().sum() / goal.square().sum()
         pixels = image.shape[2] * image.shape[3]
         rows, columns = image.diff(dim=2).square().sum(), image.diff(dim=3).square().sum()
         outside = (image - image.clamp(0, 1)).square().sum()

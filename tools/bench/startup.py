@@ -42,27 +42,27 @@ def startup(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _median(rounds: int, folder: str, command: list[str]) -> float:
-    found = []
+    times = []
     for _ in range(rounds):
         start = time.perf_counter()
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
 def _first_iteration(rounds: int, folder: str, command: list[str]) -> float:
     """Return the median seconds until the first line of progress of a command started in a folder."""
-    found = []
+    times = []
     for _ in range(rounds):
         start = time.perf_counter()
         with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             line = process.stderr.readline()
-            found.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start)
             process.kill()
         if "iteration 1/" not in line:
             raise SystemExit(f"expected a line of progress, got {line!r}")
-    return statistics.median(found)
+    return statistics.median(times)
 
 
 def _installed_in(python: str, name: str) -> float:

@@ -42,11 +42,11 @@ def variables(arguments: argparse.Namespace) -> dict[str, object]:
     means: dict[str, float] = {}
     ratios: dict[str, float] = {}
     for start, plan in product(STARTS, plans):
-        own = {kind: np.array([losses[pair, start, plan, kind] for pair in pairs]) for kind in VARIABLES}
-        for kind, values in own.items():
+        by_kind = {kind: np.array([losses[pair, start, plan, kind] for pair in pairs]) for kind in VARIABLES}
+        for kind, values in by_kind.items():
             name = f"from {start}, {plan}, {kind}"
             means[name] = float(np.exp(np.log(values).mean()))
-            ratios[name] = float(np.exp(np.log(values / own["spectral"]).mean()))
+            ratios[name] = float(np.exp(np.log(values / by_kind["spectral"]).mean()))
     return {
         "title": f"losses after the work of {arguments.iterations} iterations at {arguments.size} px, "
         f"history {arguments.history}, {len(pairs)} pairs",
@@ -83,8 +83,8 @@ def _written_loss(settings: tuple[str, str, str, tuple[int, ...], str, int, int]
     result = StyleTransfer(network, options=options, keep_sessions=False).run(photo, painting)
     planes = [np.ascontiguousarray(rgb.transpose(2, 0, 1)[None]) for rgb in (photo, painting, result.image)]
     rounded = np.rint(np.clip(planes[2][0], 0, 1) * 255).astype(np.float32) / np.float32(255)
-    found = our_objective(network, planes[0], planes[1], 1)(rounded)
-    return found.loss - WEIGHTS["range"] * float(found.terms[-1])
+    evaluation = our_objective(network, planes[0], planes[1], 1)(rounded)
+    return evaluation.loss - WEIGHTS["range"] * float(evaluation.terms[-1])
 
 
 def _reduced(rgb: np.ndarray, size: int) -> np.ndarray:

@@ -49,13 +49,13 @@ class Judge:
     def score(self, picture: np.ndarray, photo: np.ndarray, painting: np.ndarray) -> Score:
         """Compare a picture, rounded to 8 bits, with the photo and the painting it was made of."""
         rounded = np.round(picture * 255).astype(np.float32) / 255
-        ours, own, goal = (self.statistics(rgb) for rgb in (rounded, photo, painting))
+        ours, unpainted, goal = (self.statistics(rgb) for rgb in (rounded, photo, painting))
         grams = [StylePart(layer).gram for layer in self._terms.style_layers]
         style = sum(_relative(ours[g], goal[g]) for g in grams) / sum(
-            _relative(own[g], goal[g]) for g in grams
+            _relative(unpainted[g], goal[g]) for g in grams
         )
         content = [features_name(layer) for layer in self._terms.content_layers]
-        return Score(style, float(np.mean([_relative(ours[c], own[c]) for c in content])))
+        return Score(style, float(np.mean([_relative(ours[c], unpainted[c]) for c in content])))
 
 
 def _relative(value: np.ndarray, target: np.ndarray) -> float:
@@ -104,11 +104,14 @@ def evaluate(
             side = min(size, max(painting.rgb.shape[:2]))
             goal = images.resize(painting.rgb, images.fit(painting.rgb.shape[:2], side))
             made = {name: job.run(photo, painting.rgb).picture.rgb for name, job in jobs.items()}
-            found = {name: judge.score(picture, small, goal) for name, picture in made.items()}
-            for name, score in found.items():
+            pair_scores = {name: judge.score(picture, small, goal) for name, picture in made.items()}
+            for name, score in pair_scores.items():
                 scores[name].append(score)
             rows.append([small, goal, made["teacher"], made["ours"]])
-            print(_line(photo_path.stem, painting_path.stem, found["ours"], found["teacher"]), flush=True)
+            print(
+                _line(photo_path.stem, painting_path.stem, pair_scores["ours"], pair_scores["teacher"]),
+                flush=True,
+            )
     means = {
         name: Score(float(np.mean([s.style for s in each])), float(np.mean([s.content for s in each])))
         for name, each in scores.items()

@@ -26,7 +26,7 @@ LONGEST_SIDE = 640  # pictures are kept in memory as bytes, at most this large
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `train` may be told."""
+    """Settings of `train`."""
 
     images: tuple[tuple[Path, float], ...]  # folders and how often a crop comes from each
     teacher: str
@@ -208,7 +208,7 @@ class Running:
         self.count += 1
 
     def report(self, step: int, seconds: float) -> None:
-        """Log the means and begin anew."""
+        """Log the means and start new ones."""
         *each, hint = self.sums / self.count
         pairs = zip(STYLE_LAYERS, each[: len(STYLE_LAYERS)], each[len(STYLE_LAYERS) :], strict=True)
         table = "  ".join(f"{layer} {features:.4f}/{grams:.4f}" for layer, features, grams in pairs)
@@ -243,7 +243,7 @@ def train(settings: Settings) -> None:
         for optimizer, state in zip(optimizers, resumed["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         step, spent = resumed["step"], resumed["seconds"]
-        average.n_averaged.fill_(step)  # at 0 it would begin anew with the student
+        average.n_averaged.fill_(step)  # at 0 it would restart from the student
 
     def checkpoint() -> None:
         state = {

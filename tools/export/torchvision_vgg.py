@@ -172,14 +172,18 @@ def _read(path: Path) -> Any:
         ) from error
 
 
-def _fill(vgg: nn.Module, given: Any, label: str) -> None:
-    """Copy the tensors of `given` into `vgg`; the classifier's, if any, are passed over."""
-    tensors: dict[Any, Any] = dict(given) if isinstance(given, Mapping) else {}
+def _fill(vgg: nn.Module, weights: Any, label: str) -> None:
+    """Copy the tensors of `weights` into `vgg`; the classifier's, if any, are passed over."""
+    tensors: dict[Any, Any] = dict(weights) if isinstance(weights, Mapping) else {}
     wanted = vgg.state_dict()
     for name, tensor in wanted.items():
-        found = tensors.get(name)
-        if not isinstance(found, Tensor) or found.shape != tensor.shape or not found.is_floating_point():
-            got = list(found.shape) if isinstance(found, Tensor) else "nothing usable"
+        candidate = tensors.get(name)
+        if (
+            not isinstance(candidate, Tensor)
+            or candidate.shape != tensor.shape
+            or not candidate.is_floating_point()
+        ):
+            got = list(candidate.shape) if isinstance(candidate, Tensor) else "nothing usable"
             raise NetworkError(
                 f"{label} do not fit: expected {name!r} of shape {list(tensor.shape)}, got {got}; "
                 f"give a state dict of the same architecture ({' or '.join(LAYOUTS)})."

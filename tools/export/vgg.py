@@ -188,10 +188,10 @@ def compare(todo: Plan, source: nn.Module, network: Path, gradient: Path) -> tup
     picture = rng.random((1, 3, CHECK_SIZE, CHECK_SIZE), dtype=np.float32)
     image = torch.from_numpy(picture).requires_grad_()
     expected = layers_of(with_pooling(source, todo.pooling), normalize(image, todo.arch))
-    found = run(network, {"image": picture})
+    outputs = run(network, {"image": picture})
     features = max(
         _difference(mine, expected[layer].detach().numpy())
-        for layer, mine in zip(todo.layers, found, strict=True)
+        for layer, mine in zip(todo.layers, outputs, strict=True)
     )
     cotangents = {
         layer: rng.standard_normal(expected[layer].shape, dtype=np.float32) for layer in todo.cotangents

@@ -30,8 +30,8 @@ def main() -> None:
     arguments = parser.parse_args()
     pairs = [pair.split(":") for pair in arguments.pairs.split(",")]
     for row in PRESETS[1:]:
-        found = [balance(row, arguments.network, arguments.size, *pair) for pair in pairs]
-        style, tv, *layers = np.exp(np.mean(np.log(np.maximum(found, 1e-300)), axis=0))
+        balances = [balance(row, arguments.network, arguments.size, *pair) for pair in pairs]
+        style, tv, *layers = np.exp(np.mean(np.log(np.maximum(balances, 1e-300)), axis=0))
         print(f"{row.name:13} style {style:8.2g}  tv {tv:8.2g}  layers {[f'{w:.2g}' for w in layers]}")
 
 

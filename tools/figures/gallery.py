@@ -55,8 +55,8 @@ def main() -> None:
             for painting in paintings:
                 output = folder / f"{photo.stem}-{painting.stem}{f'-{number}' if number else ''}.png"
                 seconds.append(paint(photo, painting, output, options))
-                told = f"{photo.stem:24} {painting.stem:24} {seconds[-1]:6.1f} s"
-                print(told, *options, flush=True)
+                line = f"{photo.stem:24} {painting.stem:24} {seconds[-1]:6.1f} s"
+                print(line, *options, flush=True)
                 row.append(images.read(output).rgb)
             rows.append(row)
             by_row.append(seconds)
