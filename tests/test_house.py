@@ -185,6 +185,22 @@ def test_tests_use_no_private_names_of_the_package() -> None:
     assert {name: names for name, names in used.items() if names} == {}
 
 
+def test_functions_are_short() -> None:
+    """A function has at most 80 lines and 12 parameters, and shares no local state with another."""
+    long: list[str] = []
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Nonlocal):
+                long.append(f"{name}: nonlocal {', '.join(node.names)}")
+            if isinstance(node, ast.FunctionDef):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                count = len([each for each in arguments if each.arg not in ("self", "cls")])
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > 80 or count > 12:
+                    long.append(f"{name}.{node.name}: {lines} lines, {count} parameters")
+    assert long == []
+
+
 def test_import_is_light() -> None:
     """What is heavy waits until it is needed: a fresh interpreter has none of it."""
     code = f"import sys, lbfgs_style; print([m for m in {HEAVY!r} if m in sys.modules])"

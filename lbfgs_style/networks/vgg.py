@@ -133,7 +133,7 @@ def build(
     NetworkError
         If an argument is unknown, or a weight is missing or of the wrong shape.
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     convolutions = _convolutions_until(arch, until)
     if pooling not in _POOLS:
@@ -158,22 +158,31 @@ def build(
         nodes += [_conv(last, conv, 3), helper.make_node("Relu", [conv], [relu], relu)]
         outputs.append(helper.make_tensor_value_info(relu, TensorProto.FLOAT, _shape(channels, block)))
         last = relu
+    model = _model(arch, nodes, outputs, arrays)
+    style, content = default_layers([output.name for output in outputs])
+    return describe(
+        model, name=name, source=source, licence=licence, style_layers=style, content_layers=content
+    )
+
+
+def _model(
+    name: str, nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto], arrays: Mapping[str, Array]
+) -> onnx.ModelProto:
+    """Return the model of nodes that lead from ``image`` to some outputs."""
+    from onnx import TensorProto, helper, numpy_helper
+
     graph = helper.make_graph(
         nodes,
-        arch,
+        name,
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, _shape(3, "1"))],
         outputs,
         [numpy_helper.from_array(array, key) for key, array in arrays.items()],
     )
-    model = helper.make_model(
+    return helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="lbfgs_style",
-    )
-    style, content = default_layers([output.name for output in outputs])
-    return describe(
-        model, name=name, source=source, licence=licence, style_layers=style, content_layers=content
     )
 
 

@@ -167,7 +167,7 @@ def minimize_blocks(
     on_state: Callable[[BlockwiseState], None] | None = None,
     cancellation: Cancellation = NEVER,
 ) -> Outcome:
-    """Minimise the loss of an image, one block after the other.
+    """Minimise the loss of an image, one block after the other; return the outcome of the whole image.
 
     Parameters
     ----------
@@ -186,17 +186,12 @@ def minimize_blocks(
     cancellation : Cancellation, optional
         As in `lbfgs.minimize`.
 
-    Returns
-    -------
-    Outcome
-        Of the whole image, also when the minimisation was stopped.
-
     Raises
     ------
     OptimizationError
-        If the loss or its gradient is not finite at the first image.
+        The loss or its gradient is not finite at the first image.
     Cancelled
-        If the run was cancelled before the first evaluation.
+        The run was cancelled before the first evaluation.
     """
     finished = None if resume is None else resume.finished
     reasons, sweep = set[str](), -1
@@ -238,12 +233,15 @@ def minimize_blocks(
         if finished is None or resume is not None:
             raise
         reasons = {"cancelled"}
-    # If blocks ended for different reasons, the scale counts as one that had all its iterations.
-    reason = reasons.pop() if len(reasons) == 1 else "iterations"
     assert finished is not None  # there is at least one iteration, and so one block
-    return Outcome(
-        blocks.image, finished.start, finished.end, finished.iterations, finished.evaluations, reason
-    )
+    return _outcome(blocks.image, finished, reasons)
+
+
+def _outcome(image: NDArray[np.float32], finished: FinishedBlocks, reasons: set[str]) -> Outcome:
+    """Return the outcome of the whole image, by the reasons for which its blocks ended."""
+    # If blocks ended for different reasons, the scale counts as one that had all its iterations.
+    reason = next(iter(reasons)) if len(reasons) == 1 else "iterations"
+    return Outcome(image, finished.start, finished.end, finished.iterations, finished.evaluations, reason)
 
 
 def _block_variables(
