@@ -216,7 +216,7 @@ def test_a_preset_in_a_file(tmp_path):
 
 
 def test_strength_means_the_weights_of_the_preset():
-    """At 0.5 those of the row; a weight of one's own beside it contradicts it."""
+    """At 0.5 those of the row; it contradicts a weight that is typed."""
     options = replace(Options.preset("gluon"), strength=0.5)
     assert options.balance == pytest.approx((1, 1e4))
     assert replace(options, strength=1).balance == pytest.approx((0, 1e4 * 2**1.25))

@@ -1,4 +1,4 @@
-"""What a camera writes beside the pixels: EXIF by hand, and XMP."""
+"""Metadata as a camera writes them: EXIF by hand, and XMP."""
 
 from __future__ import annotations
 

@@ -600,7 +600,7 @@ def corpus() -> dict[str, tuple[bytes, str]]:
 
 
 def links(folder: Path) -> None:
-    """Put a secret beside the networks, behind the links that two of them name."""
+    """Put a secret into the folder of the networks, behind the links that two of them name."""
     secret = folder / "secret"
     secret.write_bytes(bytes(4 * 108))
     (folder / "link.bin").symlink_to(secret)

@@ -28,7 +28,7 @@ def job(options: Options = OPTIONS, **more: object) -> StyleTransfer:
 
 
 def stop_after(count: int):
-    """Return a callback that stops a run after so many iterations in all."""
+    """Return a callback that stops a run after `count` iterations in all."""
     seen: list[int] = []
 
     def on_iterate(iterate):
@@ -39,7 +39,7 @@ def stop_after(count: int):
 
 
 def cut_off(path: Path, count: int, options: Options = OPTIONS) -> Checkpoint:
-    """Leave a checkpoint of a run that ended after so many iterations."""
+    """Leave a checkpoint of a run that ended after `count` iterations."""
     kept = Checkpoint(path, every=1000)
     result = job(options).run(PHOTO, PAINTING, on_iterate=stop_after(count), checkpoint=kept)
     assert (result.stop_reason, len(result.history), kept.saved) == ("callback", count, True)

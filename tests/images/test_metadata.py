@@ -1,4 +1,4 @@
-"""What files say beside their pixels: colour profile, EXIF, XMP; from the file it came from to the next."""
+"""Metadata of image files: colour profile, EXIF and XMP, from the content's file to the result's."""
 
 from __future__ import annotations
 

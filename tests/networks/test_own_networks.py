@@ -33,7 +33,7 @@ def skip(channels: int, *between) -> networks.FeatureNetwork:
 
 
 def heads(channels: int, *side) -> networks.FeatureNetwork:
-    """Return a network with a third layer y beside z, both made of r."""
+    """Return a network with a third layer y, made of r as z is."""
     return around(
         *side, node("Identity", "r", "m"), channels=channels, layers=("r", "z", "y"), u=weights(8, 8, 1, 1)
     )

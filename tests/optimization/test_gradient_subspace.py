@@ -63,7 +63,7 @@ def test_the_way_is_the_same():
     assert outcome.evaluations == pytest.approx(evaluations, abs=3)
 
 
-def test_a_shorter_history_begins_anew():
+def test_a_shorter_history_restarts():
     """The loss goes on falling from where it was, and every iteration counts."""
     found: list[tuple[int, float]] = []
     outcome = minimize(
@@ -96,7 +96,7 @@ def losses_of(iterations: int, history: int) -> list[float]:
     return found
 
 
-def test_what_begins_anew_knows_the_curvature(monkeypatch: pytest.MonkeyPatch):
+def test_a_restart_knows_the_curvature(monkeypatch: pytest.MonkeyPatch):
     """With half as many directions it gets about as far as what remembers all, without them it does not."""
     everything, short = losses_of(80, history=80)[-1], losses_of(80, history=20)[-1]
     monkeypatch.setattr(lbfgs, "restart_directions", lambda history: 0)

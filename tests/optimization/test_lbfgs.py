@@ -197,7 +197,7 @@ def test_nothing_is_left_to_do_after_the_last_iteration() -> None:
     np.testing.assert_array_equal(again.image, first.image)
 
 
-def test_the_best_is_kept_and_gone_on_with() -> None:
+def test_the_best_is_kept_and_continued_from() -> None:
     """Steps of the wrong sign: each is worse than the start, which stays the best over a cut."""
     kept: list[OptimizerState] = []
     climb = lambda x, gradient: x + 1e-4 * gradient  # noqa: E731

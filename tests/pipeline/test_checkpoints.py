@@ -1,4 +1,4 @@
-"""Saved runs: gone on with to the end that they would have had, and refused where they do not fit."""
+"""Saved runs: resumed to the end that they would have had, and refused where they do not fit."""
 
 from __future__ import annotations
 

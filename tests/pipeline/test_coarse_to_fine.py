@@ -296,7 +296,7 @@ def test_style_is_as_long_as_the_scale_and_never_enlarged() -> None:
 def test_strokes_have_their_scale(
     monkeypatch: pytest.MonkeyPatch, scale: float, sizes: list[tuple[int, int]]
 ) -> None:
-    """A style of 40×56 beside results of 24 and 48 pixels; never above its own size."""
+    """A style of 40×56 for results of 24 and 48 pixels; never above its own size."""
     measured: list[tuple[int, int]] = []
     statistics = Engine.statistics
 

@@ -34,7 +34,7 @@ def test_what_fits_is_worked_on_whole():
 
 
 def test_then_the_history_gets_shorter():
-    """Four bytes a number, half as many directions beside the gradients, and as much as 20 vectors more."""
+    """Four bytes a number, half as many directions as gradients, and as much as 20 vectors more."""
     assert optimizer_bytes(3, 10) == 3 * 4 * 30
     assert choose_method((1000, 1000), 40, 100, COSTS, whole(10**6, 39)).history == 26
     assert choose_method((1000, 1000), 40, 3, COSTS, whole(10**6, 3)).history == 3  # never longer than wanted

@@ -1,4 +1,4 @@
-"""Numbers at the end of their range: every run ends with a reason, and no pixel that is not a number."""
+"""Numbers at the end of their range: every run ends with a reason, and every pixel is a number."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_steps_that_are_far_too_long(network, optimizer, rate):
 
 @pytest.mark.parametrize("effect", [not_a_number, infinite_gradient])
 @pytest.mark.parametrize("step", [None, lambda x, gradient: x - 1e-4 * gradient])
-def test_a_number_that_is_none_stops_every_optimizer_at_its_best(effect, step):
+def test_a_nan_or_infinity_stops_every_optimizer_at_its_best(effect, step):
     outcome = minimize(spoil(5, effect), start=-0.5, step=step)
     assert outcome.reason == "non-finite"
     assert np.isfinite(outcome.image).all()
@@ -137,7 +137,7 @@ def test_a_number_that_is_none_stops_every_optimizer_at_its_best(effect, step):
 
 
 def spoiled(monkeypatch, *, scale: int, after: int):
-    """Make the loss NaN at one scale, counted from 1, after so many evaluations."""
+    """Make the loss NaN at one scale, counted from 1, after `after` evaluations."""
     original: Callable[..., object] = scale_run.minimize
     scales: list[int] = []
 

@@ -199,7 +199,7 @@ def test_names_that_are_hard_to_print(folder, network, capfd, name):
 
 
 def hole(jpeg: bytes) -> bytes:
-    """Zeros in the scan: libjpeg finds a code that is none, and reads on."""
+    """Zeros in the scan: libjpeg meets an invalid code, and reads on."""
     middle = len(jpeg) * 4 // 5
     return jpeg[:middle] + bytes(60) + jpeg[middle + 60 :]
 

@@ -121,7 +121,7 @@ def test_a_device_as_standard_input_is_refused(folder):
 
 @pytest.fixture
 def little(monkeypatch):
-    """Look at 100 bytes, and leave room for 1000 beside the pixels."""
+    """Look at 100 bytes, and leave room for 1000 more than the pixels."""
     monkeypatch.setattr(input_limits, "BEGINNING_BYTES", 100)
     monkeypatch.setattr(input_limits, "EXTRA_BYTES", 1000)
 

@@ -106,7 +106,7 @@ def injured(draw, sound=ANY_SEED):
 
 @st.composite
 def told_wrongly(draw):
-    """A sound picture beside damaged EXIF, profile and XMP."""
+    """A sound picture with damaged EXIF, profile and XMP."""
     said = Metadata(exif=draw(injured(BLOCKS)), icc=draw(injured(PROFILES)), xmp=draw(injured(PACKETS)))
     return registry.write_metadata(draw(st.sampled_from(PLAIN)), said, (4, 4), alpha=False)
 

@@ -1,4 +1,4 @@
-"""Runs of the command that are killed at random moments: what is left is whole, and they are gone on with."""
+"""Runs of the command that are killed at random moments: what is left is whole, and they resume."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def wait_for(process: subprocess.Popen[str], path: Path) -> None:
 
 
 def kill_one(folder: Path, seconds: float, *, saving: bool, tally: Tally, expected: float) -> None:
-    """Kill a run and check what is left; then go on with it.
+    """Kill a run, check what is left, then resume it.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def test_what_a_kill_leaves(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 def test_thirty_kills(tmp_path):
-    """The figures of the README: ``python -m pytest -m slow tests/robustness/test_kills.py -s``."""
+    """Printed with ``python -m pytest -m slow tests/robustness/test_kills.py -s``."""
     tally = kill(tmp_path, KILLS)
     print(f"\n{tally}")  # noqa: T201  # what it was run for
     assert tally.kills == KILLS

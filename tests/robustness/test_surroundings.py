@@ -383,7 +383,7 @@ def in_a_pool(network: str, method: str, *, workers: int, runs: int) -> None:
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         found = list(pool.map(painted, [(network, seed) for seed in range(runs)]))
     assert {reason for reason, _ in found} == {"iterations"}
-    # What the seeds say, whatever ran beside it.
+    # What the seeds say, whatever ran at the same time.
     assert len({picture for _, picture in found}) == 2
     assert found[:2] * (runs // 2) == found
 
