@@ -143,6 +143,8 @@ def test_at_length(seed: int, kind: str) -> None:
             "-m",
             "pytest",
             "-q",
+            "-m",
+            "robustness",
             f"--hypothesis-seed={seed}",
             f"{__file__}::test_damaged_{kind}",
         ],
