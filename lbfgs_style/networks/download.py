@@ -288,5 +288,5 @@ def _interrupted(url: str, received: int, total: int | None) -> NetworkFileError
     of = f" of {total:,}" if total is not None else ""
     return NetworkFileError(
         f"The connection to {urlsplit(url).hostname} was cut after {received:,}{of} bytes: run the same "
-        "command again to go on from there; 'compact' works now, without a download."
+        "command again to resume; 'compact' works now, without a download."
     )

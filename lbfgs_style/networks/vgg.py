@@ -109,10 +109,9 @@ def build(
     Parameters
     ----------
     arch : {"vgg16", "vgg19"}
-        Architecture: the number of convolutions in each block. Their channels come from `weights`.
+        Number of convolutions in each block; their channels are those of `weights`.
     weights : mapping of str to (kernel, bias)
-        For each ``conv…`` a kernel, float32 [out, in, 3, 3] (of a correlation, as in all deep learning
-        frameworks), and a bias, float32 [out]. Other names are ignored.
+        For each ``conv…`` a kernel, float32 [out, in, 3, 3] (of a correlation), and a bias, float32 [out].
     normalization : Normalization
         The input that the weights were trained with, usually `TORCHVISION` or `CAFFE`.
     pooling : {"max", "average"}

@@ -202,19 +202,8 @@ def minimize_blocks(
                 blocks.begin_sweep(None if resume is None else resume.reference)
             value = Value(*blocks.value())
             block = cancellation.run(partial(blocks.free, visit.tile))
-            observer = _BlockObserver(blocks, block, finished, value, on_iterate, on_state, resume)
-            outcome = minimize(
-                Objective(block.evaluate),
-                _block_variables(settings, visit.tile, blocks.image, observer.before),
-                observer.before,
-                iterations=visit.iterations + (0 if resume is None else resume.relearning_iterations()),
-                history=settings.history,
-                on_iterate=observer.on_iterate,
-                step=settings.make_step(),
-                resume=None if resume is None else resume.block,
-                on_state=None if on_state is None else observer.on_state,
-                cancellation=cancellation,
-            )
+            run = _BlockRun(blocks, block, finished, value, on_iterate, on_state, resume)
+            outcome = run.minimize(visit, settings, cancellation)
             resume = None  # the following blocks start without a state
             start = value if finished is None else finished.start
             reasons.add(outcome.reason)
@@ -226,7 +215,7 @@ def minimize_blocks(
                     stop = "cancelled"
             if stop is not None:
                 block.image[...] = outcome.image  # without its sums, which are no longer needed
-                finished, reasons = _add_block(finished, outcome, start, observer.best), {stop}
+                finished, reasons = _add_block(finished, outcome, start, run.best), {stop}
                 break
             finished = _add_block(finished, outcome, start, Value(*blocks.value()))
     except Cancelled:
@@ -244,19 +233,8 @@ def _outcome(image: NDArray[np.float32], finished: FinishedBlocks, reasons: set[
     return Outcome(image, finished.start, finished.end, finished.iterations, finished.evaluations, reason)
 
 
-def _block_variables(
-    settings: BlockSettings, tile: Tile, image: NDArray[np.float32], before: NDArray[np.float32]
-) -> Parametrization:
-    """Return the variables of a block, which is held at its borders and by the opacity."""
-    variables = settings.variables((tile.rows.length, tile.columns.length))
-    hold = border_hold(tile, (image.shape[1], image.shape[2]))
-    if settings.opacity is not None:
-        hold = 1 - (1 - hold) * (1 - settings.opacity[tile_in_image(tile)[1:]])
-    return HeldVariables(DetailVariables(variables, before) if settings.detail else variables, before, hold)
-
-
-class _BlockObserver:
-    """Reports the minimisation of one block as one of the whole image.
+class _BlockRun:
+    """The minimisation of one block, which reports its iterations as iterations of the whole image.
 
     Parameters
     ----------
@@ -271,8 +249,6 @@ class _BlockObserver:
 
     Attributes
     ----------
-    before : array, float32, [3,h,w]
-        The block before its minimisation.
     best : Value
         Value of the image with the best pixels of the block so far.
     """
@@ -287,13 +263,39 @@ class _BlockObserver:
         on_state: Callable[[BlockwiseState], None] | None,
         resume: BlockwiseState | None,
     ) -> None:
-        self.before = block.image.copy()
         self.best = value if resume is None else resume.best
         self._lowest = block.loss if resume is None else resume.block.best.loss
+        self._before = block.image.copy()
         self._blocks, self._block, self._finished = blocks, block, finished
-        self._on_iterate, self._on_state = on_iterate, on_state
+        self._on_iterate, self._on_state, self._resume = on_iterate, on_state, resume
 
-    def on_iterate(
+    def minimize(self, visit: _Visit, settings: BlockSettings, cancellation: Cancellation) -> Outcome:
+        """Minimise the loss of the block; the outcome has the block's image and values."""
+        resume = self._resume
+        return minimize(
+            Objective(self._block.evaluate),
+            self._variables(visit.tile, settings),
+            self._before,
+            iterations=visit.iterations + (0 if resume is None else resume.relearning_iterations()),
+            history=settings.history,
+            on_iterate=self._report,
+            step=settings.make_step(),
+            resume=None if resume is None else resume.block,
+            on_state=None if self._on_state is None else self._report_state,
+            cancellation=cancellation,
+        )
+
+    def _variables(self, tile: Tile, settings: BlockSettings) -> Parametrization:
+        """Return the variables of the block, which is held at its borders and by the opacity."""
+        variables = settings.variables((tile.rows.length, tile.columns.length))
+        if settings.detail:
+            variables = DetailVariables(variables, self._before)
+        hold = border_hold(tile, (self._blocks.image.shape[1], self._blocks.image.shape[2]))
+        if settings.opacity is not None:
+            hold = 1 - (1 - hold) * (1 - settings.opacity[tile_in_image(tile)[1:]])
+        return HeldVariables(variables, self._before, hold)
+
+    def _report(
         self, iteration: int, evaluations: int, block_value: Value, pixels: NDArray[np.floating]
     ) -> bool:
         self._block.image[...] = pixels
@@ -305,12 +307,10 @@ class _BlockObserver:
             evaluations += self._finished.evaluations
         return self._on_iterate(iteration, evaluations, value, self._blocks.image)
 
-    def on_state(self, state: OptimizerState) -> None:
+    def _report_state(self, state: OptimizerState) -> None:
         assert self._on_state is not None
-        blocks = self._blocks
-        self._on_state(
-            BlockwiseState(blocks.image, self.before, blocks.reference, self._finished, self.best, state)
-        )
+        image, reference = self._blocks.image, self._blocks.reference
+        self._on_state(BlockwiseState(image, self._before, reference, self._finished, self.best, state))
 
 
 def _add_block(finished: FinishedBlocks | None, outcome: Outcome, start: Value, end: Value) -> FinishedBlocks:

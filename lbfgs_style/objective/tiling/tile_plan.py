@@ -51,8 +51,8 @@ class Tile:
         return self.window_rows.length, self.window_columns.length
 
 
+# The spans of an axis, each with its window.
 _Cut = list[tuple[Span, Span]]
-"""The spans of an axis, each with its window."""
 
 
 def plan_tiles(
