@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def exit_code(run: Callable[[], object]) -> int:
-    """Run a command and return its exit code; print an error that users can mend in one line."""
+    """Run a command and return its exit code; print a user error as one line."""
     # Typer's base class of usage errors has no public name since Typer bundles click.
     usage_error: Any = typer.BadParameter.__mro__[1]
     try:

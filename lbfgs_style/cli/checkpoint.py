@@ -19,7 +19,7 @@ from .streams import print_message
 # Bytes in the name of a file, on most file systems.
 _LONGEST_NAME = 255
 
-# Seconds of a run that is saved although the user did not ask for it.
+# Seconds that a run must be expected to take to be saved unasked.
 LONG = 180.0
 
 SUFFIX = ".checkpoint"

@@ -24,6 +24,7 @@ from .streams import capture_decoder_messages, output_is_closed
 STANDARD = Path(STANDARD_INPUT)
 
 
+# Extensions of formats that are slow to encode.
 _SLOW = (".webp", ".avif")
 # Pixels of an image whose encoding in a slow format takes more than a quarter of a second.
 SLOW_PIXELS = 2**21

@@ -53,7 +53,7 @@ def reconstruct(
     max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
-    """Reconstruct an image from noise: its content from single layers, or its style from more and more."""
+    """Reconstruct an image from noise: its content from single layers, or its style from ever more layers."""
     if what not in _WHAT:
         raise OptionError(f"reconstruct content or style, got {what!r}.{did_you_mean(what, _WHAT)}")
     options = replace(RECONSTRUCTION, **typed.values())

@@ -21,7 +21,7 @@ FIELDS = {field.name: field for field in fields(Options)}
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """The options of a command line, read by the types of its parameters alone.
+    """The options of a command line as Typer parsed them, before the limits of `Options` are applied.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Typed:
         for name in self.texts.keys() & self.explicit:
             limits, option, text = limits_of(FIELDS[name]), option_name(name), self.texts[name]
             if isinstance(limits, Layers):
-                # The weights of layers come and go with their layers.
+                # Layers that are typed without weights replace the weights, too.
                 weights = name.replace("layers", "layer_weights")
                 values[name], values[weights] = layers(option, text, known_layers)
             else:
@@ -58,7 +58,7 @@ Command = Callable[..., None]
 
 
 def command_line(*names: str, defaults: Options = Options()) -> Callable[[Command], Command]:
-    """Make a command for Typer of a function whose parameters stand for groups of parameters.
+    """Return a decorator that makes a Typer command of a function whose parameters are groups of options.
 
     The function's parameter of the type `Typed` becomes a parameter for each of some fields of `Options`; one
     whose type is a dataclass becomes a parameter for each of its fields; others stay. All are sorted by the

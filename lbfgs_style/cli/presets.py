@@ -66,13 +66,13 @@ def _variation(form: Variation, power: float) -> str:
 
 
 def warn_of_units(preset: str, network: str) -> None:
-    """Print that the weights of a preset may not fit, where its losses have the unit of other features."""
+    """Print that the weights of a preset may not fit features of another scale."""
     row = preset_row(preset)
     if row.form.style is None or network == row.network:
         return
     remedy = f"give {on_compact(preset)}" if network == DEFAULT_NETWORK else "change --style-weight"
     print_message(
-        f"the weights of the preset {preset} are made for {row.network}; where the features of {network} "
-        f"have another unit, expect too little or too much of the style image: {remedy}, or leave out "
-        "--preset, for the default losses have no unit"
+        f"the weights of the preset {preset} are made for {row.network}; if the features of {network} have "
+        f"another scale, the style may be too weak or too strong: {remedy}, or leave out --preset: the "
+        "default losses do not depend on the scale of features"
     )

@@ -55,7 +55,9 @@ def rerun(
             "--output", "-o", help="Image to write, '-' for standard output; IMAGE-rerun without it."
         ),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="As for transfer.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Report of options, losses and timings, .json or .html.")
+    ] = None,
     overwrite: Overwrite = True,
     max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,

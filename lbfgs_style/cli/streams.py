@@ -68,7 +68,7 @@ def print_message(text: str) -> None:
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows on stdout, on a terminal as a table."""
-    if _are_for_people(rows):
+    if _print_plain_rows(rows):
         from rich.console import Console
         from rich.table import Table
 
@@ -80,7 +80,7 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def show_list(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows on stdout, on a terminal one field a line: for more columns than a screen is wide."""
-    if _are_for_people(rows):
+    if _print_plain_rows(rows):
         width = max(map(len, heads)) + 2
         for row in rows:
             typer.secho(row[0], bold=True)
@@ -88,8 +88,8 @@ def show_list(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
                 typer.echo(f"  {head:<{width}}{cell}")
 
 
-def _are_for_people(rows: Sequence[Sequence[str]]) -> bool:
-    """Tell whether stdout is a terminal; elsewhere print each row on a line, for grep and cut."""
+def _print_plain_rows(rows: Sequence[Sequence[str]]) -> bool:
+    """Print the rows separated by tabs unless stdout is a terminal; return whether it is one."""
     if sys.stdout.isatty():
         return True
     for row in rows:
@@ -106,6 +106,7 @@ _OPENCV = re.compile(r"^\[ *(ERROR|WARN)\S*\] \S+ \S+ \S+ ")
 
 _STDERR = 2
 
+# Bytes of the captured messages that are read.
 _MOST = 1 << 16
 
 
@@ -158,7 +159,7 @@ def _tell(name: str, lines: list[str], *, well: bool) -> None:
             sys.stderr.write(line + "\n")
         elif well and not warned and _is_damage(line):
             words = _OPENCV.sub("", line)
-            log.warning("%s: may be damaged in its middle, and is read as far as it goes (%s)", name, words)
+            log.warning("%s: may be damaged; decoded as far as possible (%s)", name, words)
             warned = True
         else:
             log.debug("%s: %s", name, line)

@@ -90,8 +90,8 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str 
 
     The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit image keeps its 16
     bits in PNG and TIFF, and 10 of them in AVIF; all others, floating point too, are written as 8 bit. JPEG
-    has no alpha: the image is laid over white. WebP has no grey, and grey with alpha is written as RGBA:
-    both with equal colours.
+    has no alpha: the image is laid over white. Grey is stored as RGB in WebP, and grey with alpha as
+    RGBA in every format.
 
     The metadata are written too: the colours in the profile that the image came with, EXIF and XMP as they
     were but for orientation, size and thumbnail.

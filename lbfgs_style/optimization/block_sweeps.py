@@ -27,16 +27,16 @@ from .lbfgs import FAR, OnIterate, Outcome, minimize
 from .state import BlockwiseState, FinishedBlocks, OptimizerState
 from .variables import Parametrization
 
+# The blocks of each sweep.
 Cuts = Sequence[Sequence[Tile]]
-"""The blocks of each sweep."""
 
-# Number of sweeps at most, which share the iterations: one for each way to divide the image.
+# Maximum number of sweeps, which share the iterations: one for each way to divide the image.
 _SWEEPS = 4
 
-# Iterations of a sweep at least: each one starts without curvature.
+# Minimum number of iterations of a sweep: each one starts without curvature.
 _MIN_ITERATIONS = 4
 
-# Fraction of a block's length over which it is held less and less from a border on.
+# Width of the transition at a block's border, as a fraction of the block's length.
 _RAMP = 0.25
 
 

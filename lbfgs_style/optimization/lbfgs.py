@@ -103,7 +103,7 @@ def minimize(
     on_state: Callable[[OptimizerState], None] | None = None,
     cancellation: Cancellation = NEVER,
 ) -> Outcome:
-    """Minimise an objective from an image on.
+    """Minimise an objective, starting from an image.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def minimize(
     image : array [3,H,W]
         The image to start from.
     iterations : int
-        Number of iterations at most.
+        Maximum number of iterations.
     history : int
         Iterations that L-BFGS remembers: after as many it restarts from the current image, with the curvature
         of a few directions.

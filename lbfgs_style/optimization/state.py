@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..objective.evaluation import Value
 from .variables import Flat
 
-# Iterations after which L-BFGS knows the curvature well.
+# Maximum number of extra iterations after a resume, in which L-BFGS relearns the curvature.
 _LEARNING = 10
 
 

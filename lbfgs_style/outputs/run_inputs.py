@@ -140,7 +140,7 @@ def inputs_of(
     keep_mask: Origin | None = None,
     init: Origin | None = None,
 ) -> Inputs:
-    """Take the fingerprints of the files of a run.
+    """Return the inputs of a run with the fingerprints of their files.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def _styles(images: RunInputs[Any]) -> list[Style]:
 
 
 def to_json(inputs: Inputs, text_of: Callable[[Source], str]) -> dict[str, Any]:
-    """Return a text for each input, in the keys of recipes and reports."""
+    """Return a dictionary for JSON with a text for each input, in the keys of recipes and reports."""
     texts = inputs.map(lambda _, source: text_of(source))
     return {
         "content": texts.content,

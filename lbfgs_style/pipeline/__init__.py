@@ -5,7 +5,7 @@
 - coarse_to_fine, scale_run, targets: the loop over the scales and one scale of it.
 - results, run_log: what a run returns, and what it has done so far.
 - style_statistics, style_measuring: a style measured once and kept in a file.
-- fingerprints: by which a saved run knows its inputs.
+- fingerprints: hashes of options and inputs, which a checkpoint compares on resume.
 - plan: what a run will do. checkpoints: saving and resuming.
 
 The room is not called `transfer`, because `lbfgs_style.transfer` is the public function.

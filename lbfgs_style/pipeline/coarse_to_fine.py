@@ -133,7 +133,7 @@ def _style_images(images: RunImages) -> Sequence[FloatImage]:
 
 
 def _warn_of_nan(number: int, plan: RunPlan) -> None:
-    """Log that a scale, from 1, ended on a NaN or infinity."""
+    """Log that scale `number` (1-based) ended early because of a NaN or infinity."""
     height, width = plan.scales[number - 1].size
     log.warning(
         "scale %d of %d (%d×%d) ended early, with the best image so far: %s",

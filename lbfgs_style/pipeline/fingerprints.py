@@ -15,7 +15,7 @@ from ..settings.options import Options
 from .style_statistics import StyleStatistics
 from .styles import StylePicture
 
-# Options that may change when a run is resumed: they say where it is evaluated, not what is.
+# Options that may change on resume: they choose the hardware, not the result.
 _ANYWHERE = ("device", "threads")
 
 

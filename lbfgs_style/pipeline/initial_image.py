@@ -47,7 +47,7 @@ class InitialImage:
         Returns
         -------
         array [3,H,W]
-            The same for the same start, bit for bit.
+            Identical, bit for bit, for the same inputs and seed.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class InitialImage:
         clean = to_chw(picture)
         return clean if share == 0 else (1 - share) * clean + share * _noise(self.options.seed, size)
 
-    def next(self, picture: Image, size: tuple[int, int]) -> Image:
+    def next(self, image: Image, size: tuple[int, int]) -> Image:
         """Enlarge the result of a scale to the size of the next one.
 
             x = ↑y + `DETAIL` · (1 − s) · (p − ↑p′), s = options.init_noise
@@ -74,10 +74,10 @@ class InitialImage:
         array [3,H,W]
             The result itself where it has that size.
         """
-        before = (picture.shape[1], picture.shape[2])
+        before = (image.shape[1], image.shape[2])
         if before == size:
-            return picture
-        enlarged = to_chw(resize(to_hwc(picture), size))
+            return image
+        enlarged = to_chw(resize(to_hwc(image), size))
         fine, coarse = self._picture(size), self._picture(before)
         if fine is not None and coarse is not None:
             detail = resize(coarse, size)

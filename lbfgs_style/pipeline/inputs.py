@@ -20,7 +20,7 @@ from .regions import MIN_AREA, Mask, Regions, divide_among_styles, mask_of
 from .style_statistics import StyleStatistics
 from .styles import Style, StylePicture
 
-# A style of `StyleTransfer.run`.
+# A style as `StyleTransfer.run` accepts it.
 OneStyle = NDArray[Any] | Picture | StyleStatistics | Style
 
 # The mask of the kept part of the content image.
@@ -156,8 +156,9 @@ def check_style_image(
     if isinstance(image, StyleStatistics):
         if style_mask is not None:
             raise OptionError(
-                f"{image.name}: a style_mask says where a style image is measured; statistics have no "
-                "pixels: give the image itself, or measure it with the mask."
+                f"{image.name}: --painting-mask (style_mask in Python) selects the part of a style image "
+                "that is measured; statistics have no pixels: give the image itself, or measure it with the "
+                "mask."
             )
         return image, None
     picture = check_image(image, name)
@@ -177,7 +178,7 @@ def check_style_image(
             reason = "its mask is black wherever it is opaque"
         raise ImageError(
             f"Nothing of the {name} is left to measure: {reason}; expected a part that is opaque and "
-            "white in the mask: mend the mask or the transparency."
+            "white in the mask: edit the mask or the alpha."
         )
     return fill_hidden(picture.rgb, picture.alpha), mask
 
@@ -193,7 +194,7 @@ def as_network_sees(
     Raises
     ------
     OptionError
-        The colours of a style should change that is given as statistics.
+        preserve_color needs the pixels of a style that is given as statistics.
     """
     restore = _color_restorer(content, keep) if options.preserve_color == "luminance" else None
     images_ = RunImages(content, list(styles), keep, restore)

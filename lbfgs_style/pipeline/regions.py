@@ -18,7 +18,7 @@ from ..images import FloatImage, Picture, resize, to_array
 # H×W float32 in [0,1].
 Mask = NDArray[np.float32]
 
-# Pixels of the smallest area that counts.
+# Sum of a mask's values, in pixels, below which the mask counts as empty.
 MIN_AREA = 1e-3
 
 # Rows that are blended at a time: images that are optimised in blocks leave no memory for another image.
@@ -90,7 +90,7 @@ def divide_among_styles(
     if free.sum() < MIN_AREA:
         raise ImageError(
             "Nothing of the image is left to paint: expected a keep mask that is black somewhere, got one "
-            "that is white all over; mend it, or leave it out."
+            "that is white all over; edit it, or leave it out."
         )
     for members, mask in regions:
         if mask.sum() < MIN_AREA:
@@ -100,7 +100,7 @@ def divide_among_styles(
             )
             raise ImageError(
                 f"Nothing of the image is left for style {styles}: expected a mask that is white "
-                f"somewhere, where the content is not kept, got {got}; mend the masks."
+                f"somewhere, where the content is not kept, got {got}; edit the masks."
             )
     areas = [float(mask.mean()) for _, mask in regions]
     # The mean weight of a shared region; scaled, so that weights of any magnitude may be summed.

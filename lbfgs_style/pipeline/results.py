@@ -21,11 +21,11 @@ class Iterate:
     Attributes
     ----------
     scale, scales : int
-        The current scale, from 1, and the number of scales.
+        The current scale, 1-based, and the number of scales.
     size : (int, int)
         Height and width of the scale.
     iteration, iterations : int
-        The iteration at this scale, from 1, and the most that there will be.
+        The iteration at this scale, 1-based, and the maximum number of iterations.
     plan : tuple of ((int, int), int)
         Size and iterations of every scale.
     evaluations : int

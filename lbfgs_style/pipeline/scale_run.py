@@ -65,7 +65,7 @@ class ScaleRun:
     plan : RunPlan
         Terms, scales and methods.
     index : int
-        The scale, from 0.
+        The scale, 0-based.
     run_log : RunLog
         Notes the iterations and offers them to a checkpoint.
     on_iterate : callable or None
@@ -80,7 +80,7 @@ class ScaleRun:
     run_log: RunLog
     on_iterate: IterateCallback | None
     _relearning: int = 0  # iterations that a resumed L-BFGS needs in addition
-    _iterations: int = 0  # iterations that there will be at most
+    _iterations: int = 0  # maximum number of iterations
     _is_in_blocks: bool = False
     _share: float = 0.0  # share of the run's work that is done
 
@@ -188,10 +188,10 @@ class ScaleRun:
 
 
 def _warn_of_blocks_alone(size: tuple[int, int]) -> None:
-    """Log that no smaller scale has made the large forms, which blocks cannot make evenly."""
+    """Log that blocks start without a coarser scale, so that plain areas may show their borders."""
     log.warning(
-        "%d×%d is the first scale and optimised block by block: large plain areas may show the blocks; let "
-        "smaller scales come first (scales auto), or allow more memory.",
+        "%d×%d is the first scale and is optimised block by block: plain areas may show block borders; use "
+        "--scales auto, or allow more memory with --memory",
         size[1],
         size[0],
     )

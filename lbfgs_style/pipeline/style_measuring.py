@@ -20,9 +20,9 @@ from .style_statistics import StyleStatistics, all_moments
 
 Array = NDArray[np.float32]
 
-# Pixels of the largest size by default: larger results get the strokes of this size.
+# Pixels of the longer side of the largest size by default; larger results use the statistics of this size.
 LARGEST = 1024
-# Pixels of the longer side at which the halving of `scales.plan` ends.
+# Pixels of the longer side of the smallest size: about the coarsest scale of `scales.plan`.
 _SMALLEST = 2**6.5
 
 

@@ -67,7 +67,7 @@ class StyleStatistics:
     def at(self, longest: int) -> dict[str, Array]:
         """Return the statistics of the style image resized to a longer side of `longest` pixels.
 
-        Beyond the largest and smallest size the statistics of that size.
+        Outside the measured sizes, those of the nearest size.
         """
         sizes = sorted(self.sides)
         longest = min(max(longest, sizes[0]), sizes[-1])
@@ -87,7 +87,7 @@ class StyleStatistics:
                 f"{self.name}: measured with the network {self.network!r} (weights "
                 f"{self.network_sha256[:12]}…), but this run uses {network!r} (weights "
                 f"{network_sha256[:12]}…): measure the style image again with "
-                "that network, or give the style image itself."
+                f"--network {network}, or give the style image itself."
             )
         if pooling != self.pooling:
             raise ImageError(
@@ -157,8 +157,8 @@ class StyleStatistics:
             if isinstance(error, ImageError):
                 raise
             raise ImageFileError(
-                f"{name}: damaged or no statistics of a style; expected a file of `lbfgs-style style`: "
-                "measure the style image again."
+                f"{name}: damaged, or not a file of style statistics; expected a file of `lbfgs-style "
+                "style`: measure the style image again."
             ) from error
 
     @classmethod

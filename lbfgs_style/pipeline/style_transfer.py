@@ -152,7 +152,7 @@ class StyleTransfer:
                     cancellation,
                 )
             rgb, plan = run.run(None if initial is None else initial.rgb)
-        if run.log.stop_reason != "cancelled":  # who cancels waits; the next run will do it
+        if run.log.stop_reason != "cancelled":  # the caller waits; the next run returns the memory
             self._engine.release_memory()
         restore = run.images.restore_colors
         result = rgb if restore is None else restore(rgb)

@@ -18,7 +18,7 @@ from .validation import require_int, require_number, require_positive, require_w
 
 
 class Limits(Protocol):
-    """What the values of an option are checked by."""
+    """The check of an option's values, and their reader."""
 
     @property
     def parameter(self) -> type:
@@ -167,7 +167,7 @@ class Flag(_Typed):
         return bool(value)
 
 
-# What people write for a choice of another name.
+# Synonym that a user may type → the choice that is meant.
 _SYNONYMS = {"gpu": "cuda", "nvidia": "cuda", "l-bfgs": "lbfgs", "mean": "average", "avg": "average"}
 
 # Choices that earlier versions had → what to use instead.

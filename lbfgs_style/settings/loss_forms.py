@@ -12,7 +12,7 @@ class Factor:
     Attributes
     ----------
     number : float
-        What does not depend on the size.
+        Constant factor.
     channels, positions, pixels : int
         Exponents of the layer's channels C, its positions M, and of the pixels H·W of the image.
     """
@@ -43,9 +43,9 @@ class Variation:
     per_pixel : bool
         Divided by the number of pixels.
     white : float
-        What the source's pixel values call white.
+        Pixel value of white in the source program: 1 or 255.
     number : float
-        Another factor.
+        Additional constant factor.
     """
 
     joint: bool = False
@@ -72,7 +72,7 @@ class LossForm:
     variation : Variation
         The total variation.
     mean : bool
-        A weight is shared by the layers (their weights sum to 1), not given to each of them.
+        Whether layer weights are scaled to sum to 1.
     """
 
     content: Factor | None = None
@@ -81,5 +81,5 @@ class LossForm:
     mean: bool = True
 
 
-# The default form: relative distances, without a unit.
+# The default form: relative distances, dimensionless.
 RELATIVE = LossForm()

@@ -195,8 +195,8 @@ class Options:
         PreserveColor,
         Choice(PreserveColor),
         Help(
-            "Keep the colours of the content image: luminance transfers light and dark alone, match "
-            "recolours the style images first; or none.",
+            "Colours of the content image: none does not keep them, luminance transfers lightness only, "
+            "match recolours the style images first.",
             "Colour",
             "See `lbfgs_style.images.color_preservation`.",
         ),
@@ -223,8 +223,8 @@ class Options:
         int,
         Int(1, 400),
         Help(
-            "Iterations that L-BFGS remembers, 4 bytes for each of a pixel's 3 variables. Then it restarts, "
-            "with the curvature of half as many directions."
+            "Gradients that L-BFGS keeps, 12 bytes per pixel each. After as many iterations it restarts, "
+            "keeping the curvature along half as many directions."
         ),
     ] = 60
     optimizer: Annotated[

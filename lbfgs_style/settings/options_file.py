@@ -32,7 +32,7 @@ def read_options(path: Path | str) -> Options:
     Raises
     ------
     OptionError
-        The file is missing or no TOML, a key is unknown, or a value is outside what is allowed.
+        The file is missing or not valid TOML, a key is unknown, or a value is outside what is allowed.
     """
     return of_file(path)
 
@@ -76,7 +76,7 @@ def _read(path: Path | str) -> dict[str, Any]:
     except ValueError as error:  # TOMLDecodeError, and UnicodeDecodeError
         raise OptionError(f"{path}: not a TOML file: {error}.") from error
     except RecursionError as error:
-        raise OptionError(f"{path}: lists within lists without end; expected options and values.") from error
+        raise OptionError(f"{path}: lists nested too deeply; expected options and values.") from error
 
 
 def checked_names(keys: Mapping[str, Any], *, source: str) -> dict[str, Any]:

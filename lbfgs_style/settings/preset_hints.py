@@ -70,4 +70,4 @@ def advice(name: str, kind: str, layers: Sequence[str], available: Sequence[str]
         return ""
     near = (nearest(layer, available) for layer in layers)
     instead = ",".join(dict.fromkeys(layer for layer in near if layer)) or "LAYER"
-    return f" It is one of the preset {name!r}: give --{kind}-layers {instead} ({kind}_layers), too."
+    return f" The preset {name!r} uses it: add --{kind}-layers {instead} ({kind}_layers)."

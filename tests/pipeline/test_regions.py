@@ -57,7 +57,7 @@ def test_what_is_kept_belongs_to_no_style() -> None:
 )
 def test_a_style_that_goes_nowhere_is_refused(masks: list[np.ndarray], keep: np.ndarray, who: str) -> None:
     with pytest.raises(
-        ImageError, match=f"Nothing of the image is left for {who}:.*mend the masks"
+        ImageError, match=f"Nothing of the image is left for {who}:.*edit the masks"
     ) as caught:
         divide_among_styles((2, 2), masks, [1.0] * len(masks), keep)
     assert ("masks of the others that are white" in str(caught.value)) == (masks[0] is None)

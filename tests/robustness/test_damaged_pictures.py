@@ -210,7 +210,7 @@ def test_a_jpeg_with_a_hole_is_read_and_said_to_be_damaged(folder, network, capf
     assert paint(network, content="hole.jpg") == 0
     line = next(line for line in capfd.readouterr().err.splitlines() if "hole.jpg" in line)
     assert re.search(
-        r"hole\.jpg: may be damaged in its middle, and is read as far as it goes \(Corrupt JPEG", line
+        r"hole\.jpg: may be damaged; decoded as far as possible \(Corrupt JPEG", line
     )
     assert paint(network, "--quiet", content="hole.jpg") == 0
     assert capfd.readouterr() == ("", "")
@@ -273,7 +273,7 @@ def test_errors_that_opencv_logs_are_damage_in_every_format(caplog, line, words)
         os.write(2, f"{line}\n".encode())
     (record,) = caplog.records
     assert (
-        f"a picture: may be damaged in its middle, and is read as far as it goes ({words}"
+        f"a picture: may be damaged; decoded as far as possible ({words}"
         in record.getMessage()
     )
 
@@ -291,7 +291,7 @@ def test_a_damaged_jpeg_inside_a_tiff_is_said(folder, network, capfd):
     finally:
         cv2.utils.logging.setLogLevel(level)
     assert (
-        "hole.tiff: may be damaged in its middle, and is read as far as it goes (JPEGLib:"
+        "hole.tiff: may be damaged; decoded as far as possible (JPEGLib:"
         in capfd.readouterr().err
     )
 

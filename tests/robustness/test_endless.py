@@ -164,7 +164,7 @@ def test_short_input_comes_as_it_is(little, length):
 def test_options_and_recipes_of_lists_within_lists(folder, network, capfd):
     Path("deep.toml").write_text("size = " + "[" * 100_000)
     assert paint(network, "--options", "deep.toml") == 2
-    one_error(capfd, r"deep\.toml: lists within lists without end")
+    one_error(capfd, r"deep\.toml: lists nested too deeply")
     Path("deep.json").write_text("[" * 100_000)
     assert run("rerun", "deep.json", "-o", "out.png") == 2
     one_error(capfd, r"deep\.json: its recipe is damaged")

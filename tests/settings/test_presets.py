@@ -189,7 +189,7 @@ def test_options_of_a_preset() -> None:
 def test_a_layer_that_the_network_lacks_is_named() -> None:
     network = small_vgg(until="relu5_1")
     with pytest.raises(
-        NetworkError, match=r"no layer 'relu5_2'.*preset 'keras': give --content-layers relu5_1 "
+        NetworkError, match=r"no layer 'relu5_2'.*preset 'keras' uses it: add --content-layers relu5_1 "
     ):
         StyleTransfer(network, options=Options.preset("keras"))
     # What was advised is taken; a layer of one's own choice is not called the preset's.
@@ -234,7 +234,7 @@ def test_style_layers_that_the_network_lacks_are_replaced_by_those_it_has() -> N
         NetworkError, match=r"--style-layers relu1_1,relu2_1,relu3_1,relu4_1 \(style_layers\)"
     ):
         StyleTransfer(network, options=Options.preset("gatys"))
-    assert "give --content-layers LAYER (content_layers)" in advice("keras", "content", ("relu5_2",), ("x",))
+    assert "add --content-layers LAYER (content_layers)" in advice("keras", "content", ("relu5_2",), ("x",))
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -260,7 +260,7 @@ def test_statistics_that_are_none(measured, tmp_path, change):
     np.savez(path, **measured)
     StyleStatistics.load(path)
     np.savez(path, **arrays)
-    with pytest.raises(ImageFileError, match="damaged or no statistics of a style; expected") as e:
+    with pytest.raises(ImageFileError, match="damaged, or not a file of style statistics; expected") as e:
         StyleStatistics.load(path)
     assert "\n" not in str(e.value)
 

@@ -50,9 +50,9 @@ class Capacity:
     Attributes
     ----------
     alpha : bool
-        Whether it has opacity.
+        Whether it can store alpha.
     bits : int
-        Bits of the samples of a 16-bit image.
+        Bits per sample that a 16-bit image keeps.
     longest : int
         Pixels of the longest side: of WebP and AVIF by definition, of the others by the libraries that write
         them.
@@ -112,7 +112,7 @@ def _no_text(_: bytes) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A file format: how it is recognised, read and written; what is left out does nothing.
+    """A file format: how it is recognised, read and written; fields left out have defaults that do nothing.
 
     Attributes
     ----------

@@ -4,8 +4,8 @@ Three steps, which the graph of a whole image (`whole_graphs`) and those of its 
 
 1. All terms depend on sums over positions: squared distances of features, moments of features, differences
    of pixels (`content_differences`, `style_moments`, `pixel_sums`).
-2. `add_loss` computes from these sums the terms, the loss, and the derivatives of the loss by the sums.
-3. `image_gradient` computes from these derivatives the gradient of the image.
+2. `add_loss` computes from these sums the terms, the loss, and the derivatives of the loss with respect to
+the sums. 3. `image_gradient` computes from these derivatives the gradient of the image.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class LossNodes:
     terms : str
         Each term without its weight [K].
     derivatives : dict of str to str
-        Name of a sum → derivative of the loss by it.
+        Name of a sum → derivative of the loss with respect to it.
     """
 
     loss: str
@@ -101,7 +101,7 @@ def add_loss(
     shapes: Shapes,
     size: tuple[int, int],
 ) -> LossNodes:
-    """Append nodes for the terms, the loss, and the derivatives of the loss by the sums.
+    """Append nodes for the terms, the loss, and the derivatives of the loss with respect to the sums.
 
     Declares the inputs ``weights`` [K], the targets of the style and, with masks, ``region_weights`` [R].
 
@@ -230,7 +230,7 @@ def image_gradient(
     masks: Masks,
     pixels: Mapping[str, str],
 ) -> str:
-    """Append nodes for dL/d image, given the derivatives of the loss by all sums.
+    """Append nodes for dL/d image, given the derivatives of the loss with respect to all sums.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class StylePart:
     layer : str
         Layer of the network.
     region : int or None
-        Number of the mask, from 0; None if there are no masks.
+        Number of the mask, 0-based; None if there are no masks.
     """
 
     layer: str
@@ -40,7 +40,7 @@ class StylePart:
 
     @property
     def suffix(self) -> str:
-        """The end of all names."""
+        """Suffix of the tensor names: layer and region."""
         return self.layer if self.region is None else f"{self.layer}_{self.region}"
 
     @property

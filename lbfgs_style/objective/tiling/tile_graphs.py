@@ -144,7 +144,7 @@ def tile_gradient_graph(
     *,
     choose: winograd.Choose | None = None,
 ) -> onnx.ModelProto:
-    """Build the graph of a tile's gradient, given the derivatives of the loss by all sums.
+    """Build the graph of a tile's gradient, given the derivatives of the loss with respect to all sums.
 
     Parameters
     ----------

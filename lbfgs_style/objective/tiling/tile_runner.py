@@ -2,8 +2,8 @@
 
 An evaluation makes two passes over the tiles. The first one adds up the sums that the loss depends on:
 moments of features, squared distances of features, differences of pixels. The second one computes the
-gradient of each tile from the derivatives of the loss by those sums. So features are computed twice, and
-again in the halos, which `tile_plan` explains.
+gradient of each tile from the derivatives of the loss with respect to those sums. So features are computed
+twice, and again in the halos, which `tile_plan` explains.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class TileRunner:
             yield tile, dict(zip(names, values, strict=True))
 
     def loss_and_derivatives(self, sums: Sums, inputs: LossInputs) -> tuple[float, Array, dict[str, Array]]:
-        """Return loss, terms [K] and ``d_<name>``, the derivative of the loss by each sum."""
+        """Return loss, terms [K] and ``d_<name>``, the derivative of the loss with respect to each sum."""
         scalars = scalar_sums(self._terms)
         feeds = {f"own_{name}": np.asarray(sums[name], np.float32) for name in scalars}
         feeds |= {f"own_{name}": moments for name, moments in self._divide_by_count(sums).items()}

@@ -271,7 +271,7 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             continue
         name = printable(
             key.replace("init picture", "initial image").replace("picture", "image")
-        )  # the word of the files
+        )  # files say "picture"
         if isinstance(was, float) and isinstance(is_now, float):
             lines.append(f"{name} was {was:g}, now {is_now:g}")
         else:

@@ -39,7 +39,7 @@ from ..plan.scales import Scale, ScaleResult
 _FORMAT = 3
 # Characters of the JSON text.
 _LONGEST = 2**24
-# Bytes that are written before the disk is waited for.
+# Bytes written between two syncs to disk.
 _PIECE = 2**26
 
 
@@ -50,7 +50,7 @@ class Snapshot:
     Attributes
     ----------
     scale : int
-        The current scale, from 0.
+        The current scale, 0-based.
     scales, methods : tuple
         Every scale of the run, and its method.
     seconds, scale_seconds : float

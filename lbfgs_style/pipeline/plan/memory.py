@@ -33,7 +33,8 @@ ARENA = 1.3
 # next.
 TURNS_ARENA = 1.7
 
-# Iterations: a shorter history needs more iterations, so that tiles and blocks are better.
+# Gradients that L-BFGS keeps at least: with fewer it needs so many iterations that tiles or blocks are
+# faster.
 SHORTEST_HISTORY = 20
 
 # Bytes per pixel of a scale besides the optimiser's: image, content, gradient.
@@ -53,7 +54,7 @@ _TILES_WINDOW = 4.5
 # Pixels of a block's window; larger ones bring little.
 _LARGEST_BLOCK = 2**22
 
-# Share of the memory that was too much which an error recommends.
+# Fraction of the expected memory that the error message recommends for --memory.
 _RECOMMENDED = 0.6
 
 MethodKind = Literal["whole", "tiles", "blocks"]
@@ -91,7 +92,7 @@ def choose_method(
     size : (int, int)
         Height and width.
     iterations : int
-        The most iterations; L-BFGS keeps no more gradients than that.
+        Maximum number of iterations; L-BFGS keeps no more gradients than that.
     history : int
         Gradients to keep; fewer where memory is short. 0 for first-order methods.
     costs : Costs

@@ -18,7 +18,7 @@ from .scales import Scale, plan, result_size
 # Bytes that a run may take where the operating system does not tell what is left.
 UNKNOWN_MEMORY = 4 * 10**9
 
-# Share of the memory that is left which a run takes without the option.
+# Fraction of the available memory that a run may take without --memory.
 _SHARE = 0.8
 
 # Factor by which the window shrinks where its blocks do not fit.
@@ -123,9 +123,9 @@ def choose_methods(
 def with_actual_blocks(
     method: ScaleMethod, scale: Scale, engine: Engine, terms: LossTerms, costs: Costs, budget: int
 ) -> ScaleMethod:
-    """Return a method with the memory of the blocks that it will have: often smaller than what would fit.
+    """Return a method with the memory of its actual blocks, often smaller than the window allows.
 
-    A long image may be cut into larger blocks: then the windows shrink until the blocks fit.
+    The blocks of a long image may be larger than that; the window then shrinks until they fit.
     """
     if method.kind != "blocks" or method.window_pixels is None:
         return method

@@ -38,7 +38,7 @@ class Scale:
     size : (int, int)
         Height and width of the image.
     iterations : int
-        The most iterations.
+        Maximum number of iterations.
     """
 
     size: tuple[int, int]

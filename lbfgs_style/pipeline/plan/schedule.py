@@ -46,7 +46,7 @@ class ScalePlan:
     size : (int, int)
         Height and width.
     iterations : int
-        The most iterations that every pixel gets.
+        Maximum number of iterations for every pixel.
     method : ScaleMethod
         Whole, in tiles, or block by block.
     windows : int
@@ -98,7 +98,8 @@ class _Trial:
     def seconds(self, pixels: int, computed: float, history: int, kept: int) -> float:
         """Return the time of an iteration over some pixels, of which `computed` are in windows.
 
-        A mean iteration works with half of the `history` gradients of its end, and with the `kept` vectors.
+        Between restarts the number of kept vectors grows from `kept` − `history` to `kept`; the time is that
+        of the mean.
         """
         optimizer = (self._first + self._per_gradient * (kept - history / 2)) / self._pixels
         evaluations = 1 + _RESTART_EVALUATIONS / history if history else 1
