@@ -209,9 +209,7 @@ def test_a_jpeg_with_a_hole_is_read_and_said_to_be_damaged(folder, network, capf
     Path("hole.jpg").write_bytes(hole(cases.encoded(".jpg", noise)))
     assert paint(network, content="hole.jpg") == 0
     line = next(line for line in capfd.readouterr().err.splitlines() if "hole.jpg" in line)
-    assert re.search(
-        r"hole\.jpg: may be damaged; decoded as far as possible \(Corrupt JPEG", line
-    )
+    assert re.search(r"hole\.jpg: may be damaged; decoded as far as possible \(Corrupt JPEG", line)
     assert paint(network, "--quiet", content="hole.jpg") == 0
     assert capfd.readouterr() == ("", "")
     assert paint(network, content="photo.png") == 0
@@ -272,10 +270,7 @@ def test_errors_that_opencv_logs_are_damage_in_every_format(caplog, line, words)
     with streams.capture_decoder_messages("a picture"):
         os.write(2, f"{line}\n".encode())
     (record,) = caplog.records
-    assert (
-        f"a picture: may be damaged; decoded as far as possible ({words}"
-        in record.getMessage()
-    )
+    assert f"a picture: may be damaged; decoded as far as possible ({words}" in record.getMessage()
 
 
 def test_a_damaged_jpeg_inside_a_tiff_is_said(folder, network, capfd):
@@ -290,10 +285,7 @@ def test_a_damaged_jpeg_inside_a_tiff_is_said(folder, network, capfd):
         assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
     finally:
         cv2.utils.logging.setLogLevel(level)
-    assert (
-        "hole.tiff: may be damaged; decoded as far as possible (JPEGLib:"
-        in capfd.readouterr().err
-    )
+    assert "hole.tiff: may be damaged; decoded as far as possible (JPEGLib:" in capfd.readouterr().err
 
 
 def test_what_is_no_damage_is_not_called_so(caplog):
