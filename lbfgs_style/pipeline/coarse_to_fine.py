@@ -114,7 +114,7 @@ class CoarseToFine:
     def _saved_image(
         self, state: OptimizerState | BlockwiseState, size: tuple[int, int]
     ) -> NDArray[np.floating]:
-        """Return the best image [3,H,W] of a saved run, or raise CheckpointError where it has none."""
+        """Return the best image [3,H,W] of a saved run, or raise CheckpointError if it is not valid."""
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 if isinstance(state, BlockwiseState):

@@ -67,7 +67,7 @@ class InitialImage:
             x = ↑y + `DETAIL` · (1 − s) · (p − ↑p′), s = options.init_noise
 
         y [3,h,w] is the result, ↑ enlarges; p and p′ are the initial image, without noise, in the new size
-        and in the one before: p − ↑p′ is the detail that y had no pixels for. Noise has none.
+        and in the one before: p − ↑p′ is the detail that y had no pixels for; 0 for noise.
 
         Returns
         -------

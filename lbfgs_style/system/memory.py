@@ -37,7 +37,9 @@ def trim_heap() -> None:
     glibc keeps what is freed: after a graph was built, three times the weights of the network.
     """
     if sys.platform == "linux":
-        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none, and needs none
+        malloc_trim = getattr(
+            ctypes.CDLL(None), "malloc_trim", None
+        )  # missing in musl, which does not need it
         if malloc_trim is not None:
             malloc_trim(0)
 

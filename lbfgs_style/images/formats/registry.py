@@ -58,7 +58,7 @@ def read_metadata(data: bytes, exif: bytes = b"") -> Metadata:
 
 
 def write_metadata(encoded: bytes, metadata: Metadata, size: Size, *, alpha: bool) -> bytes:
-    """Put metadata into an encoded file that has none yet; other formats come back unchanged.
+    """Put metadata into an encoded file without metadata; other formats come back unchanged.
 
     Parameters
     ----------

@@ -33,8 +33,8 @@ ARENA = 1.3
 # next.
 TURNS_ARENA = 1.7
 
-# Gradients that L-BFGS keeps at least: with fewer it needs so many iterations that tiles or blocks are
-# faster.
+# Minimum number of gradients that L-BFGS keeps: with fewer it needs so many more iterations that tiles or
+# blocks are faster.
 SHORTEST_HISTORY = 20
 
 # Bytes per pixel of a scale besides the optimiser's: image, content, gradient.
