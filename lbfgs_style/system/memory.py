@@ -37,9 +37,7 @@ def trim_heap() -> None:
     glibc keeps what is freed: after a graph was built, three times the weights of the network.
     """
     if sys.platform == "linux":
-        malloc_trim = getattr(
-            ctypes.CDLL(None), "malloc_trim", None
-        )  # missing in musl, which does not need it
+        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in musl
         if malloc_trim is not None:
             malloc_trim(0)
 
