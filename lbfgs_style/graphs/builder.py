@@ -52,7 +52,7 @@ class GraphBuilder:
     shapes : dict of str to tuple
         Known shapes, with None for a length that is free.
     flipped : dict of str to str
-        Kernel that was made by flipping another one and swapping its channels → that other kernel.
+        Flipped kernel, with inputs and outputs swapped → the kernel that it was made of.
     wait_for : dict of str to str
         Tensor → another tensor that should be computed before the nodes that read the first one, except
         where it depends on them. Only a hint, see `cpu_layout`.
@@ -86,7 +86,7 @@ class GraphBuilder:
                 return name
 
     def _claim(self, name: str) -> str:
-        """Reserve a fixed name, or raise GraphError if another tensor has it."""
+        """Reserve `name` and return it, or raise GraphError if another tensor has it."""
         if name in self._taken:
             raise GraphError(
                 f"The graph needs the name {name!r} for a tensor of its own, but the network has a layer of "

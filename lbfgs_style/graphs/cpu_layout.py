@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Channels of a block with AVX-512; blocks of other processors, 8 or 4, divide it.
 _BLOCK = 16
 
-# Channels of an image at most; features have more.
+# Channels that an image has at most; features have more.
 _IMAGE_CHANNELS = 4
 
 
@@ -56,7 +56,7 @@ def optimize_for_cpu(graph: GraphBuilder, choose: winograd.Choose) -> None:
 
 
 def _has_direct(graph: GraphBuilder) -> bool:
-    """Return whether Winograd's form has left a convolution between features."""
+    """Return whether a direct convolution between features is left."""
     kernels = [graph.constants.get(node.input[1]) for node in graph.nodes if node.op_type == "Conv"]
     return any(kernel is not None and min(kernel.shape[:2]) > _IMAGE_CHANNELS for kernel in kernels)
 
@@ -152,10 +152,10 @@ def _append_copy(graph: GraphBuilder, chain: Sequence[onnx.NodeProto], start: st
 
 
 def _depending_on(graph: GraphBuilder, tensor: str, awaited: str, is_blocked: bool) -> str:
-    """Return a copy of `tensor` that depends on `awaited`: one value of it is appended and cut off again."""
+    """Append a copy of `tensor` that depends on `awaited`: one value of it is appended and cut off again."""
     shape = graph.shape(tensor)
     if is_blocked:
-        # A Slice would take all of it out of the blocks; a pooling that skips all but one value does not.
+        # A Slice would convert all of `awaited` to the plain layout; a pooling leaves one value to convert.
         attributes = {"kernel_shape": [1, 1], "strides": list(graph.shape(awaited)[2:])}
         awaited = graph.op("MaxPool", awaited, attributes=attributes)
     one = graph.slice(graph.reshape(awaited, [-1]), 0, 0, 1)

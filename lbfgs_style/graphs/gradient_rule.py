@@ -97,7 +97,10 @@ def step(graph: GraphBuilder, tensor: str, *, at_zero: int) -> str:
 
 
 def unbroadcast(graph: GraphBuilder, cotangent: str, tensor: str, result: str) -> str:
-    """Append nodes that sum a cotangent, of the shape of `result`, over the axes broadcast from `tensor`."""
+    """Append nodes that sum a cotangent over the axes along which `tensor` was broadcast.
+
+    The cotangent has the shape of `result`, the sum that of `tensor`.
+    """
     if graph.shapes.get(tensor) == graph.shapes.get(result) is not None:
         return cotangent
     small, large = graph.shape(tensor), graph.shape(result)

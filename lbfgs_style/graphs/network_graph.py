@@ -30,7 +30,7 @@ _NUMBER_ATTRIBUTES = {
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace Constant nodes by initialisers, which all code here expects weights to be.
+    """Replace Constant nodes by initialisers, the only form of weights that the rest of the package reads.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ Constants = Mapping[str, "onnx.TensorProto"]
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """What a rule gets.
+    """A node of a network, as the rules get it.
 
     Attributes
     ----------

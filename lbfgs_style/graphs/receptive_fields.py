@@ -14,7 +14,7 @@ from .operator_reach import POINTWISE, network_windows, node_label
 if TYPE_CHECKING:
     import onnx
 
-# Length of an image, in strides, where only the remainder matters: longer than any window.
+# Length, in largest strides, of the images that `find_misaligned` tries: longer than any window.
 _MANY = 2**16
 
 
@@ -79,7 +79,7 @@ def find_misaligned(
     """Find tensors whose size is not that of the image divided by their stride, rounded down.
 
     Tiling relies on that size: feature i belongs to the pixels from stride·i on. Sizes grow by one with each
-    stride of pixels, so it is enough to try as many sizes of the image as the largest stride has pixels.
+    stride of pixels, so it is enough to try as many consecutive lengths as the largest stride has pixels.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from .gradient_rule import RuleContext, step
 
 
 def d_conv(rule: RuleContext) -> Sequence[str | None]:
-    """Y = kernel ∗ X: dX = G convolved with the flipped kernel, channels swapped; none for the kernel."""
+    """Y = kernel ∗ X: dX = G convolved with the flipped kernel, channels swapped; the kernel is constant."""
     kernel = rule.constant_input(1)
     assert kernel is not None
     spatial = kernel.ndim - 2
@@ -77,7 +77,7 @@ def _window(rule: RuleContext) -> _Window:
 
 
 def _spread(rule: RuleContext, tensor: str, window: _Window) -> str:
-    """Append nodes that repeat each value of a pooled tensor over its window, with zeros in no window."""
+    """Append nodes that repeat each value of a pooled tensor over its window, with zeros between windows."""
     graph = rule.graph
     scales = graph.constant([1.0, 1.0, *window.kernel])
     if graph.dtype != np.float32:  # Resize takes scales of float32 only
@@ -122,7 +122,7 @@ def _scatter(rule: RuleContext, patches: str, window: _Window) -> str:
 
 
 def d_average_pool(rule: RuleContext) -> Sequence[str]:
-    """Y = means over windows: dx = Σ g / area over the windows of x."""
+    """Y = means over windows: dx = Σ g / area over the windows that contain x."""
     window = _window(rule)
     area = math.prod(window.kernel)
     share = rule.graph.op("Mul", rule.g, rule.graph.constant(1 / area))
@@ -142,8 +142,8 @@ def d_max_pool(rule: RuleContext) -> Sequence[str]:
     """
     graph, window = rule.graph, _window(rule)
     if window.disjoint:
-        # x − max is 0 at a maximum and negative elsewhere; in no window, the spread g is 0. A factor for each
-        # channel keeps onnxruntime's blocked layout, one factor for all channels does not.
+        # x − max is 0 at a maximum and negative elsewhere; between windows, the spread g is 0. A factor for
+        # each channel keeps onnxruntime's blocked layout, one factor for all channels does not.
         minus = graph.constant(np.full((graph.shapes[rule.y][1] or 1, 1, 1), -1.0))
         below = graph.op("Add", rule.x, _spread(rule, graph.op("Mul", rule.y, minus), window))
         mask = step(graph, below, at_zero=1)

@@ -80,8 +80,8 @@ CHOICES: dict[str, Choose] = {"auto": _is_faster, "direct": _never, "winograd": 
 def transform_matrices() -> tuple[Matrix, Matrix, Matrix]:
     """Return Aᵀ [4,6], G [6,3] and Bᵀ [6,6] of y = Aᵀ[(G g) ⊙ (Bᵀ d)], y_i = Σ_k g_k d_{i+k}.
 
-    G and A evaluate polynomials at the points; Bᵀ holds the coefficients of the Lagrange polynomials. All are
-    computed in exact fractions.
+    A evaluates polynomials at the points, G too, and divides by the denominators of the Lagrange polynomials;
+    Bᵀ holds the coefficients of their numerators. All are computed in exact fractions.
     """
     n = _TILE
 
@@ -199,7 +199,7 @@ class _RowBand:
     start, stop : int
         Rows of the input that the tiles read.
     above, below : int
-        Rows of zeros that the first tiles read above those, the last ones below.
+        Rows of zeros that the first tiles read above the input, the last ones below it.
     width : int
         Columns of input and output.
     """

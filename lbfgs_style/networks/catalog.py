@@ -105,7 +105,7 @@ def known(name: str) -> KnownNetwork:
     Raises
     ------
     NetworkError
-        If no row has.
+        If there is none.
     """
     for row in KNOWN:
         if row.name == name:
@@ -171,5 +171,5 @@ def find(name_or_path: str | Path) -> Path:
         )
     raise NetworkFileError(
         f"The network {text!r} is not on this computer: get it with `lbfgs-style networks pull {text}` "
-        f"or, in a clone, python -m tools.export; 'compact' works now."
+        f"or, in a clone, `python -m tools.export`; 'compact' works now."
     )

@@ -25,7 +25,7 @@ Progress = Callable[[int, int | None], None]
 # Bytes that are read at once.
 _CHUNK = 1 << 18
 
-# Bytes of a download of unknown length at most.
+# Bytes that a download of unknown length has at most.
 MAX_BYTES = 2_000_000_000
 
 # HTTP status of a server that cannot resume at an offset.
@@ -178,8 +178,8 @@ def _verify(url: str, part: Path, known_hash: str) -> None:
     if actual != known_hash.lower():
         part.unlink()
         raise NetworkError(
-            f"What came from {url} has the wrong hash: expected {known_hash}, got {actual}; it was deleted, "
-            "try again or another --url."
+            f"The download from {url} has the wrong hash: expected {known_hash}, got {actual}; it was "
+            "deleted, try again or another --url."
         )
 
 
@@ -214,8 +214,7 @@ def _fetch(
         total = _total(response, offset)
         if size is not None and total not in (size, None):
             raise NetworkError(
-                f"{url} has {total:,} bytes, expected {size:,}: the file there is another one; try another "
-                "--url."
+                f"{url} has {total:,} bytes, expected {size:,}: it is a different file; try another --url."
             )
         received = _stream(response, url, part, offset, total or size, progress)
     expected = size if total is None else total

@@ -90,7 +90,7 @@ def check_safety(model: onnx.ModelProto, label: str) -> None:
     for value in (*graph.input, *graph.output):
         if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
             raise NetworkError(
-                f"The network {label!r} does not tell the shape of {shown(value.name)}: expected "
+                f"The network {label!r} does not declare the shape of {shown(value.name)}: expected "
                 "[1, channels, height, width], with lengths or names of free ones; export it again with them."
             )
     try:
@@ -121,7 +121,7 @@ def _check_node(node: onnx.NodeProto, label: str) -> None:
         if (attribute.type not in plain and not is_tensor) or attribute.ref_attr_name:
             raise NetworkError(
                 f"The attribute {shown(attribute.name)} of a {node.op_type} node of the network {label!r} is "
-                "a graph, a sparse tensor or of another kind that is not allowed: expected numbers, words, "
+                "a graph, a sparse tensor or of another kind that is not allowed: expected numbers, strings, "
                 "and tensors in Constant nodes."
             )
         if attribute.name in _WINDOW_ATTRIBUTES and node.op_type != "Constant":
@@ -176,11 +176,11 @@ def _check_tensor(tensor: onnx.TensorProto, label: str) -> None:
         )
     size = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
     if tensor.HasField("raw_data"):
-        held = len(tensor.raw_data) / size
+        actual = len(tensor.raw_data) / size
     else:
-        held = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
-    if held != count:
-        raise refuse(f"with {held:g} values for {count:,}", "as many as its shape says; export it again")
+        actual = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
+    if actual != count:
+        raise refuse(f"with {actual:g} values for {count:,}", "as many as its shape says; export it again")
     # One bound of a Clip may be infinite.
     if count > 1 and not np.isfinite(numpy_helper.to_array(tensor)).all():
         raise refuse("with values that are infinite or not a number", "finite weights; export it again")
@@ -233,8 +233,8 @@ def check_interface(model: onnx.ModelProto, label: str) -> tuple[str, ...]:
     for value in model.graph.output:
         if value.name not in made or value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
             raise NetworkError(
-                f"The output {shown(value.name)} of the network {label!r} must be a float32 tensor made by a "
-                "node."
+                f"The output {shown(value.name)} of the network {label!r} must be a float32 tensor computed "
+                "by a node."
             )
     if not outputs or len(set(outputs)) != len(outputs):
         raise NetworkError(

@@ -21,7 +21,7 @@ from .size_checks import check_shapes
 if TYPE_CHECKING:
     import onnx
 
-# Bytes of a network file at most: larger files are no feature networks.
+# Bytes that a network file has at most: larger files are no feature networks.
 MAX_BYTES = 1_000_000_000
 
 
@@ -104,7 +104,7 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
     Raises
     ------
     NetworkError
-        If the model is not like that, or the ONNX checker refuses it.
+        If the model or its metadata does not meet this, or the ONNX checker refuses the model.
     """
     label = "model"
     try:
@@ -117,7 +117,7 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
         metadata = stored or _default_metadata(model, path, layers)
     except UnicodeDecodeError as error:
         raise NetworkError(
-            f"The network {label!r} holds words that are no text: expected UTF-8; export it again."
+            f"The network {label!r} holds strings that are not UTF-8: export it again."
         ) from error
     for text in () if stored is None else (stored.name, stored.source, stored.licence, stored.weights_sha256):
         if not text.isprintable():

@@ -14,7 +14,7 @@ from ..errors import NetworkError
 if TYPE_CHECKING:
     import onnx
 
-# Fields of all messages together; VGG19 has about a thousand.
+# Limits. Fields of all messages together; VGG19 has about a thousand.
 MAX_FIELDS = 200_000
 
 # Bytes of packed integers; one byte of the file can become eight in memory.
@@ -29,7 +29,7 @@ _PACKERS = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz
 # Wire types of Protocol Buffers.
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
-# Types of google.protobuf.descriptor.FieldDescriptor that take as much memory as they have bytes.
+# Types of google.protobuf.descriptor.FieldDescriptor that take as many bytes in memory as in the file.
 _STRING = 9
 _BYTES_OR_FLOATS = (1, 2, _STRING, 12)  # double, float, string, bytes
 
@@ -94,7 +94,7 @@ def _walk(data: memoryview, descriptor: Any, label: str) -> None:
                 packed += length
             elif field is not None and field.type == _STRING and not _is_utf8(data[offset : offset + length]):
                 raise NetworkError(
-                    f"The network file {label!r} holds names that are no text: expected UTF-8."
+                    f"The network file {label!r} holds strings that are not UTF-8: export it again."
                 )
             offset += length
         else:
@@ -103,9 +103,9 @@ def _walk(data: memoryview, descriptor: Any, label: str) -> None:
             raise Malformed
         if fields > MAX_FIELDS or packed > MAX_PACKED or len(open_messages) > MAX_DEPTH:
             raise NetworkError(
-                f"The network file {label!r} is built like no feature network: expected at most "
-                f"{MAX_FIELDS:,} fields, {MAX_PACKED:,} bytes of packed integers and {MAX_DEPTH} messages in "
-                "each other."
+                f"The network file {label!r} is too large or too deeply nested: expected at most "
+                f"{MAX_FIELDS:,} fields, {MAX_PACKED:,} bytes of packed integers and {MAX_DEPTH} levels of "
+                "messages."
             )
 
 

@@ -18,8 +18,8 @@ from .network import FeatureNetwork
 if TYPE_CHECKING:
     import onnx
 
-# Added to the mean square, because the root has no slope at 0, and after a ReLU whole windows are 0. Whatever
-# the value, the gradient is at most half the cotangent.
+# Added to the mean square, because the root has no slope at 0, and after a ReLU whole windows are 0. With 2×2
+# windows the gradient is at most half the cotangent, whatever this value.
 _AT_ZERO = 1e-12
 
 # Attributes that MaxPool and AveragePool have in common.
@@ -54,10 +54,7 @@ def with_pooling(network: FeatureNetwork, pooling: Pooling | None) -> FeatureNet
 
 
 def pooling_of(network: FeatureNetwork, pooling: Pooling | None) -> str:
-    """Return the pooling of a network after `with_pooling`: of None, the one that the network has.
-
-    ``mixed`` if it has both kinds.
-    """
+    """Return the kind of pooling that a network has after `with_pooling`; ``mixed`` if it has both."""
     if pooling is not None:
         return pooling
     kinds = {node.op_type for node in network.model.graph.node if node.op_type in _KINDS}

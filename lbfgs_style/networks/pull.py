@@ -120,7 +120,7 @@ def _exclusive(target: Path) -> Generator[None]:
     """Hold the lock of a network's file; other processes that pull it wait, and then find it."""
 
     def on_wait() -> None:
-        log.warning("another process is making %s: waiting for it", target)
+        log.warning("another process is pulling %s: waiting for it", target)
 
     with ExitStack() as stack:
         try:

@@ -1,7 +1,7 @@
 """Check the sizes of a network's tensors before anything of it is run.
 
-A padding of two thousand million, or the product of an image and a column of weights, takes a few bytes in a
-file, and all memory of the machine when it runs. Shape inference finds the sizes.
+A padding of two billion pixels, or the outer product of two long vectors, takes a few bytes in a file, and
+all memory of the machine when it runs. Shape inference finds the sizes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Side, in pixels, of the image for which the sizes are inferred.
 SIDE = 512
 
-# Values of the largest tensor for each pixel of the image at most; VGG has 64.
+# Values that the largest tensor has at most for each pixel of the image; VGG's has 64.
 MAX_PER_PIXEL = 4096
 
 # Initialisers of up to this many values (shapes, axes, pads) determine the sizes of other tensors; of larger
@@ -86,7 +86,7 @@ def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> N
         dtype = types[name].elem_type
         if name in layers and (dtype != onnx.TensorProto.FLOAT or len(dims) != 4 or dims[0] != 1):
             raise NetworkError(
-                f"The output {shown(name)} of the network {label!r} is not what it says: expected float "
+                f"The output {shown(name)} of the network {label!r} is not as declared: expected float "
                 f"[1, channels, height, width], got {onnx.TensorProto.DataType.Name(dtype).lower()} "
                 f"{_format_shape(dims)}."
             )
@@ -101,12 +101,12 @@ def _check_convolution(
     kernel, *bias = [weights.get(name) for name in node.input[1:]]
     if kernel is None:
         raise NetworkError(
-            f"The network {label!r} works out the kernel of the Conv node {shown(node.name)} while it runs: "
-            "expected a constant one."
+            f"The network {label!r} computes the kernel of the Conv node {shown(node.name)} while it runs: "
+            "expected a constant kernel."
         )
     if not image or None in image:
         raise NetworkError(
-            f"The network {label!r} does not tell the shape of {shown(node.input[0])}, the input of the Conv "
+            f"The network {label!r} does not fix the shape of {shown(node.input[0])}, the input of the Conv "
             f"node {shown(node.name)}, for an image of {SIDE}×{SIDE} pixels: expected [1, channels, height, "
             f"width], got {_format_shape(image)}."
         )

@@ -28,7 +28,7 @@ Array = NDArray[np.float32]
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
-# Limits: bytes of a pickle, axes of a tensor, lengths and offsets.
+# Limits: bytes of a pickle, axes of a tensor, values of lengths and offsets.
 _MAX_PICKLE = 1_000_000
 _MAX_DIMS = 8
 _MAX_NUMBER = 1 << 48
@@ -229,7 +229,7 @@ def _read_pth(file: BinaryIO, file_size: int, label: str, prefix: str) -> dict[s
     if file.read(4) == b"PK\x03\x04":
         raise NetworkError(
             f"{label!r} is in PyTorch's zip format: expected the legacy format that torchvision publishes; "
-            "convert it with python -m tools.export in a clone."
+            "convert it with `python -m tools.export` in a clone."
         )
     file.seek(0)
     if _Unpickler(file, label).load() != _MAGIC or _Unpickler(file, label).load() != _PROTOCOL:

@@ -213,7 +213,7 @@ def _convolutions_until(arch: str, until: str | None) -> tuple[str, ...]:
 
 def _checked_weights(weights: Weights, conv: str, channels: int) -> tuple[Array, Array]:
     if conv not in weights:
-        raise NetworkError(f"The weights lack {conv!r}: got {', '.join(weights) or 'none'}.")
+        raise NetworkError(f"The weights of {conv!r} are missing: got {', '.join(weights) or 'none'}.")
     kernel, bias = (np.ascontiguousarray(array, dtype=np.float32) for array in weights[conv])
     expected = f"expected a kernel [out, {channels}, 3, 3] and a bias [out]"
     if kernel.ndim != 4 or kernel.shape[1:] != (channels, 3, 3) or bias.shape != kernel.shape[:1]:

@@ -205,7 +205,7 @@ def lacking(model):
         (external_constant, "another file"),
         (foreign, "com.example.Mul"),
         (unmade, "'relu7_1'"),
-        (passed_through, "made by a node"),
+        (passed_through, "computed by a node"),
         (broken, "'Mull'"),
         (newer, "format '2'"),
         (lacking, "lbfgs_style.name"),

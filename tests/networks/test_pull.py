@@ -153,7 +153,7 @@ def test_md5_is_understood(site, tmp_path):
 
 
 def test_another_size_is_refused_before_it_is_downloaded(site, tmp_path):
-    with pytest.raises(NetworkError, match="another one"):
+    with pytest.raises(NetworkError, match="a different file"):
         fetch(site, tmp_path, size=10)
     assert left(tmp_path) == []
 
@@ -337,7 +337,7 @@ def test_who_waits_for_another_process_is_told(published, monkeypatch, caplog):
         monkeypatch.setattr(locks.time, "sleep", lambda seconds: other.close())
         pull("vgg16")
     assert [record.message for record in caplog.records] == [
-        f"another process is making {cache / 'vgg16.onnx'}: waiting for it"
+        f"another process is pulling {cache / 'vgg16.onnx'}: waiting for it"
     ]
 
 
