@@ -30,6 +30,7 @@ from lbfgs_style import Options
 from lbfgs_style.system.byte_sizes import parse_bytes
 from tools.bench import memory
 
+# Measurement → its help.
 MEASUREMENTS = {
     "evaluate": "seconds of one evaluation of loss and gradient, in PyTorch and here",
     "accuracy": "gradients against float64's, away from the kinks of the ReLUs",
@@ -38,17 +39,19 @@ MEASUREMENTS = {
     "keras": "what the steps of Keras' example are worth in evaluations",
     "variables": "losses after the same work for each kind of variables",
     "memory": "peak memory of evaluations",
-    "startup": "seconds until the command is at work, and installed size",
+    "startup": "seconds until the first iteration, and installed size",
     "large": "large pictures within a budget of memory",
     "interrupt": "seconds from Ctrl-C to the end of the process",
 }
+
+# Measurement → the module that has it, where that has another name.
 MODULES = {"accuracy": "evaluate", "convolution": "evaluate"}
 
 
 def machine() -> str:
     """Return the processor's name."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123  # not a file of ours
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
             names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     except OSError:
         names = []
@@ -56,7 +59,7 @@ def machine() -> str:
 
 
 def show(result: Mapping[str, object]) -> None:
-    """Print a result for people."""
+    """Print a result as lines of text."""
     print(f"{result['title']}; {result['threads']} threads, {result['machine']}")
     units = {
         "seconds": ("9.4f", "s"),
@@ -75,12 +78,12 @@ def show(result: Mapping[str, object]) -> None:
 
 
 def size_in_bytes(text: str) -> int:
-    """Read an amount of memory such as 3GB."""
+    """Parse an amount of memory such as 3GB."""
     return parse_bytes(text, "--memory")
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Read whole numbers between commas."""
+    """Parse whole numbers with commas between them."""
     return tuple(int(part) for part in text.split(","))
 
 

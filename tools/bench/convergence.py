@@ -39,7 +39,7 @@ NOTES = 40
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A picture [1,3,H,W] on the way, with the seconds and the evaluations at each size spent so far."""
+    """A picture [1,3,H,W] on the way, with the seconds and the evaluations at each size until then."""
 
     seconds: float
     by_size: dict[Size, int]
@@ -47,7 +47,7 @@ class Note:
 
     @property
     def evaluations(self) -> int:
-        """Of all sizes."""
+        """Evaluations at all sizes."""
         return sum(self.by_size.values())
 
 
@@ -83,13 +83,14 @@ def theirs(
     iterations: int,
     make: Callable[[torch.Tensor], torch.optim.Optimizer],
 ) -> list[Note]:
-    """Run an optimiser of PyTorch from a picture [1,3,H,W] on."""
+    """Run an optimiser of PyTorch, starting at a picture [1,3,H,W]."""
     x = torch.tensor(start, requires_grad=True)
     optimizer = make(x)
     notes: list[Note] = []
     evaluations, every = 0, max(1, iterations // NOTES)
     with torch.no_grad():
-        scale = 1e4 / float(objective.loss(x))  # as ours: an L-BFGS of absolute tolerances would stop at once
+        # As ours scales its loss: an L-BFGS with absolute tolerances would stop at once.
+        scale = 1e4 / float(objective.loss(x))
 
     def closure() -> torch.Tensor:
         nonlocal evaluations
@@ -111,7 +112,7 @@ def theirs(
 
 
 def lbfgs(x: torch.Tensor) -> torch.optim.Optimizer:
-    """As the well-known PyTorch programs use it: history 100, no line search, one iteration a step."""
+    """L-BFGS as the well-known PyTorch programs use it: history 100, no line search, one iteration a step."""
     return torch.optim.LBFGS([x], lr=1, max_iter=1, history_size=100, tolerance_grad=0, tolerance_change=0)
 
 
@@ -121,7 +122,7 @@ def adam(x: torch.Tensor) -> torch.optim.Optimizer:
 
 
 def descent(x: torch.Tensor) -> torch.optim.Optimizer:
-    """Plain gradient descent; the rate is what just does not diverge on a scaled loss of 10⁴."""
+    """Plain gradient descent; the rate is about the largest that does not diverge on a scaled loss of 10⁴."""
     return torch.optim.SGD([x], lr=3e-3)
 
 
@@ -150,7 +151,7 @@ def as_vgg19(notes: list[Note], measured: dict[Size, float], vgg19: dict[Size, f
 
 
 def seconds_of(sides: Sequence[Callable[[np.ndarray], object]], size: Size) -> list[float]:
-    """Return the least seconds of four evaluations for each side, in turn; the first ones warm up."""
+    """Return the least seconds of four evaluations for each side, in turn, after one that warms up."""
     picture = np.random.default_rng(0).random((3, *size), np.float32)
     times: list[list[float]] = []
     for evaluate in sides:
@@ -173,7 +174,7 @@ class Timings:
         self.theirs: dict[Size, float] = {}
 
     def time(self, sizes: Iterable[Size]) -> None:
-        """Time what is not known yet."""
+        """Time the sizes that have not been timed yet."""
         for size in set(sizes) - self.ours.keys():
             content, style = np.random.default_rng(1).random((2, 1, 3, *size), np.float32)
             one = our_objective(self.network, content, style, self.threads)
@@ -212,9 +213,9 @@ def compared(curves: dict[str, dict[str, Curve]]) -> tuple[dict[str, float], dic
 def convergence(arguments: argparse.Namespace) -> dict[str, object]:
     """Time until our defaults reach the loss that PyTorch's L-BFGS has after its iterations.
 
-    With ``--as-vgg19`` the seconds are those of VGG19-sized work: the way of the pictures is the network's
-    own, and the seconds of each evaluation are those of VGG19 with random weights at the same size, measured
-    in the same run.
+    With ``--as-vgg19`` the seconds are those of VGG19-sized work: the pictures are painted with `--network`,
+    but an evaluation counts as many seconds as one of VGG19 with random weights at the same size, timed in
+    the same run.
     """
     torch.set_num_threads(arguments.threads)
     network = random_vgg19() if arguments.network == "random-vgg19" else networks.load(arguments.network)

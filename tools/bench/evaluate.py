@@ -41,7 +41,7 @@ def timed_in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[s
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-# Rows of the square matrices whose product measures what a library reaches.
+# Rows of the square matrices whose product shows the speed that a library reaches.
 _SIDE = 4096
 
 
@@ -66,8 +66,8 @@ PRODUCTS = {f"({library}'s product)": library for library in ("onnxruntime", "Nu
 def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
     """Time one evaluation: VGG19 (random weights) in PyTorch and here, and the network `compact` here.
 
-    Each side has a process of its own, as it has in use: the threads and the memory of one do not disturb
-    the others. They take turns.
+    Each side has a process of its own, so that the threads and the memory of one do not disturb the others.
+    They take turns.
     """
     sides = {
         name: _Side(name, arguments.size, arguments.threads)
@@ -108,43 +108,43 @@ class _Side:
 
     def __init__(self, name: str, size: int, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._line, far = context.Pipe()
-        context.Process(target=_serve, args=(name, size, threads, far), daemon=True).start()
-        far.close()
-        self.result = self._line.recv()
+        self._connection, other_end = context.Pipe()
+        context.Process(target=_serve, args=(name, size, threads, other_end), daemon=True).start()
+        other_end.close()
+        self.result = self._connection.recv()
 
     def call(self) -> None:
         """Evaluate once."""
-        self._line.send(None)
-        self._line.recv()
+        self._connection.send(None)
+        self._connection.recv()
 
 
-def _serve(name: str, size: int, threads: int, line: Connection) -> None:
-    """Make a side ready, send what it finds, and evaluate again at each word."""
+def _serve(name: str, size: int, threads: int, connection: Connection) -> None:
+    """Prepare a side, send its result, and evaluate again at each message."""
     torch.set_num_threads(threads)
     content, style, current = smooth_pictures(size)
     if name in PRODUCTS:
         side = matrix_product(PRODUCTS[name], threads)
-        line.send((0.0, None))
+        connection.send((0.0, None))
     elif name == PYTORCH:
         theirs = TorchObjective(random_vgg19(), content, style)
         side = partial(theirs, current)
         loss, gradient = theirs(current)
-        line.send((loss, gradient[0]))
+        connection.send((loss, gradient[0]))
     else:
         network = networks.load("compact") if name == SMALL else random_vgg19()
         convolution = "direct" if name == DIRECT else "auto"
         ours = our_objective(network, content, style, threads, convolution)
         side = partial(ours, current[0])
         evaluation = ours(current[0])
-        line.send((evaluation.loss, evaluation.gradient))
+        connection.send((evaluation.loss, evaluation.gradient))
     while True:
         try:
-            line.recv()
+            connection.recv()
         except EOFError:  # the measurement is over
             return
         side()
-        line.send(None)
+        connection.send(None)
 
 
 def accuracy(arguments: argparse.Namespace) -> dict[str, object]:
@@ -216,12 +216,12 @@ def convolution(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _one_convolution(kernel: np.ndarray, x: np.ndarray, form: str, threads: int) -> Callable[[], object]:
-    """Return a call that convolves forth and back again."""
+    """Return a function that runs a convolution, a ReLU and the convolution with the flipped kernel."""
     b = GraphBuilder()
     b.input("x", x.shape)
-    turned = np.flip(kernel.swapaxes(0, 1), (2, 3))
+    flipped = np.flip(kernel.swapaxes(0, 1), (2, 3))
     forth = b.op("Conv", "x", b.constant(kernel, name="k"), attributes={"pads": [1] * 4})
-    back = b.op("Conv", b.op("Relu", forth), b.constant(turned, name="t"), attributes={"pads": [1] * 4})
+    back = b.op("Conv", b.op("Relu", forth), b.constant(flipped, name="t"), attributes={"pads": [1] * 4})
     b.flipped["t"] = "k"
     b.output(b.reduce("ReduceSum", back), "y")
     if form == "winograd":

@@ -20,8 +20,8 @@ NARROW = "relu1_1,relu2_1"
 def interrupt(arguments: argparse.Namespace) -> dict[str, object]:
     """Send SIGINT to runs of the command: once in the first evaluation, and once after an iteration.
 
-    With shallow layers, so that a run comes to its first iteration soon; what is measured does not depend on
-    them, but for the longest operator.
+    The layers are shallow, so that a run comes to its first iteration soon. Deeper ones would change the
+    result only if they had the operator that takes longest.
     """
     seconds: dict[str, float] = {}
     for size, budget in zip(arguments.sizes, arguments.memory, strict=True):
@@ -62,11 +62,11 @@ def _seconds(size: int, budget: int, moment: str, arguments: argparse.Namespace)
         begin = time.monotonic()
         process.send_signal(signal.SIGINT)
         code = process.wait()
-        took = time.monotonic() - begin
+        elapsed = time.monotonic() - begin
         rest.join()
         written = (folder / "out.png").exists()
         if code != 130 or written != (moment == "computing"):
             raise SystemExit(f"{size}, {moment}: exit code {code}, picture written: {written}")
         if written:
             images.read(folder / "out.png")
-        return took
+        return elapsed

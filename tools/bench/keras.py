@@ -1,4 +1,4 @@
-"""Keras' published run, restated: what its 4,000 steps of gradient descent are worth in evaluations."""
+"""Keras' published run: what its 4,000 steps of gradient descent are worth in evaluations of ours."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from tools.bench.convergence import reduced
 # Steps after which the example prints its loss.
 MARKS = (100, 200, 500, 1000, 3700, 4000)
 
+# Steps for which each step size is tried.
 _TRIAL = 200
 
 
 def keras(arguments: argparse.Namespace) -> dict[str, object]:
     """Minimise the losses of the preset ``keras`` by its gradient descent and by L-BFGS on our variables.
 
-    The network is `compact`, with the weights that stand for the example's on it. There the example's step
-    size would mean nothing: gradient descent gets, of 13 from 10⁴ to 10¹⁰ times that, the one with the lowest
-    loss after 200 steps, and the example's decay.
+    The network is `compact`, with the weights that balance the example's losses on it. There the example's
+    step size would mean nothing, so 13 from 10⁴ to 10¹⁰ times that are tried: gradient descent gets the one
+    with the lowest loss after 200 steps, and the example's decay.
     """
     photo, painting = (reduced(Path(p), arguments.size) for p in (arguments.photo, arguments.painting))
     preset, balance = Options.preset("keras"), ON_COMPACT["keras"]
@@ -77,7 +78,7 @@ def keras(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _last(curve: list[float]) -> float:
-    """Return the loss at the end; a run that became infinite counts as such."""
+    """Return the loss at the end; infinity for a run that diverged."""
     return curve[-1] if len(curve) == _TRIAL and np.isfinite(curve[-1]) else np.inf
 
 

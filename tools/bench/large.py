@@ -1,4 +1,4 @@
-"""Large pictures within a budget of memory: peak memory, its estimate, the loss, and time for each pixel."""
+"""Large pictures within a budget of memory: peak memory, its estimate, the loss, and the time per pixel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATA = Path(__file__).parents[2] / "tests" / "data"
 def large(arguments: argparse.Namespace) -> dict[str, object]:
     """Run one scale of square pictures of each size, each in a process of its own.
 
-    Seconds are those for each evaluation and each pixel that it moves: with blocks, the block's.
+    Seconds are those per evaluation and pixel that it changes: with blocks, those of the block.
     """
     memory: dict[str, float] = {}
     ratios: dict[str, float] = {}
@@ -45,7 +45,7 @@ def large(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _in_a_process(size: int, budget: int, arguments: argparse.Namespace) -> dict[str, float]:
-    context = multiprocessing.get_context("spawn")  # a fork would begin with our own peak
+    context = multiprocessing.get_context("spawn")  # a fork would inherit this process's peak
     receiver, sender = context.Pipe(duplex=False)
     settings = (size, budget, arguments.iterations, arguments.network, arguments.threads, sender)
     process = context.Process(target=_run, args=settings)

@@ -21,7 +21,7 @@ def memory(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _peak(side: str, size: int, threads: int) -> float:
-    context = multiprocessing.get_context("spawn")  # a fork would begin with our own peak
+    context = multiprocessing.get_context("spawn")  # a fork would inherit this process's peak
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_evaluate, args=(side, size, threads, sender))
     process.start()
@@ -29,7 +29,7 @@ def _peak(side: str, size: int, threads: int) -> float:
     try:
         return receiver.recv()
     except EOFError:
-        return float("nan")  # killed, most likely for want of memory
+        return float("nan")  # killed, most likely for lack of memory
     finally:
         process.join()
 

@@ -1,4 +1,4 @@
-"""Our side of every comparison, and the pictures and weights that both sides get; no PyTorch in here."""
+"""Our side of every comparison, and the pictures and weights that both sides get; without PyTorch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.settings.options import Convolution
 
 _DEFAULTS = Options()
+
+# Term of the loss → its default weight.
 WEIGHTS = {
     "content": _DEFAULTS.content_weight,
     "style": _DEFAULTS.style_weight,
@@ -63,8 +65,8 @@ def our_objective(
     targets |= engine.statistics(style[0], LossTerms((), terms.style_layers), what="style")
     content_share = WEIGHTS["content"] / len(terms.content_layers)
     style_share = WEIGHTS["style"] / len(terms.style_layers)
-    each = [content_share] * len(terms.content_layers) + [style_share] * len(terms.style_layers)
-    weights = np.array([*each, WEIGHTS["tv"], WEIGHTS["range"]], np.float32)
+    of_layers = [content_share] * len(terms.content_layers) + [style_share] * len(terms.style_layers)
+    weights = np.array([*of_layers, WEIGHTS["tv"], WEIGHTS["range"]], np.float32)
     return engine.objective((content.shape[2], content.shape[3]), terms, targets, weights)
 
 

@@ -38,7 +38,9 @@ class TorchNetwork:
             return lambda tensors: pools[node.op_type](tensors[source], 2)
         if node.op_type == "Relu":
             return lambda tensors: functional.relu(tensors[source])
-        raise SystemExit(f"the PyTorch side knows no {node.op_type}")
+        raise SystemExit(
+            f"the PyTorch side has no operator {node.op_type}: expected Conv, Relu, MaxPool or AveragePool"
+        )
 
     def __call__(self, image: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
         """Return the features of `layers` of a picture [1,3,H,W]; deeper ones are not computed."""

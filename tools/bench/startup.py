@@ -1,4 +1,4 @@
-"""How soon the command is at work, and how much of the disk it takes."""
+"""Seconds until the command's first iteration, and its size on the disk."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def startup(arguments: argparse.Namespace) -> dict[str, object]:
     """Time an import, `--version` and the first iteration of a transfer; add up what is installed.
 
-    ``--python`` names the interpreter of another environment to time and to add up: one that holds the
-    program alone, say, as its users have it; PyTorch is the one of this environment. The commands start in
-    an empty folder, for `python -m` would prefer a checkout in the current one, whose modules may have to be
+    ``--python`` names the interpreter of another environment to time and to add up, such as one that holds
+    the program alone, as its users have it; PyTorch is the one of this environment. The commands start in an
+    empty folder, because `python -m` would prefer a checkout in the current one, whose modules may have to be
     compiled each time.
     """
     rounds, python = arguments.rounds, str(Path(arguments.python).absolute())
@@ -51,7 +51,7 @@ def _median(rounds: int, folder: str, command: list[str]) -> float:
 
 
 def _first_iteration(rounds: int, folder: str, command: list[str]) -> float:
-    """Return the median seconds until the first line of progress of a command started in a folder."""
+    """Return the median seconds from the start of a command in a folder to its first line of progress."""
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -66,12 +66,12 @@ def _first_iteration(rounds: int, folder: str, command: list[str]) -> float:
 
 
 def _installed_in(python: str, name: str) -> float:
-    """Return `_installed` as the environment of another interpreter has it."""
+    """Return `_installed` for the environment of another interpreter."""
     return float(subprocess.run([python, __file__, name], check=True, capture_output=True, text=True).stdout)
 
 
 def _installed(name: str) -> float:
-    """Return the megabytes of a distribution's files and of all that it needs, extras left out."""
+    """Return the megabytes of the files of a distribution and of its requirements, extras left out."""
     try:
         names = set(_closure(name, set()))
     except metadata.PackageNotFoundError:

@@ -4,7 +4,7 @@
     python -m tools.distill export --checkpoint c.pt --output models/compact.onnx
     python -m tools.distill evaluate --photos a.jpg,b.jpg --paintings c.jpg --teacher t.npz
 
-`train` fits features over crops of photos and paintings; it goes on from the checkpoint if there is one. A
+`train` fits features over crops of photos and paintings; it resumes from the checkpoint if there is one. A
 teacher is an .npz file (see `tools.distill.model.BranchTeacher`) or ``vgg19`` for torchvision's VGG19.
 """
 
@@ -22,7 +22,7 @@ def weighted_folder(text: str) -> tuple[Path, float]:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train, or go on from the checkpoint."""
+    """Train, or resume from the checkpoint."""
     from tools.distill.train import Settings, train
 
     settings = Settings(

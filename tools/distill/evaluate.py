@@ -1,4 +1,4 @@
-"""How well a network stands in for its teacher: pictures made with each, judged by the teacher."""
+"""How well a network replaces its teacher: pictures painted with each, compared by the teacher's features."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from lbfgs_style.objective.losses.terms import LossTerms, StylePart, features_na
 from tools.distill.export import teacher_model
 from tools.figures.contact_sheet import contact_sheet
 
+# Weights of the losses in all runs.
 STYLE_WEIGHT, CONTENT_WEIGHT = 3.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Of one picture, under the teacher.
+    """Distances of one picture, by the teacher's features.
 
     Attributes
     ----------
     style : float
-        Mean relative style distance of the five branches, as a share of the photo's own.
+        Mean relative style distance of the five branches, divided by that of the photo.
     content : float
         Relative content distance at relu4_1.
     """
@@ -103,11 +104,11 @@ def evaluate(
             small = images.resize(photo.rgb, images.fit(photo.rgb.shape[:2], size))
             side = min(size, max(painting.rgb.shape[:2]))
             goal = images.resize(painting.rgb, images.fit(painting.rgb.shape[:2], side))
-            made = {name: job.run(photo, painting.rgb).picture.rgb for name, job in jobs.items()}
-            pair_scores = {name: judge.score(picture, small, goal) for name, picture in made.items()}
+            results = {name: job.run(photo, painting.rgb).picture.rgb for name, job in jobs.items()}
+            pair_scores = {name: judge.score(picture, small, goal) for name, picture in results.items()}
             for name, score in pair_scores.items():
                 scores[name].append(score)
-            rows.append([small, goal, made["teacher"], made["ours"]])
+            rows.append([small, goal, results["teacher"], results["ours"]])
             print(
                 _line(photo_path.stem, painting_path.stem, pair_scores["ours"], pair_scores["teacher"]),
                 flush=True,

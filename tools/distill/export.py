@@ -1,4 +1,4 @@
-"""Turns networks of `tools.distill.model` into feature networks (ONNX)."""
+"""Convert the networks of `tools.distill.model` to feature networks (ONNX)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Writer:
 def student_model(state: dict[str, Tensor]) -> onnx.ModelProto:
     """Return the student as a feature network.
 
-    Its relu1_1 … relu5_1 are the heads' coordinates; the other layers, relu1_2 … relu4_4, are its own.
+    Its relu1_1 … relu5_1 are the heads' coordinates; the other layers, relu1_2 … relu4_4, are the trunk's.
     """
     arrays = {key: value.numpy().astype(np.float32) for key, value in state.items()}
     w = _Writer()
@@ -114,7 +114,7 @@ def export(checkpoint: Path, output: Path) -> onnx.ModelProto:
     """Write the averaged student of a checkpoint to `output`."""
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     model = student_model(state["average"])
-    networks.from_model(model)  # what a user's machine will check
+    networks.from_model(model)  # raises what it would raise for a user
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(output) as temporary:
         temporary.write_bytes(model.SerializeToString())

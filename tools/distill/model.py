@@ -159,7 +159,7 @@ class Goals(nn.Module):
     def __init__(self, grams: Sequence[Tensor], trunk_squares: Sequence[Tensor] = ()) -> None:
         super().__init__()
         for index, squares in enumerate(trunk_squares):
-            # Channels that hardly ever fire would else be amplified without end.
+            # Otherwise channels that hardly ever fire would be amplified without limit.
             least = 1e-3 * squares.mean()
             self.register_buffer(f"scale{index}", squares.clamp_min(least).rsqrt())
         for index, (matrix, count) in enumerate(zip(grams, COORDINATES, strict=True)):

@@ -18,10 +18,14 @@ from tools.distill.model import STYLE_LAYERS, Goals, Student, gram, load_teacher
 
 log = logging.getLogger("distill")
 
-
+# Extensions of the files that are read.
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-LOG_EVERY = 100  # steps
-LONGEST_SIDE = 640  # pictures are kept in memory as bytes, at most this large
+
+# Steps from one line of the log to the next.
+LOG_EVERY = 100
+
+# Longer side in pixels, at most, of the pictures, which are all kept in memory.
+LONGEST_SIDE = 640
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalized(matrix: Tensor, steps: int = 5) -> Tensor:
     """Return about U Vᵀ of the singular value decomposition of `matrix`, by a Newton–Schulz iteration.
 
-    Each step is X ← p(X Xᵀ) X. All p(X Xᵀ) commute, so the small products are made first.
+    Each step is X ← p(X Xᵀ) X. All p(X Xᵀ) commute, so the products of small matrices are computed first.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / (wide.norm() + 1e-7)
@@ -162,9 +166,9 @@ def losses(outputs: Sequence[Tensor], targets: Sequence[Tensor], projection: Goa
 def hint_loss(trunk: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
     """Return the squared error of the trunk's features against the teacher's, scaled to unit energy.
 
-    Mean over channels and sum over layers of E(ŷ − y)² with E y² = 1. Told which of its channels is to become
-    which of the teacher's, the student does not have to find a matching by itself, where it gets stuck. 0
-    without hints, or where they have another width.
+    Mean over channels and sum over layers of E(ŷ − y)² with E y² = 1. The hints fix which channel of the
+    student is to become which one of the teacher; without them, training gets stuck in matching the channels.
+    0 without hints, or where they have another width.
     """
     errors = [torch.zeros(())]
     for features, goal in zip(trunk, goals, strict=False):
@@ -174,7 +178,7 @@ def hint_loss(trunk: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
 
 
 def measure_goals(teacher: nn.Module, crops: Crops, batches: int = 40) -> Goals:
-    """Measure over random crops what the teacher's features are to be projected on and divided by."""
+    """Measure the bases and scales of `Goals` over random crops."""
     grams, squares = [], []
     with torch.no_grad():
         for _ in range(batches):
@@ -189,7 +193,7 @@ def measure_goals(teacher: nn.Module, crops: Crops, batches: int = 40) -> Goals:
 
 
 def save(path: Path, state: dict[str, object]) -> None:
-    """Write a checkpoint through a temporary file, so that a kill leaves the last one whole."""
+    """Write a checkpoint through a temporary file, so that a killed process leaves the last one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
@@ -208,7 +212,7 @@ class Running:
         self.count += 1
 
     def report(self, step: int, seconds: float) -> None:
-        """Log the means and start new ones."""
+        """Log the means and reset them."""
         *each, hint = self.sums / self.count
         pairs = zip(STYLE_LAYERS, each[: len(STYLE_LAYERS)], each[len(STYLE_LAYERS) :], strict=True)
         table = "  ".join(f"{layer} {features:.4f}/{grams:.4f}" for layer, features, grams in pairs)
@@ -217,7 +221,7 @@ class Running:
 
 
 def train(settings: Settings) -> None:
-    """Train a student, or go on from the checkpoint, until `minutes` of training are spent."""
+    """Train a student, or resume from the checkpoint, until `minutes` of training are spent."""
     torch.manual_seed(settings.seed)
     torch.set_flush_denormal(True)
     if settings.threads:

@@ -1,9 +1,9 @@
 """torchvision's VGG16 and VGG19 without their classifiers, with published, random or a user's own weights.
 
-torchvision from PyPI is built for CUDA. Beside a CPU build of PyTorch its compiled operators cannot be
-loaded; torchvision means to go on without them, but its import then stops at the first operator that it
-describes ("operator torchvision::nms does not exist"). No VGG needs these operators: `import_models` declares
-them, without any code behind them, and imports again.
+torchvision from PyPI is built for CUDA. With a CPU build of PyTorch its compiled operators cannot be loaded.
+torchvision tolerates that, but its import then fails at the first operator that it refers to ("operator
+torchvision::nms does not exist"). No VGG needs these operators: `import_models` declares them, without any
+code behind them, and imports again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,17 @@ from torch import Tensor, nn
 from lbfgs_style.errors import NetworkError, NetworkFileError, OptionError
 from lbfgs_style.networks.vgg import LAYOUTS, convolution_names
 
+# Seed of the random weights.
 SEED = 0
+
+# Name of a pooling → its module.
 POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
+# Operators that the import refers to → their signatures.
 _BOXES = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _DECLARATIONS = {"torchvision::nms": _BOXES, "torchvision::qnms": _BOXES}
-_NOT_THERE = re.compile(r"operator (torchvision::\w+) does not exist")
+_MISSING = re.compile(r"operator (torchvision::\w+) does not exist")
+
 # Everything that torch.load raises for a file that is damaged or no weights.
 _GARBLED = (AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
 _UNREADABLE = (*_GARBLED, pickle.UnpicklingError, struct.error)
@@ -42,16 +47,16 @@ def import_models() -> ModuleType:
     ImportError
         If torchvision is not installed.
     RuntimeError
-        If its import fails for another reason than an operator of `_DECLARATIONS` that is not there.
+        If its import fails for another reason than a missing operator of `_DECLARATIONS`.
     """
     try:
         from torchvision import models
     except RuntimeError as error:
-        missing = _NOT_THERE.fullmatch(str(error))
+        missing = _MISSING.fullmatch(str(error))
         if missing is None or missing[1] not in _DECLARATIONS:
             raise
-        # Declared only now: where the compiled operators do load, a second declaration would be an error.
-        # Whoever calls one gets PyTorch's NotImplementedError, which names it.
+        # Declared only now: where the compiled operators do load, a second declaration would be an error. A
+        # call of one raises PyTorch's NotImplementedError, which names it.
         for name, schema in _DECLARATIONS.items():
             torch.library.define(name, schema)
         from torchvision import models
@@ -84,7 +89,7 @@ def load_vgg(arch: str, weights: str) -> nn.Module:
     """
     convolution_names(arch)  # refuses an unknown architecture
     models = import_models()
-    # Without memory first: a VGG initialises its 140 million weights, most of them for nothing.
+    # On the meta device, which has no memory: else all 140 million weights would be initialised first.
     with torch.device("meta"):
         vgg = models.get_model(arch, weights=None, init_weights=False)
     vgg.classifier = nn.Sequential()
@@ -138,7 +143,7 @@ def _randomize(vgg: nn.Module) -> None:
     for module in vgg.features:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            # Not zero, so that a bias that goes astray shows.
+            # Not zero, so that a misplaced bias shows.
             nn.init.normal_(module.bias, std=0.1, generator=generator)
 
 
@@ -173,7 +178,7 @@ def _read(path: Path) -> Any:
 
 
 def _fill(vgg: nn.Module, weights: Any, label: str) -> None:
-    """Copy the tensors of `weights` into `vgg`; the classifier's, if any, are passed over."""
+    """Copy the tensors of `weights` into `vgg`; the classifier's, if any, are ignored."""
     tensors: dict[Any, Any] = dict(weights) if isinstance(weights, Mapping) else {}
     wanted = vgg.state_dict()
     for name, tensor in wanted.items():

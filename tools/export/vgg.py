@@ -42,16 +42,21 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
+# Folder of the files by default.
 MODELS = Path(__file__).resolve().parents[2] / "models"
+
+# Side, in pixels, of the image that is compared with PyTorch.
 CHECK_SIZE = 64
-# float32 rounding stays below 1e-5. In the gradient it may turn over a ReLU or the choice of a maximum that
-# sits at its kink, which weighs up to a few percent in a picture this small; a wrong graph is off by about 1.
+
+# Largest relative differences from PyTorch. Rounding of float32 stays below 1e-5 in the features. In the
+# gradient it may switch a ReLU or the choice of a maximum, which weighs up to a few percent in an image this
+# small; a wrong graph is off by about 1.
 FEATURE_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to export: checked choices.
+    """What to export; all choices are checked.
 
     Attributes
     ----------
@@ -107,7 +112,7 @@ def plan(args: argparse.Namespace) -> Plan:
     OptionError
         If the pooling or the output's name is not allowed.
     NetworkFileError
-        If the output's folder is not there.
+        If the output's folder does not exist.
     """
     layers = vgg.relu_names(args.arch)
     if args.until is not None:
@@ -190,24 +195,24 @@ def compare(todo: Plan, source: nn.Module, network: Path, gradient: Path) -> tup
     expected = layers_of(with_pooling(source, todo.pooling), normalize(image, todo.arch))
     outputs = run(network, {"image": picture})
     features = max(
-        _difference(mine, expected[layer].detach().numpy())
-        for layer, mine in zip(todo.layers, outputs, strict=True)
+        _difference(actual, expected[layer].detach().numpy())
+        for layer, actual in zip(todo.layers, outputs, strict=True)
     )
     cotangents = {
         layer: rng.standard_normal(expected[layer].shape, dtype=np.float32) for layer in todo.cotangents
     }
     seeds = [torch.from_numpy(d) for d in cotangents.values()]
-    (slope,) = torch.autograd.grad([expected[layer] for layer in cotangents], image, seeds)
-    (mine,) = run(gradient, {"image": picture} | {f"d_{layer}": d for layer, d in cotangents.items()})
-    return features, _difference(mine, slope.numpy())
+    (d_image,) = torch.autograd.grad([expected[layer] for layer in cotangents], image, seeds)
+    (actual,) = run(gradient, {"image": picture} | {f"d_{layer}": d for layer, d in cotangents.items()})
+    return features, _difference(actual, d_image.numpy())
 
 
-def _difference(mine: Any, theirs: Any) -> float:
-    return float(np.linalg.norm(mine - theirs) / np.linalg.norm(theirs))
+def _difference(actual: Any, expected: Any) -> float:
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
 def export(todo: Plan) -> tuple[float, float]:
-    """Write both files, once they have been compared with PyTorch; return the differences.
+    """Write both files, unless they differ from PyTorch, and return the relative differences.
 
     Raises
     ------
@@ -220,19 +225,19 @@ def export(todo: Plan) -> tuple[float, float]:
     models = build(todo, source)
     try:
         with atomic_write(todo.network) as network, atomic_write(todo.gradient) as gradient:
-            for name, model in zip((network, gradient), models, strict=True):
-                name.write_bytes(model.SerializeToString())
-            off, slope_off = compare(todo, source, network, gradient)
+            for path, model in zip((network, gradient), models, strict=True):
+                path.write_bytes(model.SerializeToString())
+            features, d_image = compare(todo, source, network, gradient)
             # "not <=" refuses NaN as well.
-            if not (off <= FEATURE_TOLERANCE and slope_off <= GRADIENT_TOLERANCE):
+            if not (features <= FEATURE_TOLERANCE and d_image <= GRADIENT_TOLERANCE):
                 raise GraphError(
-                    f"The exported graphs differ from PyTorch by {off:.1e} (features, at most "
-                    f"{FEATURE_TOLERANCE:.0e}) and {slope_off:.1e} (gradient, at most "
+                    f"The exported graphs differ from PyTorch by {features:.1e} (features, at most "
+                    f"{FEATURE_TOLERANCE:.0e}) and {d_image:.1e} (gradient, at most "
                     f"{GRADIENT_TOLERANCE:.0e}): nothing was written."
                 )
     except OSError as error:
         raise NetworkFileError(f"Cannot write {str(todo.network)!r}: {error.strerror or error}.") from error
-    return off, slope_off
+    return features, d_image
 
 
 def _load(todo: Plan) -> nn.Module:

@@ -3,9 +3,10 @@
 python -m tools.figures.balance_presets --pairs A:B,C:D
 
 The relative losses of the defaults are 0.1 ‖F−P‖²/‖P‖² and the mean over layers of 3 ‖G−A‖²/‖A‖². A preset
-has other factors in the places of 1/‖P‖² and 1/‖A‖². Its content weight is left as it is; its style weight
-and those of its layers are set so that each term stands to the content as in the defaults, for the photo's P
-and the painting's A. So is its total variation, of the photo. Geometric means over the pairs.
+has other factors in place of 1/‖P‖² and 1/‖A‖². Its content weight is left as it is; its style weight, those
+of its layers and that of its total variation are set so that the ratio of each term to the content term is
+that of the defaults, for the photo's P and the painting's A. The terms are those of the painting as initial
+image. Prints geometric means over the pairs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def balance(row: Preset, network: str, size: int, photo: str, painting: str) -> list[float]:
-    """Return the style weight, the weight of the variation, and the layers' weights for one pair.
+    """Return the style weight, the weight of the total variation, and the layers' weights for one pair.
 
     Both runs start from the painting, so that no term is 0; their terms differ by their factors alone.
     """
