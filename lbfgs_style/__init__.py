@@ -85,15 +85,15 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: the import of the package alone takes no time."""
+    """Import a public name at its first use, so that importing the package alone is fast."""
     if name in _DEFINED_IN:
-        found = getattr(import_module(f".{_DEFINED_IN[name]}", __name__), name)
+        value = getattr(import_module(f".{_DEFINED_IN[name]}", __name__), name)
     elif name in _MODULES:
-        found = import_module(f".{_MODULES[name]}", __name__)
+        value = import_module(f".{_MODULES[name]}", __name__)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

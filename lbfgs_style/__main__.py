@@ -1,10 +1,10 @@
-"""``python -m lbfgs_style``, and what ``lbfgs-style`` starts: the command."""
+"""The entry point of ``python -m lbfgs_style`` and of the command ``lbfgs-style``."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command; the version alone, which scripts ask for, needs nothing of it."""
+    """Run the command; ``--version``, which scripts ask for, is answered without importing it."""
     if sys.argv[1:] == ["--version"]:
         from .version import __version__
 
@@ -22,7 +22,7 @@ def main() -> None:
         from .cli.app import main as run
 
         run()
-    except KeyboardInterrupt:  # before the command could take care of it
+    except KeyboardInterrupt:  # raised before the command installed its handler
         sys.exit(130)
 
 

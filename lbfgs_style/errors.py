@@ -14,7 +14,7 @@
     │   └── MemoryShortage  (MemoryError) less memory than the run needs
     └── OptimizationError   (RuntimeError) numbers that cannot be optimised
 
-A message is one line that says what is wrong, what was expected, what came, and how to mend it.
+A message is one line that says what is wrong, what was expected, what came instead, and how to fix it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that is most like `word`, whatever their case, or None where none is."""
+    """Return the choice that is most like `word`, ignoring case, or None if none is like it."""
     folded: dict[str, str] = {}
     for choice in choices:
         folded.setdefault(choice.casefold(), choice)
@@ -91,12 +91,12 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Return what came from elsewhere on one line, without what a terminal would obey, not too long."""
+    """Return the first 100 characters of untrusted text, escaped as by `ascii` unless all are printable."""
     cut = text.strip()[:100]
     return cut if cut.isprintable() else ascii(cut)[1:-1]
 
 
 def shown(text: str, most: int = 60) -> str:
-    """Quote a name that came from a file: on one line, without what a terminal would obey, not too long."""
+    """Quote a name from a file, cut to `most` characters, with what is not printable escaped as by `repr`."""
     cut = text if len(text) <= most else text[:most] + "…"
     return repr(cut.encode("utf-8", "replace").decode())

@@ -1,4 +1,4 @@
-"""The version, the one place that says it, and those of the packages that a result depends on."""
+"""The version of this package, defined here alone, and those of the packages that a result depends on."""
 
 __version__ = "0.1.0"
 
@@ -7,8 +7,8 @@ _PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxruntime-gpu", *_OPENC
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that compute, by name."""
-    from importlib import metadata  # with half of `email`: a fifth of the time this package takes to import
+    """Return the versions of the installed packages that a result depends on, by name."""
+    from importlib import metadata  # here: it imports half of `email`, a fifth of this package's import time
 
     versions: dict[str, str] = {}
     for name in _PACKAGES:

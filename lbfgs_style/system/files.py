@@ -68,15 +68,15 @@ def read_file(
     except FileNotFoundError as error:
         problem = not_a_path(path)
         raise (FileNotFoundError(errno.ENOENT, problem, str(path)) if problem else error) from error
-    is_own_pipe = stat.S_ISFIFO(status.st_mode) and path.is_absolute() and path.parts[1] in ("dev", "proc")
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or is_own_pipe):
+    is_inherited = stat.S_ISFIFO(status.st_mode) and path.is_absolute() and path.parts[1] in ("dev", "proc")
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or is_inherited):
         kind = "a named pipe, a socket or a device; expected a file, or - for standard input"
         raise OSError(errno.EINVAL, f"it is {kind}", str(path))
     if most is None:
-        most = min(MAX_BYTES, _MAX_PIPE_BYTES) if is_own_pipe else MAX_BYTES
+        most = min(MAX_BYTES, _MAX_PIPE_BYTES) if is_inherited else MAX_BYTES
     if status.st_size <= most:
         with path.open("rb") as file:
-            if is_own_pipe and read_pipe is not None:
+            if is_inherited and read_pipe is not None:
                 return read_pipe(file)
             data = first_bytes(file, most + 1)
         if len(data) <= most:
@@ -174,10 +174,10 @@ def why_unwritable(path: Path | str) -> str | None:
 
 
 def is_reserved(name: str) -> bool:
-    """Return whether Windows takes the name of a file for a device, or changes it silently.
+    """Return whether Windows takes the name of a file for a device, changes it silently or forbids it.
 
-    What is written to ``NUL.png`` or ``aux.jpg`` is lost there; a colon names a stream within a file, and
-    dots and spaces at the end are dropped.
+    What is written to ``NUL.png`` or ``aux.jpg`` is lost there; a colon names a stream within a file; dots
+    and spaces at the end are dropped; the other characters of ``<>"|?*`` and control characters are errors.
     """
     stem = name.split(".")[0].rstrip(" ").upper()
     return stem in _DEVICES or name[-1:] in (".", " ") or any(c in '<>:"|?*' or c < " " for c in name)

@@ -1,8 +1,8 @@
 """Locks between processes and threads, each for one path.
 
 The lock of a path is an empty file in the cache folder, named by a hash of the path, so that nothing is left
-next to the user's files. The operating system holds the lock and releases it when its owner ends, however it
-ends; the file stays, and blocks nobody.
+next to the user's files. The operating system releases the lock when the process that holds it ends, however
+it ends; the file stays, and blocks nobody.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def try_lock(path: Path) -> Generator[bool]:
     Parameters
     ----------
     path : Path
-        What is locked; it need not exist. All names of one file have the same lock.
+        What is locked; it need not exist. A symbolic link has the lock of the file that it points to.
 
     Yields
     ------
@@ -72,8 +72,8 @@ def try_lock(path: Path) -> Generator[bool]:
 
     Notes
     -----
-    On a file system without locks everybody gets them. A forked process holds no lock of its parent. Only
-    processes with the same cache folder share locks.
+    On a file system without locks every caller gets the lock. A forked process does not hold the locks of its
+    parent. Only processes with the same cache folder share locks.
     """
     from filelock import FileLock, Timeout  # 30 ms that most commands do not need
 

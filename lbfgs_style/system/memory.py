@@ -1,4 +1,4 @@
-"""Memory of the machine: how much a process may still take, and returning what it does not need."""
+"""Query how much memory a process may still take, and return unused heap to the system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CGROUPS = (
 
 
 def available_memory() -> int | None:
-    """Return the bytes that this process can take without other processes losing any, or None if unknown.
+    """Return the bytes that this process can still take without forcing others to swap, or None if unknown.
 
     On Linux the available memory, within the limits of the container and of the process (``ulimit -v``); on
     Windows the free memory; on other systems half of the physical memory.
@@ -34,7 +34,7 @@ def available_memory() -> int | None:
 def trim_heap() -> None:
     """Return freed heap memory to the system, where the C library is glibc.
 
-    glibc keeps what is freed: after a graph was built, three times the weights of the network.
+    glibc keeps freed memory: after a graph is built, three times the size of the network's weights.
     """
     if sys.platform == "linux":
         malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in musl

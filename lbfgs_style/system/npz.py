@@ -25,7 +25,7 @@ _PIECE = 2**20
 # Types that an array may have: floats, integers, text.
 _DTYPES = re.compile(r"[<>|=]?[fiuU]\d{1,9}")
 
-# The largest number that JSON text may have: it has to fit arrays of float32.
+# The largest absolute value of a number in JSON text: it has to fit float32.
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 
 # Bytes of the header of an array at most.
@@ -104,7 +104,7 @@ def read_text(array: NDArray[Any], longest: int = 256) -> str:
 
 
 def check_array(array: NDArray[Any], dtype: Any, *shapes: tuple[int, ...]) -> NDArray[Any]:
-    """Return an array of finite numbers, or raise ValueError if its type or shape is another.
+    """Return an array if it is finite and has the expected type and shape; otherwise raise ValueError.
 
     Parameters
     ----------
@@ -113,10 +113,10 @@ def check_array(array: NDArray[Any], dtype: Any, *shapes: tuple[int, ...]) -> ND
     dtype : dtype
         Expected type.
     *shapes : tuple of int
-        Expected shapes: one of these, or any if there are none.
+        Allowed shapes; without any, all shapes are allowed.
     """
     if array.dtype != dtype or (shapes and array.shape not in shapes) or not np.isfinite(array).all():
-        raise ValueError("an array of another type or shape, or of infinite numbers")
+        raise ValueError("an array of an unexpected type or shape, or with NaN or infinity")
     return array
 
 
@@ -128,14 +128,17 @@ def check_count(value: object) -> int:
 
 
 def check_number(value: object) -> float:
-    """Return a value of JSON text that is a finite number, or raise ValueError; Python's JSON allows NaN."""
+    """Return a value of JSON text that is a number within float32's range, or raise ValueError.
+
+    Python's `json` also reads NaN and infinity, which are refused.
+    """
     if not isinstance(value, int | float) or not abs(value) <= _MAX_FLOAT:
         raise ValueError("not a finite number")
     return float(value)
 
 
 def check_nonnegative(value: object) -> float:
-    """Return a value of JSON text that is a finite number, 0 or more, or raise ValueError."""
+    """Return a value of JSON text that is a number from 0 within float32's range, or raise ValueError."""
     number = check_number(value)
     if number < 0:
         raise ValueError("a negative number")
@@ -143,7 +146,7 @@ def check_nonnegative(value: object) -> float:
 
 
 class _BoundedFile:
-    """A file that reads one piece at most at a time: zipfile reads a directory of any length at once."""
+    """A file that refuses reads of more than `_PIECE` bytes, since zipfile reads a directory in one piece."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -208,4 +211,4 @@ def _read_header(file: Any) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
     try:
         return np.dtype(descr), shape, is_fortran, len(start) + size + length
     except TypeError as error:  # such as floats of three bytes
-        raise ValueError("an array of unknown numbers") from error
+        raise ValueError("an array of an unknown number type") from error

@@ -1,14 +1,14 @@
-"""Turn off the telemetry of onnxruntime, which is on by default since its version 1.29.
+"""Turn off the telemetry of onnxruntime, which is on by default since its version 1.29 (Linux, macOS).
 
 When it is imported, onnxruntime writes a device id and a database of events below the user's cache folder
-(``Microsoft/DeveloperTools/.onnxruntime``), which it sends when it can. That is also when it reads the
-environment variable that turns this off.
+(``Microsoft/DeveloperTools/.onnxruntime``), and sends them when it can. The environment variable that turns
+this off is read at that time.
 """
 
 import os
 import sys
 
-# onnxruntime's own variable; any value that a user has set stands.
+# Defined by onnxruntime; a value that the user has set is kept.
 _VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 

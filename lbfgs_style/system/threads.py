@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# Seconds between two looks at the event while work runs in a thread.
+# Seconds between two checks of the event while work runs in a thread.
 _POLL = 0.05
 
 
@@ -40,10 +40,10 @@ class Cancellation:
             raise Cancelled
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do work that cannot be interrupted, and return or raise what it does.
+        """Call `work`, which cannot be interrupted, and return its result or raise its exception.
 
-        The work is done in a thread of its own, which is abandoned when the run is cancelled: it ends when it
-        is done, and its result is dropped. Without an event the work is done in the calling thread.
+        It is called in a separate thread. When the run is cancelled, that thread is abandoned: it continues
+        until `work` returns, and the result is dropped. Without an event `work` is called in this thread.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class Cancellation:
         return results[0]
 
 
-# For functions that take a cancellation and are called where there is none.
+# A cancellation that is never requested, for callers without an event.
 NEVER = Cancellation()
 
 
