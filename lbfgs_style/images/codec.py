@@ -43,7 +43,8 @@ class Decoded:
     metadata : Metadata
         EXIF, ICC profile and XMP.
     profile : Profile or None
-        How the pixels become sRGB where no embedded ICC profile says it; None where they are sRGB.
+        Colours that the file declares without an ICC profile (by code, gamma, or as linear light); None
+        where they are sRGB or an ICC profile defines them.
     """
 
     pixels: NDArray[Any]
@@ -143,7 +144,7 @@ def encode(array: NDArray[Any], suffix: str, metadata: Metadata, *, quality: int
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file in one step; an existing file is left as it was where that fails."""
+    """Write a file atomically, or raise ImageFileError and leave an existing file as it was."""
     try:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             file.write(data)
@@ -154,14 +155,14 @@ def write_bytes(path: Path, data: bytes) -> None:
 def _unpack(name: str, data: bytes, file_format: Format) -> Unpacked:
     import cv2
 
-    # UNCHANGED alone keeps alpha and 16 bits, but leaves the orientation to us, TIFF's excepted.
+    # Only UNCHANGED keeps alpha and 16 bits; with it OpenCV applies no orientation but that of TIFF.
     buffer = np.frombuffer(data, np.uint8)
     try:
         with memory_errors():
             pixels, kinds, blobs = cv2.imdecodeWithMetadata(buffer, flags=cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ImageFileError(f"{name}: OpenCV cannot decode the image: {_one_line(error)}") from error
-    # OpenCV's type stubs forget that this is how a failure looks.
+    # OpenCV returns None on failure, which its type stubs do not say.
     if pixels is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise ImageFileError(
             f"{name}: damaged or cut short; expected a whole {file_format.name} file: get another copy of it"
@@ -173,7 +174,7 @@ def _unpack(name: str, data: bytes, file_format: Format) -> Unpacked:
 def _declared_profile(
     file_format: Format, name: str, data: bytes, metadata: Metadata
 ) -> tuple[Profile | None, Metadata]:
-    """Return the profile that a file declares without ICC, and the metadata that still count."""
+    """Return the profile that a file declares without ICC, and the metadata that remain valid."""
     try:
         profile, metadata = file_format.declared_profile(name, data, metadata)
     except ValueError as error:

@@ -44,10 +44,13 @@ _TO_LAB = np.array(
     ]
 )
 
-# Variance of a style's colours along a direction below which it is noise, which must not be amplified.
+# Variance of a style's colours in a direction: smaller ones are noise, which must not be amplified.
 _LEAST = (1 / 255) ** 2
 
+# Distance outside [0, 1] up to which linear sRGB counts as displayable.
 _IN_GAMUT = 1e-6
+
+# Steps of the bisection for the chroma: it is exact to 1/1024.
 _HALVINGS = 10
 
 
@@ -261,7 +264,7 @@ def _grays(lightness: _Matrix) -> _Matrix:
 
 
 def _light(roots: _Matrix) -> _Matrix:
-    """Return linear sRGB of the cube roots of cone responses."""
+    """Return linear sRGB of the cube roots of cone responses (l', m', s' of Oklab)."""
     return (roots * roots * roots) @ np.linalg.inv(_TO_CONES).T  # NumPy's ** 3 takes ten times as long
 
 
@@ -275,7 +278,7 @@ def _displayable(roots: _Matrix) -> NDArray[np.bool_]:
 
 
 def _less_chroma(lab: _Matrix) -> _Matrix:
-    """Return colours of the same lightness and hue with the most chroma that sRGB has, by halving."""
+    """Return colours of the same lightness and hue with the most chroma that sRGB has, by bisection."""
     gray, chroma = _roots(lab * [1, 0, 0]), _roots(lab * [0, 1, 1])
     low = np.zeros((len(lab), 1))
     for n in range(1, _HALVINGS + 1):

@@ -1,7 +1,7 @@
-"""Directories of tags, as TIFF files and EXIF blocks hold them: read, changed in place, copied.
+"""Read, change and copy directories of tags, as TIFF files and EXIF blocks hold them.
 
 An EXIF block is a TIFF file without an image (TIFF 6.0; CIPA DC-008). Offsets count from its first byte.
-BigTIFF, whose counts and offsets have 64 bits, is read but not written. What is damaged reads as not there.
+BigTIFF, whose counts and offsets have 64 bits, is read but not written. Damaged parts count as missing.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ _MAKER_NOTE = 0x927C
 # program, date, artist, host, rights, and the directories of the camera and of the place.
 _DESCRIBING = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, _EXIF, _GPS)
 
-# Bytes of one value by its type, and of the parts that the byte order turns round. 16 to 18 are BigTIFF's.
+# Bytes of one value by its type, and of the numbers in it: a rational has two. 16 to 18 are BigTIFF's.
 _SIZES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | dict.fromkeys((16, 17, 18), 8)
 _PARTS = _SIZES | {5: 4, 10: 4}
 _BYTE, _SHORT, _LONG, _UNDEFINED, _LONG8 = 1, 3, 4, 7, 16
+# Types of unsigned integers; 13 and 18 are offsets of directories.
 _WHOLE = (_BYTE, _SHORT, _LONG, 13, _LONG8, 18)
 
 
@@ -54,7 +55,7 @@ class _Layout:
     def at(self, block: bytes, fields: str, offset: int) -> tuple[int, ...]:
         """Unpack numbers; O stands for an offset or a count of values, C for a count of tags."""
         exact = fields.replace("O", "Q" if self.big else "I").replace("C", "Q" if self.big else "H")
-        if not 0 <= offset <= len(block):  # beyond 64 bits struct would say so in another way
+        if not 0 <= offset <= len(block):  # struct raises other errors for offsets beyond 64 bits
             raise struct.error("outside the block")
         return struct.unpack_from(self.order + exact, block, offset)
 
@@ -89,7 +90,7 @@ class Entry:
         The type of its numbers, 1 to 13, and 16 to 18 in BigTIFF.
     data : bytes
         The numbers, little-endian.
-    place : int
+    offset : int
         Where they stand in the block.
     """
 
@@ -98,7 +99,7 @@ class Entry:
     offset: int = 0
 
     def number(self) -> int:
-        """Return the first number of a whole type."""
+        """Return the first number of an integer type."""
         return int.from_bytes(self.data[: _SIZES[self.kind]], "little")
 
 
@@ -117,13 +118,13 @@ def entry(block: bytes, tag: int) -> Entry | None:
 
 
 def number(block: bytes, tag: int) -> int | None:
-    """Return the first number of a tag of the first directory; None where it is missing or not whole."""
+    """Return the first integer of a tag of the first directory; None if missing or of another type."""
     value = entry(block, tag)
     return value.number() if value is not None and value.kind in _WHOLE else None
 
 
 def numbers(directory: Directory, tag: int) -> tuple[int, ...] | None:
-    """Return the whole numbers of a tag; None where it is missing or not whole."""
+    """Return the integers of a tag; None where it is missing or of another type."""
     value = directory.get(tag)
     if not isinstance(value, Entry) or value.kind not in _WHOLE:
         return None
@@ -178,7 +179,7 @@ def exif_of(tiff: bytes) -> bytes:
 
 
 def add(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
-    """Return a little-endian TIFF file with the tags of an EXIF block, and others as bytes, added."""
+    """Return a little-endian TIFF file with the tags of an EXIF block added, and the tags of `extra`."""
     layout = _Layout("<")
     first = _first(tiff, layout)
     tags: Directory = dict(_entries(tiff, layout, first))
@@ -218,14 +219,14 @@ def for_result(exif: bytes, size: tuple[int, int]) -> bytes:
         with suppress(struct.error):
             directories.append(_entries(exif, layout, inner.number()))
     # A tag may stand in both, where it belongs and where it does not.
-    truths = ((_HEIGHT, size[0]), (_WIDTH, size[1]), (ORIENTATION, 1))
-    for (tag, true), entries in product(truths, directories):
+    corrections = ((_HEIGHT, size[0]), (_WIDTH, size[1]), (ORIENTATION, 1))
+    for (tag, correct), entries in product(corrections, directories):
         value = entries.get(tag)
         if value is not None and value.kind in _WHOLE:
             length = _SIZES[value.kind]
-            kept = min(true, (1 << 8 * length) - 1)
+            fitting = min(correct, (1 << 8 * length) - 1)
             struct.pack_into(
-                layout.order + {1: "B", 2: "H", 4: "I", 8: "Q"}[length], block, value.offset, kept
+                layout.order + {1: "B", 2: "H", 4: "I", 8: "Q"}[length], block, value.offset, fitting
             )
     with suppress(struct.error):
         _remove_thumbnail(block, layout, first)

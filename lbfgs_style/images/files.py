@@ -28,7 +28,7 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read an image file: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PNM, PAM, PFM, HDR, JPEG 2000, Sun raster.
 
     16 bits, alpha and grey are kept; palettes and CMYK become RGB; of an animation the first frame is
-    taken, of a TIFF file the first page, which one warning says. The orientation is applied.
+    used, of a TIFF file the first page, and a warning is logged. The orientation is applied.
 
     Colours of a profile with three primaries (Adobe RGB, Display P3, ProPhoto …) become sRGB, those outside
     it clipped; a warning is logged where a profile is not applied. Colours that PNG or AVIF name by code or
@@ -39,16 +39,15 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
     A file that is cut short is refused, and so are a damaged PNG and damaged strips of a TIFF. A JPEG
     damaged in its middle is read as far as it goes: libjpeg may say so on stderr, which the command turns
-    into a warning. TIFF files of samples or a compression that OpenCV decodes wrongly are refused by what
-    they are, and so is camera raw.
+    into a warning. TIFF files of samples or a compression that OpenCV decodes wrongly are refused, with a
+    message that names them, and so is camera raw.
 
     Parameters
     ----------
     path : path
         The file.
     max_pixels : int
-        Largest height × width, declared and decoded; OpenCV has a limit of its
-        own at 2**30.
+        Largest height × width, declared and decoded; OpenCV reads at most 2**30.
 
     Raises
     ------
@@ -86,12 +85,12 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
 
 
 def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str | None = None) -> None:
-    """Write an image file, completely or not at all.
+    """Write an image file atomically.
 
     The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit image keeps its 16
     bits in PNG and TIFF, and 10 of them in AVIF; all others, floating point too, are written as 8 bit. JPEG
     has no alpha: the image is laid over white. Grey is stored as RGB in WebP, and grey with alpha as
-    RGBA in every format.
+    RGBA in every format that has alpha.
 
     The metadata are written too: the colours in the profile that the image came with, EXIF and XMP as they
     were but for orientation, size and thumbnail.
@@ -121,7 +120,7 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str 
 def encode(
     picture: Picture, file_format: str = "png", *, quality: int = 95, recipe: str | None = None
 ) -> bytes:
-    """Return the bytes of an image file, such as an answer over the web.
+    """Return the bytes of an image file, such as the response of a web server.
 
     Parameters
     ----------
@@ -150,7 +149,7 @@ def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str 
 
 
 def metadata_for_result(metadata: Metadata, size: tuple[int, int]) -> Metadata:
-    """Return metadata for a result of (height, width): upright, without the old thumbnail."""
+    """Return metadata for a result: upright, of its (height, width), without the old thumbnail."""
     xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8](?=[\"'<])", rb"\g<1>1", metadata.xmp)
     block = exif.for_result(metadata.exif, size)
     if metadata.exif and not block:
@@ -159,7 +158,7 @@ def metadata_for_result(metadata: Metadata, size: tuple[int, int]) -> Metadata:
 
 
 def _as_written(picture: Picture, capacity: Capacity) -> tuple[NDArray[Any], Metadata]:
-    """Return the samples and the metadata that a file of some capacity gets."""
+    """Return the samples and the metadata to write into a file of a format with this capacity."""
     if picture.alpha is not None and not capacity.alpha:
         opacity = picture.alpha[..., np.newaxis]
         picture = replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)
@@ -171,7 +170,7 @@ def _as_written(picture: Picture, capacity: Capacity) -> tuple[NDArray[Any], Met
 
 
 def _in_srgb(picture: Picture, name: str) -> Picture:
-    """Convert to sRGB by the profile; drop a profile that no written file could have."""
+    """Convert to sRGB by the ICC profile; drop a profile that no written file could have."""
     data = picture.metadata.icc
     if not data:
         return picture

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from . import row_strips, srgb
 
-# Largest distance from sRGB of a profile that is sRGB with other rounding: one step of 8 bits.
+# Largest difference from sRGB of a profile that counts as sRGB with other rounding: one step of 8 bits.
 _NEAR = 1 / 255
 
+# Characters of a profile's name in messages.
 _LONGEST_NAME = 80
 
 # Parameters of each of the five parametric functions.
@@ -135,7 +136,7 @@ def parse(data: bytes) -> Profile | None:
         # Overflows are detected at the end.
         with np.errstate(all="ignore"):
             return _parse(data)
-    except (struct.error, ValueError, ZeroDivisionError):  # that of a matrix is a ValueError
+    except (struct.error, ValueError, ZeroDivisionError):  # NumPy's LinAlgError is a ValueError
         return None
 
 
@@ -160,7 +161,7 @@ def _parse(data: bytes) -> Profile | None:
     if space(data) != "RGB" or not tags.keys() >= {b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"}:
         return None
     curves = tuple(_curve(tags[channel + b"TRC"]) for channel in (b"r", b"g", b"b"))
-    # Whole numbers of 1/65536 after eight bytes of type. Under D50, as `TO_XYZ_D50`.
+    # Multiples of 1/65536 (s15Fixed16) after eight bytes of type; under D50, as `TO_XYZ_D50`.
     columns = [struct.unpack_from(">3i", tags[channel + b"XYZ"], 8) for channel in (b"r", b"g", b"b")]
     to_xyz = np.array(columns).T / 65536
     return _checked(Profile(curves, np.linalg.solve(srgb.TO_XYZ_D50, to_xyz).astype(np.float64)))
@@ -175,7 +176,7 @@ def _checked(profile: Profile) -> Profile:
         light = curve.forward(steps)
         if not np.isfinite(light).all() or (np.diff(light) < 0).any() or light[-1] <= light[0]:
             raise ValueError("not a rising curve")
-        # A result may have any light, also light that the curve does not reach.
+        # The inverse must be finite for every value: a result may have light that the curve does not reach.
         again = curve.forward(np.clip(curve.inverse(light), 0, 1))
         if not np.isfinite(curve.inverse(steps)).all() or not np.allclose(again, light, rtol=0, atol=_NEAR):
             raise ValueError("a curve that cannot be undone")

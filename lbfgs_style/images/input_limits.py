@@ -1,4 +1,4 @@
-"""Limits of what is read: bytes from files and pipes, and checks of a header before anything is decoded."""
+"""Read the bytes of files and pipes within limits, and check headers before anything is decoded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_PIXELS = 2**28
 # Pixels of the longest side that OpenCV reads.
 _LONGEST = 2**20
 
-# Bytes of a pipe that are checked before more is read.
+# Bytes at the beginning of a pipe that are read and checked before the rest.
 BEGINNING_BYTES = 2**20
 
 # Bytes that may come through a pipe in addition to the pixels: metadata, other frames.
@@ -38,7 +38,7 @@ def read_bytes(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
     except FileNotFoundError as error:
         problem = not_a_path(path)
         if problem:
-            address = str(path).replace(":/", "://", 1)  # Path makes one of two slashes
+            address = str(path).replace(":/", "://", 1)  # Path merges the two slashes
             raise ImageFileError(f"{address}: {problem}") from error
         count = len(glob.glob(str(path)))  # noqa: PTH207  # Path.glob takes no absolute pattern
         if count:

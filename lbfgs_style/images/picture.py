@@ -19,6 +19,7 @@ from .row_strips import map_rows
 
 _WHOLE_TYPES = (np.uint8, np.uint16)
 _FLOAT_TYPES = (np.float16, np.float32, np.float64)
+# Distance outside [0, 1] that counts as a rounding error.
 _TOLERANCE = 1e-6
 # Largest value up to which floating point counts as an overshoot of 1, and not as another scale (0 to 255).
 _LEAST_SCALED = 2.0
@@ -35,12 +36,12 @@ class Picture:
     alpha : array, float32, H×W, or None
         Opacity in [0, 1]; the colours are not multiplied by it.
     gray : bool
-        It came as one channel (H×W, H×W×1, or a file or Pillow image of grey, with or without alpha) and
-        goes back as such.
+        Whether it came as one channel (H×W, H×W×1, or a file or Pillow image of grey, with or without alpha),
+        and is returned as such.
     dtype : numpy.dtype
         What it came as: uint8, uint16, float16, float32 or float64.
     keeps_axis : bool
-        The grey array came as H×W×1, not as H×W.
+        Whether a grey array came as H×W×1, not as H×W.
     metadata : Metadata
         EXIF, colour profile and XMP of the file that it came from; a written file gets them.
     """
@@ -128,8 +129,7 @@ def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
     picture : Picture
         Gives the kind, and the alpha, which is resized where the size differs.
     rgb : array, H×W×3
-        RGB; clipped to [0, 1]. An array that is float32, C-contiguous and in range becomes the picture's
-        own, without a copy.
+        RGB; clipped to [0, 1]. An array that is float32, C-contiguous and in range is kept without a copy.
 
     Raises
     ------

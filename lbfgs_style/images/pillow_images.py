@@ -1,6 +1,6 @@
 """Convert images of Pillow by their mode: NumPy's arrays of them may hold indices, inks or hues, not colours.
 
-Pillow is not needed: an image brings its own methods.
+Pillow is not imported: the methods of the image are enough.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GRAY_ALPHA = ("LA", "La")
 
 _ORIENTATION = 0x0112  # of EXIF
 
-# What Pillow raises over damaged files, or images that are closed.
+# What Pillow raises for damaged files and closed images.
 _FAILURES = (
     *(ValueError, TypeError, OSError, EOFError, SyntaxError, LookupError, AttributeError, ArithmeticError),
     *(struct.error, zlib.error),
@@ -37,7 +37,7 @@ _FAILURES = (
 
 
 def is_pillow(value: object) -> bool:
-    """Tell whether a value is an image of Pillow; arrays, whose memory maps have a mode too, are none."""
+    """Tell whether a value is an image of Pillow; a `numpy.memmap`, which has a mode too, is not."""
     return (
         not isinstance(value, np.ndarray)
         and isinstance(getattr(value, "mode", None), str)
@@ -58,7 +58,7 @@ def as_array(image: Any, name: str) -> NDArray[Any]:
     ----------
     image : PIL.Image.Image
         Of any mode that Pillow converts to RGB. A transparent colour becomes an alpha. Its EXIF orientation
-        is not applied, which one warning says; a colour profile is not looked at.
+        is not applied, and a warning says so; a colour profile is ignored.
     name : str
         What messages call it.
 
@@ -93,12 +93,12 @@ def as_array(image: Any, name: str) -> NDArray[Any]:
             array = np.asarray(image)
     except _FAILURES as error:
         raise ImageError(
-            f"{name}: a Pillow image of mode {mode!r} that Pillow cannot make RGB of ({error}); expected "
+            f"{name}: a Pillow image of mode {mode!r} that Pillow cannot convert to RGB ({error}); expected "
             "one that image.convert('RGB') takes: convert it first"
         ) from error
     if orientation in range(2, 9):
         log.warning(
-            "%s: the EXIF orientation %d of the Pillow image is not applied: give "
+            "%s: the EXIF orientation %d of the Pillow image is not applied: pass "
             "PIL.ImageOps.exif_transpose(image)",
             name,
             orientation,
@@ -116,7 +116,7 @@ def _orientation(image: Any) -> int:
 
 
 def _with_clear_gray(gray: NDArray[Any], mode: str, key: object) -> NDArray[Any]:
-    """Add the alpha where one grey stands for transparent; Pillow cuts 16 bits down to 8 in doing so."""
+    """Add the alpha where one grey means transparent; Pillow would reduce 16 bits to 8."""
     if not isinstance(key, int) or gray.dtype.kind != "u":
         return gray
     if mode == "1":

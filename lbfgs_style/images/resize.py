@@ -43,7 +43,7 @@ def resize(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.floa
     Returns
     -------
     array, float32
-        In [0, 1] (the overshoot of the cubic is clipped); `image` itself where `size` is its own.
+        In [0, 1] (the overshoot of the cubic is clipped); `image` itself where it has that size.
 
     Raises
     ------

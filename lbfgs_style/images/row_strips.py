@@ -1,6 +1,6 @@
 """Process large images in strips of rows.
 
-A whole image in float64 would take much more memory, and strips in several threads take less time.
+A whole image in float64 would take much more memory, and several threads process strips faster.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-# Pixels of a strip.
+# Pixels of a strip of `strips`, which is in float64.
 STRIP = 1 << 19
 
-# Pixels of a strip where each thread has one; with fewer, threads wait for each other more than they work.
+# Pixels of a strip of `map_rows`; with fewer, threads wait for each other more than they work.
 SHORT_STRIP = 1 << 18
 
 _THREADS = 4

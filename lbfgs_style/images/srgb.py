@@ -12,7 +12,7 @@ TO_XYZ_D50.setflags(write=False)
 
 
 def to_linear(encoded: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return light, proportional to energy, of encoded values; below 0 mirrored, so that no value is lost.
+    """Return linear light of encoded values; negative values are mirrored, so that no value is lost.
 
     L = V / 12.92 up to V = 0.04045, and ((V + 0.055) / 1.055)^2.4 above.
     """
@@ -22,7 +22,7 @@ def to_linear(encoded: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def to_encoded(linear: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return encoded values of light: the inverse of `to_linear`."""
+    """Return encoded values of linear light: the inverse of `to_linear`."""
     size = np.abs(linear)
     encoded = np.where(size <= 0.04045 / 12.92, size * 12.92, 1.055 * size ** (1 / 2.4) - 0.055)
     return np.copysign(encoded, linear)

@@ -162,7 +162,7 @@ def test_whole_numbers_of_32_bits_are_refused(pil):
 def test_a_mode_that_pillow_does_not_convert_is_refused_by_name():
     np.testing.assert_array_equal(taken(Stand()), PHOTO)
     with pytest.raises(
-        ImageError, match=r"^content: a Pillow image of mode 'LAB' that Pillow cannot make RGB of"
+        ImageError, match=r"^content: a Pillow image of mode 'LAB' that Pillow cannot convert to RGB"
     ) as caught:
         taken(Stand("LAB"))
     assert "\n" not in str(caught.value)
