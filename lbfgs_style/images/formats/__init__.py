@@ -2,8 +2,8 @@
 
 - base: `Format`, which says what a format is, and `Metadata`.
 - registry: the table of the formats, and the format of a file.
-- png, jpeg, webp, avif, tiff, bmp: one module a format; plain: those that are read alone.
+- png, jpeg, webp, avif, tiff, bmp: one module a format; plain: those that are only read.
 - tiff_declared, tiff_parts, tiff_pixels: how TIFF files are decoded that OpenCV misreads.
 - color_codes: colours by code or chromaticities, as profiles.
-- foreign: files that look like readable images.
+- foreign: descriptions of files that are not readable images, with the remedy.
 """

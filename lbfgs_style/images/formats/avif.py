@@ -39,7 +39,7 @@ class AvifProperties:
     transfer : int
         Code of the transfer function (ITU-T H.273): 13 for sRGB's, 2 for unspecified.
     size : (int, int) or None
-        Height and width before turning, of several images those of the largest.
+        Height and width before turning; of several images, those of the largest.
     """
 
     bits: int = 8
@@ -129,7 +129,7 @@ def _declared_profile(name: str, data: bytes, metadata: Metadata) -> tuple[Profi
     image = properties(data)
     if image.transfer in color_codes.HDR:
         raise ValueError(color_codes.HDR[image.transfer])
-    # A code that is unspecified means sRGB's.
+    # Unspecified codes (2) are taken as sRGB's.
     primaries = 1 if image.primaries == 2 else image.primaries
     profile = color_codes.by_code(primaries, 13 if image.transfer == 2 else image.transfer)
     if profile is None:
@@ -147,7 +147,7 @@ def _encoder(array: NDArray[Any], quality: int) -> tuple[NDArray[Any], list[int]
 
     flags = [cv2.IMWRITE_AVIF_QUALITY, quality]
     if array.dtype == np.uint16:
-        # Fewer programs show files of 12 bits.
+        # 10 bits, not 12, which fewer programs show.
         flags += [cv2.IMWRITE_AVIF_DEPTH, 10]
         array = np.rint(array * (1023 / 65535)).astype(np.uint16)
     return array, flags

@@ -26,7 +26,7 @@ TEXT_KEYWORD = b"lbfgs-style"
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What an image keeps from the file that it came from to the file that it goes to.
+    """Metadata that an image carries from the file that it was read from to the file that is written.
 
     Attributes
     ----------
@@ -54,8 +54,8 @@ class Capacity:
     bits : int
         Bits per sample that a 16-bit image keeps.
     longest : int
-        Pixels of the longest side: of WebP and AVIF by definition, of the others by the libraries that write
-        them.
+        Pixels of the longest side: a limit of the format in WebP and AVIF, and of the libraries that write
+        them in the others.
     gray : bool
         Whether it has images of one channel.
     """

@@ -1,7 +1,7 @@
 """BMP: size, and files whose samples are separated by masks (BI_BITFIELDS, V2 to V5 headers).
 
-OpenCV takes the fourth byte of every such pixel for opacity, also where no mask says so, and reads no masks
-of short headers: red and blue change places.
+OpenCV takes the fourth byte of every 32-bit pixel of these for opacity, even where no mask says so, and
+ignores the masks of short headers, which swaps red and blue.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 from ...errors import ImageFileError
 from .base import Format, Size, Unpacked, starts_with
 
-_COMPRESSION, _MASKS, _ALPHA_MASK = 30, 54, 66  # places in the file, behind its head of 14 bytes
+# Offsets in the file, in bytes.
+_MASKS, _ALPHA_MASK = 54, 66
+
+# Values of the compression field.
 _BITFIELDS, _ALPHA_BITFIELDS = 3, 6
-_WITH_ALPHA = 56  # bytes of the shortest header that has a mask for opacity
+
+# Bytes of the shortest header that has a mask for opacity.
+_WITH_ALPHA = 56
 
 
 def decode_masks(data: bytes) -> NDArray[np.uint8] | None:
@@ -62,7 +67,7 @@ def decode_masks(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _samples(pixels: NDArray[np.unsignedinteger], mask: int) -> NDArray[np.uint8]:
-    """Return the samples below a mask, from 0 to 255; nothing but 0 below an empty one."""
+    """Return the samples that a mask selects, scaled to 0 to 255; 0 everywhere for an empty mask."""
     if mask == 0:
         return np.zeros(pixels.shape, np.uint8)
     shift = (mask & -mask).bit_length() - 1

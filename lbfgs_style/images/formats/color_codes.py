@@ -32,11 +32,11 @@ _PRIMARIES: dict[int, Chromaticities] = {
 SRGB_CURVE = Formula(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 LINEAR = Formula(1.0)
 
-# ITU-T H.273, table 3. Those of BT.709 and its kin (1, 6, 14, 15) say how cameras encode light; what screens
-# show of it is nearest to sRGB's own curve.
+# ITU-T H.273, table 3. BT.709 and its relatives (1, 6, 14, 15) define how cameras encode light; how screens
+# decode it is closest to sRGB's curve.
 _CURVES = dict.fromkeys((1, 6, 13, 14, 15), SRGB_CURVE) | {4: Formula(2.2), 5: Formula(2.8), 8: LINEAR}
 
-# Transfer functions of high dynamic range by code: their white is not that of the image.
+# Transfer functions of high dynamic range by code: their largest value is a highlight, far above white.
 HDR = {16: "PQ", 18: "HLG"}
 
 # Bradford: CIE XYZ → the responses of cones, by which a white is adapted to another.
@@ -66,7 +66,7 @@ def by_chromaticities(primaries: Chromaticities, curve: Formula) -> Profile | No
 
 
 def linear() -> Profile:
-    """Return the profile of light in the primaries of sRGB."""
+    """Return the profile of linear light in the primaries of sRGB."""
     return Profile((LINEAR,) * 3, np.eye(3))
 
 

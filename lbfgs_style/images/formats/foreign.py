@@ -16,7 +16,7 @@ _DOWNLOADED = (
 # Bytes of a file that are searched as text.
 _TEXT_BYTES = 4096
 
-# What may stand before the first element of a page or drawing: blanks, comments, instructions.
+# What may precede the first element of a page or drawing: white space, comments, processing instructions.
 _PROLOGUE = re.compile(rb"(?:\s+|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
 _TEXTS = (
     (re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|script)\b"), f"a web page{_DOWNLOADED}"),

@@ -20,17 +20,19 @@ _ICC_HEAD = b"ICC_PROFILE\0"
 _TEXT_HEAD = TEXT_KEYWORD + b"\0"
 
 _COMMENT, _SCAN = 0xFE, 0xDA
+
+# Markers of frame headers (SOF); C4, C8 and CC are Huffman tables, reserved, and arithmetic conditioning.
 _FRAMES = {bytes([code]) for code in range(0xC0, 0xD0) if code not in (0xC4, 0xC8, 0xCC)}
 # Markers without a length.
 _ALONE = {bytes([code]) for code in (0x00, 0x01, *range(0xD0, 0xD9))}
 
-# Markers before the frame, fill bytes included, that are searched: a file of nothing else would take minutes.
+# Markers, fill bytes included, to search for the frame header: a file of nothing else would take minutes.
 _MAX_MARKERS = 100_000
 
 # Bytes of a segment's content: 65,535 without the two of the length itself.
 _SEGMENT = 65_533
 
-# Scans of a file that is read. A progressive JPEG has about ten; each is a pass over the whole image.
+# Most scans of a file that is read: each is a pass over the image, and a progressive JPEG has about ten.
 _MAX_SCANS = 500
 
 

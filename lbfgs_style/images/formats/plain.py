@@ -7,7 +7,7 @@ import struct
 
 from .base import Format, Size, starts_with
 
-# Bytes in which a header of text ends.
+# Bytes within which a header in text form must end.
 _HEADER_END = 1 << 16
 
 _GAP = rb"(?:\s|#[^\n]*\n)+"

@@ -32,10 +32,10 @@ _PROFILE_BYTES = 1 << 24
 # Relative distance of an exponent from 1/2.2 within which libpng, too, takes it for sRGB's.
 _SRGB_TOLERANCE = 0.05
 
-# Exponents that make sense: with others all grey is black, or white.
+# Range of plausible exponents: with others every grey becomes nearly black, or nearly white.
 _MIN_EXPONENT, _MAX_EXPONENT = 0.1, 10.0
 
-# Chunks count chromaticities and exponents in 1/100,000.
+# Chunks store chromaticities and exponents in units of 1/100,000.
 _UNIT = 100_000
 
 
@@ -174,7 +174,7 @@ def _color(data: bytes, name: str) -> tuple[Profile | None, bool]:
 
 
 def _instead(first: dict[bytes, bytes]) -> str:
-    """Return in words what defines the colours where the code is not known."""
+    """Return what defines the colours in place of an unknown code, as part of a warning."""
     if b"iCCP" in first:
         return "its ICC profile (iCCP) is"
     numbers = [kind.decode() for kind in (b"gAMA", b"cHRM") if kind in first and b"sRGB" not in first]

@@ -1,4 +1,4 @@
-"""The file formats: which there are, and which one a file has or a name asks for."""
+"""The table of file formats, and the format of a file by its first bytes or by its extension."""
 
 from __future__ import annotations
 

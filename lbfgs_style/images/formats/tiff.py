@@ -1,6 +1,6 @@
 """TIFF (TIFF 6.0, BigTIFF): size, pages, metadata.
 
-`tiff_declared` says what OpenCV reads right, `tiff_parts` and `tiff_pixels` decode the rest.
+`tiff_declared` says which files OpenCV reads correctly; `tiff_parts` and `tiff_pixels` decode the others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The samples that a TIFF file declares, and which declarations OpenCV decodes correctly.
 
-OpenCV decodes several kinds of TIFF wrongly without a word: planes one behind the other at 16 bits, a
-compression that it lacks, the small preview of a camera raw file. A file is therefore refused by what it
-declares (TIFF 6.0; DNG 1.7) before it is decoded, and what came out is compared with it afterwards.
+OpenCV decodes several kinds of TIFF wrongly without an error: separate planes of 16 bits, a compression that
+it lacks, the small preview of a camera raw file. A file that declares such samples (TIFF 6.0; DNG 1.7) is
+therefore refused before it is decoded, and decoded pixels are compared with the declaration afterwards.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from .. import exif
 
-# What sensor data are, and the remedy.
+# Why a camera raw file is refused, with the remedy.
 RAW = "camera raw: develop it first (darktable, RawTherapee, or the camera's program) and save a PNG or TIFF"
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR, LAB, LOG_LUV = 0, 1, 2, 3, 6, 8, 32845
 NONE, LZW, DEFLATE, OLD_DEFLATE, PACK_BITS = 1, 5, 8, 32946, 32773
 
-# Tags beyond those of `tiff_tags`.
+# Tags beyond those of `exif`; _KIND is NewSubfileType.
 _KIND, _BITS, _COMPRESSION, _SAMPLES, _PLANAR, _FORMAT, _DNG = 254, 258, 259, 277, 284, 339, 50706
 _PREDICTOR = 317
 
-# Predictor 3: the bytes of floating-point samples, sorted by their place, less those to the left.
+# Predictor 3: bytes of floating-point samples, grouped by significance, as differences from their left ones.
 _OF_FLOATS = 3
 
 # Bits of NewSubfileType: a reduced copy of another page; a transparency mask.
@@ -34,7 +34,7 @@ _REDUCED, _MASK = 1, 4
 # Samples of the longest side that OpenCV reads.
 LONGEST = 1 << 20
 
-# Samples that OpenCV reads in all.
+# Samples of the largest image that OpenCV reads.
 _MOST = 1 << 30
 
 _SENSOR = (32803, 34892)  # PhotometricInterpretation: colour filter array, linear raw
@@ -98,7 +98,7 @@ class Declared:
     compression, photometric : int
         Codes of TIFF 6.0, tags 259 and 262.
     planar : bool
-        Each sample has its own plane, and the planes follow each other.
+        Whether the samples are stored in separate planes.
     predictor : int
         1 no predictor, 2 differences of whole numbers, 3 of floating point; 1 for compressions without one.
     orientation : int
@@ -129,7 +129,7 @@ class Declared:
 
     @property
     def is_wide_gray(self) -> bool:
-        """Tell whether grey with other samples behind it can be decoded as a wide row of grey samples."""
+        """Tell whether grey with extra samples can be decoded as grey of `samples` times the width."""
         wide = max(self.width, (exif.numbers(self.page, exif.TILE_WIDTH) or (0,))[0]) * self.samples
         return (
             self.is_gray
@@ -144,7 +144,7 @@ class Declared:
 
     @property
     def alpha(self) -> tuple[int, int] | None:
-        """Return which sample of a grey file is its alpha, and its kind: 1 multiplied in, 2 not."""
+        """Return the index of the alpha of a grey file, and its kind (1 premultiplied, 2 not), or None."""
         extra = exif.numbers(self.page, exif.EXTRA_SAMPLES) or ()
         kinds = ((number, kind) for number, kind in enumerate(extra[: self.samples - 1], 1) if kind in (1, 2))
         return next(kinds, None) if self.is_gray else None
@@ -179,7 +179,7 @@ def read(data: bytes) -> Declared | None:
 
 
 def problem(data: bytes, declared: Declared, name: str) -> str | None:
-    """Return why a TIFF file cannot be read right, with the remedy, in one line; None where it can.
+    """Return why a TIFF file cannot be read correctly, with the remedy, in one line; None where it can.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def problem(data: bytes, declared: Declared, name: str) -> str | None:
     declared : Declared
         What its first page declares.
     name : str
-        The file's name; its extension tells camera raw files that say nothing else of it.
+        The file's name; its extension identifies camera raw files that do not declare that they are raw.
     """
     if _is_raw(data, declared, name):
         return RAW
@@ -269,7 +269,7 @@ def _expected(declared: Declared) -> str | None:
     """Return what is expected in place of samples that are not read; None where they are read."""
     bits, kind = declared.bits, declared.photometric
     if kind not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
-        # libtiff turns these into RGB, from 8 bits alone.
+        # libtiff converts these to RGB, from these bit depths only.
         allowed = {PALETTE: (4, 8), exif.CMYK: (8,), YCBCR: (8,), LAB: (8,), LOG_LUV: (16,)}.get(kind)
         if allowed is None:
             return "grey, RGB, a palette, CMYK, YCbCr or CIELab"

@@ -1,9 +1,9 @@
-"""TIFF files with a new directory over the same data, so that OpenCV decodes what it would not.
+"""Rewrite the directory of TIFF files over the same data, so that OpenCV decodes them correctly.
 
-OpenCV reads planes one behind the other as three small copies, and 16-bit floating point not at all; each
-plane by itself, and half floats as whole numbers of 16 bits, it reads right. Of grey with alpha it drops the
-alpha, but reads both as grey samples of an image twice as wide. In 8 bits it paints black where a strip is
-damaged; the same strip as samples of 16 bits it refuses.
+OpenCV misreads separate planes, and cannot read 16-bit floating point; it reads a file of one plane, and
+half floats declared as 16-bit integers. It drops the alpha of grey images, but reads both as the grey samples
+of an image twice as wide. Where a strip of 8-bit samples is damaged it leaves black; declared as 16-bit
+samples, the strip is refused.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _WIDTHS = (exif.WIDTH, exif.TILE_WIDTH)
 # Bytes of the longest row: OpenCV reads sides of up to 2^20 samples.
 _ROW = 1 << 20
 
-# Each byte with its bits in the other order (FillOrder 2).
+# Each byte with its bits in reverse order (FillOrder 2).
 _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def readable(data: bytes, declared: Declared) -> list[bytes]:
-    """Return files that OpenCV reads right: the file itself, or one grey file for each of its planes.
+    """Return files that OpenCV reads correctly: the file itself, or one grey file for each of its planes.
 
-    Of `Declared.is_wide_gray` it is one grey file, not turned, that `apart` takes apart. Half floats
-    (`Declared.is_half`) come out of the returned files as uint16, to be viewed as float16.
+    For `Declared.is_wide_gray` it is one grey file, not turned upright, whose pixels `apart` splits. Half
+    floats (`Declared.is_half`) are decoded from the returned files as uint16, to be viewed as float16.
 
     Parameters
     ----------
     data : bytes
-        A TIFF file that `tiff_declared.problem` has nothing against.
+        A TIFF file for which `tiff_declared.problem` returns None.
     declared : Declared
         What it declares.
     """
@@ -81,10 +81,10 @@ def readable(data: bytes, declared: Declared) -> list[bytes]:
 
 
 def apart(declared: Declared, pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return the samples of a wide grey row (`Declared.is_wide_gray`) pixel by pixel, H×W×C, not turned."""
+    """Split the pixels of a file with `Declared.is_wide_gray` into samples, H×W×C, not turned upright."""
     samples = pixels.reshape(pixels.shape[0], -1, declared.samples)
     if declared.predictor == 2:
-        # Each sample is less its neighbour of the same kind, from the left edge of a strip or tile on.
+        # Samples are differences from the same channel of the pixel to the left, within a strip or tile.
         step = (exif.numbers(declared.page, exif.TILE_WIDTH) or (declared.width,))[0]
         for left in range(0, declared.width, step):
             part = samples[:, left : left + step]
@@ -93,7 +93,7 @@ def apart(declared: Declared, pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def damage(data: bytes, declared: Declared) -> str | None:
-    """Return which strips of a file are missing or damaged, in words; None where none is found to be.
+    """Return a description of the missing or damaged strips of a file; None if there are none.
 
     Strips of Deflate are decompressed here because zlib's checksums detect every wrong bit.
     """
@@ -120,8 +120,8 @@ def damage(data: bytes, declared: Declared) -> str | None:
 def strict(data: bytes, declared: Declared) -> Iterator[bytes]:
     """Yield files that OpenCV refuses to decode where a strip or tile of `data` is damaged.
 
-    In them each strip is a few rows of grey samples of 16 bits. Of CCITT, JPEG and subsampled YCbCr there are
-    none: their decoders do not unpack bytes as such.
+    In them each strip is a few rows of grey samples of 16 bits. There are none for Deflate, which `damage`
+    checks, nor for CCITT, JPEG and YCbCr, whose strips do not unpack to plain rows of samples.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _values(declared: Declared, tag: int) -> tuple[int, ...]:
 
 
 def _tile(declared: Declared) -> tuple[int, int] | None:
-    """Return height and width of the tiles; None where the file has strips, by their sides as in libtiff."""
+    """Return height and width of the tiles; None (strips) where either is missing, as in libtiff."""
     height, width = (_values(declared, tag) for tag in (exif.TILE_HEIGHT, exif.TILE_WIDTH))
     return (height[0], width[0]) if height and width and height[0] and width[0] else None
 
@@ -169,7 +169,7 @@ def _rows(declared: Declared) -> int:
 
 
 def _offsets(declared: Declared) -> tuple[int, ...]:
-    # Either tag names tiles, as in libtiff.
+    # libtiff, too, takes the offsets of tiles from either tag.
     return _values(declared, _TILE_OFFSETS) or _values(declared, _STRIP_OFFSETS)
 
 
@@ -184,7 +184,7 @@ def _count(declared: Declared) -> int:
 
 
 def _strips(declared: Declared) -> list[tuple[int, int, int]]:
-    """Return offset, bytes and unpacked bytes of each strip or tile; empty where the file does not say."""
+    """Return offset, bytes and unpacked bytes of each strip or tile; empty where they are not known."""
     if declared.photometric == YCBCR:
         return []
     planes = declared.samples if declared.planar else 1

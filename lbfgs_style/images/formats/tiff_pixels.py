@@ -17,7 +17,7 @@ from .tiff_declared import Declared
 
 log = logging.getLogger(__name__)
 
-# How far beyond [0, 1] a floating-point sample is taken for rounding: as of arrays.
+# Distance outside [0, 1] that counts as a rounding error, as for arrays.
 _TOLERANCE = 1e-6
 
 _DAMAGED = "{name}: damaged: {what}; expected a whole TIFF file: get another copy of it"
@@ -39,8 +39,8 @@ def decode(name: str, data: bytes, unpack: Callable[[bytes], NDArray[Any]]) -> N
     -------
     array
         H×W, H×W×3 (BGR) or H×W×4 (BGRA; of grey files with alpha too), upright, black at 0; uint8, uint16,
-        or floating point in [0, 1], of logarithms of light as they are. The colours are not multiplied by
-        alpha. One warning is logged where a grey file's alpha cannot be read.
+        or floating point in [0, 1], of LogLuv unclipped. The colours are not multiplied by alpha. A warning
+        is logged where a grey file's alpha cannot be read.
 
     Raises
     ------
@@ -53,9 +53,9 @@ def decode(name: str, data: bytes, unpack: Callable[[bytes], NDArray[Any]]) -> N
     problem = tiff_declared.problem(data, declared, name)
     if problem is not None:
         raise ImageFileError(f"{name}: {problem}")
-    injury = tiff_parts.damage(data, declared)
-    if injury is not None:
-        raise ImageFileError(_DAMAGED.format(name=name, what=injury))
+    damage = tiff_parts.damage(data, declared)
+    if damage is not None:
+        raise ImageFileError(_DAMAGED.format(name=name, what=damage))
     planes = [unpack(part) for part in tiff_parts.readable(data, declared)]
     if declared.is_half:
         planes = [plane.view(np.float16) for plane in planes]
@@ -72,19 +72,19 @@ def decode(name: str, data: bytes, unpack: Callable[[bytes], NDArray[Any]]) -> N
         planes = [_unit_range(name, plane) for plane in planes]
     if declared.is_gray and declared.samples > 1:
         return _gray(name, declared, planes)
-    return _mended(data, declared, planes[0])
+    return _corrected(data, declared, planes[0])
 
 
 def _gray(name: str, declared: Declared, planes: list[NDArray[Any]]) -> NDArray[Any]:
     """Return grey of several samples with alpha as BGRA of equal colours, without alpha as grey."""
     alpha = declared.alpha
-    if len(planes) == 1:  # OpenCV has dropped the others, and turned 8 bits round
+    if len(planes) == 1:  # OpenCV has dropped the others, and inverted 8 bits
         if alpha is not None:
             log.warning("%s: its alpha is not read: save a TIFF with LZW or Deflate, or a PNG", name)
         return planes[0]
     gray = planes[0]
     if declared.photometric == tiff_declared.WHITE_IS_ZERO:
-        gray = _turned_round(gray)
+        gray = _inverted(gray)
     if alpha is None:
         return gray
     sample, kind = alpha
@@ -93,7 +93,7 @@ def _gray(name: str, declared: Declared, planes: list[NDArray[Any]]) -> NDArray[
 
 
 def _unit_range(name: str, pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return floating-point samples clipped to [0, 1] where they are there but for rounding."""
+    """Clip floating-point samples to [0, 1]; raise ImageFileError beyond rounding errors."""
     if pixels.dtype.kind != "f":
         return pixels
     low, high = float(pixels.min()), float(pixels.max())
@@ -110,7 +110,8 @@ def _unit_range(name: str, pixels: NDArray[Any]) -> NDArray[Any]:
     return np.clip(pixels, 0, 1)
 
 
-def _turned_round(pixels: NDArray[Any]) -> NDArray[Any]:
+def _inverted(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels with black and white exchanged."""
     top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
     return pixels.dtype.type(top) - pixels
 
@@ -126,20 +127,21 @@ def _require_whole_strips(
             raise ImageFileError(_DAMAGED.format(name=name, what=what)) from error
 
 
-def _mended(data: bytes, declared: Declared, pixels: NDArray[Any]) -> NDArray[Any]:
+def _corrected(data: bytes, declared: Declared, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Correct what OpenCV and libtiff do to white, depth and alpha."""
     if declared.bits in (10, 12, 14) and pixels.dtype == np.uint16:
         # OpenCV shifts them to the left, which leaves white short of 65535.
         top = (1 << 16) - (1 << 16 - declared.bits)
         pixels = np.rint(pixels * (65535 / top)).astype(np.uint16)
-    # libtiff turns 8 bits round, and no others.
+    # libtiff inverts 8 bits, and no others.
     if declared.photometric == tiff_declared.WHITE_IS_ZERO and pixels.dtype != np.uint8:
-        pixels = _turned_round(pixels)
+        pixels = _inverted(pixels)
     if pixels.ndim != 3 or pixels.shape[2] != 4:
         return pixels
     if declared.photometric == exif.CMYK:
         return pixels[..., :3]  # libtiff makes RGBA of it; the alpha is not in the file
     kind = exif.number(data, exif.EXTRA_SAMPLES)
-    # libtiff hands 8-bit pixels over multiplied by their alpha, whether the file holds them so
+    # libtiff returns 8-bit pixels multiplied by their alpha, whether the file holds them so
     # (ExtraSamples 1) or not (2). Deeper samples come as in the file.
     return _unmultiply(pixels) if kind == 1 or (kind == 2 and pixels.dtype == np.uint8) else pixels
 

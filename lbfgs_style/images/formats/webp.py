@@ -49,7 +49,7 @@ def _read_metadata(data: bytes, _: bytes) -> Metadata:
 
 
 def _write_metadata(encoded: bytes, metadata: Metadata, size: Size, alpha: bool) -> bytes:
-    """Write the extended form: a header that says what there is, and each part in its place."""
+    """Write the extended form: a VP8X header that lists the parts, and the parts in the order it requires."""
     pixels = [(kind, body) for kind, body in _chunks(encoded) if kind in (b"ALPH", b"VP8 ", b"VP8L")]
     flags = 0x20 * bool(metadata.icc) | 0x10 * alpha | 0x08 * bool(metadata.exif) | 0x04 * bool(metadata.xmp)
     sides = b"".join((side - 1).to_bytes(3, "little") for side in (size[1], size[0]))
