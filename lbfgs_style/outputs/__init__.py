@@ -1,4 +1,4 @@
-"""What is made of a result.
+"""What is made from a result: recipes, reports, videos, sheets.
 
 - recipes, rerun: options and inputs kept inside the image file, and the run repeated from them.
 - run_inputs, input_files: the inputs of a run, and their fingerprints.

@@ -1,7 +1,7 @@
 """Contact sheets: images with a title, a legend and a label for each column, row or image.
 
-OpenCV writes the text: from version 5 on in a proportional font with all letters, before in ASCII only, so
-our labels are ASCII.
+OpenCV draws the text. Before version 5 it has ASCII only (later versions have all letters, in a proportional
+font), so the labels of this package are ASCII.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..images import FloatImage, fit, resize
 
 _MARGIN, _GAP = 20, 8
 _TITLE, _TEXT, _LINE = 0.8, 0.5, 20  # font sizes of OpenCV's putText, and pixels from line to line
-_INK, _SOFT = 30, 95
+_INK, _SOFT = 30, 95  # grey levels of the text: labels and title, legend
 _SIDE = 140  # pixels of the widest label of a row, with the gap after it
 _INPUT = 96  # height of an image in the legend
 

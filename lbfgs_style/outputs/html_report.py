@@ -1,4 +1,4 @@
-"""An HTML report of a run: images, loss curves, settings and timings in one file without references."""
+"""An HTML report of a run: images, loss curves, settings and timings in one self-contained file."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _settings(report: Mapping[str, Any]) -> str:
     lines: list[str] = []
     for name, value in dict(report["options"]).items():
         changed = value != defaults[name]
-        if value is None:  # what the run itself chose
+        if value is None:  # chosen by the run
             value = "auto" if name == "iterations" else report["network"].get(name)
         mark = ' class="changed"' if changed else ""
         lines.append(f"<div><dt>{escape(name)}</dt><dd{mark}>{escape(_text(value))}</dd></div>")

@@ -1,4 +1,4 @@
-"""Input files of a run and their fingerprints, by which a recipe finds them again."""
+"""Input files of a run and their fingerprints, by which a rerun checks that they are unchanged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Origin = Path | str | Source
 
 
 def locate(source: Source, recipe: Path, *, role: str, moved_to: Path | str | None = None) -> Path:
-    """Return the path of an input of a recipe, whose content must be the same as then.
+    """Return the path of an input of a recipe, whose bytes must be those of the recorded run.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def locate(source: Source, recipe: Path, *, role: str, moved_to: Path | str | No
     role : str
         Role of the input, also the name of the option that says where it is.
     moved_to : path, optional
-        Where the user says that it is.
+        Path from the user, searched in place of the recipe's.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def file_bytes(path: Path, *, most: int | None = None) -> bytes:
 
 
 def source_of(origin: Origin) -> Source:
-    """Return a file with its fingerprint."""
+    """Return a file with its fingerprint, which is computed unless `origin` has it."""
     return origin if isinstance(origin, Source) else Source(str(origin), _sha256(Path(origin)))
 
 

@@ -2,7 +2,7 @@
 
 `reconstruct_content` and `reconstruct_style` start from noise and keep one target only (Gatys, Ecker and
 Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, fig. 1); `grid` paints one pair
-with every combination of settings (fig. 3 and 5 there).
+with every combination of settings (fig. 4 and 5 there; fig. 3 of the preprint, arXiv:1508.06576).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ RECONSTRUCTION = Options(size=256, init="noise")
 # Default options of grids.
 GRID = Options(size=256)
 
-# Options to reset with other layers: the weights of layers belong to their layers.
+# Options to reset where the layers change: weights of layers belong to certain layers.
 _EQUAL: dict[str, Any] = {"content_layer_weights": None, "style_layer_weights": None}
 
-# Options to reset with one kind of target: there is nothing to balance.
+# Options to reset where content or style is the only target: there is nothing to balance.
 _ALONE: dict[str, Any] = {**_EQUAL, "strength": None}
 
 _CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
@@ -53,7 +53,7 @@ class Panel:
     label : str
         What it was made with.
     result : Result
-        How it went.
+        Result of its run.
     """
 
     label: str
@@ -80,7 +80,7 @@ def content_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:
 
 
 def style_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:
-    """Choose the layers that are added one after the other: those that the network has for styles."""
+    """Return the layers that `reconstruct_style` adds one after the other: the network's style layers."""
     return network.style_layers
 
 
@@ -101,9 +101,9 @@ def reconstruct_content(
     image : array or Picture
         As for `lbfgs_style.StyleTransfer.run`.
     layers : sequence of str, optional
-        One reconstruction for each; `content_layers` without it.
+        One reconstruction for each; by default `content_layers` of the network.
     network, options, on_iterate, cancel
-        As for `lbfgs_style.StyleTransfer`; weights and layers of the options do not count.
+        As for `lbfgs_style.StyleTransfer`; weights and layers of the options are ignored.
     announce : callable, optional
         See `Announce`.
 
@@ -136,7 +136,7 @@ def reconstruct_style(
     Parameters
     ----------
     layers : sequence of str, optional
-        From shallow to deep; the network's style layers without it.
+        From shallow to deep; by default the network's style layers.
     image, network, options, on_iterate, cancel, announce
         See `reconstruct_content`.
     """
@@ -186,9 +186,9 @@ def grid(
     content, style
         As for `lbfgs_style.StyleTransfer.run`.
     content_layers, style_layers : sequence of tuples of str, optional
-        The alternatives; the options' own without it.
+        The alternatives; by default those of the options, else of the network.
     content_weights : sequence of float, optional
-        The alternatives; the options' own without it.
+        The alternatives; by default that of the options.
     network, options, on_iterate, cancel, announce
         See `reconstruct_content`.
 

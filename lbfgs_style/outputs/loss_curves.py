@@ -10,7 +10,11 @@ from html import escape
 from ..pipeline.plan.scales import ScaleResult
 from ..pipeline.results import Result
 
-_DECADES = 6  # below the largest value; what is smaller says nothing
+_DECADES = 6  # powers of ten below the largest value that are drawn
+
+# Size of the drawing and its margins, in units of the SVG.
+_WIDTH, _HEIGHT = 860, 340
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 150, 12, 40
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish: one for each kind of term. The layers
 # of a kind go from pale to full.
@@ -19,18 +23,18 @@ _COLORS = {"content": (0, 114, 178), "style": (213, 94, 0), "tv": (0, 158, 115),
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Where values go in the drawing: `count` iterations across, 10**bottom to 10**top upwards."""
+    """Axes of the drawing: iterations 0 to `count` across, 10**bottom to 10**top upwards, logarithmic."""
 
     count: int
     bottom: int
     top: int
 
     def x(self, iteration: float) -> float:
-        """Return how far from the left an iteration is drawn."""
+        """Return the x coordinate of an iteration."""
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * iteration / max(self.count, 1)
 
     def y(self, value: float) -> float:
-        """Return how far from the top a value is drawn."""
+        """Return the y coordinate of a value, from the top."""
         share = (math.log10(max(value, 10.0**self.bottom)) - self.bottom) / max(self.top - self.bottom, 1)
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * share
 
@@ -80,7 +84,7 @@ def _grid(axes: Axes, scales: Sequence[ScaleResult]) -> list[str]:
 
 
 def svg_path(axes: Axes, curve: Sequence[float]) -> str:
-    """Join the points of a curve, but for those below the drawing."""
+    """Return an SVG path through the points of a curve, interrupted where values are below the axes."""
     parts: list[str] = []
     command = "M"
     for iteration, value in enumerate(curve, 1):
@@ -113,8 +117,3 @@ def _color(name: str, all_names: Iterable[str]) -> str:
     share = 1 - 0.6 * (1 - (same.index(name) + 1) / len(same))  # pale for shallow layers
     red, green, blue = (round(255 + share * (part - 255)) for part in _COLORS[kind])
     return f"rgb({red},{green},{blue})"
-
-
-_WIDTH, _HEIGHT = 860, 340
-
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 150, 12, 40

@@ -22,7 +22,7 @@ from ..settings.options_file import checked_names, with_values
 from .input_files import STANDARD_INPUT, Source, file_bytes
 from .run_inputs import Inputs, RunInputs, StyleInput, from_json, inputs_of, to_json
 
-# Bytes of the largest report that is read; 100,000 iterations take about 10 MB.
+# Bytes of the largest report that is read; a report of 100,000 iterations has about 10 MB.
 _MOST_BYTES = 2**26
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything that a result depends on except the machine.
+    """Everything that a result depends on except the machine and the versions of other packages.
 
     Attributes
     ----------
@@ -82,8 +82,7 @@ def document(
         Quality of the image file, 1 to 100.
     folder : Path, optional
         Folder of the image file: paths are made relative to it, so that the folder may move as a whole and
-        an image that is passed on does not reveal where its maker keeps files. Without it paths stay as
-        they are.
+        an image that is passed on does not reveal where its maker keeps files. Without it paths are kept.
     """
     is_file = inputs.network.lower().endswith(".onnx")
     network = _relative(inputs.network, folder) if is_file else inputs.network
@@ -100,7 +99,7 @@ def recipe_text(result: Result, inputs: Inputs, *, quality: int, folder: Path) -
     """Return the recipe of a result that goes into a folder, as text for `lbfgs_style.images.write`."""
     contents = document(result.settings, inputs, quality=quality, folder=folder)
     text = json.dumps(contents, ensure_ascii=False)
-    # A file name may have bytes that are not UTF-8: Python's surrogates for them become JSON escapes.
+    # A file name may have bytes that are not UTF-8: Python has surrogates for them, which are escaped.
     return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

@@ -23,6 +23,7 @@ EVERY = 10
 # Names of the frames in their folder.
 FRAMES = "frame-*.png"
 
+# Records the image of an iteration, or skips it.
 Take = Callable[[Iterate], None]
 Frame = NDArray[np.uint8]
 
@@ -110,7 +111,7 @@ def recorded(
     Parameters
     ----------
     callback : callable, optional
-        Called, too; its result is returned.
+        Called after recording; its return value is passed on.
     frames : Path, optional
         Folder for ``frame-000010.png``, …, each of the size of its scale; created if missing.
     save_every : int, optional
@@ -151,7 +152,7 @@ def recorded(
 
 
 def done_before(iterate: Iterate) -> int:
-    """Return the number of an iteration in the whole run, counting all iterations of the scales before."""
+    """Return the number of an iteration in the whole run, as if earlier scales had made all planned ones."""
     return sum(count for _, count in iterate.plan[: iterate.scale - 1]) + iterate.iteration
 
 
@@ -172,7 +173,7 @@ def _frames(folder: Path, every: int) -> Take:
 
 
 class _Empty(Exception):
-    """There was no iteration, so an old file is not replaced."""
+    """Raised where there was no iteration, so that an old file is not replaced."""
 
 
 @contextmanager

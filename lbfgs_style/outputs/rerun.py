@@ -36,7 +36,7 @@ class Rerun:
 
     @property
     def network_file(self) -> Path:
-        """Path of the network."""
+        """Path of the network's file."""
         return networks.find(self.inputs.network)
 
     def run(

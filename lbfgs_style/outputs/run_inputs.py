@@ -48,8 +48,8 @@ class StyleInput(Generic[T]):
 class RunInputs(Generic[T]):
     """The inputs of a run.
 
-    An input has a role: content, style, style-mask, painting-mask, keep-mask or init. The command has an
-    option of the same name for each.
+    An input has a role: content, style, style-mask, painting-mask, keep-mask or init. The command ``rerun``
+    has an option of the same name for each.
 
     Attributes
     ----------
@@ -243,9 +243,9 @@ def from_json(
     Raises
     ------
     KeyError, ValueError
-        Something is missing.
+        A key is missing, or the sequences have different lengths.
     """
-    none = [None] * len(files["styles"])  # recipes of versions without masks of style images
+    none = [None] * len(files["styles"])  # for recipes of versions that had no masks of style images
 
     def pairs(key: str) -> list[Source | None]:
         both = zip(files.get(key, none), hashes.get(key, none), strict=True)
