@@ -35,7 +35,7 @@ class Legend:
     lines : sequence of str
         Text below; long lines are wrapped.
     inputs : sequence of (image, str)
-        Small images to the left of the lines, each with its name.
+        Small images to the left of the lines, or above them on a narrow sheet, each with its name.
     """
 
     title: str
@@ -61,7 +61,7 @@ def sheet(
     columns, sides : sequence of str
         A label over each column, and left of each row; long ones are wrapped.
     captions : sequence of sequences of str
-        A line above each image.
+        A line above each image; of a caption that is too long, only the first line is shown.
     legend : Legend, optional
         Shown at the top.
     height : int
