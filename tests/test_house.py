@@ -165,7 +165,7 @@ def private_names(source: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("source", "found"),
+    ("source", "expected"),
     [
         ("from lbfgs_style.cli.app import _run", {"_run"}),
         ("engine._session", {"_session"}),
@@ -175,8 +175,8 @@ def private_names(source: str) -> set[str]:
         ("os._exit(1); self._own; x.__dict__", set()),
     ],
 )
-def test_private_names_are_found(source: str, found: set[str]) -> None:
-    assert private_names(source) == found
+def test_private_names_are_found(source: str, expected: set[str]) -> None:
+    assert private_names(source) == expected
 
 
 def test_tests_use_no_private_names_of_the_package() -> None:

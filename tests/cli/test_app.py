@@ -191,16 +191,16 @@ def test_what_a_mask_keeps_is_the_photo_s(folder, network):
     photo_array = photo()
     save("left.png", np.tile(np.where(np.arange(64) < 32, 255, 0).astype(np.uint8), (54, 1)))
     assert paint(network, "--keep-mask", "left.png") == 0
-    found = cv2.imread("out.png")[..., ::-1]
-    np.testing.assert_array_equal(found[:, :16], photo_array[:, :16])
-    assert np.abs(found[:, 16:].astype(int) - photo_array[:, 16:]).mean() > 1
+    image = cv2.imread("out.png")[..., ::-1]
+    np.testing.assert_array_equal(image[:, :16], photo_array[:, :16])
+    assert np.abs(image[:, 16:].astype(int) - photo_array[:, 16:]).mean() > 1
     alpha = np.where(np.arange(32) < 8, 0, 255) * np.ones((27, 1))
     save("glass.png", np.dstack([photo_array, alpha.astype(np.uint8)]))
     assert paint(network, "--keep-mask", "alpha", content="glass.png") == 0
-    found = cv2.imread("out.png", cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(found[:, :8, 2::-1], photo_array[:, :8])
-    assert np.abs(found[:, 8:, 2::-1].astype(int) - photo_array[:, 8:]).mean() > 1
-    np.testing.assert_array_equal(found[..., 3], alpha)
+    image = cv2.imread("out.png", cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(image[:, :8, 2::-1], photo_array[:, :8])
+    assert np.abs(image[:, 8:, 2::-1].astype(int) - photo_array[:, 8:]).mean() > 1
+    np.testing.assert_array_equal(image[..., 3], alpha)
 
 
 # What it says
@@ -212,14 +212,14 @@ def test_presets_are_listed_one_on_a_line(capsys):
     names = ["default", "gatys", "keras", "tensorflow", "mean-squares", "gluon", "neural-style"]
     assert [row[0] for row in rows] == names
     assert {len(row) for row in rows} == {11}
-    told = dict(zip(names, rows, strict=True))
-    assert told["default"][3:5] == ["‖F−P‖² / ‖P‖²", "‖G−A‖² / ‖A‖², mean of layers"]
-    assert told["keras"][5] == "Σ (a²+b²)^1.25, pixels of 0–255"
-    assert told["keras"][4] == "0.02778 ‖G−A‖² M^2 (H W)^-2, mean of layers"
-    assert told["tensorflow"][6] == "10000, 0.01, 30"
-    assert told["gatys"][2] == "vgg19-caffe, average pooling"
-    assert told["default"][10] == "–"
-    assert told["gluon"][10].startswith("--style-weight 10000 --style-layers relu1_1:1,relu2_1:20,")
+    by_name = dict(zip(names, rows, strict=True))
+    assert by_name["default"][3:5] == ["‖F−P‖² / ‖P‖²", "‖G−A‖² / ‖A‖², mean of layers"]
+    assert by_name["keras"][5] == "Σ (a²+b²)^1.25, pixels of 0–255"
+    assert by_name["keras"][4] == "0.02778 ‖G−A‖² M^2 (H W)^-2, mean of layers"
+    assert by_name["tensorflow"][6] == "10000, 0.01, 30"
+    assert by_name["gatys"][2] == "vgg19-caffe, average pooling"
+    assert by_name["default"][10] == "–"
+    assert by_name["gluon"][10].startswith("--style-weight 10000 --style-layers relu1_1:1,relu2_1:20,")
 
 
 def test_presets_are_complete_on_a_narrow_terminal(capsys, monkeypatch):
@@ -328,7 +328,7 @@ def captured(monkeypatch):
 
 def test_every_option_arrives(folder, network, monkeypatch):
     seen = captured(monkeypatch)
-    given = {
+    typed = {
         "--network": network,
         "--size": 48,
         "--scales": "24,36",
@@ -358,7 +358,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
     }
     save("other.png", photo(20, 20))
     save("left.png", np.tile(np.where(np.arange(8) < 4, 255, 0).astype(np.uint8), (6, 1)))
-    flat = [part for pair in given.items() for part in pair]
+    flat = [part for pair in typed.items() for part in pair]
     flat += ["--style-mask", "left.png", "--style-mask", "rest"]
     assert run("transfer", "photo.png", "painting.png", "other.png", "-o", "out.png", *flat) == 2
     assert seen["options"] == Options(
@@ -444,15 +444,15 @@ def test_networks_are_listed_one_on_a_line(folder, capsys):
 
 def test_a_network_tells_about_itself(network, capsys):
     assert run("networks", "info", network) == 0
-    told = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
-    told = {key: value.strip() for key, value in told.items()}
-    assert told["name"] == "small"
-    assert told["file"] == network
-    assert told["licence"] == "none"
-    assert re.fullmatch("[0-9a-f]{64}", told["weights sha256"])
-    assert told["style layers"] == "relu1_1 relu2_1 relu3_1 relu4_1 relu5_1"
-    assert told["content layers"] == "relu4_2"
-    assert told["layers"].startswith("relu1_1 relu1_2 relu2_1")
+    lines = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    lines = {key: value.strip() for key, value in lines.items()}
+    assert lines["name"] == "small"
+    assert lines["file"] == network
+    assert lines["licence"] == "none"
+    assert re.fullmatch("[0-9a-f]{64}", lines["weights sha256"])
+    assert lines["style layers"] == "relu1_1 relu2_1 relu3_1 relu4_1 relu5_1"
+    assert lines["content layers"] == "relu4_2"
+    assert lines["layers"].startswith("relu1_1 relu1_2 relu2_1")
 
 
 def test_the_bundled_network_is_whole(capsys):

@@ -161,9 +161,9 @@ def full_folder(folder):
 
 @pytest.mark.parametrize(("arguments", "says"), FAILURES, ids=[arguments for arguments, _ in FAILURES])
 def test_mistakes_are_one_line_and_leave_nothing(full_folder, network, capfd, arguments, says):
-    given = "--network", network, "--size", 32, "--iterations", 1, "--device", "cpu", "--threads", 1
+    options = "--network", network, "--size", 32, "--iterations", 1, "--device", "cpu", "--threads", 1
     before = contents(full_folder)
-    assert run("transfer", *given, *arguments.split()) == 2
+    assert run("transfer", *options, *arguments.split()) == 2
     one_error(capfd, says)
     assert contents(full_folder) == before
 
@@ -191,8 +191,8 @@ def test_the_network_is_not_overwritten(folder, network, capfd, option):
     mine.write_bytes(Path(network).read_bytes())
     Path("link.png").symlink_to(mine)
     target = mine if option == "--report" else "link.png"
-    given = (option, target) if option == "-o" else ("-o", "out.png", option, target)
-    assert run("transfer", "photo.png", "painting.png", "--network", "mine", *given) == 2
+    options = (option, target) if option == "-o" else ("-o", "out.png", option, target)
+    assert run("transfer", "photo.png", "painting.png", "--network", "mine", *options) == 2
     one_error(capfd, "would be overwritten, but is one of the inputs")
     assert mine.read_bytes() == Path(network).read_bytes()
 
@@ -342,8 +342,8 @@ def test_the_second_signal_leaves_a_cursor(folder, network, monkeypatch, harmles
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_from_outside(folder, network, number):
     save("photo.png", np.random.default_rng(1).integers(0, 256, (200, 200, 3)).astype(np.uint8))
-    given = "--network", network, "--size", "full", "--scales", "128", "--iterations", 100_000
-    process = start("transfer", "photo.png", "painting.png", "-o", "out.png", "--threads", 1, *given)
+    options = "--network", network, "--size", "full", "--scales", "128", "--iterations", 100_000
+    process = start("transfer", "photo.png", "painting.png", "-o", "out.png", "--threads", 1, *options)
     try:
         assert "iteration 1/100000" in process.stderr.readline()
         process.send_signal(number)

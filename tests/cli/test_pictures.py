@@ -95,7 +95,7 @@ def test_quality_makes_files_larger(folder, network, suffix):
 
 
 def test_from_pipe_to_pipe(folder, network):
-    given = ("--network", network, "--size", "32", "--iterations", "2", "--threads", "1")
+    arguments = ("--network", network, "--size", "32", "--iterations", "2", "--threads", "1")
     done = subprocess.run(
         [
             sys.executable,
@@ -107,7 +107,7 @@ def test_from_pipe_to_pipe(folder, network):
             "-o",
             "-",
             "--no-recipe",
-            *given,
+            *arguments,
         ],
         input=Path("photo.png").read_bytes(),
         capture_output=True,

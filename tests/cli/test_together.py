@@ -164,8 +164,8 @@ def test_the_page_tells_files_of_one_name_apart(folder, network):
 
 
 def test_the_page_says_what_came_on_standard_input(folder, network, standard_input):
-    given = "--network", network, "--device", "cpu", "--threads", 1, "--quiet"
-    assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, *given) == 0
+    arguments = "--network", network, "--device", "cpu", "--threads", 1, "--quiet"
+    assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, *arguments) == 0
     standard_input("photo.png")
     styles = ("stripes.style.npz",)
     assert paint(network, "--report", "run.html", "--quiet", content="-", styles=styles) == 0
@@ -195,15 +195,23 @@ def test_what_is_typed_over_the_file_over_the_preset(folder, network):
     )
     typed = "--tv-power", 2, "--style-layers", "relu3_1"
     assert paint(network, "--options", "mine.toml", *typed, "--report", "run.json", "--quiet") == 0
-    found = options_of(folder)
-    assert (found["tv_power"], found["style_layers"], found["style_layer_weights"]) == (2, ["relu3_1"], None)
-    assert (found["tv_weight"], found["optimizer"], found["content_layers"]) == (0.5, "adam", ["relu4_1"])
-    assert (found["loss"], found["style_weight"], found["seed"]) == ("keras", 1e-6, 0)
+    options = options_of(folder)
+    assert (options["tv_power"], options["style_layers"], options["style_layer_weights"]) == (
+        2,
+        ["relu3_1"],
+        None,
+    )
+    assert (options["tv_weight"], options["optimizer"], options["content_layers"]) == (
+        0.5,
+        "adam",
+        ["relu4_1"],
+    )
+    assert (options["loss"], options["style_weight"], options["seed"]) == ("keras", 1e-6, 0)
     more = "--options", "mine.toml", "--preset", "gatys", "--report", "run.json", "--quiet"
     assert paint(network, *more) == 0
-    found = options_of(folder)
-    assert (found["loss"], found["style_weight"], found["tv_weight"]) == ("gatys", 1e3, 0.5)
-    assert found["style_layer_weights"] == [3, 1]
+    options = options_of(folder)
+    assert (options["loss"], options["style_weight"], options["tv_weight"]) == ("gatys", 1e3, 0.5)
+    assert options["style_layer_weights"] == [3, 1]
 
 
 def test_a_preset_in_a_file(tmp_path):
@@ -253,9 +261,9 @@ def test_statistics_serve_every_statistic_with_masks_and_scales(statistic):
     job = StyleTransfer(small_vgg(), options=replace(QUICK, style_statistic=statistic))
     painting, other = photo(60, 52)[::-1].copy(), photo(44, 44)[:, ::-1].copy()
     measured = StyleTransfer(small_vgg(), options=QUICK).measure_style(painting, sizes=(24, 36))
-    given = (Style(each, scale=0.75, mask=HALF) for each in (painting, measured))
+    styles = (Style(each, scale=0.75, mask=HALF) for each in (painting, measured))
     expected, got = (
-        job.run(photo(), [style, Style(other, weight=2)], keep=HALF[::-1] * 0.5) for style in given
+        job.run(photo(), [style, Style(other, weight=2)], keep=HALF[::-1] * 0.5) for style in styles
     )
     np.testing.assert_array_equal(got.image, expected.image)
 
@@ -280,8 +288,8 @@ def test_another_pooling_is_refused(tmp_path):
 
 @pytest.mark.parametrize("preserve", ["match", "luminance"])
 def test_statistics_have_no_colours_to_change(folder, network, capfd, preserve):
-    given = "--network", network, "--device", "cpu", "--threads", 1
-    assert run("style", "painting.png", "-o", "a.npz", *given) == 0
+    arguments = "--network", network, "--device", "cpu", "--threads", 1
+    assert run("style", "painting.png", "-o", "a.npz", *arguments) == 0
     before = contents(folder)
     capfd.readouterr()
     assert paint(network, "--preserve-color", preserve, "--quiet", styles=("other.png", "a.npz")) == 2
@@ -291,8 +299,8 @@ def test_statistics_have_no_colours_to_change(folder, network, capfd, preserve):
 
 def test_the_command_measures_with_a_pooling(folder, network, capfd, standard_input):
     standard_input("painting.png")
-    given = "--network", network, "--device", "cpu", "--threads", 1, "--sizes", 24
-    assert run("style", "-", "-o", "a.npz", "--pooling", "average", *given) == 0
+    arguments = "--network", network, "--device", "cpu", "--threads", 1, "--sizes", 24
+    assert run("style", "-", "-o", "a.npz", "--pooling", "average", *arguments) == 0
     assert paint(network, "--pooling", "average") == 0
     assert paint(network, "--pooling", "average", styles=("a.npz",), output="same.png") == 0
     np.testing.assert_array_equal(images.read("same.png").rgb, images.read("out.png").rgb)
@@ -305,10 +313,10 @@ def test_the_command_measures_with_a_pooling(folder, network, capfd, standard_in
 
 
 def test_a_sheet_from_pipe_to_pipe(folder, network, capfdbinary, standard_input):
-    given = "--network", network, "--size", 32, "--iterations", 1, "--threads", 1, "--quiet"
+    arguments = "--network", network, "--size", 32, "--iterations", 1, "--threads", 1, "--quiet"
     standard_input("photo.png")
-    assert run("reconstruct", "content", "-", "-o", "-", "--layers", "relu1_1", *given) == 0
+    assert run("reconstruct", "content", "-", "-o", "-", "--layers", "relu1_1", *arguments) == 0
     assert images.decode(capfdbinary.readouterr().out).rgb.shape[2] == 3
     standard_input("photo.png")
-    assert run("grid", "-", "painting.png", "-o", "-", "--content-weights", "0.1,1", *given) == 0
+    assert run("grid", "-", "painting.png", "-o", "-", "--content-weights", "0.1,1", *arguments) == 0
     assert images.decode(capfdbinary.readouterr().out).rgb.shape[2] == 3

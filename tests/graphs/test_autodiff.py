@@ -182,8 +182,8 @@ def test_paths_add_up_and_stop_at_inner_targets() -> None:
     b.input("x", (2, 2))
     inner = b.op("Mul", "x", "x", name="inner")
     loss = b.reduce("ReduceSum", b.op("Add", b.op("Mul", inner, b.constant(3.0)), "x"))
-    found = gradients(b, {loss: b.constant(1.0)}, ["inner", "x"])
-    for name, cotangent in found.items():
+    cotangents = gradients(b, {loss: b.constant(1.0)}, ["inner", "x"])
+    for name, cotangent in cotangents.items():
         b.output(cotangent, f"d_{name}")
     d_inner, d_x = ReferenceEvaluator(b.model()).run(["d_inner", "d_x"], {"x": np.full((2, 2), 5.0)})
     np.testing.assert_array_equal(d_inner, np.full((2, 2), 3.0))
@@ -285,7 +285,7 @@ def test_a_gradient_at_zero_is_zero(name: str, through_relu: bool) -> None:
     x = np.array([[0.0, 0, 0], [0.5, 2, 1], [-1, -2, -3], [1e-12, 4, 1e6]])
     if not through_relu:
         x = np.maximum(x, 0)
-    found = []
+    actual = []
     for dtype in (np.float64, np.float32):
         b = GraphBuilder(dtype)
         b.input("x", x.shape)
@@ -295,10 +295,10 @@ def test_a_gradient_at_zero_is_zero(name: str, through_relu: bool) -> None:
         model = b.model()
         if dtype == np.float64:
             with np.errstate(over="ignore"):
-                found.append(ReferenceEvaluator(model).run(None, {"x": x})[0])
+                actual.append(ReferenceEvaluator(model).run(None, {"x": x})[0])
         else:
             session = onnxruntime.InferenceSession(model.SerializeToString())
-            found.append(session.run(None, {"x": x.astype(np.float32)})[0])
+            actual.append(session.run(None, {"x": x.astype(np.float32)})[0])
     positive = np.maximum(x, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = {
@@ -309,8 +309,8 @@ def test_a_gradient_at_zero_is_zero(name: str, through_relu: bool) -> None:
             "ReduceL2": positive / np.linalg.norm(positive, axis=1, keepdims=True),
         }
     expected = np.where(positive > 0, 3 * slopes[name], 0)
-    np.testing.assert_allclose(found[0], expected, rtol=1e-12)
-    np.testing.assert_allclose(found[1], expected, rtol=1e-5)
+    np.testing.assert_allclose(actual[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(actual[1], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("op_type", ["ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2"])
@@ -321,7 +321,7 @@ def test_a_reduction_over_no_axis(op_type: str, axes: list[int] | None, keepdims
     attributes = {"noop_with_empty_axes": 1, "keepdims": keepdims}
 
     def make(b: GraphBuilder, x: str) -> str:
-        given = () if axes is None else (b.constant(axes, integer=True),)
-        return b.op(op_type, x, *given, attributes=attributes)
+        inputs = () if axes is None else (b.constant(axes, integer=True),)
+        return b.op(op_type, x, *inputs, attributes=attributes)
 
     assert_matches_differences(make, np.random.default_rng(0).normal(size=(2, 3, 4)))

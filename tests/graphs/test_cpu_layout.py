@@ -53,8 +53,8 @@ def test_values_are_the_same_and_layouts_change_less(tmp_path, pooling, size):
     assert sum(after[op] for op in reorders) < sum(before[op] for op in reorders)
     rng = np.random.default_rng(0)
     feeds = {i.name: rng.random(i.shape, dtype=np.float32) for i in one.get_inputs()}
-    for expected, found in zip(one.run(None, feeds), other.run(None, feeds), strict=True):
-        assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
+    for expected, actual in zip(one.run(None, feeds), other.run(None, feeds), strict=True):
+        assert np.linalg.norm(actual - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
 def test_shapes_are_known_behind_winograds_form():
@@ -143,13 +143,13 @@ def test_nodes_are_sorted_by_depth():
 def ancestors(b: GraphBuilder, tensor: str) -> set[str]:
     """Return the tensors that `tensor` needs."""
     makers = {name: node for node in b.nodes for name in node.output}
-    found, left = set(), [tensor]
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            left.extend(makers[name].input if name in makers else [])
-    return found
+    result, stack = set(), [tensor]
+    while stack:
+        name = stack.pop()
+        if name not in result:
+            result.add(name)
+            stack.extend(makers[name].input if name in makers else [])
+    return result
 
 
 def test_what_had_better_wait_waits():

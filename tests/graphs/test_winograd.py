@@ -28,16 +28,16 @@ def between_features(inputs: int, outputs: int, *_: int) -> bool:
 def test_one_dimension_by_hand() -> None:
     """y_i = Σ_k g_k d_{i+k}: for g = (1, 2, 3) and d = 1 … 6 it is 14, 20, 26, 32."""
     a_t, g, b_t = winograd.transform_matrices()
-    found = a_t @ ((g @ [1, 2, 3]) * (b_t @ np.arange(1, 7)))
-    np.testing.assert_allclose(found, [14, 20, 26, 32], rtol=1e-13)
+    actual = a_t @ ((g @ [1, 2, 3]) * (b_t @ np.arange(1, 7)))
+    np.testing.assert_allclose(actual, [14, 20, 26, 32], rtol=1e-13)
 
 
 def test_turned_kernel_has_the_same_weights() -> None:
     """The weights of (1, 2, 3) give, with the other matrices, (3, 2, 1) ⋆ d: 10, 16, 22, 28."""
     _, g, _ = winograd.transform_matrices()
     a_t, b_t = winograd.flipped_transform_matrices()
-    found = a_t @ ((g @ [1, 2, 3]) * (b_t @ np.arange(1, 7)))
-    np.testing.assert_allclose(found, [10, 16, 22, 28], rtol=1e-13)
+    actual = a_t @ ((g @ [1, 2, 3]) * (b_t @ np.arange(1, 7)))
+    np.testing.assert_allclose(actual, [10, 16, 22, 28], rtol=1e-13)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (16, 24), (7, 5), (1, 9), (13, 2)])
@@ -99,7 +99,7 @@ def test_objective_is_the_same(size: tuple[int, int], rewritten: winograd.Choose
     initializers = {t.name: onnx_array(t) for t in network.graph.initializer}
     rng = np.random.default_rng(1)
     image, other = rng.uniform(0, 1, (2, 1, 3, *size)).astype(np.float32)
-    found = []
+    results = []
     for choose in (None, rewritten):
         statistics = statistics_graph(network, size, TERMS, choose=choose)
         model = objective_graph(network, size, TERMS, choose=choose)
@@ -116,8 +116,8 @@ def test_objective_is_the_same(size: tuple[int, int], rewritten: winograd.Choose
             )
         )
         factors = np.array([0.5, 1, 2, 1, 0.1, 1], np.float32)
-        found.append(run(model, {"image": image, "weights": factors, **targets, **weights}))
-    for direct, ours in zip(*found, strict=True):
+        results.append(run(model, {"image": image, "weights": factors, **targets, **weights}))
+    for direct, ours in zip(*results, strict=True):
         assert np.linalg.norm(ours - direct) <= 2e-5 * np.linalg.norm(direct)
 
 

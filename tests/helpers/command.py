@@ -51,8 +51,8 @@ def run(*arguments):
 
 
 def paint(network, *more, content="photo.png", styles=("painting.png",), output="out.png"):
-    given = ("--network", network, "--size", 32, "--iterations", 2, "--device", "cpu", "--threads", 1)
-    return run("transfer", content, *styles, "-o", output, *given, *more)
+    options = ("--network", network, "--size", 32, "--iterations", 2, "--device", "cpu", "--threads", 1)
+    return run("transfer", content, *styles, "-o", output, *options, *more)
 
 
 def contents(folder):

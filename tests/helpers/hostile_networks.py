@@ -578,11 +578,11 @@ def files() -> dict[str, tuple[bytes, str]]:
 
 
 def _varint(value: int) -> bytes:
-    found = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*encoded, value])
 
 
 def _packed(count: int) -> bytes:
@@ -594,12 +594,12 @@ def _packed(count: int) -> bytes:
 
 def corpus() -> dict[str, tuple[bytes, str]]:
     """Return the bytes of every hostile file, and what its refusal says."""
-    found = files()
+    result = files()
     for name, (change, says) in HOSTILE.items():
         model = plain()
         change(model)
-        found[name] = (model.SerializeToString(), says)
-    return found
+        result[name] = (model.SerializeToString(), says)
+    return result
 
 
 def links(folder: Path) -> None:

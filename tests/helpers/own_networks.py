@@ -98,16 +98,18 @@ class Problem:
     def targets(self, pixels: int | None = None) -> dict[str, np.ndarray]:
         """Measure the targets, whole or in tiles."""
         content, style = LossTerms(self.terms.content_layers, ()), LossTerms((), self.terms.style_layers)
-        found = self.engine.statistics(self.photo, content, what="photo", window_pixels=pixels)
-        return found | self.engine.statistics(self.painting, style, what="painting", window_pixels=pixels)
+        statistics = self.engine.statistics(self.photo, content, what="photo", window_pixels=pixels)
+        return statistics | self.engine.statistics(
+            self.painting, style, what="painting", window_pixels=pixels
+        )
 
     def evaluate(self, pixels: int | None = None) -> tuple[float, np.ndarray]:
         """Return loss and gradient [3,H,W], whole or in tiles."""
         targets = self.targets(pixels)
-        found = self.engine.objective(self.size, self.terms, targets, self.weights, window_pixels=pixels)(
-            self.x
-        )
-        return found.loss, found.gradient
+        evaluation = self.engine.objective(
+            self.size, self.terms, targets, self.weights, window_pixels=pixels
+        )(self.x)
+        return evaluation.loss, evaluation.gradient
 
     def blocks(self, pixels: int) -> tuple[float, np.ndarray]:
         """Return the loss and the gradient [3,H,W] that all blocks of one cut give together.
@@ -151,14 +153,14 @@ class Problem:
             return float(loss), gradient[0]
 
         loss, gradient = run(feeds["image"])
-        found: list[tuple[float, float]] = []
+        pairs: list[tuple[float, float]] = []
         for _ in range(slopes):
             direction = rng.normal(size=gradient.shape)
             ends = [run(feeds["image"] + sign * step * direction)[0] for sign in (1, -1)]
-            found.append((float(np.vdot(gradient, direction)), (ends[0] - ends[1]) / (2 * step)))
-        return loss, gradient, found
+            pairs.append((float(np.vdot(gradient, direction)), (ends[0] - ends[1]) / (2 * step)))
+        return loss, gradient, pairs
 
 
-def far(found: np.ndarray, expected: np.ndarray) -> float:
+def far(actual: np.ndarray, expected: np.ndarray) -> float:
     """Return the distance of two arrays relative to the second."""
-    return float(np.linalg.norm(np.subtract(found, expected)) / (np.linalg.norm(expected) or 1))
+    return float(np.linalg.norm(np.subtract(actual, expected)) / (np.linalg.norm(expected) or 1))

@@ -36,9 +36,9 @@ def moments(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_matched_colours_have_the_mean_and_covariance_of_the_photo(method):
-    got, wanted = moments(color_preservation.recolored(STYLE, CONTENT, method)), moments(CONTENT)
-    np.testing.assert_allclose(got[0], wanted[0], atol=1e-6)
-    np.testing.assert_allclose(got[1], wanted[1], atol=1e-6)
+    actual, expected = moments(color_preservation.recolored(STYLE, CONTENT, method)), moments(CONTENT)
+    np.testing.assert_allclose(actual[0], expected[0], atol=1e-6)
+    np.testing.assert_allclose(actual[1], expected[1], atol=1e-6)
 
 
 def test_each_method_is_its_own_formula():
@@ -93,17 +93,17 @@ LINE = (0.5 + np.linspace(-0.3, 0.3, 50).reshape(5, 10, 1) * np.array([1, -0.5, 
 @pytest.mark.parametrize("content", [CONTENT, GRAY, CONSTANT, LINE])
 @pytest.mark.parametrize("style", [STYLE, GRAY, CONSTANT, LINE])
 def test_pictures_of_few_colours_are_finite(style, content, method):
-    got = color_preservation.recolored(style, content, method)
-    assert np.isfinite(got).all()
-    np.testing.assert_allclose(got.mean(axis=(0, 1)), content.mean(axis=(0, 1)), atol=2e-3)
+    actual = color_preservation.recolored(style, content, method)
+    assert np.isfinite(actual).all()
+    np.testing.assert_allclose(actual.mean(axis=(0, 1)), content.mean(axis=(0, 1)), atol=2e-3)
     # No noise is blown up: at most as colourful as the photo.
-    assert np.trace(moments(got)[1]) <= np.trace(moments(content)[1]) * 1.001 + 1e-9
+    assert np.trace(moments(actual)[1]) <= np.trace(moments(content)[1]) * 1.001 + 1e-9
 
 
 def test_a_painting_takes_the_greys_of_a_grey_photo():
     for method in METHODS:
-        got = color_preservation.recolored(STYLE, GRAY, method)
-        assert np.ptp(got, axis=2).max() < 1e-5
+        actual = color_preservation.recolored(STYLE, GRAY, method)
+        assert np.ptp(actual, axis=2).max() < 1e-5
 
 
 # --- lightness
@@ -137,9 +137,9 @@ def lab(picture: np.ndarray) -> np.ndarray:
 def test_lightness_of_one_and_colours_of_the_other():
     soft = (0.35 + 0.3 * np.random.default_rng(3).random((30, 30, 3))).astype(np.float32)
     painted = cloud(4, (0.5, 0.5, 0.5), 0.05 * np.eye(3), 900 * 40)[:30, :30].copy()
-    got = lab(color_preservation.with_colors_of(painted, soft))
-    np.testing.assert_allclose(got[:, 0], lab(painted)[:, 0], atol=1e-6)
-    np.testing.assert_allclose(got[:, 1:], lab(soft)[:, 1:], atol=1e-6)
+    actual = lab(color_preservation.with_colors_of(painted, soft))
+    np.testing.assert_allclose(actual[:, 0], lab(painted)[:, 0], atol=1e-6)
+    np.testing.assert_allclose(actual[:, 1:], lab(soft)[:, 1:], atol=1e-6)
 
 
 def test_where_srgb_ends_the_hue_stays_and_the_lightness_too():
@@ -148,16 +148,16 @@ def test_where_srgb_ends_the_hue_stays_and_the_lightness_too():
     result = color_preservation.with_colors_of(painted, vivid)
     assert result.min() >= 0
     assert result.max() <= 1
-    got, wanted, light = lab(result), lab(vivid), lab(painted)[:, 0]
-    np.testing.assert_allclose(got[:, 0], light, atol=1e-3)
-    chroma, most = (np.hypot(c[:, 1], c[:, 2]) for c in (got, wanted))
+    actual, expected, light = lab(result), lab(vivid), lab(painted)[:, 0]
+    np.testing.assert_allclose(actual[:, 0], light, atol=1e-3)
+    chroma, most = (np.hypot(c[:, 1], c[:, 2]) for c in (actual, expected))
     assert (chroma <= most + 1e-5).all()
     reduced = chroma < most - 1e-3
     assert 0.1 < reduced.mean() < 0.9
     # As much as there is: where it was reduced, a channel is at an end of its range.
     ends = np.minimum(result, 1 - result).reshape(-1, 3).min(axis=1)
     assert ends[reduced].max() < 0.02
-    turned = got[:, 1] * wanted[:, 2] - got[:, 2] * wanted[:, 1]
+    turned = actual[:, 1] * expected[:, 2] - actual[:, 2] * expected[:, 1]
     assert np.abs(turned[chroma > 0.02]).max() < 1e-3
 
 
@@ -168,11 +168,11 @@ def test_greys_have_the_lightness_of_the_colours():
 
 
 def test_greys_of_a_painting_have_the_photos_mean_and_spread():
-    got = lab(color_preservation.in_gray_like(STYLE, CONTENT))[:, 0]
-    wanted = lab(CONTENT)[:, 0]
-    np.testing.assert_allclose([got.mean(), got.std()], [wanted.mean(), wanted.std()], atol=1e-6)
+    actual = lab(color_preservation.in_gray_like(STYLE, CONTENT))[:, 0]
+    expected = lab(CONTENT)[:, 0]
+    np.testing.assert_allclose([actual.mean(), actual.std()], [expected.mean(), expected.std()], atol=1e-6)
     flat = color_preservation.in_gray_like(CONSTANT, CONTENT)
-    np.testing.assert_allclose(lab(flat)[:, 0], wanted.mean(), atol=1e-6)
+    np.testing.assert_allclose(lab(flat)[:, 0], expected.mean(), atol=1e-6)
 
 
 def test_a_grey_photo_stays_grey():
@@ -182,9 +182,9 @@ def test_a_grey_photo_stays_grey():
 def test_more_pixels_than_one_strip():
     tall = np.tile(CONTENT, (1 + STRIP // CONTENT[..., 0].size, 1, 1))
     assert tall[..., 0].size > STRIP
-    got = color_preservation.recolored(tall, STYLE, "symmetric")
-    np.testing.assert_array_equal(got[-40:], got[:40])
-    np.testing.assert_allclose(moments(got)[0], moments(STYLE)[0], atol=1e-6)
+    actual = color_preservation.recolored(tall, STYLE, "symmetric")
+    np.testing.assert_array_equal(actual[-40:], actual[:40])
+    np.testing.assert_allclose(moments(actual)[0], moments(STYLE)[0], atol=1e-6)
 
 
 # --- in a run
@@ -210,13 +210,13 @@ def test_a_run_keeps_the_chroma_of_the_photo(network):
 
 def test_a_matched_run_measures_the_matched_painting(network):
     content = photo(40, 48)
-    given = run(network, content, preserve_color="match", color_match="pca").image
+    actual = run(network, content, preserve_color="match", color_match="pca").image
     recolored = color_preservation.recolored(
         (255 * STYLE).astype(np.uint8) / np.float32(255), images.from_array(content).rgb, "pca"
     )
     settings = Options(size="full", iterations=3, scales=(16,), threads=1, device="cpu")
     expected = StyleTransfer(network, options=settings).run(content, recolored).image
-    np.testing.assert_array_equal(given, expected)
+    np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_run_of_luminance_sees_greys(network):
@@ -227,8 +227,8 @@ def test_a_run_of_luminance_sees_greys(network):
         color_preservation.in_gray(content), color_preservation.in_gray_like(style, content)
     )
     expected = color_preservation.with_colors_of(painted.picture.rgb, content)
-    given = run(network, photo(40, 48), preserve_color="luminance").picture.rgb
-    np.testing.assert_array_equal(given, expected)
+    actual = run(network, photo(40, 48), preserve_color="luminance").picture.rgb
+    np.testing.assert_array_equal(actual, expected)
 
 
 def halves():
@@ -243,17 +243,19 @@ def halves():
 def test_colours_are_matched_to_where_the_mask_is_white(method):
     """A mask of black and white is the same as a photo of that part alone."""
     content, left = halves()
-    got = color_preservation.matching(STYLE, content, method, left)
-    for found, expected in zip(
-        got, color_preservation.matching(STYLE, content[:, :24].copy(), method), strict=True
+    matched = color_preservation.matching(STYLE, content, method, left)
+    for actual, expected in zip(
+        matched, color_preservation.matching(STYLE, content[:, :24].copy(), method), strict=True
     ):
-        np.testing.assert_allclose(found, expected, atol=1e-9)
+        np.testing.assert_allclose(actual, expected, atol=1e-9)
 
 
 def test_lightness_is_matched_to_where_the_mask_is_white():
     content, left = halves()
-    got = color_preservation.in_gray_like(STYLE, content, 1 - left)
-    np.testing.assert_allclose(got, color_preservation.in_gray_like(STYLE, content[:, 24:].copy()), atol=1e-6)
+    actual = color_preservation.in_gray_like(STYLE, content, 1 - left)
+    np.testing.assert_allclose(
+        actual, color_preservation.in_gray_like(STYLE, content[:, 24:].copy()), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("how", ["match", "luminance"])
@@ -266,9 +268,9 @@ def test_each_painting_gets_the_colours_of_its_own_part_of_the_photo(how):
     options = Options(preserve_color=how, color_match="pca")
     seen = inputs.as_network_sees(images.from_array(content), styles, keep, options).styles
     parts = [content[:, :24].copy(), content[20:, 24:].copy(), content[20:, 24:].copy()]
-    for got, part in zip(seen, parts, strict=True):
+    for actual, part in zip(seen, parts, strict=True):
         _, (expected,) = color_preservation.seen_by_network(part, [STYLE], how, "pca")
-        np.testing.assert_allclose(got.image, expected, atol=1e-6)
+        np.testing.assert_allclose(actual.image, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("how", ["luminance", "match"])

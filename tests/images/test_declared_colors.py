@@ -54,14 +54,14 @@ def test_linear_samples_are_encoded():
 
 def test_an_exponent_is_undone():
     """gAMA 0.55556: light is the 1.8th power, as old Macintoshes had it."""
-    got = read(GRAYS, gama(1 / 1.8)) / 255
-    np.testing.assert_allclose(got, shown((GRAYS / 255) ** 1.8), atol=0.51 / 255)
+    actual = read(GRAYS, gama(1 / 1.8)) / 255
+    np.testing.assert_allclose(actual, shown((GRAYS / 255) ** 1.8), atol=0.51 / 255)
 
 
 def test_grey_with_an_exponent_stays_grey():
-    got = images.decode(png(RAMP[np.newaxis], 0, 8, gama(1)), name="a")
-    assert got.gray
-    np.testing.assert_allclose(images.to_array(got) / 255, shown(RAMP[np.newaxis] / 255), atol=0.51 / 255)
+    actual = images.decode(png(RAMP[np.newaxis], 0, 8, gama(1)), name="a")
+    assert actual.gray
+    np.testing.assert_allclose(images.to_array(actual) / 255, shown(RAMP[np.newaxis] / 255), atol=0.51 / 255)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_white_of_another_temperature_is_white():
 
 
 def test_a_code_stands_above_a_profile():
-    got = images.decode(png(GRAYS, 2, 8, cicp(12, 13, 0, 1) + iccp(profiles.rgb())), name="a")
-    assert got.metadata.icc == b""
-    np.testing.assert_allclose(images.to_array(got).astype(int), GRAYS, atol=1)
+    actual = images.decode(png(GRAYS, 2, 8, cicp(12, 13, 0, 1) + iccp(profiles.rgb())), name="a")
+    assert actual.metadata.icc == b""
+    np.testing.assert_allclose(images.to_array(actual).astype(int), GRAYS, atol=1)
 
 
 def test_a_profile_stands_above_numbers():
@@ -191,9 +191,9 @@ def avif(primaries: int, transfer: int, rgb: np.ndarray) -> bytes:
 
 def test_codes_of_avif_are_applied():
     red = np.full((16, 16, 3), np.rint(RED_IN_P3 / 257), np.uint8)
-    got = images.to_array(images.decode(avif(12, 13, red), name="a.avif"))
-    np.testing.assert_allclose(got.astype(int), np.full((16, 16, 3), (255, 0, 0)), atol=40)
-    assert got[..., 1:].mean() < 20
+    actual = images.to_array(images.decode(avif(12, 13, red), name="a.avif"))
+    np.testing.assert_allclose(actual.astype(int), np.full((16, 16, 3), (255, 0, 0)), atol=40)
+    assert actual[..., 1:].mean() < 20
     with pytest.raises(ImageFileError, match=r"high dynamic range \(PQ\)"):
         images.decode(avif(9, 16, red), name="a.avif")
 

@@ -85,8 +85,8 @@ def test_gif_frames_with_tables_of_their_own_and_comments():
     indices, palette = indexed()
     comment = b"!\xfe\5,,,,,\0"
     frame = gif_frame(indices)
-    own = frame[:9] + b"\x86" + palette.tobytes() + frame[10:]
-    data = gif(palette, [comment + frame, own, comment + own], 48, 40)
+    with_palette = frame[:9] + b"\x86" + palette.tobytes() + frame[10:]
+    data = gif(palette, [comment + frame, with_palette, comment + with_palette], 48, 40)
     assert count(data) == 3
     for end in range(len(data)):
         assert count(data[:end]) in (1, 3)

@@ -54,12 +54,12 @@ def test_adobe_rgb_becomes_srgb_as_lindblooms_matrices_say():
     rgb = colours()
     light = rgb.astype(np.float64) ** (563 / 256) @ (XYZ_TO_SRGB @ ADOBE_TO_XYZ).T
     expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055)
-    got = parsed(profiles.rgb()).to_srgb(rgb)
+    actual = parsed(profiles.rgb()).to_srgb(rgb)
     inside = ((expected > 0) & (expected < 1)).all(axis=2)
     assert 100 < inside.sum() < 500
-    np.testing.assert_allclose(got[inside], expected[inside], atol=1e-3)
+    np.testing.assert_allclose(actual[inside], expected[inside], atol=1e-3)
     np.testing.assert_allclose(
-        got, np.clip(expected, 0, 1), atol=3e-3
+        actual, np.clip(expected, 0, 1), atol=3e-3
     )  # Lindblom's and Adobe's figures differ
 
 
@@ -71,8 +71,8 @@ def test_little_cms_agrees():
     source = cms.ImageCmsProfile(io.BytesIO(data))
     change = cms.buildTransform(source, cms.createProfile("sRGB"), "RGB", "RGB", renderingIntent=1)
     expected = np.asarray(cms.applyTransform(image.fromarray(rgb), change))
-    got = 255 * parsed(data).to_srgb(rgb.astype(np.float32) / 255)
-    assert np.abs(got - expected).max() < 1.5
+    actual = 255 * parsed(data).to_srgb(rgb.astype(np.float32) / 255)
+    assert np.abs(actual - expected).max() < 1.5
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_curves_are_those_of_the_specification(curve, encoded, light):
 
 
 def test_gray_goes_by_its_curve_alone():
-    got = parsed(profiles.gray(profiles.gamma(2))).to_srgb(np.full((1, 1, 3), 0.5, np.float32))
-    np.testing.assert_allclose(got, 1.055 * 0.25 ** (1 / 2.4) - 0.055, atol=1e-5)
+    actual = parsed(profiles.gray(profiles.gamma(2))).to_srgb(np.full((1, 1, 3), 0.5, np.float32))
+    np.testing.assert_allclose(actual, 1.055 * 0.25 ** (1 / 2.4) - 0.055, atol=1e-5)
 
 
 def test_srgb_is_known_under_other_hands():

@@ -206,10 +206,10 @@ def test_avif_keeps_ten_bits_of_a_deep_picture(tmp_path, shape):
     images.write(tmp_path / "deep.avif", images.from_array(array), quality=100)
     picture = images.read(tmp_path / "deep.avif")
     assert picture.dtype == np.uint16
-    got = images.to_array(picture)
-    assert got.shape == shape
-    assert len(np.unique(got)) > 5
-    np.testing.assert_allclose(got / 65535, array / 65535, atol=1.5 / 1023)
+    actual = images.to_array(picture)
+    assert actual.shape == shape
+    assert len(np.unique(actual)) > 5
+    np.testing.assert_allclose(actual / 65535, array / 65535, atol=1.5 / 1023)
 
 
 def test_quality_makes_a_difference(tmp_path):

@@ -62,9 +62,9 @@ def test_metadata_come_through(file_format, shape):
     back = kept(file_format, picture(array, exif=camera(), icc=profile, xmp=XMP)).metadata
     assert back.icc == profile
     assert back.xmp == (b"" if file_format == "avif" else XMP.replace(b'"6"', b'"1"'))
-    told = tiff_tags.entry(back.exif, 271)
-    assert told is not None
-    assert told.data == b"Ace\0"
+    maker = tiff_tags.entry(back.exif, 271)
+    assert maker is not None
+    assert maker.data == b"Ace\0"
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -158,14 +158,14 @@ def test_of_two_profiles_in_a_png_the_first_counts():
     assert registry.read_metadata(with_chunks(*profile)).icc == b"first"
 
 
-@pytest.mark.parametrize(("compressed", "found"), [(b"\0\0", XMP), (b"\1\0", b"")])
-def test_xmp_in_a_png_is_not_compressed(compressed, found):
+@pytest.mark.parametrize(("compressed", "expected"), [(b"\0\0", XMP), (b"\1\0", b"")])
+def test_xmp_in_a_png_is_not_compressed(compressed, expected):
     """As Adobe's specification of XMP (part 3) has it."""
     assert (
         registry.read_metadata(
             with_chunks(chunk(b"iTXt", b"XML:com.adobe.xmp\0" + compressed + b"\0\0" + XMP))
         ).xmp
-        == found
+        == expected
     )
 
 
@@ -188,11 +188,11 @@ def test_the_pixels_of_a_jpeg_say_nothing():
     assert registry.read_metadata(b"\xff\xd8" + segment(0xDA, bytes(10)) + exif) == Metadata()
 
 
-@pytest.mark.parametrize(("more", "found"), [(0, True), (1, False)])
-def test_a_segment_holds_so_much(more, found):
+@pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])
+def test_a_segment_holds_so_much(more, fits):
     """A length of 16 bits that counts itself: 65,533 bytes, of which the name of the namespace takes 29."""
     xmp = bytes(65_533 - 29 + more)
-    assert kept("jpg", picture(wave(), xmp=xmp)).metadata.xmp == (xmp if found else b"")
+    assert kept("jpg", picture(wave(), xmp=xmp)).metadata.xmp == (xmp if fits else b"")
 
 
 def test_what_is_too_long_for_jpeg_is_said(caplog):
@@ -229,9 +229,9 @@ def test_exif_of_a_result_is_true(order):
     before = camera(6, order)
     after = tiff_tags.for_result(before, (300, 400))
     assert len(after) == len(before)
-    found = tiff_tags.entry(after, 274)
-    assert found is not None
-    assert found.number() == 1
+    orientation = tiff_tags.entry(after, 274)
+    assert orientation is not None
+    assert orientation.number() == 1
     assert b"maker note" in after
     assert b"thumbnail" not in after
     assert struct.pack(order + "HHIHH", 0xA002, 3, 1, 400, 0) in after
@@ -324,8 +324,8 @@ def test_what_is_sound_in_damaged_exif_is_true(order):
     cut = camera(6, order)[:60]
     after = tiff_tags.for_result(cut, (300, 400))
     assert len(after) == len(cut)
-    found = tiff_tags.entry(cut, 274), tiff_tags.entry(after, 274)
-    assert [entry.number() for entry in found] == [6, 1]
+    orientations = tiff_tags.entry(cut, 274), tiff_tags.entry(after, 274)
+    assert [entry.number() for entry in orientations] == [6, 1]
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -492,8 +492,8 @@ def test_properties_of_avif():
     coding = box(b"av1C", bytes([0x81, 0x04, 0b01100000, 0]))
     colour = box(b"colr", b"prof", profiles.rgb())
     codes = box(b"colr", b"nclx", struct.pack(">HHHB", 12, 13, 6, 0x80))
-    found = avif_boxes.properties(avif(coding, colour, codes, box(b"irot", b"\3"), box(b"imir", b"\1")))
-    assert found == avif_boxes.AvifProperties(
+    properties = avif_boxes.properties(avif(coding, colour, codes, box(b"irot", b"\3"), box(b"imir", b"\1")))
+    assert properties == avif_boxes.AvifProperties(
         bits=12, turns=3, mirror=1, icc=profiles.rgb(), primaries=12, transfer=13
     )
     assert avif_boxes.properties(avif(box(b"av1C", bytes([0x81, 0, 0b01000000, 0])))).bits == 10
@@ -530,8 +530,8 @@ def test_avif_is_put_upright(orientation):
     file = io.BytesIO()
     image.fromarray(wave(32, 48)).save(file, "avif", exif=exif, quality=100, subsampling="4:4:4")
     expected = np.asarray(ops.exif_transpose(image.open(file)))
-    got = images.to_array(images.decode(file.getvalue()))
-    np.testing.assert_allclose(got.astype(int), expected.astype(int), atol=4)
+    actual = images.to_array(images.decode(file.getvalue()))
+    np.testing.assert_allclose(actual.astype(int), expected.astype(int), atol=4)
 
 
 def test_an_avif_that_lies_about_its_bits_does_not_wrap_around(monkeypatch):

@@ -54,10 +54,10 @@ def test_modes_of_color_become_rgb(pil, mode):
         image = pil.fromarray(PHOTO).convert(mode)
     except ValueError:
         pytest.skip("older versions of Pillow do not convert LAB")
-    got = taken(image)
-    assert got.shape == (6, 7, 3)
-    np.testing.assert_array_equal(got, np.asarray(image.convert("RGB")))
-    assert np.abs(got.astype(int) - PHOTO).mean() < (40 if mode == "P" else 4)
+    actual = taken(image)
+    assert actual.shape == (6, 7, 3)
+    np.testing.assert_array_equal(actual, np.asarray(image.convert("RGB")))
+    assert np.abs(actual.astype(int) - PHOTO).mean() < (40 if mode == "P" else 4)
 
 
 def test_a_palette_of_few_colors_comes_back_exactly(pil):
@@ -102,10 +102,10 @@ def test_a_transparent_grey_of_16_bits_keeps_them(pil, mode):
     image.info["transparency"] = 4112
     picture = images.from_array(image)
     assert picture.gray
-    got = images.to_array(picture)
-    assert got.dtype == np.uint16
-    np.testing.assert_array_equal(got[..., :3], np.dstack([deep] * 3))
-    assert got[..., 3].tolist() == [[65535, 0, 65535, 65535]]
+    actual = images.to_array(picture)
+    assert actual.dtype == np.uint16
+    np.testing.assert_array_equal(actual[..., :3], np.dstack([deep] * 3))
+    assert actual[..., 3].tolist() == [[65535, 0, 65535, 65535]]
 
 
 def test_a_file_of_deep_grey_is_the_same_by_pillow(pil):
@@ -147,9 +147,9 @@ def test_grey_and_black_and_white_are_grey(pil):
 
 def test_deep_grey_keeps_its_depth(pil):
     deep = PHOTO[..., 0].astype(np.uint16) * 257
-    got = taken(pil.fromarray(deep))
-    assert got.dtype == np.uint16
-    np.testing.assert_array_equal(got, deep)
+    actual = taken(pil.fromarray(deep))
+    assert actual.dtype == np.uint16
+    np.testing.assert_array_equal(actual, deep)
     unit = (deep / 65535).astype(np.float32)
     np.testing.assert_array_equal(taken(pil.fromarray(unit)), unit)
 

@@ -89,9 +89,9 @@ def test_planes_one_behind_the_other_are_read(dtype, channels, packed, rows, ord
         *(blocks, true.shape, bits, 2, order),
         **{"t284": [2], "t278": [rows], "t339": float_tags, "t259": [8 if packed else 1], **more},
     )
-    got = read(data)
-    assert got.dtype == dtype
-    np.testing.assert_array_equal(got, true.astype(np.float32).astype(dtype))
+    actual = read(data)
+    assert actual.dtype == dtype
+    np.testing.assert_array_equal(actual, true.astype(np.float32).astype(dtype))
 
 
 def test_planes_of_8_bits_are_read():
@@ -107,9 +107,9 @@ def test_planes_lie_as_the_orientation_says():
 @pytest.mark.parametrize(("channels", "more"), [(3, {}), (4, {"t338": [2]})])
 def test_half_floats_are_read(channels, more):
     true = np.dstack([UNIT, UNIT[..., 1]])[..., :channels].astype(np.float16)
-    got = read(tiff([true.tobytes()], true.shape, 16, t339=[3] * channels, **more))
-    assert got.dtype == np.float16
-    np.testing.assert_array_equal(got, true)
+    actual = read(tiff([true.tobytes()], true.shape, 16, t339=[3] * channels, **more))
+    assert actual.dtype == np.float16
+    np.testing.assert_array_equal(actual, true)
 
 
 def test_a_predictor_of_half_floats_is_undone():
@@ -131,17 +131,17 @@ def test_a_predictor_of_half_floats_is_undone():
     ],
 )
 def test_white_at_zero_is_turned_round_at_every_depth(stored, bits, kind, true):
-    got = read(tiff([stored.tobytes()], (1, 3, 1), bits, photometric=0, t339=[kind]))
-    np.testing.assert_array_equal(got, true)
-    assert got.dtype == true.dtype
+    actual = read(tiff([stored.tobytes()], (1, 3, 1), bits, photometric=0, t339=[kind]))
+    np.testing.assert_array_equal(actual, true)
+    assert actual.dtype == true.dtype
 
 
 def test_white_of_12_bits_is_white():
     packed = bytes([0xFF, 0xF8, 0x00])  # 4095 and 2048
-    got = read(tiff([packed], (1, 2, 1), 12, photometric=1))
-    assert got.tolist() == [[65535, round(2048 / 4095 * 65535)]]
-    got = read(tiff([packed], (1, 2, 1), 12, photometric=0))
-    assert got.tolist() == [[0, 65535 - round(2048 / 4095 * 65535)]]
+    actual = read(tiff([packed], (1, 2, 1), 12, photometric=1))
+    assert actual.tolist() == [[65535, round(2048 / 4095 * 65535)]]
+    actual = read(tiff([packed], (1, 2, 1), 12, photometric=0))
+    assert actual.tolist() == [[0, 65535 - round(2048 / 4095 * 65535)]]
 
 
 @pytest.mark.parametrize(
@@ -262,10 +262,10 @@ def test_a_place_of_64_bits_is_refused(bits, sample_format):
 def test_tiles_are_checked_too():
     tiles = [RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8) for _ in range(2)]
     raw = [zlib.compress(tile.tobytes()) for tile in tiles]
-    given = {"t322": [16], "t323": [16], "t259": [8]}
+    tags = {"t322": [16], "t323": [16], "t259": [8]}
 
     def file(blocks):
-        data = tiff(blocks, (16, 32, 3), 8, **given)
+        data = tiff(blocks, (16, 32, 3), 8, **tags)
         # Strips named as tiles: the same kinds of values under other numbers.
         for old, new in ((273, 324), (279, 325)):
             data = data.replace(struct.pack("<HHI", old, 4, 2), struct.pack("<HHI", new, 4, 2))
@@ -309,8 +309,8 @@ def test_an_inner_page_that_is_a_picture_is_no_camera_raw():
 
 def test_a_reduced_copy_is_not_taken_for_the_picture():
     inner = picture_bytes.directory("<", [(256, 4, 1, 60), (257, 4, 1, 60), (254, 4, 1, 0)])[8:]
-    given = {"t273": [8], "t279": [90], "t330": [8 + 90]}
-    assert "reduced copy" in refusal(tiff([bytes(90), inner], (6, 5, 3), 8, t254=[1], **given))
+    tags = {"t273": [8], "t279": [90], "t330": [8 + 90]}
+    assert "reduced copy" in refusal(tiff([bytes(90), inner], (6, 5, 3), 8, t254=[1], **tags))
 
 
 def test_a_reduced_copy_of_nothing_is_the_picture():
@@ -326,11 +326,11 @@ def test_bits_in_the_other_order_are_turned_before_they_are_unpacked(dtype, rows
     turned = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
     true = (PHOTO >> (16 - 8 * np.dtype(dtype).itemsize)).astype(dtype)
     blocks = [zlib.compress(true[top : top + rows].tobytes()).translate(turned) for top in range(0, 6, rows)]
-    given = {"t259": [8], "t266": [2], "t278": [rows]}
-    data = tiff(blocks, true.shape, true.dtype.itemsize * 8, **given)
+    tags = {"t259": [8], "t266": [2], "t278": [rows]}
+    data = tiff(blocks, true.shape, true.dtype.itemsize * 8, **tags)
     np.testing.assert_array_equal(read(data), true)
     blocks[-1] = blocks[-1][: len(blocks[-1]) // 2]
-    assert "cannot be unpacked" in refusal(tiff(blocks, true.shape, true.dtype.itemsize * 8, **given))
+    assert "cannot be unpacked" in refusal(tiff(blocks, true.shape, true.dtype.itemsize * 8, **tags))
 
 
 @pytest.mark.parametrize("compression", [1, 8])
@@ -340,12 +340,12 @@ def test_strips_that_are_missing_are_refused(dtype, planar, compression):
     true = (PHOTO / 65535 if np.dtype(dtype).kind == "f" else PHOTO >> 8).astype(dtype)
     blocks = planes(true, "<", 4) if planar == 2 else [true[:4].tobytes(), true[4:].tobytes()]
     blocks = [zlib.compress(block) for block in blocks] if compression == 8 else blocks
-    given = {"t278": [4], "t284": [planar], "t259": [compression]}
-    given |= {"t339": [3 if true.dtype.kind == "f" else 1] * 3}
+    tags = {"t278": [4], "t284": [planar], "t259": [compression]}
+    tags |= {"t339": [3 if true.dtype.kind == "f" else 1] * 3}
     bits = true.dtype.itemsize * 8
-    np.testing.assert_array_equal(read(tiff(blocks, true.shape, bits, **given)), true)
+    np.testing.assert_array_equal(read(tiff(blocks, true.shape, bits, **tags)), true)
     for there in range(1, len(blocks)):
-        line = refusal(tiff(blocks[:there], true.shape, bits, **given))
+        line = refusal(tiff(blocks[:there], true.shape, bits, **tags))
         assert f"damaged: it names {there} strips or tiles of {len(blocks)}; expected a whole" in line
 
 
@@ -370,17 +370,17 @@ def test_grey_keeps_its_alpha(dtype, order, planar, orientation, caplog):
     blocks = (
         planes(true, order, 6) if planar == 2 else [true.astype(true.dtype.newbyteorder(order)).tobytes()]
     )
-    given = {"t338": [2], "t284": [planar], "t274": [orientation]}
-    given |= {"t339": [3 if true.dtype.kind == "f" else 1] * 2}
-    data = tiff(blocks, true.shape, true.dtype.itemsize * 8, 1, order, **given)
+    tags = {"t338": [2], "t284": [planar], "t274": [orientation]}
+    tags |= {"t339": [3 if true.dtype.kind == "f" else 1] * 2}
+    data = tiff(blocks, true.shape, true.dtype.itemsize * 8, 1, order, **tags)
     picture = images.decode(data, name="a.tif")
     assert picture.gray
-    got = images.to_array(picture)
-    assert got.dtype == dtype
+    actual = images.to_array(picture)
+    assert actual.dtype == dtype
     upright = true.swapaxes(0, 1) if orientation > 4 else true
     upright = upright[:, ::-1] if orientation in (2, 3, 6, 7) else upright
     upright = upright[::-1] if orientation in (3, 4, 7, 8) else upright
-    np.testing.assert_array_equal(got, upright[..., [0, 0, 0, 1]])
+    np.testing.assert_array_equal(actual, upright[..., [0, 0, 0, 1]])
     assert caplog.records == []
 
 
@@ -393,8 +393,8 @@ def test_differences_of_grey_and_alpha_are_undone(dtype, tiled):
     parts = [true[:, left : left + step] for left in range(0, 32, step)]
     steps = [np.diff(part, axis=1, prepend=dtype(0)) for part in parts]
     blocks = [zlib.compress(part.astype(dtype).tobytes()) for part in steps]
-    given = {"t338": [2], "t259": [8], "t317": [2]} | ({"t322": [16], "t323": [16]} if tiled else {})
-    data = tiff(blocks, true.shape, true.dtype.itemsize * 8, 1, **given)
+    tags = {"t338": [2], "t259": [8], "t317": [2]} | ({"t322": [16], "t323": [16]} if tiled else {})
+    data = tiff(blocks, true.shape, true.dtype.itemsize * 8, 1, **tags)
     np.testing.assert_array_equal(read(data), true[..., [0, 0, 0, 1]])
 
 
@@ -403,25 +403,25 @@ def test_differences_of_grey_and_alpha_are_undone(dtype, tiled):
 def test_of_several_samples_behind_grey_the_alpha_is_taken(dtype, kinds, alpha):
     true = gray_samples(dtype, max(1, len(kinds)))
     more = {"t338": kinds} if kinds else {}
-    got = read(tiff([true.tobytes()], true.shape, true.dtype.itemsize * 8, 1, **more))
-    np.testing.assert_array_equal(got, true[..., 0] if alpha is None else true[..., [0, 0, 0, alpha]])
+    actual = read(tiff([true.tobytes()], true.shape, true.dtype.itemsize * 8, 1, **more))
+    np.testing.assert_array_equal(actual, true[..., 0] if alpha is None else true[..., [0, 0, 0, alpha]])
 
 
 def test_white_at_zero_with_alpha_and_grey_times_alpha():
     stored = np.uint8([[[0, 255], [51, 128], [255, 0]]])
-    got = read(tiff([stored.tobytes()], stored.shape, 8, photometric=0, t338=[2]))
-    assert got[0, :, [0, 3]].T.tolist() == [[255, 255], [204, 128], [0, 0]]
+    actual = read(tiff([stored.tobytes()], stored.shape, 8, photometric=0, t338=[2]))
+    assert actual[0, :, [0, 3]].T.tolist() == [[255, 255], [204, 128], [0, 0]]
     stored = np.uint16([[[300, 600], [7, 0]]])
-    got = read(tiff([stored.tobytes()], stored.shape, 16, photometric=1, t338=[1]))
-    assert got[0, :, [0, 3]].T.tolist() == [[32768, 600], [7, 0]]
+    actual = read(tiff([stored.tobytes()], stored.shape, 16, photometric=1, t338=[1]))
+    assert actual[0, :, [0, 3]].T.tolist() == [[32768, 600], [7, 0]]
 
 
 def test_an_alpha_that_cannot_be_read_is_said(monkeypatch, caplog):
     """As of JPEG in TIFF, here for its width."""
     monkeypatch.setattr(tiff_declared, "LONGEST", 9)
     true = gray_samples(np.uint8, 1)
-    got = images.to_array(images.decode(tiff([true.tobytes()], true.shape, 8, 1, t338=[2]), name="a.tif"))
-    np.testing.assert_array_equal(got, true[..., 0])
+    actual = images.to_array(images.decode(tiff([true.tobytes()], true.shape, 8, 1, t338=[2]), name="a.tif"))
+    np.testing.assert_array_equal(actual, true[..., 0])
     (record,) = caplog.records
     assert record.getMessage().startswith("a.tif: its alpha is not read: save a TIFF with LZW")
 

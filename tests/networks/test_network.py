@@ -341,8 +341,8 @@ def test_a_kernel_in_a_constant_node_can_be_differentiated():
         "image": np.zeros((1, 3, 4, 4), np.float32),
         "d_relu1_1": np.ones((1, 2, 4, 4), np.float32),
     }
-    (found,) = ReferenceEvaluator(gradient).run(["d_image"], feeds)
-    np.testing.assert_array_equal(found, np.full((1, 3, 4, 4), 2, np.float32))
+    (actual,) = ReferenceEvaluator(gradient).run(["d_image"], feeds)
+    np.testing.assert_array_equal(actual, np.full((1, 3, 4, 4), 2, np.float32))
 
 
 def test_pads_in_a_constant_node_can_be_differentiated():

@@ -95,9 +95,9 @@ def test_a_network_of_any_shape_gives_right_numbers(name: str, convolution: str)
     problem = Problem(chosen, (36, 42), terms, convolution)
     loss, gradient, slopes = problem.exact(slopes=1)
     assert_same_slopes(slopes)
-    for found in (problem.evaluate(), problem.evaluate(600), problem.blocks(900)):
-        assert found[0] == pytest.approx(loss, rel=1e-4)
-        assert far(found[1], gradient) < 1e-3
+    for actual in (problem.evaluate(), problem.evaluate(600), problem.blocks(900)):
+        assert actual[0] == pytest.approx(loss, rel=1e-4)
+        assert far(actual[1], gradient) < 1e-3
     assert chosen.model.SerializeToString() == before
 
 
@@ -120,7 +120,7 @@ root_r height width net.a net.r v.turned m_squares m_mean m_positive m_at_zero t
 
 def test_a_network_may_call_its_tensors_as_we_call_ours() -> None:
     """As intermediate tensors, as weights and as both: the numbers are those of the same with plain names."""
-    found = []
+    evaluations = []
     ours = OURS.split()
     for names in ([f"x{i}" for i in range(len(ours))], ours):
         half = len(names) // 2
@@ -132,8 +132,8 @@ def test_a_network_may_call_its_tensors_as_we_call_ours() -> None:
         pool = node("MaxPool", tensor, "m", kernel_shape=[2, 2], strides=[2, 2])
         chosen = with_pooling(around(*chain, pool, **constants), "l2")
         problem = Problem(chosen, (36, 42))
-        found.append([problem.evaluate(), problem.evaluate(600), problem.blocks(600)])
-    for plain, ours in zip(*found, strict=True):
+        evaluations.append([problem.evaluate(), problem.evaluate(600), problem.blocks(600)])
+    for plain, ours in zip(*evaluations, strict=True):
         assert plain[0] == ours[0]
         np.testing.assert_array_equal(plain[1], ours[1])
 
@@ -203,9 +203,9 @@ def test_windows_of_any_form_are_exact_in_parts(name: str) -> None:
     problem = Problem(IN_PARTS[name], (37, 52))
     whole = problem.evaluate()
     assert min(map(len, problem.engine.plan_cuts(problem.size, TERMS, 800))) > 1
-    for found in (problem.evaluate(800), problem.blocks(800)):
-        assert found[0] == pytest.approx(whole[0], rel=1e-5)
-        assert far(found[1], whole[1]) < 1e-4
+    for actual in (problem.evaluate(800), problem.blocks(800)):
+        assert actual[0] == pytest.approx(whole[0], rel=1e-5)
+        assert far(actual[1], whole[1]) < 1e-4
 
 
 def normed(*axes: int) -> networks.FeatureNetwork:
@@ -272,9 +272,9 @@ def test_what_sees_the_whole_picture_is_refused_in_parts_before_the_run(name: st
     problem = Problem(chosen, (30, 35))
     loss, gradient, slopes = problem.exact(slopes=1)
     assert_same_slopes(slopes)
-    found = problem.evaluate()
-    assert found[0] == pytest.approx(loss, rel=1e-4)
-    assert far(found[1], gradient) < 2e-3
+    actual = problem.evaluate()
+    assert actual[0] == pytest.approx(loss, rel=1e-4)
+    assert far(actual[1], gradient) < 2e-3
     for work in (problem.evaluate, problem.blocks):
         with pytest.raises(GraphError, match=why):
             work(400)
@@ -342,11 +342,11 @@ CHOICES = [
 def test_layers_with_colons_are_chosen_by_the_command(text, layers, layer_weights, folder) -> None:
     """The recipe holds the names as they are, and a rerun takes them again."""
     path = tensorflow(folder)
-    given = ("--style-layers", text, "--content-layers", r"b/Relu:0", "--scales", "single")
-    assert paint(path, *given) == 0
-    told = json.loads(read_text(Path("out.png").read_bytes()) or "")["options"]
-    assert (told["style_layers"], told["content_layers"]) == (list(layers), ["b/Relu:0"])
-    assert told["style_layer_weights"] == (None if layer_weights is None else list(layer_weights))
+    arguments = ("--style-layers", text, "--content-layers", r"b/Relu:0", "--scales", "single")
+    assert paint(path, *arguments) == 0
+    options = json.loads(read_text(Path("out.png").read_bytes()) or "")["options"]
+    assert (options["style_layers"], options["content_layers"]) == (list(layers), ["b/Relu:0"])
+    assert options["style_layer_weights"] == (None if layer_weights is None else list(layer_weights))
     assert run("rerun", "out.png", "-o", "again.png") == 0
     np.testing.assert_array_equal(images.read("again.png").rgb, images.read("out.png").rgb)
 

@@ -27,8 +27,8 @@ def features(network: networks.FeatureNetwork, image: np.ndarray) -> list[np.nda
 @pytest.mark.parametrize(("built", "pooling"), [("max", "average"), ("average", "max"), ("max", None)])
 def test_it_is_the_network_built_so(built: str, pooling: str | None) -> None:
     image = np.random.default_rng(0).uniform(0, 1, (1, 3, 13, 18)).astype(np.float32)
-    found = features(with_pooling(small_vgg(pooling=built), pooling), image)
-    for ours, expected in zip(found, features(small_vgg(pooling=pooling or built), image), strict=True):
+    actual = features(with_pooling(small_vgg(pooling=built), pooling), image)
+    for ours, expected in zip(actual, features(small_vgg(pooling=pooling or built), image), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
@@ -50,8 +50,8 @@ def one_pool() -> networks.FeatureNetwork:
 )
 def test_a_window_by_hand(pooling: str, expected: float) -> None:
     image = np.tile(np.array([[1.0, 2], [3, 4]], np.float32), (1, 3, 1, 1))
-    found = ReferenceEvaluator(with_pooling(one_pool(), pooling).model).run(None, {"image": image})[0]
-    np.testing.assert_allclose(found, np.full((1, 3, 1, 1), expected), rtol=1e-6)
+    actual = ReferenceEvaluator(with_pooling(one_pool(), pooling).model).run(None, {"image": image})[0]
+    np.testing.assert_allclose(actual, np.full((1, 3, 1, 1), expected), rtol=1e-6)
 
 
 def test_l2_has_a_finite_slope_everywhere() -> None:
@@ -60,13 +60,13 @@ def test_l2_has_a_finite_slope_everywhere() -> None:
     image = rng.normal(size=(1, 3, 5, 7)) * np.array([0, 1, 1e-9]).reshape(1, 3, 1, 1)
     b = with_network(with_pooling(one_pool(), "l2").model, (5, 7), ["pool1"], np.float64)
     b.output(gradients(b, {"pool1": b.constant(np.ones((1, 3, 2, 3)))}, ["image"])["image"], "d")
-    found = ReferenceEvaluator(b.model()).run(None, {"image": image})[0]
+    gradient = ReferenceEvaluator(b.model()).run(None, {"image": image})[0]
     windows = image[0, 1, :4, :6].reshape(2, 2, 3, 2)
     means = np.sqrt((windows**2).mean((1, 3), keepdims=True))
-    np.testing.assert_allclose(found[0, 1, :4, :6], (windows / means / 4).reshape(4, 6), rtol=1e-6)
-    assert (found[0, 0] == 0).all()
-    assert np.abs(found).max() <= 0.5
-    assert (found[..., 4, :] == 0).all()
+    np.testing.assert_allclose(gradient[0, 1, :4, :6], (windows / means / 4).reshape(4, 6), rtol=1e-6)
+    assert (gradient[0, 0] == 0).all()
+    assert np.abs(gradient).max() <= 0.5
+    assert (gradient[..., 4, :] == 0).all()
 
 
 def test_sizes_and_fields_stay() -> None:
@@ -86,6 +86,6 @@ def test_a_run_takes_it(pooling: str) -> None:
     assert result.scales[-1].loss_end < result.scales[-1].loss_start
     assert network.model.SerializeToString() == before
     assert result.settings["network"]["sha256"] == networks.weights_sha256(network.model)
-    own = StyleTransfer(network, options=Options(size=24, iterations=3, device="cpu", threads=1))
-    is_same = own.run(photo, painting).history == result.history
+    plain = StyleTransfer(network, options=Options(size=24, iterations=3, device="cpu", threads=1))
+    is_same = plain.run(photo, painting).history == result.history
     assert is_same == (pooling == "max")

@@ -267,9 +267,9 @@ def test_what_is_no_weight_is_left_out(tmp_path):
         file["block1_conv1/b"] = np.ones(2, np.float64)
         file["step"] = np.ones(2, np.int64)
         file["words"] = "not a number"
-    found = read_keras_h5(path)
-    assert list(found) == ["block1_conv1/b"]
-    assert found["block1_conv1/b"].dtype == np.float32
+    arrays = read_keras_h5(path)
+    assert list(arrays) == ["block1_conv1/b"]
+    assert arrays["block1_conv1/b"].dtype == np.float32
 
 
 def test_two_kernels_of_one_name_are_refused(tmp_path):

@@ -187,25 +187,25 @@ def test_an_address_that_cannot_be_asked_for_is_one_line(path, site, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("response", "message"),
     [
         (b"SSH-2.0-OpenSSH_9.9\r\n", r"Cannot reach 127\.0\.0\.1 \(SSH"),
         (b"HTTP/1.1 404 \x1b[2Jgone" + b"!" * 999 + b"\r\n\r\n", r"answered 404 \\x1b\[2Jgone"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "was cut after 0 of 1 bytes"),
     ],
 )
-def test_a_server_that_speaks_another_language_is_one_line(tmp_path, said, told):
+def test_a_server_that_speaks_another_language_is_one_line(tmp_path, response, message):
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer():
             with server.accept()[0] as connection:
                 connection.recv(1 << 16)
-                connection.sendall(said)
+                connection.sendall(response)
 
         thread = threading.Thread(target=answer)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
-        with pytest.raises(NetworkFileError, match=told) as caught:
+        with pytest.raises(NetworkFileError, match=message) as caught:
             download(url, tmp_path / "x", size=1, known_hash=SHA256)
         thread.join()
     assert str(caught.value).isprintable()

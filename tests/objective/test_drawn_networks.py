@@ -37,15 +37,15 @@ def test_all_ways_give_the_numbers_of_float64(seed: int) -> None:
     loss, gradient, slopes = problem.exact(slopes=1)
     for ours, theirs in slopes:
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5 * loss)
-    found = [problem.evaluate()]
+    evaluations = [problem.evaluate()]
     pixels = problem.x[0].size // 4
     refusal = ""
     try:
-        found += [problem.evaluate(pixels), problem.blocks(pixels)]
+        evaluations += [problem.evaluate(pixels), problem.blocks(pixels)]
     except GraphError as error:
         refusal = str(error)
     assert not refusal or ("cannot be worked on in parts" in refusal and NAMED.search(refusal)), refusal
-    for value, slope in found:
+    for value, slope in evaluations:
         assert value == pytest.approx(loss, rel=1e-3)
         assert far(slope, gradient) < 1e-2
 

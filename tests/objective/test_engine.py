@@ -33,17 +33,17 @@ def test_evaluation_is_what_the_graph_says(size: tuple[int, int]) -> None:
     machine = engine()
     targets = machine.statistics(picture(size, 1), TERMS, what="picture")
     x = picture(size, 2)
-    found = machine.objective(size, TERMS, targets, WEIGHTS)(x.astype(np.float64))
+    actual = machine.objective(size, TERMS, targets, WEIGHTS)(x.astype(np.float64))
     graph = objective_graph(machine.network.model, size, TERMS)
     bare = onnxruntime.InferenceSession(graph.SerializeToString())
     feeds = {"image": x[None], "weights": WEIGHTS, **targets}
     loss, terms, gradient = bare.run(["loss", "terms", "d_image"], feeds)
-    assert type(found.loss) is float
-    assert found.loss == pytest.approx(float(loss), rel=1e-6)
-    np.testing.assert_allclose(found.terms, terms, rtol=1e-6)
-    assert found.gradient.shape == (3, *size)
-    assert np.linalg.norm(found.gradient - gradient[0]) <= 1e-5 * np.linalg.norm(gradient)
-    assert found.loss == pytest.approx(float(WEIGHTS @ found.terms), rel=1e-5)
+    assert type(actual.loss) is float
+    assert actual.loss == pytest.approx(float(loss), rel=1e-6)
+    np.testing.assert_allclose(actual.terms, terms, rtol=1e-6)
+    assert actual.gradient.shape == (3, *size)
+    assert np.linalg.norm(actual.gradient - gradient[0]) <= 1e-5 * np.linalg.norm(gradient)
+    assert actual.loss == pytest.approx(float(WEIGHTS @ actual.terms), rel=1e-5)
 
 
 def test_own_targets_give_no_loss_but_variation() -> None:
@@ -64,11 +64,11 @@ def test_statistics_are_features_and_their_gram_matrices() -> None:
     x = picture((9, 11))
     network = onnxruntime.InferenceSession(machine.network.model.SerializeToString())
     content, style = network.run(["relu2_2", "relu3_1"], {"image": x[None]})
-    found = machine.statistics(x, LossTerms(("relu2_2",), ("relu3_1",)), what="picture")
-    assert sorted(found) == ["features_relu2_2", "gram_relu3_1"]
-    np.testing.assert_allclose(found["features_relu2_2"], content, rtol=1e-5, atol=1e-6)
+    statistics = machine.statistics(x, LossTerms(("relu2_2",), ("relu3_1",)), what="picture")
+    assert sorted(statistics) == ["features_relu2_2", "gram_relu3_1"]
+    np.testing.assert_allclose(statistics["features_relu2_2"], content, rtol=1e-5, atol=1e-6)
     flat = style.reshape(style.shape[1], -1)
-    np.testing.assert_allclose(found["gram_relu3_1"], flat @ flat.T / flat.shape[1], rtol=1e-4)
+    np.testing.assert_allclose(statistics["gram_relu3_1"], flat @ flat.T / flat.shape[1], rtol=1e-4)
 
 
 def test_no_layers_no_statistics() -> None:
@@ -115,13 +115,13 @@ def test_convolutions_may_take_either_form(convolution: str) -> None:
     """The graph takes transformed weights or none; loss and gradient are the same."""
     machine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=True, convolution=convolution)
     targets = machine.statistics(picture((13, 19), 1), TERMS, what="picture")
-    found = machine.objective((13, 19), TERMS, targets, WEIGHTS)(picture((13, 19), 2))
+    actual = machine.objective((13, 19), TERMS, targets, WEIGHTS)(picture((13, 19), 2))
     assert len(machine.cache.transformed_kernels) == (5 if convolution == "winograd" else 0)
     direct = engine()
     targets = direct.statistics(picture((13, 19), 1), TERMS, what="picture")
     expected = direct.objective((13, 19), TERMS, targets, WEIGHTS)(picture((13, 19), 2))
-    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
-    assert np.linalg.norm(found.gradient - expected.gradient) <= 2e-5 * np.linalg.norm(expected.gradient)
+    assert actual.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert np.linalg.norm(actual.gradient - expected.gradient) <= 2e-5 * np.linalg.norm(expected.gradient)
 
 
 @pytest.mark.parametrize(("keep", "builds"), [(True, 3), (False, 5)])

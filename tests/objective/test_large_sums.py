@@ -48,8 +48,8 @@ def total(planes: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> floa
     ids=["squares", "tv 2", "tv 1", "tv 1.5", "range"],
 )
 def test_sums_over_pixels(image, make, value):
-    (found,) = evaluate(image, lambda b, x: [make(b, x)])
-    assert float(found) == pytest.approx(total(image[0], value), rel=1e-5)
+    (actual,) = evaluate(image, lambda b, x: [make(b, x)])
+    assert float(actual) == pytest.approx(total(image[0], value), rel=1e-5)
 
 
 def test_moments(image):

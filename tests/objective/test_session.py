@@ -123,10 +123,10 @@ def test_threads_and_memory_are_set(monkeypatch: pytest.MonkeyPatch, threads: in
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_plain_model_is_not_put_into_blocks(monkeypatch: pytest.MonkeyPatch, plain: bool) -> None:
     made = onnxruntime.InferenceSession
-    found: list[object] = []
+    disabled: list[object] = []
 
     def capture(graph: bytes, options: onnxruntime.SessionOptions, **more: object) -> object:
-        found.append(more["disabled_optimizers"])
+        disabled.append(more["disabled_optimizers"])
         return made(graph, options, **more)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", capture)
@@ -134,7 +134,7 @@ def test_a_plain_model_is_not_put_into_blocks(monkeypatch: pytest.MonkeyPatch, p
     b.is_plain = plain
     b.output(b.op("Neg", b.input("x", [1])), "y")
     Session(b.model(), device="cpu")
-    assert found == [["NchwcTransformer"] if plain else []]
+    assert disabled == [["NchwcTransformer"] if plain else []]
 
 
 def test_broken_graph_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,11 +45,11 @@ def pooled(b: GraphBuilder, x: str, op: str = "MaxPool") -> str:
 
 def test_the_stages_of_vgg_by_hand() -> None:
     """VGG16 to relu3_1: two convolutions and a pooling see 5 positions more, the last convolution 2."""
-    found = stages.split_network(small_vgg().model, LAYERS)
-    assert [part.layers for part in found] == [{layer} for layer in LAYERS]
-    assert [part.field for part in found] == [Field(), Field(2, -2, 3), Field(4, -6, 9)]
-    assert [part.step for part in found] == [2, 2, 1]
-    assert [part.halo for part in found] == [6, 6, 2]  # 5, 5 and 2 positions, rounded up to the step
+    parts = stages.split_network(small_vgg().model, LAYERS)
+    assert [part.layers for part in parts] == [{layer} for layer in LAYERS]
+    assert [part.field for part in parts] == [Field(), Field(2, -2, 3), Field(4, -6, 9)]
+    assert [part.step for part in parts] == [2, 2, 1]
+    assert [part.halo for part in parts] == [6, 6, 2]  # 5, 5 and 2 positions, rounded up to the step
 
 
 def test_what_goes_around_a_pooling_keeps_a_network_whole() -> None:
@@ -72,13 +72,13 @@ def test_a_block_in_the_stages_by_hand() -> None:
     model = small_vgg().model
     parts = stages.split_network(model, LAYERS)
     shapes = feature_shapes(model, (100, 100), [part.source for part in parts[1:]])
-    found = stages.locate_block(parts, (Span(40, 48), Span(0, 8)), (100, 100), shapes)
-    rows = [((e.changed.start, e.changed.stop), (e.window.start, e.window.stop)) for e in found.rows]
+    located = stages.locate_block(parts, (Span(40, 48), Span(0, 8)), (100, 100), shapes)
+    rows = [((e.changed.start, e.changed.stop), (e.window.start, e.window.stop)) for e in located.rows]
     assert rows == [((40, 48), (34, 54)), ((19, 25), (12, 32)), ((8, 14), (6, 16))]
-    join = found.form.joins[0][0]  # the pooling begins at 17: two are cut off, and zeros from 12 to 19
+    join = located.form.joins[0][0]  # the pooling begins at 17: two are cut off, and zeros from 12 to 19
     assert (join.start, join.length, join.before, join.after) == (2, 6, 7, 7)
-    assert found.columns[0].window == Span(0, 14)
-    assert found.pixels("relu2_1") == (Span(24, 64), Span(0, 24))
+    assert located.columns[0].window == Span(0, 14)
+    assert located.pixels("relu2_1") == (Span(24, 64), Span(0, 24))
 
 
 def small_pools(b: GraphBuilder, x: str):
@@ -134,10 +134,10 @@ def test_masks_and_content_are_cut_for_each_stage() -> None:
     model = small_vgg().model
     parts = stages.split_network(model, LAYERS)
     shapes = feature_shapes(model, (100, 100), [part.source for part in parts[1:]])
-    found = stages.locate_block(parts, (Span(48, 64), Span(48, 64)), (100, 100), shapes)
-    b = stages.with_stages(model, LAYERS, parts, found.form, shapes)
+    located = stages.locate_block(parts, (Span(48, 64), Span(48, 64)), (100, 100), shapes)
+    b = stages.with_stages(model, LAYERS, parts, located.form, shapes)
     for layer, stride in zip(LAYERS, (1, 2, 4), strict=True):
-        rows, columns = found.pixels(layer)
+        rows, columns = located.pixels(layer)
         assert b.shape(layer)[2:] == (rows.length // stride, columns.length // stride)
 
 
@@ -146,6 +146,6 @@ def test_the_network_stays_as_it_is() -> None:
     before = model.SerializeToString()
     parts = stages.split_network(model, LAYERS)
     shapes = feature_shapes(model, (100, 100), [part.source for part in parts[1:]])
-    found = stages.locate_block(parts, (Span(48, 64), Span(48, 64)), (100, 100), shapes)
-    stages.with_stages(model, LAYERS, parts, found.form, shapes)
+    located = stages.locate_block(parts, (Span(48, 64), Span(48, 64)), (100, 100), shapes)
+    stages.with_stages(model, LAYERS, parts, located.form, shapes)
     assert model.SerializeToString() == before

@@ -35,27 +35,27 @@ def moments(f: np.ndarray) -> Sample:
     return f @ f.T / f.shape[1], f.mean(1, keepdims=True)
 
 
-def evaluate(statistic: str, own: Sample, target: Sample, dtype: type = np.float64) -> list[np.ndarray]:
+def evaluate(statistic: str, current: Sample, target: Sample, dtype: type = np.float64) -> list[np.ndarray]:
     """Return the distance and its derivatives by the Gram matrix and the mean."""
     b = GraphBuilder(dtype)
     has_mean = statistic != "gram"
 
     def declared(name: str) -> Moments:
-        channels = len(own[0])
+        channels = len(current[0])
         gram = b.input(f"{name}_gram", [channels] * 2)
         return Moments(gram, b.input(f"{name}_mean", [channels, 1]) if has_mean else None)
 
     mine, aim = declared("own"), declared("target")
     kind = style.STATISTICS[statistic]
-    root = b.input("root", [len(own[0])] * 2) if kind.target_root else None
-    found = kind.distance(b, mine, replace(aim, root=root), None)
-    slopes = style.moment_derivatives(b, found, mine, b.constant(1.0))
-    for name, tensor in zip(("value", "d_gram", "d_mean"), (found.value, *slopes.names), strict=False):
+    root = b.input("root", [len(current[0])] * 2) if kind.target_root else None
+    distance = kind.distance(b, mine, replace(aim, root=root), None)
+    slopes = style.moment_derivatives(b, distance, mine, b.constant(1.0))
+    for name, tensor in zip(("value", "d_gram", "d_mean"), (distance.value, *slopes.names), strict=False):
         b.output(tensor, name)
     model = b.model()
-    feeds = {"own_gram": own[0], "target_gram": target[0]}
+    feeds = {"own_gram": current[0], "target_gram": target[0]}
     if has_mean:
-        feeds |= {"own_mean": own[1], "target_mean": target[1]}
+        feeds |= {"own_mean": current[1], "target_mean": target[1]}
     if root:
         feeds["root"] = covariance_root(*target)
     feeds = {name: np.asarray(array, dtype) for name, array in feeds.items()}
@@ -64,25 +64,25 @@ def evaluate(statistic: str, own: Sample, target: Sample, dtype: type = np.float
     return onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)
 
 
-def bures(own: Sample, target: Sample) -> float:
+def bures(current: Sample, target: Sample) -> float:
     """Return tr(Σ + Τ − 2 (Τ^½ Σ Τ^½)^½) + ‖μ − ν‖², with the noise, relative, by SciPy's matrix roots."""
     noise = NOISE * np.trace(target[0]) / len(target[0]) * np.eye(len(target[0]))
-    first, second = (gram - mean @ mean.T + noise for gram, mean in (own, target))
+    first, second = (gram - mean @ mean.T + noise for gram, mean in (current, target))
     root = sqrtm(second)
     cross = np.trace(sqrtm(root @ first @ root)).real
-    squared = ((own[1] - target[1]) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * cross
+    squared = ((current[1] - target[1]) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * cross
     return squared / np.trace(target[0])
 
 
-def means_and_covariances(own: Sample, target: Sample) -> float:
-    first, second = (gram - mean @ mean.T for gram, mean in (own, target))
-    means = ((own[1] - target[1]) ** 2).sum() / (target[1] ** 2).sum()
+def means_and_covariances(current: Sample, target: Sample) -> float:
+    first, second = (gram - mean @ mean.T for gram, mean in (current, target))
+    means = ((current[1] - target[1]) ** 2).sum() / (target[1] ** 2).sum()
     energy = (second**2).sum() + 1e-4 * (target[0] ** 2).sum()
     return (means + ((first - second) ** 2).sum() / energy) / 2
 
 
-def gram_distance(own: Sample, target: Sample) -> float:
-    return ((own[0] - target[0]) ** 2).sum() / (target[0] ** 2).sum()
+def gram_distance(current: Sample, target: Sample) -> float:
+    return ((current[0] - target[0]) ** 2).sum() / (target[0] ** 2).sum()
 
 
 BY_HAND: dict[str, Callable[[Sample, Sample], float]] = {
@@ -95,40 +95,40 @@ BY_HAND: dict[str, Callable[[Sample, Sample], float]] = {
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_distance_by_another_way(statistic: str, dtype: type) -> None:
-    own, target = moments(sample(1)), moments(2 * sample(2) + 1)
-    value = evaluate(statistic, own, target, dtype)[0]
+    current, target = moments(sample(1)), moments(2 * sample(2) + 1)
+    value = evaluate(statistic, current, target, dtype)[0]
     assert value.dtype == dtype
-    assert float(value) == pytest.approx(BY_HAND[statistic](own, target), rel=1e-6)
+    assert float(value) == pytest.approx(BY_HAND[statistic](current, target), rel=1e-6)
 
 
 def test_wasserstein_of_one_dimension() -> None:
     """(μ − ν)² + (σ − τ)², σ and τ with the noise: by hand, from means 1 and 3, variances 4 and 1."""
-    own, target = (np.array([[5.0]]), np.array([[1.0]])), (np.array([[10.0]]), np.array([[3.0]]))
+    current, target = (np.array([[5.0]]), np.array([[1.0]])), (np.array([[10.0]]), np.array([[3.0]]))
     noise = NOISE * 10
     expected = (4 + (np.sqrt(4 + noise) - np.sqrt(1 + noise)) ** 2) / 10
-    assert float(evaluate("wasserstein", own, target)[0]) == pytest.approx(expected, rel=1e-6)
+    assert float(evaluate("wasserstein", current, target)[0]) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_no_distance_from_itself(statistic: str) -> None:
-    own = moments(sample(3))
-    value, *slopes = evaluate(statistic, own, own)
+    current = moments(sample(3))
+    value, *slopes = evaluate(statistic, current, current)
     assert abs(float(value)) < 1e-7
     assert all(np.abs(slope).max() < 1e-6 for slope in slopes)
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_slopes_match_central_differences(statistic: str) -> None:
-    own, target = moments(sample(1)), moments(sample(2) + 1)
-    _, *slopes = evaluate(statistic, own, target)
+    current, target = moments(sample(1)), moments(sample(2) + 1)
+    _, *slopes = evaluate(statistic, current, target)
     rng = np.random.default_rng(0)
     for index, slope in enumerate(slopes):
         direction = rng.normal(size=slope.shape)
         direction = direction + direction.T if index == 0 else direction
         ends = []
         for sign in (1, -1):
-            moved = list(own)
-            moved[index] = own[index] + sign * 1e-5 * direction
+            moved = list(current)
+            moved[index] = current[index] + sign * 1e-5 * direction
             ends.append(BY_HAND[statistic](tuple(moved), target))
         assert np.vdot(slope, direction) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
 
@@ -138,10 +138,10 @@ def test_wasserstein_where_covariances_have_no_inverse(channels: int) -> None:
     """Fewer positions than channels, spectra over six decades, in float32 as it runs."""
     rng = np.random.default_rng(5)
     spread = np.logspace(0, -3, channels)[:, None]
-    own, target = (moments(np.abs(rng.normal(size=(channels, channels // 2))) * spread) for _ in range(2))
-    value, d_gram, _ = evaluate("wasserstein", own, target, np.float32)
-    assert float(value) == pytest.approx(bures(own, target), rel=1e-4)
-    exact = evaluate("wasserstein", own, target)[1]
+    current, target = (moments(np.abs(rng.normal(size=(channels, channels // 2))) * spread) for _ in range(2))
+    value, d_gram, _ = evaluate("wasserstein", current, target, np.float32)
+    assert float(value) == pytest.approx(bures(current, target), rel=1e-4)
+    exact = evaluate("wasserstein", current, target)[1]
     assert np.linalg.norm(d_gram - exact) <= 1e-3 * np.linalg.norm(exact)
 
 

@@ -81,7 +81,7 @@ def test_tiles_give_the_numbers_of_the_whole(pooling: str, size: tuple[int, int]
     """Targets, loss, each term and the gradient, values out of range included."""
     rng = np.random.default_rng(0)
     photo, x = rng.uniform(-0.1, 1.1, (2, 3, *size)).astype(np.float32)
-    found = []
+    results = []
     for pixels in (None, 4500):
         engine = Engine(
             small_vgg(pooling=pooling),
@@ -92,10 +92,10 @@ def test_tiles_give_the_numbers_of_the_whole(pooling: str, size: tuple[int, int]
         )
         targets = engine.statistics(photo, TERMS, what="photo", window_pixels=pixels)
         evaluation = engine.objective(size, TERMS, targets, WEIGHTS, window_pixels=pixels)(x)
-        found.append([*(targets[name] for name in sorted(targets)), evaluation.loss, evaluation.terms])
-        found[-1].append(evaluation.gradient)
+        results.append([*(targets[name] for name in sorted(targets)), evaluation.loss, evaluation.terms])
+        results[-1].append(evaluation.gradient)
     assert len(plan_tiles(size, list(receptive_fields(small_vgg().model, TERMS.layers).values()), 4500)) > 1
-    for whole, tiled in zip(*found, strict=True):
+    for whole, tiled in zip(*results, strict=True):
         assert np.shape(whole) == np.shape(tiled)
         assert np.linalg.norm(np.subtract(tiled, whole)) <= 1e-5 * np.linalg.norm(whole)
 
@@ -138,14 +138,14 @@ def test_tiles_give_the_numbers_of_every_form(name: str) -> None:
     terms, size = FORMS[name], (101, 75)
     rng = np.random.default_rng(1)
     photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
-    found = []
+    results = []
     for pixels in (None, 4500):
         engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
         targets = all_targets(engine, terms, photo, painting, pixels)
         evaluation = engine.objective(size, terms, targets, WEIGHTS, window_pixels=pixels)(x)
-        found.append([*(targets[key] for key in sorted(targets)), evaluation.loss, evaluation.terms])
-        found[-1].append(evaluation.gradient)
-    for whole, tiled in zip(*found, strict=True):
+        results.append([*(targets[key] for key in sorted(targets)), evaluation.loss, evaluation.terms])
+        results[-1].append(evaluation.gradient)
+    for whole, tiled in zip(*results, strict=True):
         assert np.shape(whole) == np.shape(tiled)
         assert np.linalg.norm(np.subtract(tiled, whole)) <= 2e-5 * np.linalg.norm(whole)
 

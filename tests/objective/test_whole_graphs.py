@@ -137,8 +137,8 @@ def test_onnxruntime_agrees_with_the_reference(pooling: str, size: tuple[int, in
     outputs = ["loss", "terms", "d_image"]
     with np.errstate(over="ignore"):
         expected = ReferenceEvaluator(exact).run(outputs, feeds)
-    found = onnxruntime.InferenceSession(model.SerializeToString()).run(outputs, single)
-    for a, b in zip(found, expected, strict=True):
+    actual = onnxruntime.InferenceSession(model.SerializeToString()).run(outputs, single)
+    for a, b in zip(actual, expected, strict=True):
         assert np.linalg.norm(a - b) <= 2e-5 * np.linalg.norm(b)
 
 
@@ -196,8 +196,8 @@ def test_smallest_side_counts_windows_strides_and_padding() -> None:
     x = b.op("Pad", x, b.constant([0, 0, 1, 1, 0, 0, 1, 1], integer=True))
     x = b.op("MaxPool", x, name="relu3_1", attributes={"kernel_shape": [3, 3], "strides": [2, 2]})
     b.output("relu3_1")
-    found = [smallest_side(b.model(), [layer]) for layer in ("relu1_1", "relu2_1", "relu3_1")]
-    assert found == [1, 6, 6]
+    sides = [smallest_side(b.model(), [layer]) for layer in ("relu1_1", "relu2_1", "relu3_1")]
+    assert sides == [1, 6, 6]
 
 
 @pytest.mark.parametrize("size", [(12, 20), (11, 15)])
@@ -216,5 +216,5 @@ def test_gradient_graph_takes_any_size(size: tuple[int, int]) -> None:
     weights = np.array([1, 1, 0, 0], np.float32)
     expected = objective.run(["d_image"], {"image": image, "weights": weights, **feeds})[0]
     cotangents = {f"d_{layer}": 2 * (f - p) / np.vdot(p, p) for layer, f, p in pairs}
-    found = session.run(["d_image"], {"image": image, **cotangents})[0]
-    assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
+    actual = session.run(["d_image"], {"image": image, **cotangents})[0]
+    assert np.linalg.norm(actual - expected) <= 1e-5 * np.linalg.norm(expected)

@@ -49,33 +49,33 @@ def test_the_way_is_the_same():
     """But for rounding, to which L-BFGS is the more sensitive the longer it goes on."""
     variables, start = Spectral(SIZE), np.full((3, *SIZE), 0.5)
     expected, evaluations = in_all_variables(variables, start, 40)
-    found: list[float] = []
+    losses: list[float] = []
     outcome = minimize(
         valley,
         variables,
         start,
         iterations=40,
         history=40,
-        on_iterate=lambda i, n, value, picture: found.append(value.loss) or False,
+        on_iterate=lambda i, n, value, picture: losses.append(value.loss) or False,
     )
-    assert found[:15] == pytest.approx(expected[:15], rel=1e-4)
-    assert found[-1] < 0.02 * found[0]
+    assert losses[:15] == pytest.approx(expected[:15], rel=1e-4)
+    assert losses[-1] < 0.02 * losses[0]
     assert outcome.evaluations == pytest.approx(evaluations, abs=3)
 
 
 def test_a_shorter_history_restarts():
     """The loss goes on falling from where it was, and every iteration counts."""
-    found: list[tuple[int, float]] = []
+    iterates: list[tuple[int, float]] = []
     outcome = minimize(
         valley,
         Spectral(SIZE),
         np.full((3, *SIZE), 0.5),
         iterations=25,
         history=10,
-        on_iterate=lambda i, n, value, picture: found.append((i, value.loss)) or False,
+        on_iterate=lambda i, n, value, picture: iterates.append((i, value.loss)) or False,
     )
-    losses = [loss for _, loss in found]
-    assert [i for i, _ in found] == list(range(1, 26))
+    losses = [loss for _, loss in iterates]
+    assert [i for i, _ in iterates] == list(range(1, 26))
     assert losses == sorted(losses, reverse=True)
     assert (outcome.iterations, outcome.reason) == (25, "iterations")
     longer = losses_of(25, history=25)
@@ -84,16 +84,16 @@ def test_a_shorter_history_restarts():
 
 
 def losses_of(iterations: int, history: int) -> list[float]:
-    found: list[float] = []
+    coordinates: list[float] = []
     minimize(
         valley,
         Spectral(SIZE),
         np.full((3, *SIZE), 0.5),
         iterations=iterations,
         history=history,
-        on_iterate=lambda i, n, value, picture: found.append(value.loss) or False,
+        on_iterate=lambda i, n, value, picture: coordinates.append(value.loss) or False,
     )
-    return found
+    return coordinates
 
 
 def test_a_restart_knows_the_curvature(monkeypatch: pytest.MonkeyPatch):
@@ -133,30 +133,32 @@ def test_the_first_step_is_the_one_of_the_inverse_hessian_that_was_found():
     inverse = LbfgsInvHessProduct(steps, steps * [[4.0], [1.0]])
     origin, gradient = RNG.normal(size=(2, 50))
     space.restart(origin, gradient, inverse, directions=1)
-    found = space.coordinates(gradient)
+    coordinates = space.coordinates(gradient)
     space.keep_latest()
     newton = gradient - 0.75 * first * (first @ gradient)
     np.testing.assert_allclose(
-        space.point(-found / np.linalg.norm(found)) - origin, -newton, atol=2e-6 * np.linalg.norm(gradient)
+        space.point(-coordinates / np.linalg.norm(coordinates)) - origin,
+        -newton,
+        atol=2e-6 * np.linalg.norm(gradient),
     )
 
 
 def filled(gradients: np.ndarray) -> tuple[Subspace, np.ndarray]:
     """Return a subspace that has kept gradients [k,n], and their coordinates."""
     space = Subspace(np.zeros(gradients.shape[1]), len(gradients) + 1, np.dtype(np.float32))
-    found = []
+    coordinates = []
     for gradient in gradients:
-        found.append(space.coordinates(gradient))
+        coordinates.append(space.coordinates(gradient))
         space.keep_latest()
-    return space, np.array(found)
+    return space, np.array(coordinates)
 
 
 def test_inner_products_stay_as_they_are():
     """Of gradients that hardly differ, too: one projection alone leaves them far from orthogonal."""
     gradients = RNG.normal(size=500) + 0.01 * RNG.normal(size=(30, 500))
-    space, found = filled(gradients)
-    np.testing.assert_allclose(found @ found.T, gradients @ gradients.T, rtol=1e-5)
-    for coordinates, gradient in zip(found, gradients, strict=True):
+    space, rows = filled(gradients)
+    np.testing.assert_allclose(rows @ rows.T, gradients @ gradients.T, rtol=1e-5)
+    for coordinates, gradient in zip(rows, gradients, strict=True):
         np.testing.assert_allclose(space.point(coordinates), gradient, atol=1e-5)
     basis = space.basis[:30].astype(np.float64)
     np.testing.assert_allclose(basis @ basis.T, np.eye(30), atol=1e-6)
@@ -168,17 +170,17 @@ def test_the_next_point_takes_the_place_of_one_that_was_not_accepted():
     space.coordinates(first)
     space.keep_latest()
     space.coordinates(refused)
-    found = space.coordinates(accepted)
+    coordinates = space.coordinates(accepted)
     space.keep_latest()
-    np.testing.assert_allclose(space.point(found), accepted, atol=1e-5)
+    np.testing.assert_allclose(space.point(coordinates), accepted, atol=1e-5)
 
 
 def test_what_lies_in_the_span_brings_nothing_new():
     gradients = RNG.normal(size=(2, 50))
-    space, found = filled(gradients)
+    space, coordinates = filled(gradients)
     again = space.coordinates(gradients.sum(0))
     space.keep_latest()
-    np.testing.assert_allclose(again, found.sum(0), atol=1e-5)
+    np.testing.assert_allclose(again, coordinates.sum(0), atol=1e-5)
     assert not space.coordinates(np.zeros(50)).any()
     assert again[2] == 0
 

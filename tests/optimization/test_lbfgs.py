@@ -143,8 +143,8 @@ minimize(bowl, Pixels((4, 4)), np.ones((3, 4, 4)), iterations=2, history=2, on_i
 def test_blas_has_one_thread_in_the_first_run_of_a_process_too() -> None:
     """Its libraries are loaded before they are limited."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "3", "PYTHONPATH": str(ROOT)}
-    given = {"capture_output": True, "text": True, "check": True, "env": environment}
-    assert subprocess.run([sys.executable, "-c", FIRST], **given).stdout.strip() == "{1}"
+    settings = {"capture_output": True, "text": True, "check": True, "env": environment}
+    assert subprocess.run([sys.executable, "-c", FIRST], **settings).stdout.strip() == "{1}"
 
 
 def test_callback_may_stop_as_scipy_has_it() -> None:
@@ -215,16 +215,16 @@ def test_the_best_is_kept_and_continued_from() -> None:
 
 def test_line_searches_do_not_use_up_the_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     """SciPy ends at 15,000 otherwise; a search takes 20 at the most (its option maxls)."""
-    given: dict[str, int] = {}
+    captured: dict[str, int] = {}
 
     def note(*args: object, options: dict[str, int], **more: object) -> object:
-        given.update(options)
+        captured.update(options)
         raise Cancelled
 
     monkeypatch.setattr(scipy.optimize, "minimize", note)
     assert run(Counted(rosenbrock), iterations=5000).reason == "cancelled"
-    assert "maxls" not in given
-    assert given["maxfun"] >= 20 * given["maxiter"]
+    assert "maxls" not in captured
+    assert captured["maxfun"] >= 20 * captured["maxiter"]
 
 
 @pytest.mark.parametrize("effect", [not_a_number, infinite_gradient])

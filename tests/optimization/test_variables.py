@@ -47,9 +47,9 @@ def test_what_is_held_stays(kind: type) -> None:
     opacity[:4] = 1
     inner = kind((9, 7))
     held = HeldVariables(inner, photo, opacity)
-    found = held.decode(held.encode(image))
-    np.testing.assert_allclose(found, opacity * photo + (1 - opacity) * image, atol=1e-6)
-    np.testing.assert_array_equal(found[:, :4], photo[:, :4])
+    actual = held.decode(held.encode(image))
+    np.testing.assert_allclose(actual, opacity * photo + (1 - opacity) * image, atol=1e-6)
+    np.testing.assert_array_equal(actual[:, :4], photo[:, :4])
     np.testing.assert_allclose(held.pull_back(gradient), inner.pull_back((1 - opacity) * gradient))
 
 
@@ -132,8 +132,8 @@ def test_detail_leaves_large_forms(kind: type, size: tuple[int, int]) -> None:
     picture, image, gradient = rng.normal(size=(3, 3, *size)).astype(np.float32)
     detail = DetailVariables(kind(size), picture)
     np.testing.assert_allclose(detail.decode(detail.encode(picture)), picture, atol=1e-5)
-    found = detail.decode(detail.encode(image))
-    changed = fft.dctn((found - picture).astype(np.float64), axes=(1, 2), norm="ortho")
+    actual = detail.decode(detail.encode(image))
+    changed = fft.dctn((actual - picture).astype(np.float64), axes=(1, 2), norm="ortho")
     wanted = fft.dctn((image - picture).astype(np.float64), axes=(1, 2), norm="ortho")
     rows, columns = np.indices(size) / (2 * np.array(size)[:, None, None])
     long = np.hypot(rows, columns) < 1 / min(size)

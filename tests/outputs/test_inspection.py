@@ -38,17 +38,17 @@ def test_layers_are_chosen_for_each_network(small):
 
 
 def test_content_comes_back_from_noise(small):
-    told = []
+    announced = []
     panels = inspection.reconstruct_content(
         photo(),
         layers=("relu1_1", "relu4_1"),
         network=small,
         options=QUICK,
-        announce=lambda *a: told.append(a),
+        announce=lambda *a: announced.append(a),
     )
     assert [panel.label for panel in panels] == ["relu1_1", "relu4_1"]
     assert [layers(panel) for panel in panels] == [(("relu1_1",), ()), (("relu4_1",), ())]
-    assert told == [(1, 2, "relu1_1"), (2, 2, "relu4_1")]
+    assert announced == [(1, 2, "relu1_1"), (2, 2, "relu4_1")]
     errors = [np.abs(panel.rgb - photo() / 255).mean() for panel in panels]
     noise = np.random.default_rng(0).normal(0.5, 0.1, (27, 32, 3))
     assert errors[0] < 0.4 * np.abs(noise - photo() / 255).mean()  # a shallow layer keeps nearly everything
@@ -69,7 +69,7 @@ def test_style_adds_one_layer_after_the_other(small):
 
 @pytest.mark.parametrize("remake", [inspection.reconstruct_content, inspection.reconstruct_style])
 def test_what_the_options_say_of_weights_and_layers_does_not_count(small, remake):
-    own = replace(
+    weighted = replace(
         QUICK,
         iterations=2,
         strength=0.7,
@@ -79,7 +79,7 @@ def test_what_the_options_say_of_weights_and_layers_does_not_count(small, remake
         style_layer_weights=(1, 5),
     )
     plain = replace(QUICK, iterations=2)
-    panels = [remake(photo(), layers=("relu1_1",), network=small, options=o) for o in (own, plain)]
+    panels = [remake(photo(), layers=("relu1_1",), network=small, options=o) for o in (weighted, plain)]
     np.testing.assert_array_equal(*(each[0].rgb for each in panels))
 
 
@@ -104,12 +104,12 @@ def test_the_grid_has_every_combination(small):
 
 
 def test_a_misspelt_layer_is_found_before_the_first_picture(small):
-    told = []
+    announced = []
     with pytest.raises(NetworkError, match="no layer 'relu9_1'"):
         inspection.reconstruct_content(
-            photo(), layers=("relu1_1", "relu9_1"), network=small, announce=lambda *a: told.append(a)
+            photo(), layers=("relu1_1", "relu9_1"), network=small, announce=lambda *a: announced.append(a)
         )
-    assert told == []
+    assert announced == []
 
 
 def test_the_sheet_has_the_original_and_all_panels(small):
@@ -152,12 +152,12 @@ def test_reconstruct_writes_a_sheet(folder, network, capfd):
 def test_grid_writes_a_sheet(folder, network, capfd):
     sets = "--style-layers", "relu1_1|relu1_1,relu2_1|relu3_1", "--content-layers", "relu2_1,relu4_1"
     more = "--content-weights", "0.1,1"
-    given = "grid", "photo.png", "painting.png", "-o", "grid.png", *sets, *quick(network)
-    assert run(*given, *more) == 0
+    arguments = "grid", "photo.png", "painting.png", "-o", "grid.png", *sets, *quick(network)
+    assert run(*arguments, *more) == 0
     err = capfd.readouterr().err
     assert "12 of 12: relu4_1, content weight 1, relu3_1" in err
     both = images.read("grid.png").rgb.shape
-    assert run(*given, "--quiet") == 0
+    assert run(*arguments, "--quiet") == 0
     one = images.read("grid.png").rgb.shape
     assert both[0] - one[0] == 2 * (224 + 8)  # the weights add rows
 
@@ -188,8 +188,8 @@ def test_mistakes_are_one_line(folder, network, capfd, arguments, says):
 
 def test_a_grid_takes_statistics_in_place_of_the_painting(folder, network, monkeypatch, capfd):
     """The pictures are those of the painting; the legend has nothing to show of it."""
-    given = "--network", network, "--device", "cpu", "--threads", 1
-    assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, "--quiet", *given) == 0
+    arguments = "--network", network, "--device", "cpu", "--threads", 1
+    assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, "--quiet", *arguments) == 0
     assert capfd.readouterr() == ("", "")
     seen = []
     monkeypatch.setattr(inspection, "grid_sheet", lambda *args, **kwargs: seen.append(args) or photo())
@@ -222,13 +222,13 @@ def test_what_came_on_standard_input_is_called_so(folder, network, monkeypatch):
     ],
 )
 def test_no_overwrite_is_for_every_command_that_writes(folder, network, capfd, command):
-    given = quick(network)
-    assert run("transfer", "photo.png", "painting.png", "-o", "made.png", "--quiet", *given) == 0
+    arguments = quick(network)
+    assert run("transfer", "photo.png", "painting.png", "-o", "made.png", "--quiet", *arguments) == 0
     for name in ("there.png", "there-rerun.png", "there.npz"):
         Path(name).write_bytes(Path("made.png").read_bytes())
     before = contents(folder)
     capfd.readouterr()
-    more = {"rerun": (), "style": given[:2]}.get(command.split()[0], given)
+    more = {"rerun": (), "style": arguments[:2]}.get(command.split()[0], arguments)
     assert run(*command.split(), "--no-overwrite", *more) == 2
     one_error(capfd, r"there(-rerun)?\.(png|npz) is there already: choose another name")
     assert contents(folder) == before

@@ -76,8 +76,8 @@ def test_texts_of_others_and_cut_files_do_no_harm(suffix):
     data = write_text(encoded(suffix), TEXT)
     assert read_text(data.replace(b"lbfgs-style", b"other-style")) is None
     for end in range(0, len(data), 7):
-        found = read_text(data[:end])
-        assert found is None or TEXT.startswith(found.rstrip("\N{REPLACEMENT CHARACTER}"))
+        text = read_text(data[:end])
+        assert text is None or TEXT.startswith(text.rstrip("\N{REPLACEMENT CHARACTER}"))
 
 
 # Options in a file
@@ -226,11 +226,11 @@ def test_a_changed_network_is_refused(folder, network, capfd):
 
 
 def test_pictures_without_a_recipe(folder, network, capfd):
-    for given in ((), ("--no-recipe",)):
-        if given:
-            assert paint(network, *given) == 0
+    for options in ((), ("--no-recipe",)):
+        if options:
+            assert paint(network, *options) == 0
             capfd.readouterr()
-        assert run("rerun", "out.png" if given else "photo.png") == 2
+        assert run("rerun", "out.png" if options else "photo.png") == 2
         one_error(capfd, "holds no recipe")
 
 

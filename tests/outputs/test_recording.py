@@ -129,8 +129,8 @@ def test_mistakes_are_one_line(folder, network, capfd, arguments, says):
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("given", [("--frames", "gone/f", "--save-every", 1), ("--video", "gone/v.mp4")])
-def test_a_folder_that_goes_takes_no_picture_along(folder, network, capfd, monkeypatch, given):
+@pytest.mark.parametrize("files", [("--frames", "gone/f", "--save-every", 1), ("--video", "gone/v.mp4")])
+def test_a_folder_that_goes_takes_no_picture_along(folder, network, capfd, monkeypatch, files):
     """The picture is painted to its end and written; then the error is told."""
     Path("gone").mkdir()
 
@@ -140,8 +140,8 @@ def test_a_folder_that_goes_takes_no_picture_along(folder, network, capfd, monke
 
     monkeypatch.setattr(transfer, "check_recording", check)
     monkeypatch.setattr(recording, "check_recording", lambda *_, **__: None)
-    assert paint(network, "--quiet", *given) == 2
-    one_error(capfd, f"{given[0]} {given[1]}.*gone")
+    assert paint(network, "--quiet", *files) == 2
+    one_error(capfd, f"{files[0]} {files[1]}.*gone")
     assert images.read("out.png").rgb.shape == (27, 32, 3)
     assert not Path("gone").exists()
 

@@ -149,12 +149,12 @@ def owned(path):
             owner.kill()
 
 
-@pytest.mark.parametrize("given", ["--checkpoint c", "--checkpoint c --resume", "--checkpoint-every 0"])
-def test_the_command_refuses_in_one_line(folder, network, capfd, given):
-    name = "c" if " c" in given else "out.png.checkpoint"
+@pytest.mark.parametrize("arguments", ["--checkpoint c", "--checkpoint c --resume", "--checkpoint-every 0"])
+def test_the_command_refuses_in_one_line(folder, network, capfd, arguments):
+    name = "c" if " c" in arguments else "out.png.checkpoint"
     with owned(name):
         before = contents(folder)
-        assert paint(network, *given.split()) == 2
+        assert paint(network, *arguments.split()) == 2
         one_error(capfd, f"The checkpoint {name}: {IN_USE}")
         assert contents(folder) == before
 
@@ -170,8 +170,8 @@ def test_a_long_run_beside_another_is_not_saved(folder, network, capfd, monkeypa
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 def test_a_run_that_was_ended_blocks_nobody(folder, network, capfd, number):
-    given = ("--network", network, "--size", 32, "--device", "cpu", "--threads", 1, "--checkpoint", "c")
-    many = (*given, "--iterations", 10**6, "--checkpoint-every", 0)
+    arguments = ("--network", network, "--size", 32, "--device", "cpu", "--threads", 1, "--checkpoint", "c")
+    many = (*arguments, "--iterations", 10**6, "--checkpoint-every", 0)
     process = start("transfer", "photo.png", "painting.png", "-o", "out.png", *many)
     try:
         until = time.monotonic() + 60

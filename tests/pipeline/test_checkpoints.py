@@ -409,10 +409,10 @@ def test_it_saves_as_often_as_it_is_told(path, saves):
 @pytest.mark.parametrize(("total", "begins"), [(179, None), (181, 10)])
 def test_long_runs_are_saved_unasked(path, saves, total, begins):
     clock, times = saves
-    told = []
-    checkpoint = Checkpoint(path, after=180, announce=lambda: told.append(clock.now))
+    announced = []
+    checkpoint = Checkpoint(path, after=180, announce=lambda: announced.append(clock.now))
     offered(checkpoint, clock, 40, total)
-    assert told == ([] if begins is None else [begins])
+    assert announced == ([] if begins is None else [begins])
     assert times == ([] if begins is None else [30])
     checkpoint.discard()
     assert not path.exists()
@@ -470,14 +470,14 @@ def interrupted(monkeypatch):
 
 
 def test_an_interrupted_command_goes_on(folder, network, capfd, interrupted):
-    given = ("--iterations", 20, "--frames", "frames", "--save-every", 4, "--report", "run.json")
+    arguments = ("--iterations", 20, "--frames", "frames", "--save-every", 4, "--report", "run.json")
     interrupted(7)
-    assert paint(network, "--checkpoint", "c.npz", *given) == 130
+    assert paint(network, "--checkpoint", "c.npz", *arguments) == 130
     assert capfd.readouterr().err == (
         "lbfgs-style: stopped: the best image so far is in out.png; --resume continues from c.npz\n"
     )
     interrupted(None)
-    assert paint(network, "--checkpoint", "c.npz", "--resume", *given) == 0
+    assert paint(network, "--checkpoint", "c.npz", "--resume", *arguments) == 0
     out, err = capfd.readouterr()
     assert out == ""
     assert err.splitlines()[0] == "lbfgs-style: resuming from c.npz"
@@ -547,7 +547,7 @@ def test_a_checkpoint_that_somebody_changed_is_refused(folder, network, capfd, i
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("arguments", "says"),
     [
         ("--checkpoint photo.png", "checkpoint and photo.png are one file"),
         ("--checkpoint out.png", "checkpoint and out.png are one file"),
@@ -558,10 +558,10 @@ def test_a_checkpoint_that_somebody_changed_is_refused(folder, network, capfd, i
         ("--checkpoint-every -1", "every must be a number of seconds, 0 or more, got -1"),
     ],
 )
-def test_mistakes_are_one_line(folder, network, capfd, given, says):
+def test_mistakes_are_one_line(folder, network, capfd, arguments, says):
     Path("painting.txt").write_text("no checkpoint")
     before = contents(folder)
-    assert paint(network, *given.split()) == 2
+    assert paint(network, *arguments.split()) == 2
     one_error(capfd, says)
     assert contents(folder) == before
 

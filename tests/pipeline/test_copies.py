@@ -45,6 +45,6 @@ def test_a_pickle_does_not_grow_with_its_sessions(job):
 def test_a_pool_of_processes(job):
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
-        found = list(pool.map(paint, [job] * 2, [photo(), photo()[:, ::-1]]))
-    for picture, content in zip(found, (photo(), photo()[:, ::-1]), strict=True):
+        results = list(pool.map(paint, [job] * 2, [photo(), photo()[:, ::-1]]))
+    for picture, content in zip(results, (photo(), photo()[:, ::-1]), strict=True):
         np.testing.assert_array_equal(picture, paint(job, content))

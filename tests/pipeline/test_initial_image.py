@@ -26,37 +26,37 @@ def noise(seed):
     return np.clip(np.random.default_rng(seed).normal(0.5, 0.1, (3, *SIZE)), 0, 1)
 
 
-def begin(given=None, paintings=(STYLE,), **options):
-    return InitialImage(Options(**options), flat(0.25), paintings, given).first(SIZE)
+def begin(image=None, paintings=(STYLE,), **options):
+    return InitialImage(Options(**options), flat(0.25), paintings, image).first(SIZE)
 
 
 def test_every_start():
     assert (begin() == 0.25).all()
     assert (begin(init="style") == 0.75).all()
     np.testing.assert_array_equal(begin(init="noise", seed=3), noise(3))
-    assert (begin(given=flat(0.5), init="noise") == 0.5).all()
+    assert (begin(image=flat(0.5), init="noise") == 0.5).all()
 
 
 @pytest.mark.parametrize(("options", "value"), [({}, 0.25), ({"init": "style"}, 0.75)])
 def test_noise_is_blended_by_its_share(options, value):
     np.testing.assert_allclose(begin(init_noise=0.3, seed=2, **options), 0.7 * value + 0.3 * noise(2))
     np.testing.assert_allclose(begin(init_noise=1, seed=2, **options), noise(2))
-    np.testing.assert_allclose(begin(given=flat(0.5), init_noise=0.3, seed=2), 0.35 + 0.3 * noise(2))
+    np.testing.assert_allclose(begin(image=flat(0.5), init_noise=0.3, seed=2), 0.35 + 0.3 * noise(2))
 
 
 def test_the_middle_of_the_style_is_not_stretched():
     """A painting of 40×40 for an image of 20×30: rows 7 to 33 of 40 remain (40·20/30 = 26.7)."""
     rows = np.repeat(np.arange(40, dtype=np.float32)[:, None, None] / 39, 40, axis=1).repeat(3, axis=2)
-    got = begin(init="style", paintings=[rows])
-    assert got.shape == (3, *SIZE)
-    heights = got[0, :, 0] * 39
+    actual = begin(init="style", paintings=[rows])
+    assert actual.shape == (3, *SIZE)
+    heights = actual[0, :, 0] * 39
     assert heights[0] == pytest.approx(6 + 27 / 40 - 0.5, abs=0.1)
     assert heights[-1] == pytest.approx(33 - 27 / 40 - 0.5, abs=0.1)
-    assert np.ptp(got, axis=2).max() < 1e-6
+    assert np.ptp(actual, axis=2).max() < 1e-6
 
 
 @pytest.mark.parametrize(
-    ("options", "given", "own", "share"),
+    ("options", "initial", "source", "share"),
     [
         ({}, None, "photo", DETAIL),
         ({"init": "style"}, None, "painting", DETAIL),
@@ -66,17 +66,17 @@ def test_the_middle_of_the_style_is_not_stretched():
         ({"init": "noise"}, None, "photo", 0),
     ],
 )
-def test_a_larger_scale_starts_with_detail_of_its_own(options, given, own, share):
-    """What was painted is grey, so that the detail can be told from it."""
+def test_a_larger_scale_starts_with_detail_of_its_own(options, initial, source, share):
+    """What was painted is grey, so that the detail stands out."""
     rng = np.random.default_rng(0)
     pictures = {name: rng.uniform(0.3, 0.7, (40, 60, 3)).astype(np.float32) for name in ("photo", "painting")}
     start = InitialImage(
-        Options(**options), pictures["photo"], [pictures["painting"]], given and pictures[given]
+        Options(**options), pictures["photo"], [pictures["painting"]], initial and pictures[initial]
     )
-    got = start.next(np.full((3, 20, 30), 0.5, np.float32), (40, 60))
-    fine = pictures[own]
+    actual = start.next(np.full((3, 20, 30), 0.5, np.float32), (40, 60))
+    fine = pictures[source]
     coarse = images.resize(images.resize(fine, (20, 30)), (40, 60))
-    np.testing.assert_allclose(got, 0.5 + share * (fine - coarse).transpose(2, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(actual, 0.5 + share * (fine - coarse).transpose(2, 0, 1), atol=1e-6)
     same = np.zeros((3, 40, 60))
     assert start.next(same, (40, 60)) is same
 
@@ -113,10 +113,10 @@ def test_the_same_seed_gives_the_same_picture(options, threads):
     """Bit for bit, each time with new sessions."""
 
     def run(seed):
-        given = Options(
+        settings = Options(
             size=48, scales=(24,), iterations=4, seed=seed, device="cpu", threads=threads, **options
         )
-        return StyleTransfer(small_vgg(), options=given).run(photo() / 255, photo()[::-1]).image
+        return StyleTransfer(small_vgg(), options=settings).run(photo() / 255, photo()[::-1]).image
 
     first = run(7)
     np.testing.assert_array_equal(run(7), first)

@@ -182,10 +182,10 @@ def test_no_cut_takes_more_than_the_budget(size, most):
     if way.kind != "blocks":
         assert way.bytes <= most
         return
-    told = run_plan.with_actual_blocks(way, Scale(size, 40), engine, terms, COSTS, most)
-    assert told.window_pixels is not None
-    cuts = engine.plan_cuts(size, terms, told.window_pixels)
-    assert told.bytes == largest(cuts, size, told.history, COSTS) <= most
+    plan = run_plan.with_actual_blocks(way, Scale(size, 40), engine, terms, COSTS, most)
+    assert plan.window_pixels is not None
+    cuts = engine.plan_cuts(size, terms, plan.window_pixels)
+    assert plan.bytes == largest(cuts, size, plan.history, COSTS) <= most
 
 
 def test_masks_take_their_part_of_memory():

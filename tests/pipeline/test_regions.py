@@ -158,23 +158,23 @@ def test_what_is_kept_stays_though_the_run_is_stopped_early() -> None:
 def test_soft_edges_mix_once() -> None:
     """Kept by half everywhere, with a style weight of 0: the start is the photo and stays it."""
     options, half_kept = replace(OPTIONS, style_weight=0, tv_weight=0, iterations=2), np.full((3, 3), 0.5)
-    found = transfer(photo(), flat(1.0, 0.0, 0.0), network=small_vgg(), options=options, keep=half_kept)
-    np.testing.assert_allclose(found, photo(), atol=1e-3)
+    result = transfer(photo(), flat(1.0, 0.0, 0.0), network=small_vgg(), options=options, keep=half_kept)
+    np.testing.assert_allclose(result, photo(), atol=1e-3)
     seen: list[np.ndarray] = []
     soft = replace(OPTIONS, iterations=3)
-    found = StyleTransfer(small_vgg(), options=soft).run(
+    result = StyleTransfer(small_vgg(), options=soft).run(
         photo(), flat(1.0, 0.0, 0.0), keep=half_kept, on_iterate=lambda i: seen.append(i.image())
     )
-    np.testing.assert_allclose(found.image, seen[-1], atol=1e-6)
+    np.testing.assert_allclose(result.image, seen[-1], atol=1e-6)
 
 
 def test_alpha_keeps_what_is_transparent() -> None:
     rgba = np.dstack([photo(), 1 - half()])
     job = StyleTransfer(small_vgg(), options=OPTIONS)
-    found = job.run(rgba, flat(0.9, 0.1, 0.1), keep="alpha").image
-    np.testing.assert_array_equal(found[:, :24, :3], photo()[:, :24].astype(np.float32))
-    np.testing.assert_array_equal(found[..., 3], 1 - half())
-    assert np.abs(found[:, 24:, :3] - photo()[:, 24:]).mean() > 0.01
+    image = job.run(rgba, flat(0.9, 0.1, 0.1), keep="alpha").image
+    np.testing.assert_array_equal(image[:, :24, :3], photo()[:, :24].astype(np.float32))
+    np.testing.assert_array_equal(image[..., 3], 1 - half())
+    assert np.abs(image[:, 24:, :3] - photo()[:, 24:]).mean() > 0.01
     with pytest.raises(ImageError, match="no alpha"):
         job.run(photo(), flat(0.9, 0.1, 0.1), keep="alpha")
     with pytest.raises(OptionError, match="keep must be an array, a Picture or 'alpha', got 'aplha'"):

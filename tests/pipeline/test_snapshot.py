@@ -408,9 +408,9 @@ def compressed(data: bytes) -> bytes:
 
 def marked(data: bytes, place: int, number: int) -> bytes:
     """Return an archive whose first member is marked in both of its heads (APPNOTE.TXT, 4.3.7 and 4.3.12)."""
-    found, central = bytearray(data), data.index(b"PK\1\2")
-    found[place] = found[central + place + 2] = number
-    return bytes(found)
+    result, central = bytearray(data), data.index(b"PK\1\2")
+    result[place] = result[central + place + 2] = number
+    return bytes(result)
 
 
 BROKEN = {

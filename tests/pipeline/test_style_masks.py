@@ -107,13 +107,13 @@ def test_what_a_painting_hides_changes_nothing(statistic):
 def test_moments_are_weighted_by_the_mask():
     """Σ w f fᵀ and Σ w f of the features, with the mask at the layer's positions, by NumPy."""
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
-    found = moments_at(engine, PAINTING, ALPHA, (64, 64), LAYERS, statistic="mean-cov")
+    moments = moments_at(engine, PAINTING, ALPHA, (64, 64), LAYERS, statistic="mean-cov")
     features = engine.statistics(PAINTING.transpose(2, 0, 1), LossTerms(LAYERS, ()), what="painting")
     for layer in LAYERS:
         f = features[f"features_{layer}"][0].astype(np.float64)
         w = mask_for_layer(ALPHA, *f.shape[1:])[0, 0].astype(np.float64)
-        np.testing.assert_allclose(found[f"gram_{layer}"], np.einsum("cyx,dyx,yx->cd", f, f, w), rtol=1e-5)
-        np.testing.assert_allclose(found[f"mean_{layer}"][:, 0], np.einsum("cyx,yx->c", f, w), rtol=1e-5)
+        np.testing.assert_allclose(moments[f"gram_{layer}"], np.einsum("cyx,dyx,yx->cd", f, f, w), rtol=1e-5)
+        np.testing.assert_allclose(moments[f"mean_{layer}"][:, 0], np.einsum("cyx,yx->c", f, w), rtol=1e-5)
 
 
 def test_tiles_measure_the_same():
@@ -137,10 +137,10 @@ def test_a_run_in_blocks_takes_it(monkeypatch):
 @pytest.mark.parametrize("mask", [ALPHA, np.rint(255 * ALPHA).astype(np.uint8)], ids=["float", "uint8"])
 def test_a_mask_is_as_good_as_alpha(mask):
     expected = job().run(PHOTO, np.dstack([PAINTING, ALPHA])).image
-    found = job().run(PHOTO, Style(PAINTING, style_mask=mask)).image
+    actual = job().run(PHOTO, Style(PAINTING, style_mask=mask)).image
     # The mask leaves the pixels of the painting outside as they are; alpha hides them.
-    assert np.abs(found - expected).mean() < 0.02
-    assert np.abs(job().run(PHOTO, PAINTING).image - expected).mean() > np.abs(found - expected).mean()
+    assert np.abs(actual - expected).mean() < 0.02
+    assert np.abs(job().run(PHOTO, PAINTING).image - expected).mean() > np.abs(actual - expected).mean()
 
 
 def test_a_mask_and_alpha_are_multiplied():

@@ -99,8 +99,8 @@ def test_sizes_beyond_the_painting_are_refused(job):
 
 
 def test_the_command(folder, network, capfd):
-    given = "--network", network, "--sizes", "24", "--device", "cpu", "--threads", 1
-    assert run("style", "painting.png", "-o", "stripes.style.npz", *given) == 0
+    arguments = "--network", network, "--sizes", "24", "--device", "cpu", "--threads", 1
+    assert run("style", "painting.png", "-o", "stripes.style.npz", *arguments) == 0
     assert "stripes.style.npz: small, 5 layers at 24 px" in capfd.readouterr().err
     assert paint(network) == 0
     assert paint(network, styles=("stripes.style.npz",), output="other.png") == 0

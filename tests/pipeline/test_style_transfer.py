@@ -131,8 +131,8 @@ def test_the_bundled_network_works_at_once():
 
 
 def test_a_network_is_taken_by_its_file(network_file, job):
-    for given in (network_file, str(network_file)):
-        image = transfer(photo(), painting(), network=given, options=QUICK)
+    for network in (network_file, str(network_file)):
+        image = transfer(photo(), painting(), network=network, options=QUICK)
         np.testing.assert_array_equal(image, job.run(photo(), painting()).image)
 
 
@@ -183,9 +183,9 @@ BAD_PICTURES = [
 @pytest.mark.parametrize(("picture", "says"), BAD_PICTURES, ids=[says for _, says in BAD_PICTURES])
 @pytest.mark.parametrize("role", ["content", "style", "init"])
 def test_what_is_no_picture_is_refused_by_its_role(job, picture, says, role):
-    given = {"content": photo(), "style": painting(), "init": None} | {role: picture}
+    inputs = {"content": photo(), "style": painting(), "init": None} | {role: picture}
     with pytest.raises(ImageError, match=f"{'initial' if role == 'init' else role} image.*{says}") as caught:
-        job.run(given["content"], [given["style"]], init=given["init"])
+        job.run(inputs["content"], [inputs["style"]], init=inputs["init"])
     assert "\n" not in str(caught.value)
 
 

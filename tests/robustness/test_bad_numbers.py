@@ -221,8 +221,8 @@ def test_the_last_line_tells_why_it_ended(folder, capfd):
 
 def test_numbers_lost_on_the_way_are_told(folder, capfd, monkeypatch):
     spoiled(monkeypatch, scale=2, after=2)
-    given = "--scales", "16,24", "--iterations", 3, "--size", 32
-    arguments = ("photo.png", "painting.png", "-o", "out.png", "--network", save_network(folder), *given)
+    more = "--scales", "16,24", "--iterations", 3, "--size", 32
+    arguments = ("photo.png", "painting.png", "-o", "out.png", "--network", save_network(folder), *more)
     assert run("transfer", *arguments) == 0
     err = capfd.readouterr().err
     assert re.search(r"scale 2 of 2 \(32×27\).*not a number", err)

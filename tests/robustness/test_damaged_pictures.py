@@ -76,9 +76,9 @@ def test_a_crash_is_seen_and_the_files_after_it_are_read(tmp_path):
     three = [CASES[name] for name in ("whole.png", "empty.png", "whole.jpg")]
     for case in three:
         case.make(tmp_path)
-    found = list(reading.verdicts(three, tmp_path, three, (sys.executable, "-c", READER)))
-    assert [v.outcome for v in found] == ["read", "lost", "read"], found
-    assert found[1].detail == "ends the process with -11"
+    verdicts = list(reading.verdicts(three, tmp_path, three, (sys.executable, "-c", READER)))
+    assert [v.outcome for v in verdicts] == ["read", "lost", "read"], verdicts
+    assert verdicts[1].detail == "ends the process with -11"
 
 
 def test_a_reader_that_hangs_is_given_up():
@@ -133,9 +133,9 @@ def test_the_command_refuses_in_one_line(folder, network, capfd, name, role):
     case = CASES[name]
     case.make(folder)
     before = set(folder.iterdir())
-    given = {"content": {"content": name}, "style": {"styles": (name,)}, "mask": {}}[role]
+    inputs = {"content": {"content": name}, "style": {"styles": (name,)}, "mask": {}}[role]
     more = ("--keep-mask", name) if role == "mask" else ()
-    assert paint(network, *more, **given) == 2
+    assert paint(network, *more, **inputs) == 2
     one_error(capfd, re.escape(case.says))
     assert set(folder.iterdir()) == before
 
@@ -183,8 +183,8 @@ def test_a_pipe_of_the_shell_is_read(folder, network):
 def test_names_that_are_hard_to_print(folder, network, capfd, name):
     save("photo.png", photo())
     Path("photo.png").rename(name)
-    given = ("--report", "run.html", "--style-mask", f"./{name}")
-    assert paint(network, *given, content=f"./{name}", output=f"out-{name}") == 0
+    arguments = ("--report", "run.html", "--style-mask", f"./{name}")
+    assert paint(network, *arguments, content=f"./{name}", output=f"out-{name}") == 0
     assert paint(network, "--report", "run.json", content=f"./{name}", output=f"out-{name}") == 0
     assert run("rerun", f"out-{name}", "-o", "again.png") == 0
     assert run("rerun", "run.json", "-o", "again.png") == 0
@@ -227,8 +227,10 @@ def test_words_of_libpng_do_not_stand_beside_ours(folder, network, capfd):
 def test_what_the_library_logs_while_it_reads_is_shown(folder, network):
     about = images.Metadata(icc=profiles.tables_only())
     images.write("scan.jpg", replace(images.from_array(photo()), metadata=about))
-    given = ("--network", network, "--size", 32, "--iterations", 1)
-    _, err = start("transfer", "scan.jpg", "painting.png", "-o", "out.png", *given, cwd=folder).communicate()
+    arguments = ("--network", network, "--size", 32, "--iterations", 1)
+    _, err = start(
+        "transfer", "scan.jpg", "painting.png", "-o", "out.png", *arguments, cwd=folder
+    ).communicate()
     assert "'a scanner' is not applied: taken as sRGB" in err
     assert "may be damaged" not in err
 
@@ -239,8 +241,8 @@ def test_without_stderr_pictures_are_read(folder, network):
     closed = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "lbfgs_style"]
     command = [*closed, "transfer", "photo.png", "painting.png", "-o", "out.png"]
     here = os.environ | {"PYTHONPATH": str(ROOT)}
-    given = ["--network", network, "--size", "32", "--iterations", "1", "--quiet"]
-    assert subprocess.run([*command, *given], env=here, check=False).returncode == 0
+    arguments = ["--network", network, "--size", "32", "--iterations", "1", "--quiet"]
+    assert subprocess.run([*command, *arguments], env=here, check=False).returncode == 0
     assert Path("out.png").is_file()
 
 

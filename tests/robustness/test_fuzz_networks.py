@@ -47,21 +47,21 @@ edits = st.lists(
 
 def damaged(data: bytes, how: list[Edit]) -> bytes:
     """Return the bytes with a few of them changed, cut out, repeated, or the end cut off."""
-    found = bytearray(data)
+    result = bytearray(data)
     for way, share, value in how:
-        place = share * len(found) // _SHARES
+        place = share * len(result) // _SHARES
         length = 1 + value % 24
-        if way == "flip" and found:
-            found[place] ^= 1 << value % 8
-        elif way == "set" and found:
-            found[place] = value
+        if way == "flip" and result:
+            result[place] ^= 1 << value % 8
+        elif way == "set" and result:
+            result[place] = value
         elif way == "cut":
-            del found[place : place + length]
+            del result[place : place + length]
         elif way == "repeat":
-            found[place:place] = found[place : place + length]
+            result[place:place] = result[place : place + length]
         elif way == "end":
-            del found[place:]
-    return bytes(found)
+            del result[place:]
+    return bytes(result)
 
 
 def is_refused(read: Callable[[Path], object], data: bytes, suffix: str) -> bool:

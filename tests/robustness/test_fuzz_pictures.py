@@ -55,16 +55,16 @@ def about(profile: bytes) -> Metadata:
 
 def seeds() -> list[bytes]:
     """Small sound files of every format; those that we read ourselves with all that they may say."""
-    found = [data for data, _, _ in cases.plain().values() if len(data) < 10_000]
+    files = [data for data, _, _ in cases.plain().values() if len(data) < 10_000]
     picture = images.from_array(cases.wave(*SIZE))
     for file_format in ("png", "jpg", "webp", "tiff", "avif"):
         for profile in (profiles.rgb(), profiles.rgb(curve=profiles.SRGB_CURVE), profiles.tables_only()):
             data = images.encode(picture, file_format)
             if file_format == "avif":
                 data = images.encode(replace(picture, metadata=about(profile)), file_format)
-            found.append(registry.write_metadata(data, about(profile), SIZE, alpha=False))
+            files.append(registry.write_metadata(data, about(profile), SIZE, alpha=False))
     odd = (case.content for case in (*damaged.huge(), *damaged.damaged_exif()))
-    return found + [data for data in odd if isinstance(data, bytes) and len(data) < 10_000]
+    return files + [data for data in odd if isinstance(data, bytes) and len(data) < 10_000]
 
 
 SEEDS = seeds()
@@ -141,8 +141,8 @@ def sound(picture: images.Picture) -> None:
 
 def parse(data: bytes) -> str:
     """Give bytes to every reader of ours, and to what writes again what it found."""
-    found = registry.read_metadata(data, data[:200])
-    true = metadata_for_result(found, SIZE)
+    metadata = registry.read_metadata(data, data[:200])
+    true = metadata_for_result(metadata, SIZE)
     for plain in PLAIN:
         registry.write_metadata(plain, true, SIZE, alpha=False)
     file_format = registry.format_of(data)
@@ -154,7 +154,7 @@ def parse(data: bytes) -> str:
     if fixed:
         assert exif.number(fixed, exif.ORIENTATION) in (None, 1)
     avif.properties(data)
-    curves(found.icc)
+    curves(metadata.icc)
     return "read" if size is not None else "refused"
 
 
@@ -220,7 +220,7 @@ def test_random_damage_is_survived(target):
 @pytest.mark.parametrize("target", TARGETS)
 def test_much_random_damage_is_survived(target, capsys):
     count = fuzz(target, SLOW)
-    told = f"{sum(count.values())} inputs, {count['read']} read, {count['refused']} refused, 0 lost"
+    summary = f"{sum(count.values())} inputs, {count['read']} read, {count['refused']} refused, 0 lost"
     with capsys.disabled():
-        print(f"\n{target}: {told}")  # noqa: T201  # the number is what the test is run for
+        print(f"\n{target}: {summary}")  # noqa: T201  # the number is what the test is run for
     assert sum(count.values()) >= MANY // 2  # hypothesis ends earlier where it runs out of new inputs

@@ -81,8 +81,8 @@ def test_an_odd_network_is_taken_and_means_the_same(name, tmp_path):
     image = np.random.default_rng(1).random((1, 3, 14, 14)).astype(np.float32)
     layers = list(network.layers)
     expected = ReferenceEvaluator(model).run(layers, {"image": image})
-    found = ReferenceEvaluator(network.model).run(layers, {"image": image})
-    for one, other in zip(found, expected, strict=True):
+    actual = ReferenceEvaluator(network.model).run(layers, {"image": image})
+    for one, other in zip(actual, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     job = StyleTransfer(network, options=Options(size=32, iterations=2, device="cpu", threads=1))
     rng = np.random.default_rng(2)

@@ -50,8 +50,8 @@ class Tally:
 
 
 def arguments(output: Path, *more: object) -> list[object]:
-    given = ["transfer", DATA / "coast.jpg", DATA / "painting.jpg", "-o", output, *SIZE]
-    return [*given, "--report", output.with_suffix(".json"), "--checkpoint-every", 0, *more]
+    command = ["transfer", DATA / "coast.jpg", DATA / "painting.jpg", "-o", output, *SIZE]
+    return [*command, "--report", output.with_suffix(".json"), "--checkpoint-every", 0, *more]
 
 
 def finish(output: Path, *more: object) -> dict[str, Any]:

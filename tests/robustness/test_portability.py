@@ -61,7 +61,7 @@ def unguarded(source: str) -> set[str]:
     A guard is an ``if`` that names ``sys.platform``, ``os.name`` or ``hasattr`` (with its ``else``, and,
     where it returns, what follows in its block), or a ``try`` that catches AttributeError or ImportError.
     """
-    found: set[str] = set()
+    names: set[str] = set()
 
     def is_guard(node: ast.stmt) -> bool:
         if isinstance(node, ast.If):
@@ -79,21 +79,21 @@ def unguarded(source: str) -> set[str]:
                     return
                 continue
             if isinstance(child, ast.Import):
-                found.update({a.name.partition(".")[0] for a in child.names} & OF_ONE_SYSTEM)
+                names.update({a.name.partition(".")[0] for a in child.names} & OF_ONE_SYSTEM)
             elif isinstance(child, ast.ImportFrom):
                 module = child.module or ""
-                found.update({module} & OF_ONE_SYSTEM)
-                found.update(
+                names.update({module} & OF_ONE_SYSTEM)
+                names.update(
                     f"{module}.{a.name}" for a in child.names if a.name in ONLY_POSIX.get(module, ())
                 )
             elif isinstance(child, ast.Attribute) and child.attr in ONLY_POSIX.get(
                 ast.unparse(child.value), ()
             ):
-                found.add(ast.unparse(child))
+                names.add(ast.unparse(child))
             look(child)
 
     look(ast.parse(source))
-    return found
+    return names
 
 
 @pytest.mark.parametrize(

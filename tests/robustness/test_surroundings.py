@@ -30,8 +30,8 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the files of Linux")
 def shell(line: str, network: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Run a line of sh; ``STYLE`` stands for the command, ``PAINT`` for one that paints, but for its -o."""
     style = f"{sys.executable} -m lbfgs_style"
-    given = f"--network {network} --size 32 --iterations 2 --device cpu --threads 1"
-    line = line.replace("PAINT", f"STYLE transfer photo.png painting.png {given}").replace("STYLE", style)
+    arguments = f"--network {network} --size 32 --iterations 2 --device cpu --threads 1"
+    line = line.replace("PAINT", f"STYLE transfer photo.png painting.png {arguments}").replace("STYLE", style)
     return subprocess.run(
         ["/bin/sh", "-c", line],
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
@@ -208,8 +208,8 @@ def test_a_picture_from_or_to_a_closed_stream_is_refused(folder, network):
 def test_names_and_numbers_are_printed_in_any_language(folder, network, locale):
     name = "日本 größe.png"
     Path("photo.png").rename(name)
-    given = f"--network {network} --size 32 --iterations 2 --device cpu --threads 1"
-    paint = f"STYLE transfer '{name}' painting.png {given}"
+    arguments = f"--network {network} --size 32 --iterations 2 --device cpu --threads 1"
+    paint = f"STYLE transfer '{name}' painting.png {arguments}"
     line = (
         f"{paint} -o 'ä é.png' && {paint} -o x.png --dry-run && STYLE transfer nö.png painting.png -o x.png"
     )
@@ -225,7 +225,18 @@ def test_names_and_numbers_are_printed_in_any_language(folder, network, locale):
 @pytest.mark.parametrize("term", ["dumb", "xterm"])
 def test_a_terminal_that_cannot_draw_gets_lines(folder, network, term):
     ours, theirs = os.openpty()
-    given = ("--network", network, "--size", "32", "--iterations", "2", "--device", "cpu", "--threads", "1")
+    arguments = (
+        "--network",
+        network,
+        "--size",
+        "32",
+        "--iterations",
+        "2",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    )
     process = subprocess.Popen(
         [
             sys.executable,
@@ -236,7 +247,7 @@ def test_a_terminal_that_cannot_draw_gets_lines(folder, network, term):
             "painting.png",
             "-o",
             "out.png",
-            *given,
+            *arguments,
         ],
         stderr=theirs,
         stdin=theirs,
@@ -369,9 +380,9 @@ def test_a_thread_that_does_not_start_is_said(network, monkeypatch):
 # Many at once
 
 
-def painted(given: tuple[str, int]) -> tuple[str, str]:
+def painted(job: tuple[str, int]) -> tuple[str, str]:
     """Paint in a process of a pool; return how it ended and what the picture is."""
-    network, seed = given
+    network, seed = job
     options = Options(size=32, iterations=2, device="cpu", threads=1, init="noise", seed=seed % 2)
     result = StyleTransfer(network, options=options, keep_sessions=False).run(photo(), photo(24, 24))
     return result.stop_reason, hashlib.sha256(result.image.tobytes()).hexdigest()
@@ -381,11 +392,11 @@ def in_a_pool(network: str, method: str, *, workers: int, runs: int) -> None:
     painted((network, 0))  # the parent has sessions and threads of its own, too
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        found = list(pool.map(painted, [(network, seed) for seed in range(runs)]))
-    assert {reason for reason, _ in found} == {"iterations"}
+        results = list(pool.map(painted, [(network, seed) for seed in range(runs)]))
+    assert {reason for reason, _ in results} == {"iterations"}
     # What the seeds say, whatever ran at the same time.
-    assert len({picture for _, picture in found}) == 2
-    assert found[:2] * (runs // 2) == found
+    assert len({picture for _, picture in results}) == 2
+    assert results[:2] * (runs // 2) == results
 
 
 WORKERS = 32

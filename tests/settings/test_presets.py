@@ -31,8 +31,8 @@ def features(image: np.ndarray, pooling: str = "max") -> Features:
     b = with_network(small_vgg(pooling=pooling).model, image.shape[1:], layers, np.float64)
     for layer in layers:
         b.output(layer)
-    found = ReferenceEvaluator(b.model()).run(layers, {"image": image[None].astype(np.float64)})
-    return {layer: array[0] for layer, array in zip(layers, found, strict=True)}
+    values = ReferenceEvaluator(b.model()).run(layers, {"image": image[None].astype(np.float64)})
+    return {layer: array[0] for layer, array in zip(layers, values, strict=True)}
 
 
 def gram(f: np.ndarray) -> np.ndarray:
@@ -135,12 +135,12 @@ def test_a_run_starts_with_the_loss_of_the_source(name: str) -> None:
     expected = SOURCES[name](f, p, a, start.transpose(2, 0, 1).astype(np.float64))
     assert result.scales[0].loss_start == pytest.approx(sum(expected), rel=2e-5)
     terms, share = result.scales[0].terms_start, 1 / 5 if preset(name).form.mean else 1
-    found = (
+    actual = (
         options.content_weight * terms[f"content {options.content_layers[0]}"],
         options.style_weight * share * sum(terms[f"style {layer}"] for layer in STYLE),
         options.tv_weight * terms["tv"],
     )
-    assert found == pytest.approx(expected, rel=2e-5)
+    assert actual == pytest.approx(expected, rel=2e-5)
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -203,17 +203,17 @@ def test_a_layer_that_the_network_lacks_is_named() -> None:
 def test_what_is_told_to_give_beside_a_preset_suits_compact(name: str) -> None:
     """The options parse, `compact` has the layers, and no layer of the style outweighs the others."""
     words = on_compact(name).split()
-    told = dict(zip(words[::2], words[1::2], strict=True))
-    names, weights = layers("--style-layers", told["--style-layers"])
-    content = told.get("--content-layers")
+    advice = dict(zip(words[::2], words[1::2], strict=True))
+    names, weights = layers("--style-layers", advice["--style-layers"])
+    content = advice.get("--content-layers")
     options = replace(
         Options.preset(name),
         size=96,
         iterations=1,
         optimizer="lbfgs",
         init="content",
-        style_weight=float(told["--style-weight"]),
-        tv_weight=float(told.get("--tv-weight", 0)),
+        style_weight=float(advice["--style-weight"]),
+        tv_weight=float(advice.get("--tv-weight", 0)),
         style_layers=names,
         style_layer_weights=weights,
         content_layers=Options.preset(name).content_layers if content is None else (content,),

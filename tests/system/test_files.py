@@ -97,8 +97,8 @@ def test_a_link_that_leads_back_to_itself_is_said(
     ("name", "says"), [("", "is a folder"), ("missing/a.txt", "missing does not exist"), ("a.txt", None)]
 )
 def test_obstacles_are_known_beforehand(tmp_path: Path, name: str, says: str | None) -> None:
-    found = files.why_unwritable(tmp_path / name)
-    assert found is None if says is None else says in (found or "")
+    problem = files.why_unwritable(tmp_path / name)
+    assert problem is None if says is None else says in (problem or "")
     assert list(tmp_path.iterdir()) == []
 
 

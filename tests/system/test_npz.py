@@ -23,8 +23,8 @@ MIB = 2**20
 GOOD = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
-def npy(told: str, data: bytes = b"", version: int = 1) -> bytes:
-    header = told.encode()
+def npy(header_text: str, data: bytes = b"", version: int = 1) -> bytes:
+    header = header_text.encode()
     length = struct.pack("<H" if version == 1 else "<I", len(header))
     return b"\x93NUMPY" + bytes([version, 0]) + length + header + data
 
@@ -68,10 +68,10 @@ def saved(**arrays: object) -> bytes:
 def test_what_numpy_writes_is_read(array, pack):
     file = io.BytesIO()
     pack(file, one=array, other=GOOD)
-    found = read(file.getvalue(), 4 * MIB)
-    assert list(found) == ["one", "other"]
-    np.testing.assert_array_equal(found["one"], array)
-    assert (found["one"].dtype, found["one"].shape) == (array.dtype, array.shape)
+    arrays = read(file.getvalue(), 4 * MIB)
+    assert list(arrays) == ["one", "other"]
+    np.testing.assert_array_equal(arrays["one"], array)
+    assert (arrays["one"].dtype, arrays["one"].shape) == (array.dtype, array.shape)
 
 
 def renamed(data: bytes) -> bytes:
@@ -191,18 +191,18 @@ def test_what_a_header_declares_takes_no_memory(name):
     assert peak(act) < 2 * MIB
 
 
-@pytest.mark.parametrize("told", ["1", None, [1], {}, float("nan"), float("inf"), -float("inf"), 1e39])
-def test_what_is_no_number_is_refused(told):
+@pytest.mark.parametrize("value", ["1", None, [1], {}, float("nan"), float("inf"), -float("inf"), 1e39])
+def test_what_is_no_number_is_refused(value):
     for read_number in (npz.check_count, npz.check_number, npz.check_nonnegative):
         with pytest.raises(ValueError, match="not a"):
-            read_number(told)
+            read_number(value)
 
 
 def test_numbers_below_zero_and_between():
     assert (npz.check_count(0), npz.check_number(-1.5), npz.check_nonnegative(0)) == (0, -1.5, 0.0)
-    for told in (-1, 1.0, True):
+    for value in (-1, 1.0, True):
         with pytest.raises(ValueError, match="not a count"):
-            npz.check_count(told)
+            npz.check_count(value)
     with pytest.raises(ValueError, match="a negative number"):
         npz.check_nonnegative(-0.5)
 
@@ -283,8 +283,8 @@ def test_statistics_of_other_channels_are_refused(measured):
     """The file says that they belong to the network, but they do not fit it."""
     style = StyleTransfer(small_vgg()).measure_style(np.zeros((40, 40, 3), np.uint8))
     sides = {
-        side: {name: np.ones((7, 7 if name.startswith("gram") else 1), np.float32) for name in found}
-        for side, found in style.sides.items()
+        side: {name: np.ones((7, 7 if name.startswith("gram") else 1), np.float32) for name in arrays}
+        for side, arrays in style.sides.items()
     }
     with pytest.raises(StyleError) as e:
         job().run(PHOTO, replace(style, sides=sides))

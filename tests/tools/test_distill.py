@@ -55,8 +55,8 @@ def run_onnx(model: object, image: np.ndarray) -> list[np.ndarray]:
     return session.run(list(STYLE_LAYERS), {"image": image})
 
 
-def assert_close(found: list[np.ndarray], expected: list) -> None:
-    for a, b in zip(found, expected, strict=True):
+def assert_close(actual: list[np.ndarray], expected: list) -> None:
+    for a, b in zip(actual, expected, strict=True):
         reference = b.detach().numpy()
         assert np.linalg.norm(a - reference) <= 1e-4 * np.linalg.norm(reference)
 

@@ -111,18 +111,18 @@ def random_picture(shape, seed=0):
     return np.random.default_rng(seed).random((1, 3, *shape), dtype=np.float32)
 
 
-def difference(found, expected):
-    assert found.shape == expected.shape
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+def difference(actual, expected):
+    assert actual.shape == expected.shape
+    return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
 
 
 def assert_features_agree(network, modules, relus, image):
-    found = evaluate(network, {"image": image})
-    assert list(found) == list(relus)
+    outputs_by_name = evaluate(network, {"image": image})
+    assert list(outputs_by_name) == list(relus)
     with torch.no_grad():
         outputs = forward(modules, torch.from_numpy(image))[1]
     for layer, index in relus.items():
-        assert difference(found[layer], outputs[index].numpy()) < TOLERANCE, layer
+        assert difference(outputs_by_name[layer], outputs[index].numpy()) < TOLERANCE, layer
 
 
 def assert_gradient_agrees(gradient, modules, relus, layers, image):
@@ -140,9 +140,9 @@ def assert_gradient_agrees(gradient, modules, relus, layers, image):
         f"d_{layer}": np.float32(scale) * d
         for scale, (layer, d) in zip(scales, cotangents.items(), strict=True)
     }
-    found = evaluate(gradient, {"image": image} | feeds)
-    assert list(found) == ["d_image"]
-    assert difference(found["d_image"], expected) < TOLERANCE
+    outputs_by_name = evaluate(gradient, {"image": image} | feeds)
+    assert list(outputs_by_name) == ["d_image"]
+    assert difference(outputs_by_name["d_image"], expected) < TOLERANCE
 
 
 def up_to(arch, last):

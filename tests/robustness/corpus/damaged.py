@@ -68,9 +68,9 @@ def flipped() -> Iterator[Case]:
             place = int(part * len(data)) + int(rng.integers(3))
             wrong = bytearray(data)
             wrong[place] ^= 1 << int(rng.integers(8))
-            told = "damaged" if name == "png" else None  # it has a checksum for each chunk
+            message = "damaged" if name == "png" else None  # it has a checksum for each chunk
             shape = wants.shape[:2] if part > 0.5 else ()  # before that, the size may be what is wrong
-            yield Case("bit-flipped", f"bit-{place}.{name}", bytes(wrong), says=told, shape=shape)
+            yield Case("bit-flipped", f"bit-{place}.{name}", bytes(wrong), says=message, shape=shape)
         for place in (0, 1, 5):
             wrong = bytearray(data)
             wrong[place] ^= 0x20

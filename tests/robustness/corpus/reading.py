@@ -89,8 +89,8 @@ def judge(case: Case, path: Path) -> Verdict:
         return Verdict(case.group, case.name, "lost" if lost else "read", lost)
     except ImageError as error:
         line = str(error)
-        told = line.startswith(f"{path}: ") and "\n" not in line.removeprefix(str(path))
-        right = case.wants is None and told and (case.says or "") in line
+        is_one_line = line.startswith(f"{path}: ") and "\n" not in line.removeprefix(str(path))
+        right = case.wants is None and is_one_line and (case.says or "") in line
         return Verdict(case.group, case.name, "refused" if right else "lost", line.removeprefix(f"{path}: "))
     except Exception as error:  # a traceback is what is looked for here
         return Verdict(case.group, case.name, "lost", f"{type(error).__name__}: {error}")
@@ -202,10 +202,10 @@ def tried() -> list[Verdict]:
                 (folder / "door").chmod(0o700)
 
 
-def table(found: list[Verdict]) -> str:
+def table(verdicts: list[Verdict]) -> str:
     """Return a table of the outcomes of each group."""
-    counts = Counter((verdict.group, verdict.outcome) for verdict in found)
-    groups = list(dict.fromkeys(verdict.group for verdict in found))
+    counts = Counter((verdict.group, verdict.outcome) for verdict in verdicts)
+    groups = list(dict.fromkeys(verdict.group for verdict in verdicts))
     rows = [("kind", "files", *OUTCOMES)]
     for group in [*groups, "all"]:
         each = [
@@ -222,17 +222,17 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="make the files in this folder and leave them there unread")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.read is not None:
-        read_all(given.read, given.first, corpus())
+    arguments = parser.parse_args()
+    if arguments.read is not None:
+        read_all(arguments.read, arguments.first, corpus())
         return 0
-    if given.keep is not None:
-        given.keep.mkdir(parents=True)
-        print(f"{given.keep}: {len(make(corpus(), given.keep))} files")
+    if arguments.keep is not None:
+        arguments.keep.mkdir(parents=True)
+        print(f"{arguments.keep}: {len(make(corpus(), arguments.keep))} files")
         return 0
-    found = tried()
-    for verdict in found:
-        if given.verbose or verdict.outcome == "lost":
+    results = tried()
+    for verdict in results:
+        if arguments.verbose or verdict.outcome == "lost":
             print(f"{verdict.outcome}: {verdict.group}: {verdict.name!a}: {verdict.detail}")
-    print(table(found))
-    return int(any(verdict.outcome == "lost" for verdict in found))
+    print(table(results))
+    return int(any(verdict.outcome == "lost" for verdict in results))

@@ -220,8 +220,8 @@ def floats() -> Iterator[Case]:
         for kind in (np.float32, np.float64):
             data = tiff(pixels.astype(kind), sample_format=3)
             refused = {"says": "infinity" if np.isinf(value) else "expected 0 to 1: clip"}
-            given = refused if value != wanted else {"wants": wants.astype(kind)}
-            yield Case("floats", f"{name}-{np.dtype(kind).name}.tiff", data, **given)
+            outcome = refused if value != wanted else {"wants": wants.astype(kind)}
+            yield Case("floats", f"{name}-{np.dtype(kind).name}.tiff", data, **outcome)
     yield Case(
         "floats",
         "gray.pfm",
