@@ -16,7 +16,7 @@ from tests.helpers.vgg_weights import keras_h5, legacy_pth, small_weights, torch
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
-    """Leave the user's cache folder alone."""
+    """Use a temporary cache folder in place of the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LBFGS_STYLE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

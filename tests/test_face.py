@@ -1,4 +1,4 @@
-"""What the package offers: names and modules, as attributes and by import, and nothing else in `dir`."""
+"""The public names and modules of the package, as attributes and by import, and nothing else in `dir`."""
 
 from __future__ import annotations
 

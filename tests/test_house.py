@@ -1,4 +1,4 @@
-"""The house: which module may import which, how long modules are, how light the import is."""
+"""The structure of the package: which module may import which, how long modules and functions are."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ORDER = (
     *("errors", "version", "system", "settings", "graphs", "images", "networks", "objective"),
     *("optimization", "pipeline", "outputs", "cli"),
 )
-# Pairs of rooms of which the first must not import from the second, though it stands to its left.
+# Pairs of rooms of which the first must not import from the second, though that stands to its left.
 STRANGERS = {("networks", "images"), ("objective", "images"), ("optimization", "images")}
 
 # Package of others → the rooms or modules that may import it.
 ONLY = {
     "onnxruntime": ("objective.session",),
     "onnx": ("graphs", "networks", "objective"),
-    # Contact sheets write letters, recordings are videos, and the command hears what decoders log.
+    # Contact sheets have labels, recordings are videos, and the command captures what decoders log.
     "cv2": ("images", "outputs.contact_sheet", "outputs.recording", "cli.streams"),
     "scipy": ("optimization", "system.threads"),
     "h5py": ("networks.published_weights",),
@@ -79,7 +79,7 @@ def imported(module: str) -> tuple[set[str], set[str]]:
     return imports(MODULES[module].read_text("utf-8"), module)
 
 
-def test_imports_are_found_wherever_they_are() -> None:
+def test_imports_are_detected_wherever_they_are() -> None:
     source = """
 from .. import images, __version__
 from ..errors import StyleError
@@ -151,7 +151,7 @@ def test_no_test_module_imports_another() -> None:
             assert [name for name in names if ".test_" in f".{name}"] == [], path
 
 
-# Of other packages: owners of underscore names that tests use, and such names.
+# Of other packages: objects whose underscore names tests use, and such names.
 FOREIGN = {"self", "os", "pickle", "_utils", "models", "InferenceSession", "state"}
 
 
@@ -175,7 +175,7 @@ def private_names(source: str) -> set[str]:
         ("os._exit(1); self._own; x.__dict__", set()),
     ],
 )
-def test_private_names_are_found(source: str, expected: set[str]) -> None:
+def test_private_names_are_detected(source: str, expected: set[str]) -> None:
     assert private_names(source) == expected
 
 
@@ -202,7 +202,7 @@ def test_functions_are_short() -> None:
 
 
 def test_import_is_light() -> None:
-    """What is heavy waits until it is needed: a fresh interpreter has none of it."""
+    """Heavy packages are imported when they are needed: a new interpreter has none after the import."""
     code = f"import sys, lbfgs_style; print([m for m in {HEAVY!r} if m in sys.modules])"
     path = str(PACKAGE.parent)
     done = subprocess.run(

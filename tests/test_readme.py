@@ -1,4 +1,4 @@
-"""What a machine can check of the READMEs: Python runs, commands parse, links lead somewhere."""
+"""What can be tested of the READMEs: Python runs, commands parse, links have targets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def python(word: str) -> str:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[lbfgs_style.Options]:
-    """Give every run 2 iterations at 48 pixels, and note the options that the README asked for."""
+    """Limit every run to 2 iterations at 48 pixels, and record the options of the README."""
     asked: list[lbfgs_style.Options] = []
     run = lbfgs_style.StyleTransfer.run
 
@@ -53,7 +53,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[lbfgs_style.Options]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a folder with the README's pictures."""
+    """Change to a folder with the README's pictures."""
     data = tmp_path / "tests" / "data"
     data.mkdir(parents=True)
     for name in ("coast.jpg", "painting.jpg"):
@@ -87,7 +87,7 @@ def test_the_example_of_the_class_runs(quick):
 
 
 def test_the_example_for_opencv_runs(quick, tmp_path, monkeypatch):
-    """Its first half: scikit-image is not among our packages."""
+    """Its first half: scikit-image is not installed."""
     cv2 = pytest.importorskip("cv2")
     for name in ("photo.jpg", "painting.jpg"):
         shutil.copy(ROOT / "tests" / "data" / "coast.jpg", tmp_path / name)
@@ -141,7 +141,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
-def test_the_links_lead_somewhere(page):
+def test_the_links_have_targets(page):
     for link in LINK.findall(page.read_text("utf-8")):
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page

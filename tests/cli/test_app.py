@@ -1,4 +1,4 @@
-"""What the command writes and says, and what becomes of its options."""
+"""The command: what it writes and prints, and how its options reach the library."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_what_a_mask_keeps_is_the_photo_s(folder, network):
     np.testing.assert_array_equal(image[..., 3], alpha)
 
 
-# What it says
+# What it prints
 
 
 def test_presets_are_listed_one_on_a_line(capsys):
@@ -236,11 +236,11 @@ def test_presets_are_complete_on_a_narrow_terminal(capsys, monkeypatch):
     assert [line for line in lines if not line.startswith(" ")] == [row[0] for row in cells]
 
 
-def test_a_preset_s_unit_is_spoken_of_where_another_network_runs(folder, network, capfd):
+def test_a_preset_on_another_network_warns_about_its_units(folder, network, capfd):
     assert paint(network, "--preset", "gluon") == 0
     assert re.search(r"preset gluon are made for vgg16; .*--style-weight", capfd.readouterr().err)
     assert paint(network, "--preset", "gluon", "--content-layers", "relu9_1") == 2
-    one_error(capfd, "no layer 'relu9_1'")  # no word of units where nothing is painted
+    one_error(capfd, "no layer 'relu9_1'")  # no warning about units where nothing is painted
     assert paint(network, "--preset", "gluon", "--quiet") == 0
     assert capfd.readouterr() == ("", "")
 
@@ -311,7 +311,7 @@ def test_the_command_offers_the_library_s_options_with_its_defaults():
 
 
 def captured(monkeypatch):
-    """Catch what the command hands to the library."""
+    """Record the arguments that the command passes to the library, and end the run there."""
     seen = {}
 
     class Caught:
@@ -397,7 +397,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
     assert seen["init"] is None
 
 
-def test_what_is_given_beside_a_preset_wins(folder, network, monkeypatch):
+def test_options_override_the_preset(folder, network, monkeypatch):
     """Also where it is the default's own value."""
     seen = captured(monkeypatch)
     more = (
@@ -442,7 +442,7 @@ def test_networks_are_listed_one_on_a_line(folder, capsys):
     assert "CC BY 4.0" in rows[3][3]
 
 
-def test_a_network_tells_about_itself(network, capsys):
+def test_networks_info_prints_the_metadata(network, capsys):
     assert run("networks", "info", network) == 0
     lines = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
     lines = {key: value.strip() for key, value in lines.items()}
@@ -455,7 +455,7 @@ def test_a_network_tells_about_itself(network, capsys):
     assert lines["layers"].startswith("relu1_1 relu1_2 relu2_1")
 
 
-def test_the_bundled_network_is_whole(capsys):
+def test_networks_verify_accepts_the_bundled_network(capsys):
     assert run("networks", "path", "compact") == 0
     path = Path(capsys.readouterr().out.rstrip("\n"))
     assert path.is_file()
@@ -465,7 +465,7 @@ def test_the_bundled_network_is_whole(capsys):
     assert "\nstyle layers:   relu1_1 " in capsys.readouterr().out
 
 
-def test_changed_weights_are_found(network, tmp_path, capfd):
+def test_networks_verify_detects_changed_weights(network, tmp_path, capfd):
     model = onnx.load(network)
     weights = next(t for t in model.graph.initializer if t.name.startswith("conv1_1") and len(t.dims) == 4)
     changed = numpy_helper.to_array(weights).copy()
@@ -503,12 +503,12 @@ def test_a_dry_run_names_blocks(folder, network, capfd):
     assert (int(count) > 1, kind) == (True, "blocks")
 
 
-def test_what_does_not_fit_is_said_before_it_starts(folder, network, capfd):
+def test_too_little_memory_is_refused_before_the_run(folder, network, capfd):
     assert paint(network, "--memory", "100MB") == 2
     one_error(capfd, r"does not fit into 100 MB of memory: expected at least \d+ MB; .*--memory")
     assert "out.png" not in contents(folder)
 
 
-def test_what_does_not_fit_is_told_for_the_largest_scale(folder, network, capfd):
+def test_too_little_memory_is_reported_for_the_largest_scale(folder, network, capfd):
     assert paint(network, "--size", 4096, "--iterations", 4, "--memory", "300MB") == 2
     one_error(capfd, r"An image of 4096×3456 pixels does not fit into 300 MB of memory")

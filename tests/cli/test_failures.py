@@ -1,4 +1,4 @@
-"""What stops the command: mistakes, failures and signals. One line, an exit code, nothing half written."""
+"""What stops the command (mistakes, failures, signals): one line, an exit code, nothing half written."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_the_network_is_not_overwritten(folder, network, capfd, option):
     assert mine.read_bytes() == Path(network).read_bytes()
 
 
-def test_cuda_that_is_not_there_is_an_error(folder, network, capfd, monkeypatch):
+def test_missing_cuda_is_an_error(folder, network, capfd, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     before = contents(folder)
     assert paint(network, "--device", "cuda") == 2
@@ -248,7 +248,7 @@ def test_the_old_output_survives_a_failed_write(folder, network, capfd, monkeypa
     assert contents(folder) == before
 
 
-def test_mistakes_of_ours_are_not_hidden(folder, network, monkeypatch):
+def test_internal_errors_are_not_hidden(folder, network, monkeypatch):
     def fail(*args, **kwargs):
         raise ZeroDivisionError
 
@@ -268,7 +268,7 @@ def harmless_signal(request, monkeypatch):
     previous = signal.signal(request.param, lambda number, frame: missed.append(number))
     handler = signal.getsignal(request.param)
     yield request.param
-    assert signal.getsignal(request.param) is handler  # the command puts back what it found
+    assert signal.getsignal(request.param) is handler  # the command restores it
     signal.signal(request.param, previous)
     assert not missed
 

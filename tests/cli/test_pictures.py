@@ -69,7 +69,7 @@ def test_metadata_go_from_the_photo_to_the_result(folder, network, suffix):
     assert exif.entry(got.exif, 274) is None or exif.entry(got.exif, 274).number() == 1
 
 
-def test_a_profile_that_is_not_applied_is_said_unless_quiet(folder, network, capfd):
+def test_a_profile_that_is_not_applied_is_reported_unless_quiet(folder, network, capfd):
     about = images.Metadata(icc=profiles.tables_only())
     images.write("scan.png", replace(images.from_array(photo()), metadata=about))
     assert paint(network, content="scan.png") == 0
@@ -149,7 +149,7 @@ def test_a_painting_or_a_start_on_standard_input(folder, network, standard_input
     ("data", "says"),
     [(b"", "standard input is empty"), (b"no picture" * 20, "standard input: damaged, cut short, or of a")],
 )
-def test_what_is_no_picture_on_standard_input(folder, network, capfd, standard_input, data, says):
+def test_other_data_on_standard_input_is_refused(folder, network, capfd, standard_input, data, says):
     standard_input(data)
     assert paint(network, content="-") == 2
     one_error(capfd, says)
@@ -185,7 +185,7 @@ def test_mistakes_about_streams(folder, network, capfd, more, content, output, s
 
 
 @pytest.mark.parametrize("there", ["out.png", "run.json"])
-def test_no_overwrite_refuses_what_is_there(folder, network, capfd, there):
+def test_no_overwrite_refuses_an_existing_output(folder, network, capfd, there):
     Path(there).write_bytes(b"old")
     before = contents(folder)
     assert paint(network, "--no-overwrite", "--report", "run.json") == 2

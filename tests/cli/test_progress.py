@@ -36,7 +36,7 @@ def iterate(scale, iteration, *, seconds=10.0, plan=PLAN):
 
 @pytest.fixture(autouse=True)
 def term(monkeypatch):
-    """Whatever the terminal of the tests, those here can draw."""
+    """Set TERM to a terminal that can draw, whatever runs the tests."""
     monkeypatch.setenv("TERM", "xterm")
 
 

@@ -61,24 +61,24 @@ def test_before_the_command_there_is_no_traceback(monkeypatch):
 
 
 class Left(Exception):
-    """The process would have ended."""
+    """Raised where the process would end."""
 
 
 @pytest.fixture
 def codes(monkeypatch):
-    """Note the exit codes of a process that does not end."""
-    noted = []
+    """Record exit codes instead of ending the process."""
+    codes = []
 
     def leave(code):
-        noted.append(code)
+        codes.append(code)
         raise Left
 
     monkeypatch.setattr(signals.os, "_exit", leave)
-    return noted
+    return codes
 
 
 def watched(begun, *sent):
-    """Let the watch see signals, as Python tells of them, and return its event."""
+    """Send signals to the watch, as Python's wakeup descriptor does, and return its event."""
     watch = signals.Watch(begun)
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -117,7 +117,7 @@ def test_other_signals_do_not_count(codes):
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
-def test_who_has_nothing_to_save_is_not_waited_for(codes, capfd, monkeypatch, has_begun):
+def test_a_command_with_nothing_to_save_is_not_waited_for(codes, capfd, monkeypatch, has_begun):
     monkeypatch.setattr(signals, "GRACE_SECONDS", 0.01)
     begun, watch = threading.Event(), None
     if has_begun:
@@ -137,7 +137,7 @@ def test_who_has_nothing_to_save_is_not_waited_for(codes, capfd, monkeypatch, ha
 
 
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="handlers are its")
-def test_afterwards_signals_go_where_they_went_before():
+def test_signal_handlers_are_restored_afterwards():
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -159,13 +159,13 @@ def test_afterwards_signals_go_where_they_went_before():
 
 
 @pytest.mark.parametrize("cancel", [None, threading.Event()])
-def test_work_gives_what_it_gives(cancel):
+def test_the_work_returns_or_raises_as_without_cancellation(cancel):
     assert Cancellation(cancel).run(lambda: 7) == 7
     with pytest.raises(KeyError, match="missing"):
         Cancellation(cancel).run(lambda: {}["missing"])
 
 
-def test_work_is_left_alone_once_it_is_cancelled():
+def test_cancelled_work_is_not_waited_for():
     cancel, end = threading.Event(), threading.Event()
     threading.Timer(0.05, cancel.set).start()
     with pytest.raises(Cancelled):

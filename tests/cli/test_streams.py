@@ -1,4 +1,4 @@
-"""What a run says: hints that lead to what was meant, and a line for each change on the user's behalf."""
+"""Messages of a run: hints after mistakes, and one line for each change on the user's behalf."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_values_just_above_one_are_clipped_not_divided(top, remedy):
 # Changes on the user's behalf
 
 
-def test_an_enlarged_photo_is_said(caplog):
+def test_an_enlarged_photo_is_reported(caplog):
     job = StyleTransfer(small_vgg(), options=replace(QUICK, size=64))
     job.run(photo(), photo())
     said = "the content image of 32×27 pixels is enlarged to 64×54: --size full (size='full') keeps its size"
@@ -119,7 +119,7 @@ def test_an_enlarged_photo_is_said(caplog):
         assert caplog.records == []
 
 
-def test_which_picture_is_the_photo_is_said(folder, network, capfd):
+def test_which_picture_is_the_photo_is_reported(folder, network, capfd):
     save("b.png", photo())
     assert paint(network, content="photo.png", styles=("b.png", "painting.png")) == 0
     lines = capfd.readouterr().err.splitlines()
@@ -135,7 +135,7 @@ def test_which_picture_is_the_photo_is_said(folder, network, capfd):
 GRAY = photo()[..., 0]
 
 
-def test_a_grey_photo_is_said(caplog):
+def test_a_grey_photo_is_reported(caplog):
     result = StyleTransfer(small_vgg(), options=QUICK).run(GRAY, photo())
     assert result.image.shape == GRAY.shape
     (record,) = caplog.records
@@ -154,7 +154,7 @@ def test_a_grey_photo_in_colour(caplog, content):
     assert caplog.records == []
 
 
-def test_kept_colours_of_a_grey_photo_are_grey_unsaid(caplog):
+def test_kept_colours_of_a_grey_photo_are_grey_without_a_message(caplog):
     StyleTransfer(small_vgg(), options=replace(QUICK, preserve_color="luminance")).run(GRAY, photo())
     assert caplog.records == []
 
@@ -173,7 +173,7 @@ def test_the_command_paints_a_grey_photo_in_colour(folder, network, capfd):
         Options(keep_gray="no")
 
 
-def test_a_checkpoint_of_before_an_option_fits():
+def test_a_checkpoint_older_than_an_option_is_resumed():
     """It names no `keep_gray`, whose default does what was done before."""
     saved, now = {"options": asdict(Options())}, {"options": asdict(Options())}
     del saved["options"]["keep_gray"]

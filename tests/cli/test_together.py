@@ -1,4 +1,4 @@
-"""Features that meet: masks, colours, presets, recipes, statistics and standard streams in one run."""
+"""Features used together: masks, colours, presets, recipes, statistics and standard streams in one run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ STYLES = ("painting.png", "other.png")
 
 
 @pytest.mark.parametrize("output", ["out.png", "out.jpg"])
-def test_everything_at_once_is_made_again(folder, network, capfd, output):
+def test_a_run_with_every_feature_is_repeated(folder, network, capfd, output):
     assert paint(network, *EVERYTHING, "--quality", 70, styles=STYLES, output=output) == 0
     recipe = recipes.read_recipe(output)
     assert [(style.weight, style.scale) for style in recipe.inputs.styles] == [(2, 0.7), (1, 1)]
@@ -100,7 +100,7 @@ def test_masks_are_inputs_like_others(folder, network, capfd, mask, option):
     one_error(capfd, r"moved\.png would be overwritten, but is one of the inputs")
 
 
-def test_what_a_picture_was_made_without_cannot_move(folder, network, capfd):
+def test_an_input_that_the_recipe_lacks_cannot_be_moved(folder, network, capfd):
     assert paint(network) == 0
     for option in ("--init", "--keep-mask", "--style-mask"):
         capfd.readouterr()
@@ -108,7 +108,7 @@ def test_what_a_picture_was_made_without_cannot_move(folder, network, capfd):
         one_error(capfd, f"made without an image for {option}")
 
 
-def test_alpha_as_the_mask_is_made_again(folder, network):
+def test_a_run_with_alpha_as_the_mask_is_repeated(folder, network):
     save("clear.png", np.dstack([photo() / 255, 1 - HALF]).astype(np.float32))
     assert paint(network, "--keep-mask", "alpha", content="clear.png") == 0
     assert recipes.read_recipe("out.png").inputs.keep == "alpha"
@@ -116,7 +116,7 @@ def test_alpha_as_the_mask_is_made_again(folder, network):
     assert Path("out-rerun.png").read_bytes() == Path("out.png").read_bytes()
 
 
-def test_standard_input_is_known_again_by_its_bytes(folder, network, capfd, standard_input):
+def test_standard_input_is_recognised_by_its_bytes(folder, network, capfd, standard_input):
     standard_input("photo.png")
     assert paint(network, content="-") == 0
     Path("photo.png").rename("kept.png")
@@ -163,7 +163,7 @@ def test_the_page_tells_files_of_one_name_apart(folder, network):
         assert f"<dt>style: painting.png</dt><dd>{digest}</dd>" in page
 
 
-def test_the_page_says_what_came_on_standard_input(folder, network, standard_input):
+def test_the_page_names_standard_input(folder, network, standard_input):
     arguments = "--network", network, "--device", "cpu", "--threads", 1, "--quiet"
     assert run("style", "painting.png", "-o", "stripes.style.npz", "--sizes", 24, *arguments) == 0
     standard_input("photo.png")

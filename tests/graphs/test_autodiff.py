@@ -158,8 +158,8 @@ def test_every_rule_is_tested() -> None:
 
 
 @pytest.mark.parametrize(("kernel", "strides"), [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((2, 2), (1, 1))])
-def test_ties_in_max_pooling_share(kernel: tuple[int, int], strides: tuple[int, int]) -> None:
-    """In a constant picture each window hands its cotangent out in equal parts, as averaging does."""
+def test_equal_maxima_share_the_cotangent(kernel: tuple[int, int], strides: tuple[int, int]) -> None:
+    """In a constant picture each window shares its cotangent equally, as average pooling does."""
     x = np.full((1, 2, 5, 5), 0.7)
     ours = loss_and_gradient(pool("MaxPool", kernel, strides), x)[1]
     average = loss_and_gradient(pool("AveragePool", kernel, strides), x)[1]
@@ -190,8 +190,8 @@ def test_paths_add_up_and_stop_at_inner_targets() -> None:
     np.testing.assert_array_equal(d_x, np.ones((2, 2)))  # only the path that does not pass the inner target
 
 
-def test_seeds_may_be_made_when_the_walk_comes_to_them() -> None:
-    """y = x², z = y³: a seed of y made late adds to what comes from z, and is told what was used last."""
+def test_a_seed_may_be_a_function() -> None:
+    """y = x², z = y³: the seed of y is added to the cotangent from z, and gets the one that was used last."""
     b = GraphBuilder(np.float64)
     b.input("x", (2,))
     y = b.op("Mul", "x", "x", name="y")
@@ -211,7 +211,7 @@ def test_seeds_may_be_made_when_the_walk_comes_to_them() -> None:
     assert calls != [None]
 
 
-def test_nothing_comes_before_the_deepest_seed() -> None:
+def test_the_deepest_seed_waits_for_nothing() -> None:
     b = GraphBuilder()
     b.input("x", (2,))
     calls = []
@@ -229,7 +229,7 @@ def test_independent_tensor_has_no_gradient() -> None:
     assert set(gradients(b, {loss: b.constant(1.0)}, ["x", "z"])) == {"x"}
 
 
-def test_no_output_of_an_operator_is_overlooked() -> None:
+def test_a_second_output_of_an_operator_is_refused() -> None:
     """A cotangent that arrives at the second output only must not be lost."""
     b = GraphBuilder(np.float64)
     b.input("x", (1, 4, 2, 2))
@@ -263,7 +263,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_no_rule_covers_is_refused_by_name(name: str) -> None:
+def test_nodes_without_a_rule_are_refused_by_name(name: str) -> None:
     make, word = REFUSED[name]
     with pytest.raises(GraphError, match=word):
         loss_and_gradient(make, np.ones(IMAGE))
@@ -281,7 +281,7 @@ AT_ZERO: dict[str, Make] = {
 @pytest.mark.parametrize("name", AT_ZERO)
 @pytest.mark.parametrize("through_relu", [True, False])
 def test_a_gradient_at_zero_is_zero(name: str, through_relu: bool) -> None:
-    """Where all that is seen is 0; elsewhere it is that of the formula, in float32 and in float64."""
+    """0 where all inputs are 0; elsewhere the gradient of the formula, in float32 and in float64."""
     x = np.array([[0.0, 0, 0], [0.5, 2, 1], [-1, -2, -3], [1e-12, 4, 1e6]])
     if not through_relu:
         x = np.maximum(x, 0)
@@ -317,7 +317,7 @@ def test_a_gradient_at_zero_is_zero(name: str, through_relu: bool) -> None:
 @pytest.mark.parametrize("axes", [None, []])
 @pytest.mark.parametrize("keepdims", [0, 1])
 def test_a_reduction_over_no_axis(op_type: str, axes: list[int] | None, keepdims: int) -> None:
-    """With ``noop_with_empty_axes`` each value is reduced by itself: the mean's gradient is not divided."""
+    """With ``noop_with_empty_axes`` each value is reduced alone, so the mean's gradient is not divided."""
     attributes = {"noop_with_empty_axes": 1, "keepdims": keepdims}
 
     def make(b: GraphBuilder, x: str) -> str:

@@ -26,7 +26,7 @@ TERMS = LossTerms(("relu2_1",), ("relu1_1", "relu2_1", "relu3_1"))
 def optimized(
     model: onnx.ModelProto, folder: Path, disabled: Sequence[str] = ()
 ) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
-    """Open a session and count the operators that onnxruntime makes of the graph."""
+    """Open a session and count the operators of the graph that onnxruntime optimised."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.log_severity_level = 4
@@ -58,7 +58,7 @@ def test_values_are_the_same_and_layouts_change_less(tmp_path, pooling, size):
 
 
 def test_shapes_are_known_behind_winograds_form():
-    """Without them, cotangents would not enter the blocks, and the memory would be told too low."""
+    """Without them, cotangents would stay plain, and the memory would be estimated too low."""
     network = small_vgg(widths=(16, 32, 32, 32, 32)).model
     b = objective_builder(network, SIZE, TERMS, choose=lambda i, o, h, w: min(i, o) >= 32)
     b.infer_shapes()
@@ -69,8 +69,8 @@ def test_shapes_are_known_behind_winograds_form():
     assert [node.output[0] for node in elementwise if node.output[0] not in b.shapes] == []
 
 
-def test_without_direct_convolutions_nothing_is_put_into_blocks(tmp_path):
-    """Only the picture's own convolution is left: forth as it was, back as a ConvTranspose."""
+def test_without_direct_convolutions_all_tensors_stay_plain(tmp_path):
+    """Only the convolution of the image is direct: forward a Conv, backward a ConvTranspose."""
     network = small_vgg(widths=(16, 32, 32, 32, 32)).model
     graph = objective_graph(network, SIZE, TERMS, choose=lambda i, o, h, w: min(i, o) > 3)
     assert is_plain(graph)
@@ -85,8 +85,8 @@ def test_without_direct_convolutions_nothing_is_put_into_blocks(tmp_path):
 
 
 @pytest.mark.parametrize(("pads", "dilation"), [([1, 1, 1, 1], 1), ([0, 1, 2, 0], 1), ([2, 1, 0, 2], 2)])
-def test_gradients_of_few_channels_are_added_up(pads, dilation):
-    """The same as the convolution with the kernel turned around, whatever its padding."""
+def test_the_image_gradient_by_conv_transpose_is_the_same(pads, dilation):
+    """ConvTranspose gives the same as the convolution with the flipped kernel, whatever its padding."""
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(6, 3, 3, 3))
     results = []
@@ -108,7 +108,7 @@ def test_gradients_of_few_channels_are_added_up(pads, dilation):
     np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
-def test_cotangents_enter_where_they_meet_blocks():
+def test_plain_cotangents_are_converted_where_they_meet_blocks():
     b = GraphBuilder()
     x, plain = b.input("x", [1, 16, 8, 8]), b.input("plain", [1, 16, 8, 8])
     convolved = b.op("Conv", x, b.constant(np.ones((16, 16, 1, 1))))
@@ -121,7 +121,7 @@ def test_cotangents_enter_where_they_meet_blocks():
     assert list(add.input) == [convolved, pool.output[0]]
 
 
-def test_channels_that_fill_no_block_stay():
+def test_channels_that_fill_no_block_stay_plain():
     b = GraphBuilder()
     x, plain = b.input("x", [1, 16, 8, 8]), b.input("plain", [1, 3, 8, 8])
     convolved = b.op("Conv", x, b.constant(np.ones((3, 16, 1, 1))))
@@ -141,7 +141,7 @@ def test_nodes_are_sorted_by_depth():
 
 
 def ancestors(b: GraphBuilder, tensor: str) -> set[str]:
-    """Return the tensors that `tensor` needs."""
+    """Return a tensor and the tensors that it is computed from."""
     makers = {name: node for node in b.nodes for name in node.output}
     result, stack = set(), [tensor]
     while stack:
@@ -152,8 +152,8 @@ def ancestors(b: GraphBuilder, tensor: str) -> set[str]:
     return result
 
 
-def test_what_had_better_wait_waits():
-    """The small factor of a large product needs one value of what it waits for, and stays as it is."""
+def test_a_small_factor_waits_for_the_awaited_tensor():
+    """The small factor of a large product depends on the awaited tensor, and has the same values."""
     b = GraphBuilder()
     factor, features = b.input("factor", [2, 2]), b.input("features", [2, 20])
     awaited = b.op("Neg", b.input("x", [1, 4, 3, 5]), name="awaited")
@@ -174,8 +174,8 @@ def test_what_had_better_wait_waits():
     np.testing.assert_allclose(session.run(["product"], feeds)[0], expected, rtol=1e-5)
 
 
-def test_first_features_are_made_again_and_cotangents_late(monkeypatch):
-    """Only the next convolution reads the first features; Gram matrix and way back read their like."""
+def test_first_features_are_recomputed_and_cotangents_late(monkeypatch):
+    """Only the next convolution reads the first features; Gram matrix and backward pass read a copy."""
     model = small_vgg(widths=(16, 32, 32, 32, 32)).model
     late = objective_builder(model, SIZE, TERMS, choose=winograd.CHOICES["direct"])
     readers = {node.output[0] for node in late.nodes if "relu1_1" in node.input}

@@ -25,15 +25,15 @@ def test_a_chain_has_two_tensors_at_once():
     assert peak_bytes(b) == 2 * UNIT
 
 
-def test_what_is_used_later_stays():
-    """When the sum is made: the first tensor, the end of the chain, and the sum."""
+def test_a_tensor_that_is_used_later_is_kept():
+    """During the Add: the first tensor, the end of the chain, and the sum."""
     b = GraphBuilder()
     first = b.op("Neg", b.input("x", [1, 2, 8, 8]))
     b.output(b.op("Add", first, b.op("Abs", b.op("Exp", first))), "y")
     assert peak_bytes(b) == 3 * UNIT
 
 
-def test_a_view_takes_nothing():
+def test_a_view_takes_no_memory():
     b = GraphBuilder()
     flat = b.reshape(b.op("Neg", b.input("x", [1, 2, 8, 8])), [2, 64])
     b.output(b.op("Exp", flat), "y")
@@ -41,7 +41,7 @@ def test_a_view_takes_nothing():
 
 
 def test_of_two_inputs_the_later_one_is_computed_first():
-    """The long way first, so that the short one's tensor does not wait: two in the long way, then three."""
+    """The long path first, so that the short one's tensor is not kept: two on the long path, then three."""
     b = GraphBuilder()
     x = b.input("x", [1, 2, 8, 8])
     short = b.op("Sign", x)
@@ -52,13 +52,15 @@ def test_of_two_inputs_the_later_one_is_computed_first():
     x = turned.input("x", [1, 2, 8, 8])
     long = turned.op("Abs", turned.op("Exp", turned.op("Neg", x)))
     half = turned.op("Concat", *[turned.op("Sign", x)] * 4, attributes={"axis": 1})
-    small = turned.slice(half, 1, 0, 2)  # written last, so it comes first: five units, then it waits
+    small = turned.slice(
+        half, 1, 0, 2
+    )  # appended last, so it is computed first: five units, then one is kept
     turned.output(turned.op("Mul", long, small), "y")
     assert peak_bytes(turned) == 5 * UNIT
 
 
 def test_changing_the_layout_takes_a_copy():
-    """The convolution's blocks, their plain copy, and what reads it: 16 channels fill the blocks."""
+    """The convolution's blocked output, its plain copy, and the Neg's output; 16 channels are a block."""
     b = GraphBuilder()
     x = b.input("x", [1, 16, 8, 8])
     convolved = b.op("Conv", x, b.constant(np.ones((16, 16, 1, 1))))

@@ -32,7 +32,7 @@ def test_one_dimension_by_hand() -> None:
     np.testing.assert_allclose(actual, [14, 20, 26, 32], rtol=1e-13)
 
 
-def test_turned_kernel_has_the_same_weights() -> None:
+def test_a_flipped_kernel_has_the_same_weights() -> None:
     """The weights of (1, 2, 3) give, with the other matrices, (3, 2, 1) ⋆ d: 10, 16, 22, 28."""
     _, g, _ = winograd.transform_matrices()
     a_t, b_t = winograd.flipped_transform_matrices()
@@ -68,7 +68,7 @@ def test_convolution_equals_the_direct_one(
     assert np.linalg.norm(ours - direct) <= 3e-6 * np.linalg.norm(direct)
 
 
-def test_strips_cover_the_picture_once() -> None:
+def test_row_bands_cover_the_picture_once() -> None:
     for height in (1, 4, 30, 64, 65):
         cut = winograd.row_bands(64, 64, height, 12_000)
         assert sum(strip.rows for strip in cut) == -(-height // 4)

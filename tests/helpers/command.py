@@ -1,4 +1,4 @@
-"""The command as tests run it, in this process or as one of its own, and the files it works on."""
+"""Run the command, in this process or in one of its own, on small files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def contents(folder):
 
 
 def start(*arguments, **options):
-    """Start the command as a process of its own, as a shell would."""
+    """Start the command in a process of its own, as a shell would."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-m", "lbfgs_style", *map(str, arguments)],

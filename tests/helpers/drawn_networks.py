@@ -12,16 +12,16 @@ from lbfgs_style.networks.network import FeatureNetwork
 from tests.helpers.own_networks import network, node, weights
 
 ENDLESS = 2**31 - 1
-"""The end of a Slice that goes to the end of an axis."""
+"""The stop of a Slice that goes to the end of an axis."""
 
 
 @dataclass(frozen=True)
 class Map:
-    """Features in a network that is being drawn."""
+    """Features of a network that is being drawn."""
 
     name: str
     channels: int
-    # How the node was made that this one's height and width come from: equal keys have equal sizes.
+    # Key of the height and width, made of the operations that changed them: equal keys have equal sizes.
     size: str = ""
 
 
@@ -32,9 +32,9 @@ class Draft:
     Attributes
     ----------
     rng : random.Random
-        Decides.
+        The source of all choices.
     nodes, constants, maps : list, dict, list
-        What was drawn so far.
+        The network so far.
     """
 
     rng: random.Random
@@ -59,7 +59,7 @@ class Draft:
         return name
 
     def kernel(self, outputs: int, inputs: int, sides: tuple[int, int]) -> str:
-        """Return a kernel: one that another convolution has, now and then."""
+        """Return a kernel, sometimes one that another convolution has."""
         shape = (outputs, inputs, *sides)
         shared = [
             name
@@ -72,7 +72,7 @@ class Draft:
 
 
 def pointwise(d: Draft, x: Map) -> Map:
-    """Keep positions apart."""
+    """Append a pointwise operator."""
     kind = d.rng.choice(
         ["Relu", "Abs", "Identity", "Sqrt", "Pow", "Mul", "Add", "Sub", "Div", "reduce", "noop"]
     )
@@ -103,7 +103,7 @@ def pointwise(d: Draft, x: Map) -> Map:
 
 
 def channels(d: Draft, x: Map) -> Map:
-    """Choose channels, or lay out axes as they are."""
+    """Append a Slice of the channels, or a Transpose that changes nothing."""
     if d.rng.random() < 0.3 or x.channels < 4:
         return Map(d.node("Transpose", x.name, perm=[0, 1, 2, 3]), x.channels, x.size)
     bounds = (d.constant([value]) for value in (1, d.rng.choice([-1, x.channels]), d.rng.choice([1, -3])))
@@ -123,7 +123,7 @@ def joined(d: Draft, x: Map) -> Map:
 
 
 def convolution(d: Draft, x: Map, kinds: int | None = None) -> Map:
-    """Convolve, in one of the first `kinds` forms or any; in most the size stays."""
+    """Append a convolution of one of the first `kinds` forms, or of any; most keep the size."""
     sides, pads, dilations = d.rng.choice(
         [
             ((3, 3), [1, 1, 1, 1], [1, 1]),
@@ -149,7 +149,7 @@ def convolution(d: Draft, x: Map, kinds: int | None = None) -> Map:
 
 
 def pooling(d: Draft, x: Map) -> Map:
-    """Pool over windows that mostly fill the picture; now and then where another pooling begins, too."""
+    """Append a pooling, mostly over disjoint windows; sometimes of the first features."""
     plain = [((2, 2), [2, 2])] * 3 + [((3, 3), [3, 3])] * 2
     odd = [((3, 3), [2, 2]), ((2, 2), [1, 1]), ((2, 2), [2, 1])]
     sides, strides = d.rng.choice([*plain, d.rng.choice(odd)])
@@ -179,14 +179,14 @@ def padding(d: Draft, x: Map) -> Map:
 
 
 def crop(d: Draft, x: Map) -> Map:
-    """Crop at places that depend on the picture's size or do not."""
+    """Append a crop, at bounds that depend on the picture's size or do not."""
     bounds = d.rng.choice([(1, ENDLESS), (2, -1), (0, -2), (0, 9), (-11, ENDLESS)])
     start, stop = (d.constant([value] * 2) for value in bounds)
     return Map(d.node("Slice", x.name, start, stop, d.constant([2, 3])), x.channels, f"{x.size}cut{bounds}")
 
 
 def whole(d: Draft, x: Map) -> Map:
-    """See the whole picture: moments over positions, attention over them, exchanged axes."""
+    """Append nodes that see the whole picture: moments over positions, products over them, exchanged axes."""
     kind = d.rng.choice(["gate", "norm", "transpose", "matmul", "gemm", "row"])
     if kind == "transpose":
         return Map(d.node("Transpose", x.name, perm=[0, 1, 3, 2]), x.channels, f"{x.size}turned")
@@ -221,11 +221,11 @@ STEPS = {
     crop: 1,
     whole: 0.7,
 }
-"""What may come next → how often."""
+"""Function that appends the next nodes → its relative frequency."""
 
 
 def drawn(seed: int) -> FeatureNetwork:
-    """Return a network of two or three layers, drawn by a seed."""
+    """Return a random network of three or four layers."""
     d = Draft(random.Random(seed))
     x = convolution(d, Map("image", 3), 4)
     d.maps.append(x)

@@ -1,4 +1,4 @@
-"""Functions whose minimum is known, as objectives of the optimiser; whole ones and ones that break."""
+"""Functions whose minimum is known, as objectives of the optimiser, some of which become non-finite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 class Counted:
-    """A function of a flat vector as an objective over pictures [3,1,n]; remembers the points."""
+    """A function of a flat vector as an objective over pictures [3,1,n]; records the points."""
 
     def __init__(self, function: Function, factor: float = 1.0) -> None:
         self.function, self.factor = function, factor
@@ -57,7 +57,7 @@ def run(
 
 
 def spoil(after: int, effect: Callable[[Evaluation], Evaluation]) -> Callable[[np.ndarray], Evaluation]:
-    """Return Rosenbrock with an effect from evaluation `after` + 1 on."""
+    """Return an objective: Rosenbrock's function, changed by `effect` after `after` evaluations."""
     inner = Counted(rosenbrock)
 
     def objective(image: np.ndarray) -> Evaluation:

@@ -1,4 +1,4 @@
-"""A corpus of ONNX files made to do harm, and of odd ones that are fine; each with what its refusal says.
+"""A corpus of hostile ONNX files, each with the text of its refusal, and of odd ones that are valid.
 
 `corpus` gives the bytes of each by name, made here and nowhere downloaded: nothing of it reaches beyond the
 process that makes it. All start from `plain`, a network of one convolution.
@@ -268,7 +268,7 @@ def reshaped_by_pixels(model: onnx.ModelProto) -> None:
 
 
 def axes_by_pixels(model: onnx.ModelProto) -> None:
-    """A convolution of a picture with as many axes as its brightness says."""
+    """A convolution of a tensor whose number of axes depends on the values of the image."""
     for name, value in {"zero": [0], "sides": [1, 3, 512, 512, 1, 1], "one": [1]}.items():
         model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
     nodes = [
@@ -320,7 +320,7 @@ def constant_layer(model: onnx.ModelProto) -> None:
 
 
 def unshaped(of: str) -> Change:
-    """Leave out what the file says of the shapes of its inputs or outputs."""
+    """Remove the declared shapes of the inputs or outputs."""
 
     def change(model: onnx.ModelProto) -> None:
         for value in getattr(model.graph, of):
@@ -593,7 +593,7 @@ def _packed(count: int) -> bytes:
 
 
 def corpus() -> dict[str, tuple[bytes, str]]:
-    """Return the bytes of every hostile file, and what its refusal says."""
+    """Return the bytes of every hostile file and the text of its refusal, by name."""
     result = files()
     for name, (change, says) in HOSTILE.items():
         model = plain()

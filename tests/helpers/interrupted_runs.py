@@ -40,7 +40,7 @@ def stop_after(count: int):
 
 def cut_off(path: Path, count: int, options: Options = OPTIONS) -> Checkpoint:
     """Leave a checkpoint of a run that ended after `count` iterations."""
-    kept = Checkpoint(path, every=1000)
-    result = job(options).run(PHOTO, PAINTING, on_iterate=stop_after(count), checkpoint=kept)
-    assert (result.stop_reason, len(result.history), kept.saved) == ("callback", count, True)
-    return kept
+    checkpoint = Checkpoint(path, every=1000)
+    result = job(options).run(PHOTO, PAINTING, on_iterate=stop_after(count), checkpoint=checkpoint)
+    assert (result.stop_reason, len(result.history), checkpoint.saved) == ("callback", count, True)
+    return checkpoint

@@ -1,4 +1,4 @@
-"""A server on this machine that behaves as badly as it is told to."""
+"""A server on this machine that can misbehave in several ways."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHA256 = "sha256:" + hashlib.sha256(DATA).hexdigest()
 
 @dataclass
 class Site:
-    """What the local server serves and how badly it behaves; `ranges` notes the Range of each request."""
+    """What the local server serves and how it misbehaves; `ranges` records the Range of each request."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Networks of a few channels as users bring them, and what every way to work on a picture must agree on."""
+"""Networks of a few channels as users bring them, and their objective evaluated in every way."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def network(
 def model(
     nodes: Sequence[onnx.NodeProto], constants: Mapping[str, object], layers: Sequence[str]
 ) -> onnx.ModelProto:
-    """Return the same before any check."""
+    """Return the model of `network`, not checked."""
     arrays = {
         name: value if isinstance(value, np.ndarray) else np.asarray(value, np.int64)
         for name, value in constants.items()
@@ -51,7 +51,7 @@ def model(
 
 
 def node(op_type: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
-    """Return a node of one output; `inputs` between spaces, ``-`` for one that is left out."""
+    """Return a node of one output; `inputs` has spaces between the names, and ``-`` for one left out."""
     names = ["" if name == "-" else name for name in inputs.split()]
     return helper.make_node(op_type, names, [output], output, **attributes)
 
@@ -59,7 +59,7 @@ def node(op_type: str, inputs: str, output: str, **attributes: object) -> onnx.N
 def around(
     *nodes: onnx.NodeProto, channels: int = 8, layers: Sequence[str] = ("r", "z"), **constants: object
 ) -> networks.FeatureNetwork:
-    """Return r = relu(conv(image)), then `nodes`, which make m of r, then z = conv(m)."""
+    """Return the network r = relu(conv(image)), `nodes` that compute m from r, z = conv(m)."""
     first = [node("Conv", "image w", "a", pads=[1] * 4), node("Relu", "a", "r")]
     last = node("Conv", "m v", "z", pads=[1] * 4)
     kernels = {"w": weights(channels, 3, 3, 3), "v": weights(channels, channels, 3, 3, seed=1)}
@@ -114,8 +114,8 @@ class Problem:
     def blocks(self, pixels: int) -> tuple[float, np.ndarray]:
         """Return the loss and the gradient [3,H,W] that all blocks of one cut give together.
 
-        Before its loss counts, each block is evaluated with other pixels and put back: what it changes in
-        the sums must be what it has of them.
+        Each block is first evaluated and committed with other pixels, then with its own again: the sums must
+        be what they were.
         """
         blocks = self.engine.blocks(self.x.copy(), self.terms, self.targets(), self.weights, pixels)
         gradient = np.empty_like(self.x)
@@ -162,5 +162,5 @@ class Problem:
 
 
 def far(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Return the distance of two arrays relative to the second."""
+    """Return the relative distance ‖actual − expected‖ / ‖expected‖."""
     return float(np.linalg.norm(np.subtract(actual, expected)) / (np.linalg.norm(expected) or 1))

@@ -71,7 +71,7 @@ def directory(order: str, entries: Sequence[tuple[int, int, int, int | bytes]]) 
 
 
 def exif(orientation: int, order: str = "<") -> bytes:
-    """Return an EXIF block that says nothing but an orientation."""
+    """Return an EXIF block that holds an orientation alone."""
     return directory(order, [(0x0112, 3, 1, orientation)])
 
 

@@ -1,4 +1,4 @@
-"""Small weights of VGG, the files that they are published in, and the features that they make."""
+"""Small weights of VGG, in the formats in which they are published, and their features."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def small_weights(arch, seed=0, widths=WIDTHS):
 
 
 def by_hand(arch, image_hwc, weights, normalization, pooling):
-    """Features in plain float64 NumPy: H×W×3 RGB in [0, 1] → name → [C, H, W]."""
+    """Compute features in float64 by NumPy, from H×W×3 RGB in [0, 1]: name → [C, H, W]."""
     if normalization == "torchvision":
         x = (image_hwc - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     else:
@@ -67,7 +67,7 @@ class Storage:
 
 
 class Global:
-    """Pickles as a reference to module.name, whether or not that can be imported."""
+    """An object that is pickled as a reference to module.name, whether or not that can be imported."""
 
     def __init__(self, module, name):
         self.module, self.name = module, name

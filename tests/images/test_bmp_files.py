@@ -1,4 +1,4 @@
-"""BMP files with masks: every sample is where its mask says, and opacity only where there is one."""
+"""BMP files with masks: samples are read at the bits of their masks, alpha only if it has a mask."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_samples_are_where_their_masks_say(bits, masks, pixel, true):
     assert read(bmp(bits, masks, [[pixel]])).tolist() == [[true]]
 
 
-def test_opacity_of_nothing_is_none():
+def test_an_alpha_that_is_zero_everywhere_is_ignored():
     """Screenshots have a mask for it and zeros below."""
     data = bmp(32, (*BYTES, 0xFF000000), [[0x00102030, 0x00FFFFFF]], head=124)
     assert read(data).tolist() == [[[16, 32, 48], [255, 255, 255]]]

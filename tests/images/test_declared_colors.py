@@ -137,7 +137,7 @@ def test_high_dynamic_range_is_refused(transfer, name):
         ([iccp(profiles.rgb()), gama(1)], "its ICC profile (iCCP) is"),
     ],
 )
-def test_a_code_that_is_not_known_is_said_and_what_is_taken(codes, others, instead, caplog):
+def test_an_unknown_code_is_reported_with_its_substitute(codes, others, instead, caplog):
     np.testing.assert_array_equal(read(GRAYS, cicp(*codes), *others), read(GRAYS, *others))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -202,7 +202,7 @@ def test_codes_of_avif_are_applied():
 
 
 @pytest.mark.parametrize("suffix", [".hdr", ".pfm", ".tiff"])
-def test_linear_light_is_encoded_and_said(suffix, caplog):
+def test_linear_light_is_encoded_and_reported(suffix, caplog):
     light = np.random.default_rng(0).uniform(0.05, 1, (5, 6, 3)).astype(np.float32)
     flags = [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_SGILOG] if suffix == ".tiff" else []
     data = cv2.imencode(suffix, light[..., ::-1], flags)[1].tobytes()
@@ -215,7 +215,7 @@ def test_linear_light_is_encoded_and_said(suffix, caplog):
     assert len(caplog.records) == 1
 
 
-def test_light_beyond_white_is_clipped_and_said(caplog):
+def test_light_beyond_white_is_clipped_and_reported(caplog):
     light = np.array([[[0.5, 0.5, 0.5], [2, np.inf, -1]]], np.float32)
     picture = images.decode(cv2.imencode(".pfm", light[..., ::-1])[1].tobytes(), name="a")
     np.testing.assert_allclose(picture.rgb, shown(light), atol=1e-6)

@@ -1,4 +1,4 @@
-"""Of an animation the first frame is the picture, of several pages the first: one line says so."""
+"""The first frame of an animation and the first page of several are used, with one warning."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def film(kind: str, count: int) -> bytes:
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("kind", [".png", ".webp", ".avif", ".gif"])
-def test_the_first_frame_of_an_animation_is_said_to_be_used(kind, count, caplog):
+def test_using_the_first_frame_of_an_animation_is_reported(kind, count, caplog):
     picture = images.decode(film(kind, count), name=f"film{kind}")
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == (
@@ -43,7 +43,7 @@ def test_the_first_frame_of_an_animation_is_said_to_be_used(kind, count, caplog)
     assert picture.rgb.max() < 0.05
 
 
-def test_the_first_page_of_several_is_said_to_be_used(caplog):
+def test_using_the_first_page_of_several_is_reported(caplog):
     data = cv2.imencodemulti(".tiff", [BLACK, BLACK[:9] + 99, BLACK])[1].tobytes()
     assert images.decode(data, name="scan.tif").rgb.shape == (40, 48, 3)
     assert [record.getMessage() for record in caplog.records] == [
@@ -74,7 +74,7 @@ def test_pages_that_point_back_end():
 
 
 @pytest.mark.parametrize("kind", [".png", ".webp", ".avif", ".tiff", ".jpg", ".bmp"])
-def test_of_one_picture_nothing_is_said(kind, caplog):
+def test_a_single_picture_gives_no_warning(kind, caplog):
     images.decode(cv2.imencode(kind, BLACK)[1].tobytes(), name="a")
     images.decode(indexed_gif()[0], name="a")
     images.decode(png(BLACK, 2, 8, chunk(b"acTL", struct.pack(">II", 1, 0))), name="a")
@@ -92,7 +92,7 @@ def test_gif_frames_with_tables_of_their_own_and_comments():
         assert count(data[:end]) in (1, 3)
 
 
-def test_damage_behind_the_first_frame_has_no_count():
+def test_damage_after_the_first_frame_leaves_no_count():
     for kind in (".avif", ".webp", ".png"):
         data = film(kind, 3)
         for end in range(0, len(data), 7):
@@ -100,7 +100,7 @@ def test_damage_behind_the_first_frame_has_no_count():
     assert registry.AVIF.frame_count(b"") == 1
 
 
-def test_the_command_says_it_in_one_line(folder, network, capfd):
+def test_the_command_reports_it_in_one_line(folder, network, capfd):
     cv2.imwritemulti("pages.tiff", [photo(), photo()])
     assert paint(network, content="pages.tiff") == 0
     lines = [line for line in capfd.readouterr().err.splitlines() if "pages" in line]

@@ -131,7 +131,7 @@ def test_gray_goes_by_its_curve_alone():
     np.testing.assert_allclose(actual, 1.055 * 0.25 ** (1 / 2.4) - 0.055, atol=1e-5)
 
 
-def test_srgb_is_known_under_other_hands():
+def test_srgb_is_recognised_in_the_profiles_of_others():
     assert parsed(profiles.rgb(profiles.SRGB, profiles.SRGB_CURVE)).is_srgb()
     steps = np.rint(65535 * srgb.to_linear(np.linspace(0, 1, 1024))).astype(int)
     assert parsed(profiles.rgb(profiles.SRGB, profiles.table(*steps))).is_srgb()
@@ -175,7 +175,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("data", DAMAGED)
-def test_what_cannot_be_undone_is_not_begun(data):
+def test_damaged_profiles_are_not_applied(data):
     assert icc_profile.parse(data) is None
 
 
@@ -196,11 +196,11 @@ def test_a_long_name_is_cut():
     assert icc_profile.name(profiles.rgb(name="x" * 5000)) == "x" * 80
 
 
-def test_a_name_does_not_command_a_terminal():
+def test_a_name_holds_no_control_characters():
     assert icc_profile.name(profiles.rgb(name="a\x1b[2J\nb")) == "a[2Jb"
 
 
-def test_every_cut_of_a_profile_is_survived():
+def test_every_truncation_of_a_profile_is_handled():
     data = profiles.rgb()
     for end in range(0, len(data), 7):
         icc_profile.parse(data[:end])

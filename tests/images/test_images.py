@@ -128,7 +128,7 @@ def test_new_pixels_are_clipped_and_alpha_follows_their_size():
     assert np.unique(back[..., 3]).tolist() == [128]
 
 
-def test_a_hair_outside_the_range_is_clipped():
+def test_values_slightly_outside_the_range_are_clipped():
     back = images.to_array(images.from_array(np.array([[-5e-7, 1 + 5e-7]])))
     assert back.tolist() == [[0, 1]]
 
@@ -421,7 +421,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_web_page_under_the_name_of_a_picture_is_called_so(tmp_path, page):
+def test_a_web_page_under_the_name_of_a_picture_is_recognised(tmp_path, page):
     path = tmp_path / "photo.jpg"
     path.write_bytes(page)
     with pytest.raises(ImageFileError) as caught:
@@ -455,13 +455,13 @@ def test_a_web_page_under_the_name_of_a_picture_is_called_so(tmp_path, page):
         (b"\x1f\x8b\x08" + bytes(60), "a gzip archive, which cannot be read: unpack it first"),
     ],
 )
-def test_text_and_archives_under_the_name_of_a_picture_are_called_so(data, says):
+def test_text_and_archives_under_the_name_of_a_picture_are_recognised(data, says):
     with pytest.raises(ImageFileError, match=rf"^photo\.jpg: {re.escape(says)}"):
         images.decode(data, name="photo.jpg")
 
 
 @pytest.mark.parametrize("data", [b"{not JSON", b"[not JSON", b"<header>", b"<Error>", b"\xff\xfe\0"])
-def test_other_text_has_no_name(data):
+def test_other_text_is_not_recognised(data):
     with pytest.raises(ImageFileError, match=r"^a: damaged, cut short, or of a format that cannot be read"):
         images.decode(data, name="a")
 
@@ -486,7 +486,7 @@ def test_max_pixels_holds_for_every_format(tmp_path):
         images.read(tmp_path / "a.jpg", max_pixels=63)
 
 
-def test_a_decoder_that_makes_more_than_the_header_says_is_not_believed(monkeypatch):
+def test_the_decoded_size_is_limited_too(monkeypatch):
     data = images.encode(images.from_array(np.zeros((8, 8), np.uint8)))
     monkeypatch.setattr(codec, "header", lambda name, data: (registry.PNG, (1, 1)))
     assert images.decode(data, max_pixels=64).rgb.shape == (8, 8, 3)
@@ -494,14 +494,14 @@ def test_a_decoder_that_makes_more_than_the_header_says_is_not_believed(monkeypa
         images.decode(data, max_pixels=63)
 
 
-def test_what_is_read_of_a_header_ends_somewhere():
+def test_reading_a_header_is_limited():
     """A gap of any length is white space for these formats; nobody writes one."""
     for gap, size in ((1 << 10, (3, 5)), (1 << 17, None)):
         assert declared(b"P6" + b" " * gap + b"5 3\n255\n") == ("PNM", size)
 
 
 @pytest.mark.parametrize("between", [b"\xff", b"\xff\x01", b"\xff\xe0\0\2", b"\xff\xfe\0\4\xff\xd9"])
-def test_what_stands_before_the_frame_of_a_jpeg_ends_somewhere(between):
+def test_reading_the_segments_of_a_jpeg_is_limited(between):
     frame = b"\xff\xc0" + struct.pack(">HBHHB", 8, 8, 5, 7, 0)
     for count, size in ((1000, (5, 7)), (100_001, None)):
         data = b"\xff\xd8\xff" + (count * between).removeprefix(b"\xff") + frame
@@ -530,14 +530,14 @@ def test_a_picture_that_begins_elsewhere_on_the_grid_of_jpeg_2000():
 
 
 @pytest.mark.parametrize("key", [b"", b"\0", b"\0\0\0", b"\0\7\0\7\0\7"])
-def test_a_clear_grey_of_the_wrong_length_is_none(key):
+def test_a_transparent_grey_of_the_wrong_length_is_ignored(key):
     chunk = png_chunk(b"tRNS", key)
     array = images.to_array(images.decode(png(2, 1, 0, [bytes([7, 9])], chunk)))
     assert array.tolist() == [[7, 9]]
 
 
 @pytest.mark.parametrize("name", ["imdecodeWithMetadata", "imencode"])
-def test_a_want_of_memory_in_opencv_is_one(monkeypatch, name):
+def test_a_memory_error_of_opencv_is_a_memory_error(monkeypatch, name):
     """It is no fault of the picture."""
     picture = images.from_array(np.zeros((8, 8), np.uint8))
     data = images.encode(picture)
@@ -569,7 +569,7 @@ def test_what_opencv_cannot_encode_leaves_the_old_file(tmp_path, monkeypatch, sa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_opencv_throws_names_the_file(tmp_path):
+def test_errors_of_opencv_name_the_file(tmp_path):
     path = tmp_path / "bomb.png"
     path.write_bytes(png(70000, 70000, 0, [b""]))
     with pytest.raises(ImageFileError, match=r"bomb\.png: OpenCV") as caught:
@@ -646,14 +646,14 @@ def test_a_written_file_is_an_ordinary_one(tmp_path):
         ("", "is a folder"),
     ],
 )
-def test_outputs_that_cannot_be_written_are_known_beforehand(tmp_path, name, says):
+def test_outputs_that_cannot_be_written_are_refused_beforehand(tmp_path, name, says):
     with pytest.raises(ImageFileError, match=says):
         images.check_output(tmp_path / name)
     with pytest.raises(ImageFileError):
         images.write(tmp_path / name, images.from_array(np.zeros((2, 2), np.uint8)))
 
 
-def test_a_locked_folder_is_known_beforehand(tmp_path, monkeypatch):
+def test_a_locked_folder_is_refused_beforehand(tmp_path, monkeypatch):
     images.check_output(tmp_path / "out.png")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(os, "access", lambda path, mode: False)
@@ -662,7 +662,7 @@ def test_a_locked_folder_is_known_beforehand(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "longest"), [("a.webp", 16_383), ("a.jpg", 65_500), ("a.PNG", 1_000_000)])
-def test_what_a_format_cannot_hold_is_known_beforehand(tmp_path, name, longest):
+def test_what_a_format_cannot_hold_is_refused_beforehand(tmp_path, name, longest):
     images.check_output(tmp_path / name, (longest, 7))
     with pytest.raises(
         ImageFileError, match=rf"{longest + 1}×7 pixels does not fit.*at most {longest} pixels"

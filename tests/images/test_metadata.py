@@ -89,7 +89,7 @@ def test_pillow_reads_the_same(file_format):
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_what_pillow_writes_is_read(file_format):
+def test_files_of_pillow_are_read(file_format):
     image = pytest.importorskip("PIL.Image")
     exif = image.Exif()
     exif[271], exif[274] = "Ace", 6
@@ -181,7 +181,7 @@ def segment(marker: int, body: bytes) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 
 
-def test_the_pixels_of_a_jpeg_say_nothing():
+def test_the_scan_of_a_jpeg_is_not_read_as_metadata():
     """What follows the scan's header (0xDA) are pixels, whatever they look like."""
     exif = segment(0xE1, b"Exif\0\0" + camera())
     assert registry.read_metadata(b"\xff\xd8" + exif).exif == camera()
@@ -189,26 +189,26 @@ def test_the_pixels_of_a_jpeg_say_nothing():
 
 
 @pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])
-def test_a_segment_holds_so_much(more, fits):
+def test_a_jpeg_segment_has_a_maximal_length(more, fits):
     """A length of 16 bits that counts itself: 65,533 bytes, of which the name of the namespace takes 29."""
     xmp = bytes(65_533 - 29 + more)
     assert kept("jpg", picture(wave(), xmp=xmp)).metadata.xmp == (xmp if fits else b"")
 
 
-def test_what_is_too_long_for_jpeg_is_said(caplog):
+def test_metadata_too_long_for_jpeg_are_reported(caplog):
     with caplog.at_level(logging.WARNING, "lbfgs_style"):
         back = kept("jpg", picture(wave(), exif=camera() + bytes(70_000), xmp=bytes(70_000)))
     assert back.metadata == Metadata()
     assert [r.message.split()[0] for r in caplog.records] == ["EXIF", "XMP"]
 
 
-def test_a_profile_that_unpacks_to_much_is_cut():
+def test_a_profile_that_decompresses_to_much_is_cut():
     bomb = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(1 << 26)))
     assert len(registry.read_metadata(with_chunks(bomb)).icc) == 1 << 24
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_every_cut_of_a_file_is_survived(file_format):
+def test_every_truncation_of_a_file_is_handled(file_format):
     data = images.encode(picture(wave(4, 4), exif=camera(), icc=profiles.rgb(), xmp=XMP), file_format)
     for end in range(0, len(data), 5):
         registry.read_metadata(data[:end])
@@ -240,7 +240,7 @@ def test_exif_of_a_result_is_true(order):
 
 
 @pytest.mark.parametrize("kind", range(1, 14))
-def test_an_orientation_that_is_obeyed_is_mended(kind):
+def test_an_applied_orientation_is_reset(kind):
     """By its type (TIFF 6.0): BYTE, SHORT, LONG, or IFD; what stands in no whole number stays."""
     value = 26 if kind in (5, 10, 12) else 6  # that of eight bytes stands behind the directory
     block = b"II*\0" + struct.pack("<IHHHIIIII", 8, 1, 274, kind, 1, value, 0, 6, 1)
@@ -250,7 +250,7 @@ def test_an_orientation_that_is_obeyed_is_mended(kind):
     assert tiff_tags.number(tiff_tags.for_result(block, (2, 3)), 274) == (1 if is_obeyed else None)
 
 
-def test_an_orientation_that_shares_its_place_is_mended_all_the_same():
+def test_an_orientation_that_overlaps_another_value_is_reset():
     """With the height, whose two numbers begin there."""
     tags = struct.pack("<HHHIIHHII", 2, 274, 3, 1, 6, 0xA003, 4, 2, 18)
     after = tiff_tags.for_result(b"II*\0\x08\0\0\0" + tags + bytes(4), (300, 400))
@@ -264,7 +264,7 @@ def test_a_side_too_long_for_its_tag_is_as_long_as_that_can_say():
 
 
 @pytest.mark.parametrize(("tag", "value"), [(0x0202, 2**20), (0x0201, 2**20), (0x0202, 0)])
-def test_a_thumbnail_that_claims_more_than_there_is(tag, value):
+def test_a_thumbnail_with_a_wrong_length_or_offset(tag, value):
     """What there is of it goes; nothing else does, and nothing is added."""
     start = camera().index(b"thumbnail")
     true = start if tag == 0x0201 else 9
@@ -276,7 +276,7 @@ def test_a_thumbnail_that_claims_more_than_there_is(tag, value):
 
 
 def test_where_no_second_directory_is_there_is_no_thumbnail():
-    """The first eight bytes are none, though in a block that is long enough they read like one."""
+    """The first eight bytes are no directory, though in a longer block they could be read as one."""
     count = struct.unpack("<H", b"II")[0]
     block = bytearray(b"II*\0" + struct.pack("<IHHHIII", 8, 1, 274, 3, 1, 1, 0)).ljust(
         2 + 12 * count + 20, b"x"
@@ -294,7 +294,7 @@ def test_a_copy_goes_without_the_makers_note():
 
 
 @pytest.mark.parametrize("more", [b"", b"\0"])
-def test_a_directory_begins_at_an_even_place(more):
+def test_a_directory_begins_at_an_even_offset(more):
     """TIFF 6.0, section 2."""
     plain = images.encode(images.from_array(wave()), "tiff") + more
     written = tiff_tags.add(plain, b"", {tiff_tags.XMP: XMP})
@@ -319,7 +319,7 @@ def test_damaged_exif_is_left_out(block, caplog):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_what_is_sound_in_damaged_exif_is_true(order):
+def test_intact_tags_of_damaged_exif_are_read_and_reset(order):
     """The directory of the camera is cut off; the orientation stands before it."""
     cut = camera(6, order)[:60]
     after = tiff_tags.for_result(cut, (300, 400))
@@ -391,7 +391,7 @@ def test_a_big_tiff_has_no_more_tags_than_there_are(count, size):
     assert declared(data) == ("TIFF", size)
 
 
-def test_an_orientation_in_both_directories_is_mended_in_both():
+def test_an_orientation_in_both_directories_is_reset_in_both():
     """An Exif directory has no business with an orientation, but damage may put one there."""
     short = struct.Struct("<HHII")
     first = struct.pack("<H", 2) + short.pack(274, 3, 1, 6) + short.pack(0x8769, 4, 1, 38) + bytes(4)
@@ -460,7 +460,7 @@ def test_a_gray_profile_goes_with_gray_alone():
 @pytest.mark.parametrize(
     ("profile", "stays"), [(profiles.tables_only(), True), (profiles.cmyk(), False), (profiles.gray(), False)]
 )
-def test_what_is_not_applied_is_said(profile, stays, caplog):
+def test_profiles_that_are_not_applied_are_reported(profile, stays, caplog):
     data = with_profile(wave(), profile)
     with caplog.at_level(logging.WARNING, "lbfgs_style"):
         read = images.decode(data, name="photo.png")

@@ -18,7 +18,7 @@ PHOTO = np.random.default_rng(0).integers(0, 256, (6, 7, 3)).astype(np.uint8)
 
 
 class Stand:
-    """What tells an image of Pillow: a mode, and methods of its own."""
+    """A stand-in with what identifies an image of Pillow: a mode, and methods of its own."""
 
     def __init__(self, mode="RGB", orientation=1, array=PHOTO):
         self.mode, self.orientation, self.array, self.info = mode, orientation, array, {}
@@ -198,7 +198,7 @@ def test_damaged_exif_says_nothing(pil, exif, caplog):
     assert caplog.records == []
 
 
-def test_an_orientation_that_is_not_applied_is_said(caplog):
+def test_an_orientation_that_is_not_applied_is_reported(caplog):
     np.testing.assert_array_equal(taken(Stand(orientation=6)), PHOTO)
     (record,) = caplog.records
     assert "content: the EXIF orientation 6 of the Pillow image is not applied" in record.getMessage()

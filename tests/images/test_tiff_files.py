@@ -252,7 +252,7 @@ def test_a_strip_outside_the_file_is_refused():
 
 
 @pytest.mark.parametrize(("bits", "sample_format"), [(8, 1), (16, 3)])
-def test_a_place_of_64_bits_is_refused(bits, sample_format):
+def test_an_offset_of_64_bits_is_refused(bits, sample_format):
     """Two numbers of 32 bits, declared as one of 64 bits that no file reaches."""
     data = tiff([bytes(180)], (6, 5, 3), bits, t273=[8, 1], t339=[sample_format] * 3)
     data = data.replace(struct.pack("<HHI", 273, 4, 2), struct.pack("<HHI", 273, 16, 1))
@@ -416,7 +416,7 @@ def test_white_at_zero_with_alpha_and_grey_times_alpha():
     assert actual[0, :, [0, 3]].T.tolist() == [[32768, 600], [7, 0]]
 
 
-def test_an_alpha_that_cannot_be_read_is_said(monkeypatch, caplog):
+def test_an_alpha_that_cannot_be_read_is_reported(monkeypatch, caplog):
     """As of JPEG in TIFF, here for its width."""
     monkeypatch.setattr(tiff_declared, "LONGEST", 9)
     true = gray_samples(np.uint8, 1)
@@ -456,7 +456,7 @@ def test_floating_point_outside_the_range_has_advice_for_files(value, says, dtyp
     assert line.endswith("image editor, or save 8 or 16 bits")
 
 
-def test_what_comes_out_otherwise_than_declared_is_refused(monkeypatch):
+def test_decoded_arrays_unlike_the_header_are_refused(monkeypatch):
     data = tiff([bytes(90)], (6, 5, 3), 8)
     for came in (np.zeros((5, 5, 3), np.uint8), np.zeros((6, 5), np.uint8), np.zeros((6, 5, 3), np.uint16)):
         monkeypatch.setattr(cv2, "imdecodeWithMetadata", lambda *_, came=came, **__: (came, (), ()))

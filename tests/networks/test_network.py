@@ -117,7 +117,9 @@ def test_verify_sees_one_changed_weight():
         (("relu2_1", "relu2_2"), ("relu2_1",), ("relu2_2",)),
     ],
 )
-def test_a_network_of_ones_own_gets_default_layers_and_the_name_of_its_file(layers, style, content, tmp_path):
+def test_a_network_without_metadata_gets_default_layers_and_the_name_of_its_file(
+    layers, style, content, tmp_path
+):
     path = tmp_path / "mine.onnx"
     onnx.save(tiny(layers), path)
     network = networks.load(str(path))
@@ -259,7 +261,7 @@ def test_names_are_found_in_the_cache_folder(cache):
         ("../vgg19", NetworkError, "Unknown network"),
     ],
 )
-def test_what_is_missing_is_said_with_the_remedy(name, error, message, cache, monkeypatch):
+def test_a_missing_network_is_reported_with_the_remedy(name, error, message, cache, monkeypatch):
     monkeypatch.setattr(catalog, "search_folders", lambda: iter([cache]))
     with pytest.raises(error, match=message):
         networks.find(name)
@@ -361,7 +363,7 @@ def with_logits():
     return model
 
 
-def test_outputs_that_are_no_feature_maps_are_no_layers():
+def test_only_feature_maps_are_layers():
     network = networks.from_model(with_logits())
     assert network.layers == ("stem", "deep")
     assert (network.style_layers, network.content_layers) == (("stem", "deep"), ("deep",))

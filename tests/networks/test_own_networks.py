@@ -118,8 +118,8 @@ root_r height width net.a net.r v.turned m_squares m_mean m_positive m_at_zero t
 """Names of our graphs' tensors, inputs and outputs."""
 
 
-def test_a_network_may_call_its_tensors_as_we_call_ours() -> None:
-    """As intermediate tensors, as weights and as both: the numbers are those of the same with plain names."""
+def test_a_network_may_use_the_tensor_names_of_our_graphs() -> None:
+    """As intermediate tensors, as weights and as both: the results are those with other names."""
     evaluations = []
     ours = OURS.split()
     for names in ([f"x{i}" for i in range(len(ours))], ours):
@@ -139,13 +139,13 @@ def test_a_network_may_call_its_tensors_as_we_call_ours() -> None:
 
 
 @pytest.mark.parametrize("name", ["loss", "tile", "own_factor", "gram_r", "d_r", "around_m", "winograd_v"])
-def test_a_layer_that_our_graphs_need_the_name_of_is_refused(name: str) -> None:
+def test_a_layer_with_a_reserved_name_is_refused(name: str) -> None:
     with pytest.raises(NetworkError, match=f"calls a layer '{name}', a name that the graphs"):
         around(node("Relu", "r", "m"), node("Relu", "m", name), layers=("r", "z", name))
 
 
-def test_a_name_of_ours_is_never_given_twice() -> None:
-    """Whatever a load lets pass: names that the builder makes itself avoid all others, fixed ones refuse."""
+def test_names_of_our_graphs_are_unique() -> None:
+    """Even if loading has not checked them: generated names avoid all others, fixed names raise an error."""
     b = GraphBuilder()
     b.extend(
         [node("Relu", "image", "relu_1"), node("Relu", "relu_1", "gram_z")], {}, ("image", "relu_1", "gram_z")
@@ -159,7 +159,7 @@ def test_a_name_of_ours_is_never_given_twice() -> None:
 # --- what operators see ----------------------------------------------------------------------------------
 
 
-def test_every_operator_says_how_far_it_sees() -> None:
+def test_every_operator_declares_its_reach() -> None:
     assert set(REACH) == OPERATORS
 
 
@@ -266,8 +266,8 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_what_sees_the_whole_picture_is_refused_in_parts_before_the_run(name: str) -> None:
-    """Evaluated whole it is right; where it does not fit the memory, the first line says why."""
+def test_operators_that_see_the_whole_picture_are_refused_in_parts(name: str) -> None:
+    """Evaluated whole it is exact; if the memory requires parts, the run is refused before it starts."""
     chosen, why = WHOLE[name]
     problem = Problem(chosen, (30, 35))
     loss, gradient, slopes = problem.exact(slopes=1)
@@ -300,8 +300,8 @@ def test_a_picture_must_be_as_large_as_a_crop_needs() -> None:
 
 
 @pytest.mark.parametrize("op_type", sorted(OPERATORS - set(RULES) - {"Constant"}))
-def test_what_has_no_gradient_is_refused_by_name(op_type: str) -> None:
-    """In the way of a layer; what makes no features at all never becomes one."""
+def test_operators_without_a_gradient_are_refused_by_name(op_type: str) -> None:
+    """If a layer depends on them; outputs that are no features are never layers."""
     inputs = {"Gather": "r zero", "PRelu": "r one", "BatchNormalization": "r c c c c", "Unsqueeze": "r zero"}
     inputs |= {"InstanceNormalization": "r c c", "Max": "r one", "Min": "r one", "Sum": "r r"}
     attributes = {"to": 1} if op_type == "Cast" else {"axis": 1} if "Softmax" in op_type else {}
@@ -365,7 +365,7 @@ def test_layers_with_colons_are_chosen_in_files_and_in_python(folder) -> None:
                r"b/Relu:0,b\,2:1", "--size", 32, "--iterations", 1) == 0  # fmt: skip
 
 
-def test_a_weight_in_a_name_is_told_where_there_is_no_such_layer(folder, capfd) -> None:
+def test_a_missing_layer_with_a_weight_in_its_name_is_explained(folder, capfd) -> None:
     path = tensorflow(folder)
     with pytest.raises(NetworkError, match=r"style_layers takes names alone.*style_layer_weights"):
         StyleTransfer(path, options=Options(style_layers=("r:2",)))

@@ -25,7 +25,7 @@ def features(network: networks.FeatureNetwork, image: np.ndarray) -> list[np.nda
 
 
 @pytest.mark.parametrize(("built", "pooling"), [("max", "average"), ("average", "max"), ("max", None)])
-def test_it_is_the_network_built_so(built: str, pooling: str | None) -> None:
+def test_replaced_pooling_equals_a_network_built_with_it(built: str, pooling: str | None) -> None:
     image = np.random.default_rng(0).uniform(0, 1, (1, 3, 13, 18)).astype(np.float32)
     actual = features(with_pooling(small_vgg(pooling=built), pooling), image)
     for ours, expected in zip(actual, features(small_vgg(pooling=pooling or built), image), strict=True):
@@ -55,7 +55,7 @@ def test_a_window_by_hand(pooling: str, expected: float) -> None:
 
 
 def test_l2_has_a_finite_slope_everywhere() -> None:
-    """x / (4 y) at any x, 0 where a window is all zero; the odd row and column take no part."""
+    """x / (4 y) at any x, 0 where a window is all zero, and in the odd last row and column."""
     rng = np.random.default_rng(1)
     image = rng.normal(size=(1, 3, 5, 7)) * np.array([0, 1, 1e-9]).reshape(1, 3, 1, 1)
     b = with_network(with_pooling(one_pool(), "l2").model, (5, 7), ["pool1"], np.float64)
@@ -69,14 +69,14 @@ def test_l2_has_a_finite_slope_everywhere() -> None:
     assert (gradient[..., 4, :] == 0).all()
 
 
-def test_sizes_and_fields_stay() -> None:
+def test_sizes_and_receptive_fields_stay() -> None:
     plain, l2 = small_vgg(), with_pooling(small_vgg(), "l2")
     assert smallest_side(l2.model, LAYERS) == smallest_side(plain.model, LAYERS) == 4
     assert receptive_fields(l2.model, LAYERS) == receptive_fields(plain.model, LAYERS)
 
 
 @pytest.mark.parametrize("pooling", ["max", "average", "l2"])
-def test_a_run_takes_it(pooling: str) -> None:
+def test_a_run_uses_it(pooling: str) -> None:
     """The report's fingerprint is that of the network's own weights."""
     photo, painting = np.random.default_rng(2).uniform(0, 1, (2, 24, 24, 3))
     network = small_vgg()

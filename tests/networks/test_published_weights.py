@@ -152,21 +152,21 @@ def test_flipped_bytes_never_escape_as_another_error(tmp_path):
         ({"kind": "LongStorage"}, "torch.LongStorage"),
     ],
 )
-def test_what_does_not_fit_is_refused(changes, message, tmp_path):
+def test_weights_that_do_not_fit_are_refused(changes, message, tmp_path):
     path = write(tmp_path, legacy_pth({"a": np.zeros((3, 2), np.float32)}, **changes))
     with pytest.raises(NetworkError, match=message):
         read_pth(path)
 
 
 @pytest.mark.parametrize("count", [2**60, -1])
-def test_a_count_that_cannot_be_is_refused_before_memory_is_asked_for(count, tmp_path):
+def test_an_impossible_count_is_refused_before_memory_is_allocated(count, tmp_path):
     data = bytearray(legacy_pth({"a": np.zeros(2, np.float32)}))
     data[-16:-8] = struct.pack("<q", count)
     with pytest.raises(NetworkError, match="cut short"):
         read_pth(write(tmp_path, bytes(data)))
 
 
-def test_a_storage_of_another_size_than_announced_is_refused(tmp_path):
+def test_a_storage_of_another_size_than_declared_is_refused(tmp_path):
     data = legacy_pth({"a": np.zeros(2, np.float32)})[:-16] + struct.pack("<q", 3) + bytes(12)
     with pytest.raises(NetworkError, match="wrong size"):
         read_pth(write(tmp_path, data))
@@ -222,7 +222,7 @@ def test_every_byte_of_the_heads_in_an_h5_file(tmp_path):
     assert "".join(refused).isprintable()
 
 
-def test_numbers_that_numpy_has_not_are_refused(tmp_path):
+def test_number_types_that_numpy_lacks_are_refused(tmp_path):
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "weights.h5"
     with h5py.File(path, "w") as file:
@@ -249,7 +249,7 @@ def test_data_outside_the_h5_file_is_refused(tmp_path, kind):
         read_keras_h5(path)
 
 
-def test_an_h5_file_of_declared_zeros_is_refused_before_they_are_made(tmp_path):
+def test_an_h5_file_of_declared_zeros_is_refused_before_they_are_allocated(tmp_path):
     """A few hundred bytes that say they are 1.6 GB: HDF5 fills what was never written."""
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "weights.h5"
@@ -260,7 +260,7 @@ def test_an_h5_file_of_declared_zeros_is_refused_before_they_are_made(tmp_path):
         read_keras_h5(path)
 
 
-def test_what_is_no_weight_is_left_out(tmp_path):
+def test_datasets_that_are_no_weights_are_left_out(tmp_path):
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "weights.h5"
     with h5py.File(path, "w") as file:
@@ -394,7 +394,7 @@ TRICKS = {
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_a_trick_of_pickles_is_refused(name, tmp_path, monkeypatch):
+def test_a_harmful_pickle_instruction_is_refused(name, tmp_path, monkeypatch):
     """None runs or changes anything; what asks for a global is refused by its name."""
     parts, says = TRICKS[name]
     monkeypatch.setattr("os.system", pytest.fail)
@@ -427,7 +427,7 @@ def test_a_registered_extension_is_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(2,) * 9, (2**62,), (1 << 2000,) * 8])
-def test_a_shape_that_is_no_shape_is_refused(shape, tmp_path):
+def test_an_invalid_shape_is_refused(shape, tmp_path):
     data = legacy_pth({"a": np.zeros(2, np.float32)}, shape=shape, stride=(1,) * len(shape))
     with pytest.raises(NetworkError, match="wrong shape"):
         read_pth(write(tmp_path, data))

@@ -53,7 +53,7 @@ def left(tmp_path):
         (False, 11, 10, DownloadPlan("fetch")),
     ],
 )
-def test_the_plan_follows_from_what_is_on_the_disk(installed, part_bytes, size, expected):
+def test_the_plan_follows_from_the_state_of_the_disk(installed, part_bytes, size, expected):
     assert plan_download(installed=installed, part_bytes=part_bytes, size=size) == expected
 
 
@@ -66,7 +66,7 @@ def test_a_good_download_is_renamed_and_its_progress_reported(site, tmp_path):
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
 
 
-def test_what_is_there_is_not_downloaded_again(site, tmp_path):
+def test_an_existing_file_is_not_downloaded_again(site, tmp_path):
     fetch(site, tmp_path)
     fetch(site, tmp_path)
     assert len(site.ranges) == 1
@@ -76,7 +76,7 @@ def test_what_is_there_is_not_downloaded_again(site, tmp_path):
 
 
 @pytest.mark.parametrize("announces_length", [True, False])
-def test_after_a_cut_the_next_call_goes_on(announces_length, site, tmp_path):
+def test_an_interrupted_download_is_resumed(announces_length, site, tmp_path):
     site.cut_after, site.announces_length = 300_000, announces_length
     with pytest.raises(NetworkFileError, match="run the same command again"):
         fetch(site, tmp_path)
@@ -87,7 +87,7 @@ def test_after_a_cut_the_next_call_goes_on(announces_length, site, tmp_path):
     assert left(tmp_path) == ["file.bin"]
 
 
-def test_a_server_that_falls_silent_counts_as_cut(site, tmp_path):
+def test_a_silent_server_counts_as_interrupted(site, tmp_path):
     site.cut_after, site.silence = 300_000, threading.Event()
     with pytest.raises(NetworkFileError, match=r"was cut after [\d,]+ of 1,024,000 bytes: run the same"):
         fetch(site, tmp_path, timeout=0.2)
@@ -100,7 +100,7 @@ def test_a_server_that_falls_silent_counts_as_cut(site, tmp_path):
     assert site.ranges == [None, f"bytes={kept}-"]
 
 
-def test_a_length_that_is_no_length_is_not_believed(site, tmp_path):
+def test_an_invalid_content_length_is_ignored(site, tmp_path):
     site.length = "9" * 5000
     assert fetch(site, tmp_path).read_bytes() == DATA
 
@@ -125,7 +125,7 @@ def test_a_server_that_sends_another_range_starts_afresh(site, tmp_path):
     assert site.ranges == ["bytes=1000-", None]
 
 
-def test_a_whole_part_is_only_verified(site, tmp_path):
+def test_a_complete_part_file_is_only_verified(site, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(DATA)
     assert fetch(site, tmp_path).read_bytes() == DATA
     assert site.ranges == []
@@ -141,7 +141,7 @@ def test_a_wrong_hash_shows_both_and_deletes_the_part(site, tmp_path):
 
 
 @pytest.mark.parametrize("known_hash", ["", SHA256[7:], "sha1024:00", "md5"])
-def test_a_hash_that_nobody_knows_is_refused(site, tmp_path, known_hash):
+def test_an_unknown_hash_is_refused(site, tmp_path, known_hash):
     with pytest.raises(NetworkError, match="Unknown hash"):
         fetch(site, tmp_path, known_hash=known_hash)
     assert not (tmp_path / "file.bin").exists()
@@ -180,7 +180,7 @@ def test_no_network_names_what_works_now(closed_port, site, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["größe", "a b"])
-def test_an_address_that_cannot_be_asked_for_is_one_line(path, site, tmp_path):
+def test_an_invalid_address_is_refused_in_one_line(path, site, tmp_path):
     with pytest.raises(NetworkFileError, match=r"Cannot reach 127\.0\.0\.1") as caught:
         download(f"{site.url}/{path}", tmp_path / "x", size=1, known_hash=SHA256)
     assert str(caught.value).isprintable()
@@ -194,7 +194,7 @@ def test_an_address_that_cannot_be_asked_for_is_one_line(path, site, tmp_path):
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "was cut after 0 of 1 bytes"),
     ],
 )
-def test_a_server_that_speaks_another_language_is_one_line(tmp_path, response, message):
+def test_a_server_without_http_is_reported_in_one_line(tmp_path, response, message):
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer():
@@ -212,7 +212,7 @@ def test_a_server_that_speaks_another_language_is_one_line(tmp_path, response, m
     assert len(str(caught.value)) < 400
 
 
-def test_a_missing_page_is_said_with_its_status(site, tmp_path):
+def test_a_missing_page_is_reported_with_its_status(site, tmp_path):
     with pytest.raises(NetworkFileError, match="answered 404"):
         download(f"{site.url}/none", tmp_path / "x", size=1, known_hash=SHA256)
 
@@ -233,7 +233,7 @@ def test_a_redirect_is_followed_to_the_web_only(site, tmp_path):
         download(f"{site.url}/redirect", tmp_path / "y", **options)
 
 
-def test_a_folder_that_cannot_be_written_is_said(site, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(site, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(NetworkFileError, match="LBFGS_STYLE_CACHE"):
         fetch(site, tmp_path / "file")
@@ -286,7 +286,7 @@ def test_pull_is_idempotent_unless_forced_or_damaged(site, published):
 
 
 def test_weights_that_changed_on_the_disk_are_pulled_again(site, published):
-    """One bit of a weight: the file is whole for ONNX, and only its own hash tells."""
+    """One bit of a weight: the file is valid ONNX, and only the fingerprint differs."""
     published("vgg19")
     path = pull("vgg19")
     whole = path.read_bytes()
@@ -299,7 +299,7 @@ def test_weights_that_changed_on_the_disk_are_pulled_again(site, published):
 
 
 def test_a_damaged_network_outside_the_cache_is_not_hidden(site, published, tmp_path, monkeypatch):
-    """It would be found before whatever is pulled; it is not ours to replace."""
+    """It would be found before the one that is pulled, and it is not ours to replace."""
     _, cache = published("vgg19")
     (tmp_path / "vgg19.onnx").write_bytes(b"damaged")
     monkeypatch.setattr(catalog, "search_folders", lambda: iter([tmp_path, cache]))
@@ -329,7 +329,7 @@ def test_a_disk_that_is_full_leaves_the_download(site, published, monkeypatch):
     assert len(site.ranges) == 1
 
 
-def test_who_waits_for_another_process_is_told(published, monkeypatch, caplog):
+def test_waiting_for_another_process_is_reported(published, monkeypatch, caplog):
     _, cache = published("vgg16")
     cache.mkdir()
     with contextlib.ExitStack() as other:
@@ -341,7 +341,7 @@ def test_who_waits_for_another_process_is_told(published, monkeypatch, caplog):
     ]
 
 
-def test_pull_goes_on_after_a_cut(site, published):
+def test_pull_resumes_after_an_interruption(site, published):
     _, cache = published("vgg16")
     site.cut_after = 1000
     with pytest.raises(NetworkFileError, match="run the same command again"):

@@ -57,7 +57,7 @@ def test_the_checker_accepts_the_model_with_shapes():
     assert [dim.dim_value or dim.dim_param for dim in dims] == [1, 3, "height", "width"]
 
 
-def test_nodes_and_initialisers_have_the_names_of_the_field():
+def test_nodes_and_initialisers_have_the_names_of_the_literature():
     model = build("vgg16")
     nodes = [node.name for node in model.graph.node]
     assert nodes[:6] == ["preprocess", "conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1"]

@@ -36,7 +36,7 @@ def corner() -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", ["kept but for a corner", "a style for a corner"])
-def test_what_lies_in_one_block_gets_as_far_as_in_the_whole(monkeypatch, corner, case):
+def test_a_region_in_one_block_converges_as_in_the_whole(monkeypatch, corner, case):
     styles, more = [Style(PAINTING)], {"keep": 1 - corner}
     if case.startswith("a style"):
         styles, more = [Style(0.3 * PAINTING, mask=corner), Style(SECOND)], {}
@@ -51,7 +51,7 @@ def test_what_lies_in_one_block_gets_as_far_as_in_the_whole(monkeypatch, corner,
 
 
 def test_a_region_changes_with_the_blocks_that_it_lies_in(corner):
-    """λ of a region is the part of its mask that lies in a block; where there is none, it is small."""
+    """λ of a region is the part of its mask that lies in a block; for a block outside of it, λ is small."""
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     terms = LossTerms(("relu2_1",), LAYERS, regions=2)
     photo, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))

@@ -30,7 +30,7 @@ NAMED = re.compile(
 
 
 @pytest.mark.parametrize("seed", range(COUNT))
-def test_all_ways_give_the_numbers_of_float64(seed: int) -> None:
+def test_whole_tiles_and_blocks_agree_with_float64(seed: int) -> None:
     chosen = drawn(seed)
     first, *others = chosen.layers
     problem = Problem(chosen, SIZES[seed % 3], LossTerms((others[-1],), (first, *others)))
@@ -50,7 +50,7 @@ def test_all_ways_give_the_numbers_of_float64(seed: int) -> None:
         assert far(slope, gradient) < 1e-2
 
 
-def test_what_is_drawn_is_worth_it() -> None:
+def test_the_drawn_networks_cover_all_operators() -> None:
     """All operators that have a rule occur, and many networks can be worked on in parts."""
     operators, in_parts = set[str](), 0
     for seed in range(SEEN):

@@ -29,7 +29,7 @@ def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(12, 16), (13, 19), (7, 5)])
-def test_evaluation_is_what_the_graph_says(size: tuple[int, int]) -> None:
+def test_an_evaluation_equals_the_bare_graph(size: tuple[int, int]) -> None:
     machine = engine()
     targets = machine.statistics(picture(size, 1), TERMS, what="picture")
     x = picture(size, 2)
@@ -46,7 +46,7 @@ def test_evaluation_is_what_the_graph_says(size: tuple[int, int]) -> None:
     assert actual.loss == pytest.approx(float(WEIGHTS @ actual.terms), rel=1e-5)
 
 
-def test_own_targets_give_no_loss_but_variation() -> None:
+def test_with_its_own_targets_only_the_variation_is_left() -> None:
     machine = engine()
     x = picture((12, 18), 3)
     targets = machine.statistics(x, TERMS, what="picture")
@@ -91,7 +91,7 @@ def test_shares_of_any_magnitude(factor: float) -> None:
     assert blend_grams([first, second], [3 * factor, factor])["gram_a"][0, 0] == pytest.approx(5)
 
 
-def test_one_style_is_left_as_it_is_whatever_its_weight() -> None:
+def test_blending_one_style_ignores_its_weight() -> None:
     gram = {"gram_a": np.array([[0.1, 0.3], [0.3, 0.7]], np.float32)}
     np.testing.assert_array_equal(blend_grams([gram], [7.0])["gram_a"], gram["gram_a"])
 
@@ -112,7 +112,7 @@ def test_too_small_a_picture_is_refused() -> None:
 
 @pytest.mark.parametrize("convolution", ["direct", "winograd"])
 def test_convolutions_may_take_either_form(convolution: str) -> None:
-    """The graph takes transformed weights or none; loss and gradient are the same."""
+    """The graph has inputs for transformed weights or not; loss and gradient are the same."""
     machine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=True, convolution=convolution)
     targets = machine.statistics(picture((13, 19), 1), TERMS, what="picture")
     actual = machine.objective((13, 19), TERMS, targets, WEIGHTS)(picture((13, 19), 2))
@@ -125,7 +125,7 @@ def test_convolutions_may_take_either_form(convolution: str) -> None:
 
 
 @pytest.mark.parametrize(("keep", "builds"), [(True, 3), (False, 5)])
-def test_sessions_are_kept_if_wanted(monkeypatch: pytest.MonkeyPatch, keep: bool, builds: int) -> None:
+def test_sessions_are_kept_on_request(monkeypatch: pytest.MonkeyPatch, keep: bool, builds: int) -> None:
     made: list[object] = []
     original = session_cache.Session
 

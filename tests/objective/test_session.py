@@ -82,7 +82,7 @@ def test_silent_fall_back_is_an_error_for_cuda() -> None:
 @without_cuda
 @missing_provider
 @pytest.mark.usefixtures("pretends_cuda")
-def test_silent_fall_back_is_fine_for_auto() -> None:
+def test_silent_fall_back_is_allowed_for_auto() -> None:
     assert Session(doubling(), device="auto").provider == CPU
 
 
@@ -121,7 +121,7 @@ def test_threads_and_memory_are_set(monkeypatch: pytest.MonkeyPatch, threads: in
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_plain_model_is_not_put_into_blocks(monkeypatch: pytest.MonkeyPatch, plain: bool) -> None:
+def test_a_plain_model_keeps_the_plain_layout(monkeypatch: pytest.MonkeyPatch, plain: bool) -> None:
     made = onnxruntime.InferenceSession
     disabled: list[object] = []
 

@@ -1,4 +1,4 @@
-"""Stages of a network: cut where all that follows is made of one pooling, computed around a block only."""
+"""Stages of a network: cut where all later nodes depend on one pooling, computed around a block only."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_stages_of_vgg_by_hand() -> None:
     assert [part.halo for part in parts] == [6, 6, 2]  # 5, 5 and 2 positions, rounded up to the step
 
 
-def test_what_goes_around_a_pooling_keeps_a_network_whole() -> None:
+def test_a_skip_around_a_pooling_prevents_a_cut() -> None:
     """A tensor from before a pooling that is read behind it: there is no cut."""
 
     def around(b: GraphBuilder, x: str):

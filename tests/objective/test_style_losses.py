@@ -94,7 +94,7 @@ BY_HAND: dict[str, Callable[[Sample, Sample], float]] = {
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_distance_by_another_way(statistic: str, dtype: type) -> None:
+def test_distance_equals_an_independent_formula(statistic: str, dtype: type) -> None:
     current, target = moments(sample(1)), moments(2 * sample(2) + 1)
     value = evaluate(statistic, current, target, dtype)[0]
     assert value.dtype == dtype

@@ -1,4 +1,4 @@
-"""Runs block by block: as good as whole ones, with the same callbacks, stopped as they are."""
+"""Optimisation block by block: as good as whole, with the same callbacks, stopped in the same way."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_block_is_held_towards_borders_within_the_picture():
 
 
 @pytest.mark.parametrize("size", [(96, 128), (500, 333), (64, 700)])
-def test_every_place_is_free_in_one_of_the_sweeps(size):
+def test_every_pixel_is_free_in_one_of_the_sweeps(size):
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     terms = LossTerms((), ("relu2_1",))
     least = np.ones(size)
@@ -84,7 +84,7 @@ def test_every_place_is_free_in_one_of_the_sweeps(size):
     assert least.max() < 0.5
 
 
-def test_blocks_reach_what_the_whole_reaches(in_blocks, monkeypatch):
+def test_blocks_converge_as_the_whole_does(in_blocks, monkeypatch):
     seen: list[Iterate] = []
     blocks = job().run(PHOTO, PAINTING, on_iterate=seen.append)
     monkeypatch.undo()
@@ -100,7 +100,7 @@ def test_blocks_reach_what_the_whole_reaches(in_blocks, monkeypatch):
     assert blocks.scales[0].evaluations >= len(seen)
 
 
-def test_the_loss_that_is_told_is_the_pictures(in_blocks, monkeypatch):
+def test_the_reported_loss_is_that_of_the_picture(in_blocks, monkeypatch):
     result = job().run(PHOTO, PAINTING)
     monkeypatch.undo()
     again = job(range_weight=10.0).run(PHOTO, PAINTING, init=result.image)
@@ -135,7 +135,7 @@ def test_cancelled_between_blocks(in_blocks):
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_cancelled_within_the_first_block(in_blocks, optimizer):
-    """What is there is given at once, with the loss that was told of it."""
+    """The picture so far is returned at once, with the loss that was reported for it."""
     cancel = threading.Event()
     result = job(optimizer=optimizer).run(
         PHOTO, PAINTING, cancel=cancel, on_iterate=lambda it: cancel.set() if it.iteration == 2 else None
@@ -144,7 +144,7 @@ def test_cancelled_within_the_first_block(in_blocks, optimizer):
     assert result.scales[0].loss_end == min(result.history)
 
 
-def test_what_is_kept_stays_in_every_block(in_blocks):
+def test_kept_pixels_stay_in_every_block(in_blocks):
     keep = np.zeros((96, 128), np.float32)
     keep[:40, :70] = 1
     result = job().run(PHOTO, PAINTING, keep=keep)
@@ -153,7 +153,7 @@ def test_what_is_kept_stays_in_every_block(in_blocks):
 
 
 @pytest.mark.parametrize("options", [{}, {"variables": "pixels"}, {"optimizer": "adam"}], ids=str)
-def test_no_evaluation_is_made_that_the_optimiser_did_not_ask_for(in_blocks, monkeypatch, options):
+def test_only_the_optimiser_evaluates(in_blocks, monkeypatch, options):
     runs: list[int] = []
     plain = Session.run
 
@@ -186,8 +186,8 @@ def test_cancelled_while_a_block_is_put_back(in_blocks, monkeypatch, visits):
 
 
 @pytest.mark.parametrize("kept", [0, 1])
-def test_a_block_may_keep_any_picture_that_it_tried(kept):
-    """The sums go on from the picture that is kept, the last one evaluated or not."""
+def test_a_block_may_commit_any_picture_that_it_tried(kept):
+    """The sums continue from the committed picture, whether it was evaluated last or not."""
     network = small_vgg()
     engine = Engine(network, device="cpu", threads=1, keep_sessions=True)
     terms = LossTerms(("relu2_1",), ("relu1_1", "relu2_1"))
@@ -275,8 +275,8 @@ def test_a_first_order_step_is_as_long_as_that_of_the_whole(in_blocks, monkeypat
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "sgd"])
-def test_a_block_that_gets_worse_is_told_as_it_was(in_blocks, optimizer):
-    """With steps that are far too long the picture stays, and so does the loss that is told of it."""
+def test_a_block_that_gets_worse_is_left_as_it_was(in_blocks, optimizer):
+    """With steps that are far too long, the picture and its reported loss stay."""
     settings = {"optimizer": optimizer, "learning_rate": 1e6} if optimizer == "sgd" else {}
     result = job(**settings).run(PHOTO, PAINTING, on_iterate=lambda it: it.iteration == 1)
     scale = result.scales[0]
@@ -286,8 +286,8 @@ def test_a_block_that_gets_worse_is_told_as_it_was(in_blocks, optimizer):
         np.testing.assert_allclose(result.image, PHOTO, atol=1e-5)
 
 
-def test_a_block_that_loses_its_numbers_leaves_the_others_theirs(in_blocks, monkeypatch):
-    """It keeps its best, and the sweep goes on."""
+def test_a_block_with_non_finite_numbers_leaves_the_others_alone(in_blocks, monkeypatch):
+    """It keeps its best, and the sweep continues."""
     plain, calls = FreeBlock.evaluate, []
 
     def evaluate(self: FreeBlock, pixels: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -326,7 +326,7 @@ def test_a_soft_mask_holds_as_much_in_every_visit(in_blocks):
 
 
 @pytest.mark.parametrize("scales", ["single", (96,)])
-def test_large_forms_are_for_the_scales_before(monkeypatch, caplog, scales):
+def test_large_forms_are_left_to_the_scales_before(monkeypatch, caplog, scales):
     """Blocks of a later scale leave them; those of the first one paint them and say what may be seen."""
     ways = [ScaleMethod("blocks", 4500, 5, 0)]
     if scales != "single":

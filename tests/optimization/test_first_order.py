@@ -109,7 +109,7 @@ def test_divergence_ends_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize(("name", "rate"), [("adam", None), ("sgd", 0.1)])
-def test_a_run_takes_it(name: str, rate: float | None) -> None:
+def test_a_run_uses_it(name: str, rate: float | None) -> None:
     """Whatever the variables of L-BFGS are."""
     photo, painting = np.random.default_rng(2).uniform(0.2, 0.8, (2, 24, 24, 3))
     options = Options(size=24, iterations=8, device="cpu", threads=1, optimizer=name, learning_rate=rate)

@@ -1,4 +1,4 @@
-"""L-BFGS in coordinates of the gradients takes the way that it takes in the variables themselves."""
+"""L-BFGS in coordinates of the gradients makes the same iterates as in the variables themselves."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def in_all_variables(variables: Spectral, start: np.ndarray, iterations: int) ->
     return losses, result.nfev
 
 
-def test_the_way_is_the_same():
-    """But for rounding, to which L-BFGS is the more sensitive the longer it goes on."""
+def test_the_iterates_are_the_same():
+    """But for rounding, to which L-BFGS is more sensitive the longer it runs."""
     variables, start = Spectral(SIZE), np.full((3, *SIZE), 0.5)
     expected, evaluations = in_all_variables(variables, start, 40)
     losses: list[float] = []
@@ -64,7 +64,7 @@ def test_the_way_is_the_same():
 
 
 def test_a_shorter_history_restarts():
-    """The loss goes on falling from where it was, and every iteration counts."""
+    """The loss continues to fall from where it was, and every iteration counts."""
     iterates: list[tuple[int, float]] = []
     outcome = minimize(
         valley,
@@ -97,7 +97,7 @@ def losses_of(iterations: int, history: int) -> list[float]:
 
 
 def test_a_restart_knows_the_curvature(monkeypatch: pytest.MonkeyPatch):
-    """With half as many directions it gets about as far as what remembers all, without them it does not."""
+    """With half as many directions it gets about as far as with all, without them it does not."""
     everything, short = losses_of(80, history=80)[-1], losses_of(80, history=20)[-1]
     monkeypatch.setattr(lbfgs, "restart_directions", lambda history: 0)
     forgetful = losses_of(80, history=20)[-1]
@@ -112,7 +112,7 @@ def test_histories_of_hardly_any_iterations(history: int):
     assert losses == sorted(losses, reverse=True)
 
 
-def test_what_has_converged_does_not_begin_anew():
+def test_a_converged_run_does_not_restart():
     def bowl(image: np.ndarray) -> Evaluation:
         away = np.asarray(image, np.float32) - MINIMUM
         return Evaluation(float((away**2).sum(dtype=np.float64)), np.zeros(1, np.float32), 2 * away)
@@ -122,7 +122,7 @@ def test_what_has_converged_does_not_begin_anew():
     assert outcome.iterations < 40
 
 
-def test_the_first_step_is_the_one_of_the_inverse_hessian_that_was_found():
+def test_the_first_step_is_that_of_the_inverse_hessian():
     """By hand: curvature 4 along one direction and 1 along another, γ = 1."""
     first, second = np.linalg.qr(RNG.normal(size=(50, 2)))[0].T
     space = Subspace(np.zeros(50), 4, np.dtype(np.float32))
@@ -175,7 +175,7 @@ def test_the_next_point_takes_the_place_of_one_that_was_not_accepted():
     np.testing.assert_allclose(space.point(coordinates), accepted, atol=1e-5)
 
 
-def test_what_lies_in_the_span_brings_nothing_new():
+def test_a_gradient_in_the_span_adds_no_direction():
     gradients = RNG.normal(size=(2, 50))
     space, coordinates = filled(gradients)
     again = space.coordinates(gradients.sum(0))

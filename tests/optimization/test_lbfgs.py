@@ -76,7 +76,7 @@ def test_iterations_are_limited_and_counted() -> None:
 
 
 def test_no_point_is_evaluated_twice() -> None:
-    """The evaluation of the start is handed to SciPy; it does not ask for it again."""
+    """The evaluation of the start is passed to SciPy, which does not request it again."""
     objective = Counted(rosenbrock)
     outcome = run(objective, start=-0.5, iterations=20)
     assert outcome.evaluations == len(objective.points)
@@ -188,8 +188,8 @@ def test_interruption_before_anything_is_known_has_no_outcome() -> None:
         run(spoil(0, cancelled))
 
 
-def test_nothing_is_left_to_do_after_the_last_iteration() -> None:
-    """Of SciPy, a limit of 0 iterations would be one more."""
+def test_a_run_resumed_after_its_last_iteration_ends_at_once() -> None:
+    """SciPy itself would make one more iteration for a limit of 0."""
     kept: list[OptimizerState] = []
     first = run(Counted(rosenbrock), start=-0.5, iterations=7, on_state=kept.append)
     again = run(Counted(rosenbrock), iterations=7, resume=kept[-1])

@@ -66,7 +66,7 @@ def test_terms_of_the_history_add_up(run_of_two_scales):
     assert result.report()["term_history"]["tv"] == list(result.term_history["tv"])
 
 
-def test_the_page_needs_nothing_else(run_of_two_scales):
+def test_the_page_is_complete_in_itself(run_of_two_scales):
     text = html_report.page(
         run_of_two_scales, [("a <photo>", photo().astype(np.float32) / 255)], title="x & y"
     )
@@ -99,7 +99,7 @@ def test_the_curves_are_those_of_the_history(run_of_two_scales):
     np.testing.assert_allclose(steps, steps[0], atol=0.11)
 
 
-def test_what_lies_below_the_drawing_is_left_out():
+def test_points_below_the_chart_are_left_out():
     axes = loss_curves.Axes(count=4, bottom=-2, top=0)
     assert loss_curves.svg_path(axes, [1, 1e-3, 0.1, 0.0]).count("M") == 2
     assert math.isclose(axes.y(0.1), (axes.y(1) + axes.y(0.01)) / 2)

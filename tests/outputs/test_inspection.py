@@ -68,7 +68,7 @@ def test_style_adds_one_layer_after_the_other(small):
 
 
 @pytest.mark.parametrize("remake", [inspection.reconstruct_content, inspection.reconstruct_style])
-def test_what_the_options_say_of_weights_and_layers_does_not_count(small, remake):
+def test_weights_and_layers_of_the_options_are_ignored(small, remake):
     weighted = replace(
         QUICK,
         iterations=2,
@@ -103,7 +103,7 @@ def test_the_grid_has_every_combination(small):
     ]
 
 
-def test_a_misspelt_layer_is_found_before_the_first_picture(small):
+def test_a_misspelt_layer_is_refused_before_the_first_picture(small):
     announced = []
     with pytest.raises(NetworkError, match="no layer 'relu9_1'"):
         inspection.reconstruct_content(
@@ -202,7 +202,7 @@ def test_a_grid_takes_statistics_in_place_of_the_painting(folder, network, monke
     assert other.title == "photo in the style of stripes"
 
 
-def test_what_came_on_standard_input_is_called_so(folder, network, monkeypatch):
+def test_standard_input_is_named_on_the_sheet(folder, network, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(Path("photo.png").read_bytes())))
     seen = []
     monkeypatch.setattr(inspection, "reconstruction_sheet", lambda *args, **_: seen.append(args) or photo())

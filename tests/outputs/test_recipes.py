@@ -30,7 +30,7 @@ TEXT = '{"who": "Müller × 画", "n": 1}'
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_the_pixels_stay_and_the_text_comes_back(suffix):
+def test_a_recipe_round_trips_and_leaves_the_pixels(suffix):
     plain = encoded(suffix)
     with_text = write_text(plain, TEXT)
     assert read_text(with_text) == TEXT
@@ -72,7 +72,7 @@ def test_a_text_longer_than_a_segment_of_jpeg():
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_texts_of_others_and_cut_files_do_no_harm(suffix):
+def test_foreign_texts_and_truncated_files_are_ignored(suffix):
     data = write_text(encoded(suffix), TEXT)
     assert read_text(data.replace(b"lbfgs-style", b"other-style")) is None
     for end in range(0, len(data), 7):
@@ -143,7 +143,7 @@ def test_no_file_of_options(folder, capfd):
 
 
 @pytest.mark.parametrize("output", ["out.png", "out.jpg"])
-def test_a_picture_is_made_again_bit_for_bit(folder, network, capfd, output):
+def test_a_rerun_is_identical(folder, network, capfd, output):
     more = "--init", "noise", "--seed", 5, "--content-weight", 0.3, "--scales", 24, "--style-blend", "2,1"
     assert paint(network, *more, styles=("painting.png", "photo.png"), output=output) == 0
     capfd.readouterr()
@@ -152,7 +152,7 @@ def test_a_picture_is_made_again_bit_for_bit(folder, network, capfd, output):
     assert re.search(rf"the same as {output}, pixel for pixel\n$", capfd.readouterr().err)
 
 
-def test_what_no_option_of_the_command_sets_is_kept(folder, network):
+def test_options_without_a_command_line_option_are_kept(folder, network):
     Path("mine.toml").write_text("variables = 'pixels'\nhistory = 3\n")
     assert paint(network, "--options", "mine.toml") == 0
     assert recipes.read_recipe("out.png").options == Options(
@@ -264,7 +264,7 @@ def test_the_original_is_never_overwritten(folder, network, capfd):
         one_error(capfd, "would be overwritten, but is one of the inputs")
 
 
-def test_another_version_is_told(folder, network, capfd):
+def test_another_version_is_reported(folder, network, capfd):
     assert paint(network) == 0
     text = read_text(Path("out.png").read_bytes())
     old = json.dumps(json.loads(text) | {"program": "lbfgs-style 0.0.1"})

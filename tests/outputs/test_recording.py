@@ -44,7 +44,7 @@ def test_every_fourth_frame(job, tmp_path):
     assert seen[12].shape == (41, 48, 3)  # 27·48/32 = 40.5
 
 
-def test_what_the_callback_says_counts(job, tmp_path):
+def test_the_result_of_the_callback_is_passed_on(job, tmp_path):
     result = rolled(job, lambda iterate: iterate.iteration == 2, frames=tmp_path / "frames")
     assert result.stop_reason == "callback"
 
@@ -130,8 +130,8 @@ def test_mistakes_are_one_line(folder, network, capfd, arguments, says):
 
 
 @pytest.mark.parametrize("files", [("--frames", "gone/f", "--save-every", 1), ("--video", "gone/v.mp4")])
-def test_a_folder_that_goes_takes_no_picture_along(folder, network, capfd, monkeypatch, files):
-    """The picture is painted to its end and written; then the error is told."""
+def test_a_folder_that_vanishes_leaves_the_picture(folder, network, capfd, monkeypatch, files):
+    """The picture is painted to its end and written; then the error is reported."""
     Path("gone").mkdir()
 
     def check(*arguments, **options):
@@ -146,7 +146,7 @@ def test_a_folder_that_goes_takes_no_picture_along(folder, network, capfd, monke
     assert not Path("gone").exists()
 
 
-def test_from_python_mistakes_are_ours(job, tmp_path):
+def test_mistakes_in_python_raise_our_errors(job, tmp_path):
     with pytest.raises(OptionError, match=r"\.mp4"), recorded(video=tmp_path / "a.txt"):
         pass
     (tmp_path / "f").write_text("x")

@@ -40,7 +40,7 @@ def left(folder):
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_second_run_is_refused(path, resume):
-    """While the first one still goes, and whether it has saved anything or not."""
+    """While the first one runs, and whether it has saved anything or not."""
     refused = []
 
     def second(iterate):
@@ -68,8 +68,8 @@ def test_a_run_that_fails_leaves_no_lock(path):
     assert left(path.parent) == []
 
 
-def test_one_goes_on_with_ones_own(path):
-    """In a block of its own the file stays with the run that has ended, until the result is safe."""
+def test_a_run_may_resume_its_own_checkpoint(path):
+    """Within ``with``, the lock is held after the run, until the result is safe."""
     with Checkpoint(path, every=0) as kept:
         job().run(PHOTO, PAINTING, on_iterate=stop_after(3), checkpoint=kept)
         with pytest.raises(CheckpointError, match=IN_USE):
@@ -80,7 +80,7 @@ def test_one_goes_on_with_ones_own(path):
     assert left(path.parent) == []
 
 
-def test_what_another_run_goes_on_with_is_not_discarded(path):
+def test_a_checkpoint_that_another_run_resumes_is_not_discarded(path):
     kept = cut_off(path, 3)
     before = path.read_bytes()
     with try_lock(path):
@@ -111,7 +111,7 @@ def test_two_names_of_one_file_have_one_lock(path):
 
 @pytest.mark.parametrize("after", [None, 0.0])
 def test_a_lock_that_cannot_be_made(path, monkeypatch, caplog, after):
-    """Asked for, the checkpoint is refused; unasked, the run goes on without."""
+    """A requested checkpoint is refused; without a request, the run continues without one."""
 
     @contextmanager
     def fail(path):
@@ -159,8 +159,8 @@ def test_the_command_refuses_in_one_line(folder, network, capfd, arguments):
         assert contents(folder) == before
 
 
-def test_a_long_run_beside_another_is_not_saved(folder, network, capfd, monkeypatch):
-    """Nobody asked for it: it is said, and both pictures are painted."""
+def test_a_long_run_next_to_another_is_not_saved(folder, network, capfd, monkeypatch):
+    """Its checkpoint was not requested, so a warning says so, and both pictures are painted."""
     monkeypatch.setattr(saving, "LONG", 0.0)
     with owned("out.png.checkpoint"):
         assert paint(network) == 0
@@ -169,7 +169,7 @@ def test_a_long_run_beside_another_is_not_saved(folder, network, capfd, monkeypa
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_run_that_was_ended_blocks_nobody(folder, network, capfd, number):
+def test_a_killed_run_holds_no_lock(folder, network, capfd, number):
     arguments = ("--network", network, "--size", 32, "--device", "cpu", "--threads", 1, "--checkpoint", "c")
     many = (*arguments, "--iterations", 10**6, "--checkpoint-every", 0)
     process = start("transfer", "photo.png", "painting.png", "-o", "out.png", *many)

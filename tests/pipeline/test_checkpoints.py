@@ -1,4 +1,4 @@
-"""Saved runs: resumed to the end that they would have had, and refused where they do not fit."""
+"""Saved runs: resumed as if they had not been interrupted, and refused where they do not fit."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_saved_variables_are_those_of_the_last_iteration(path, variables, co
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_first_order_methods_go_on_exactly(path, optimizer):
+def test_first_order_methods_resume_exactly(path, optimizer):
     options = replace(OPTIONS, optimizer=optimizer)
     whole = job(options).run(PHOTO, PAINTING)
     cut_off(path, 20, options)
@@ -92,8 +92,8 @@ def test_first_order_methods_go_on_exactly(path, optimizer):
     np.testing.assert_array_equal(result.image, whole.image)
 
 
-def test_many_cuts_do_not_make_it_longer(path):
-    """The iterations to learn the curvature again are given once for a scale, not once for each cut."""
+def test_many_interruptions_do_not_add_iterations(path):
+    """The iterations to learn the curvature again are added once for a scale, not for each interruption."""
     cut_off(path, 5)
     for _ in range(3):
         kept = Checkpoint(path, every=1000, resume=True)
@@ -116,14 +116,14 @@ def in_blocks(monkeypatch) -> Options:
     return replace(OPTIONS, size=128, scales="single", iterations=24)
 
 
-def test_blocks_go_on(path, monkeypatch):
+def test_blocks_are_resumed(path, monkeypatch):
     photo, painting, options = BLOCKS_PHOTO, BLOCKS_PAINTING, in_blocks(monkeypatch)
     whole = job(options).run(photo, painting)
     for count in (9, 70):
         in_blocks(monkeypatch)
         kept = Checkpoint(path, every=1000)
         job(options).run(photo, painting, on_iterate=stop_after(count), checkpoint=kept)
-        # More memory is free by now, but a run goes on as it began.
+        # More memory is free by now, but a run continues with its method.
         monkeypatch.setattr(
             run_plan, "choose_methods", lambda *a: [ScaleMethod("whole", None, 5, 0) for _ in a[3]]
         )
@@ -136,7 +136,7 @@ def test_blocks_go_on(path, monkeypatch):
 
 
 def test_the_best_so_far_survives(path):
-    """A run that is stopped before it takes a step gives what it had."""
+    """A resumed run that is stopped before its first step returns the saved best."""
     cut_off(path, 20)
     stopped = job()
     cancel = type("Set", (), {"is_set": lambda self: True})()
@@ -150,7 +150,7 @@ def test_the_best_so_far_survives(path):
 @pytest.mark.parametrize("count", [3, 40])
 @pytest.mark.parametrize("at", ["the sums of the picture", "the block"])
 def test_the_best_so_far_survives_in_blocks(path, monkeypatch, count, at):
-    """Stopped before it takes a step, a run gives what it had of the block in work, too."""
+    """The best so far includes the saved state of the block in work."""
     options = in_blocks(monkeypatch)
     before = job(options).run(BLOCKS_PHOTO, BLOCKS_PAINTING, on_iterate=stop_after(count))
     kept = Checkpoint(path, every=1000)
@@ -165,8 +165,8 @@ def test_the_best_so_far_survives_in_blocks(path, monkeypatch, count, at):
     np.testing.assert_array_equal(result.image, before.image)
 
 
-def test_iterations_of_blocks_are_counted_through_many_cuts(path, monkeypatch):
-    """Each block that was cut gets what it needs to go on, and what was got before is not forgotten."""
+def test_iterations_of_blocks_are_counted_through_many_interruptions(path, monkeypatch):
+    """Each interrupted block gets its extra iterations once, and those made before are counted."""
     options = in_blocks(monkeypatch)
     cut_at = [5, 6, 30]
     for number, count in enumerate(cut_at):
@@ -228,7 +228,7 @@ def test_what_changed_is_named(path, change, says):
     assert path.read_bytes() == before
 
 
-def test_what_is_gone_is_named(path):
+def test_missing_inputs_are_named(path):
     kept = Checkpoint(path, every=0)
     job().run(PHOTO, [PAINTING, OTHER], on_iterate=stop_after(1), checkpoint=kept)
     with pytest.raises(CheckpointError, match=r"the style image 2 is gone"):
@@ -240,8 +240,8 @@ def test_options_of_another_version_are_named():
     assert checkpoints.differences(saved, now) == ["gone was 1, now None", "new was None, now 3,4"]
 
 
-def test_changes_are_told_on_one_line_that_ends(path):
-    """Whatever the file says that they were."""
+def test_changes_are_listed_on_one_line_of_limited_length(path):
+    """Even if the file lists many changes with long names."""
     cut_off(path, 3)
     snapshot, saved = snapshots.read(path)
     saved["options"] |= {f"gone\n{number}": "\x1b[2J" * 99 for number in range(20)}
@@ -278,13 +278,13 @@ def test_another_network_is_refused(path):
 
 
 @pytest.mark.parametrize("elsewhere", [{"threads": 2}, {"device": "auto"}])
-def test_where_it_runs_may_change(path, elsewhere):
+def test_device_and_threads_may_change(path, elsewhere):
     cut_off(path, 3)
     result = job(**elsewhere).run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
     assert result.stop_reason == "iterations"
 
 
-def test_damage_is_found(path):
+def test_damage_is_detected(path):
     """Cut or with any bit turned, the file is refused, or gives what it gave."""
     cut_off(path, 20)
     data = path.read_bytes()
@@ -380,7 +380,7 @@ def saves(monkeypatch):
 
 
 class At:
-    """A snapshot, as far as the time goes."""
+    """A snapshot that has only a time."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -400,7 +400,7 @@ def test_saving_takes_a_fiftieth_of_the_time(path, saves):
     assert times == [30, 132, 234]  # 30, then 100 after the end of each
 
 
-def test_it_saves_as_often_as_it_is_told(path, saves):
+def test_it_saves_as_often_as_configured(path, saves):
     clock, times = saves
     offered(Checkpoint(path, every=7), clock, 30, 1000)
     assert times == [7, 16, 25]
@@ -418,7 +418,7 @@ def test_long_runs_are_saved_unasked(path, saves, total, begins):
     assert not path.exists()
 
 
-def test_unasked_it_replaces_no_file(path, saves, caplog):
+def test_an_unasked_checkpoint_replaces_no_file(path, saves, caplog):
     clock, times = saves
     path.write_bytes(b"another run")
     checkpoint = Checkpoint(path, after=0)
@@ -429,7 +429,7 @@ def test_unasked_it_replaces_no_file(path, saves, caplog):
     assert "another unfinished run" in caplog.text
 
 
-def test_a_run_that_ends_is_not_saved_once_more(path):
+def test_a_finished_run_is_not_saved_again(path):
     kept = Checkpoint(path, every=1000)
     assert job().run(PHOTO, PAINTING, checkpoint=kept).stop_reason == "iterations"
     assert (kept.saved, path.exists()) == (False, False)
@@ -469,7 +469,7 @@ def interrupted(monkeypatch):
     return after
 
 
-def test_an_interrupted_command_goes_on(folder, network, capfd, interrupted):
+def test_an_interrupted_command_is_resumed(folder, network, capfd, interrupted):
     arguments = ("--iterations", 20, "--frames", "frames", "--save-every", 4, "--report", "run.json")
     interrupted(7)
     assert paint(network, "--checkpoint", "c.npz", *arguments) == 130
@@ -490,7 +490,7 @@ def test_an_interrupted_command_goes_on(folder, network, capfd, interrupted):
     }
 
 
-def test_long_runs_of_the_command_are_saved_beside_the_output(
+def test_long_runs_of_the_command_are_saved_next_to_the_output(
     folder, network, capfd, interrupted, monkeypatch
 ):
     monkeypatch.setattr(checkpoints_cli, "LONG", 0.0)
@@ -511,7 +511,7 @@ def test_long_runs_of_the_command_are_saved_beside_the_output(
     assert set(contents(folder)) == {"photo.png", "painting.png", "small.onnx", "out.png"}
 
 
-def test_seconds_alone_ask_for_a_checkpoint_beside_the_output(folder, network, capfd, interrupted):
+def test_seconds_alone_request_a_checkpoint_next_to_the_output(folder, network, capfd, interrupted):
     interrupted(3)
     assert paint(network, "--iterations", 9, "--checkpoint-every", 0) == 130
     err = capfd.readouterr().err
@@ -567,7 +567,7 @@ def test_mistakes_are_one_line(folder, network, capfd, arguments, says):
 
 
 def test_the_name_of_an_output_may_leave_no_room_for_a_checkpoints(folder, network, capfd):
-    """Nobody has asked for one: the picture is painted; told to save it, the command says what to add."""
+    """Without a request the picture is painted; with one, the command says which option to add."""
     output = "a" * 245 + ".png"
     assert paint(network, "--quiet", output=output) == 0
     assert Path(output).is_file()
@@ -576,6 +576,6 @@ def test_the_name_of_an_output_may_leave_no_room_for_a_checkpoints(folder, netwo
     one_error(capfd, "too long.*--checkpoint FILE")
 
 
-def test_standard_output_has_no_place_beside_it(folder, network, capfd):
+def test_standard_output_needs_a_checkpoint_path(folder, network, capfd):
     assert run("transfer", "photo.png", "painting.png", "-o", "-", "--resume", "--network", network) == 2
     one_error(capfd, "no folder for a checkpoint: add --checkpoint FILE")

@@ -118,7 +118,7 @@ def test_a_single_scale() -> None:
 
 
 def test_content_is_the_start_and_scales_continue() -> None:
-    """At the coarse scale the content term starts at 0; later ones go on, with half of the photo's detail."""
+    """At the coarse scale the content term starts at 0; later ones start with half of the photo's detail."""
     last: dict[int, np.ndarray] = {}
     loop = job(on_iterate=lambda i: last.update({i.scale: i.image()}))
     loop.run(None)
@@ -139,7 +139,7 @@ def test_picture_to_start_from() -> None:
 
 
 def test_a_picture_to_start_from_keeps_its_detail() -> None:
-    """Scales that nobody asked for would take it away; at the result's own size it is the start as it is."""
+    """Automatic scales would remove its detail, so at the size of the result it is the start unchanged."""
     options = dataclasses.replace(OPTIONS, size=192, scales="auto", iterations=1)
     grain = np.random.default_rng(3).random((144, 192, 3)).astype(np.float32)
     _, scales = optimize(job(options), grain)
@@ -152,7 +152,7 @@ def test_a_picture_to_start_from_keeps_its_detail() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (3, 40)])
-def test_enlarging_makes_no_picture_of_a_dot(size: tuple[int, int]) -> None:
+def test_enlarging_does_not_make_a_small_picture_large_enough(size: tuple[int, int]) -> None:
     """relu3_1 needs 4 pixels, and a picture that has fewer shows nothing at 48 either."""
     with pytest.raises(
         ImageError, match=rf"content image is too small.*got {size[1]}×{size[0]}; take a larger"
@@ -253,7 +253,7 @@ def test_cancel_keeps_the_best_so_far() -> None:
     np.testing.assert_array_equal(picture, seen[-1])
 
 
-def test_cancelled_before_it_began() -> None:
+def test_cancelled_before_the_run() -> None:
     cancel = threading.Event()
     cancel.set()
     loop = job(cancel=cancel)

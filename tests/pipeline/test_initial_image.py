@@ -83,7 +83,7 @@ def test_a_larger_scale_starts_with_detail_of_its_own(options, initial, source, 
 
 @pytest.mark.parametrize("names", [("coast.jpg", "painting.jpg"), ("painting.jpg", "coast.jpg")])
 def test_detail_brings_the_second_scale_nearer_to_the_photo(monkeypatch, names):
-    """The photo's edges need not be found again: the content distance that it starts with is smaller."""
+    """With the photo's edges in it, the second scale starts at a smaller content distance."""
     photo, painting = (images.to_array(images.read(DATA / name)) for name in names)
     options = Options(size=128, scales=(64,), iterations=(10, 1))
     distances = []

@@ -1,4 +1,4 @@
-"""Ways to work within a budget of memory, by hand."""
+"""The method that is chosen for each budget of memory, by hand."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def whole(pixels: int, history: int) -> int:
     return HELD + int(44 * pixels) + int(650 * pixels) + optimizer_bytes(3 * pixels, history)
 
 
-def test_what_fits_is_worked_on_whole():
+def test_images_that_fit_are_evaluated_whole():
     method = choose_method((1000, 1000), 100, 100, COSTS, whole(10**6, 100))
     assert (method.kind, method.window_pixels, method.history) == ("whole", None, 100)
     assert method.bytes == whole(10**6, 100)
 
 
-def test_then_the_history_gets_shorter():
+def test_then_the_history_is_shortened():
     """Four bytes a number, half as many directions as gradients, and as much as 20 vectors more."""
     assert optimizer_bytes(3, 10) == 3 * 4 * 30
     assert choose_method((1000, 1000), 40, 100, COSTS, whole(10**6, 39)).history == 26
@@ -50,7 +50,7 @@ def test_gradients_are_no_more_than_iterations():
     assert (method.kind, method.history, method.bytes) == ("whole", 4, whole(10**6, 4))
 
 
-def test_then_evaluations_work_in_tiles():
+def test_then_images_are_evaluated_in_tiles():
     size, pixels = (1500, 1500), 1500**2
     method = choose_method(size, 40, 100, COSTS, whole(pixels, 20) - 1)
     assert method.kind == "tiles"
@@ -59,7 +59,7 @@ def test_then_evaluations_work_in_tiles():
     assert method.bytes <= whole(pixels, 20) - 1
 
 
-def test_then_the_optimizer_works_on_blocks():
+def test_then_images_are_optimised_block_by_block():
     method = choose_method((4096, 4096), 40, 10, COSTS, 3 * 10**9)
     assert method.kind == "blocks"
     assert 480**2 <= (method.window_pixels or 0) <= 4 * 10**6
@@ -73,7 +73,7 @@ def of_blocks(inner: int, computed: int, each: int) -> float:
     return HELD + 30 * 4096**2 + 850 * computed + each * inner
 
 
-def test_the_optimizer_of_blocks_sees_what_is_inside_the_halos():
+def test_the_memory_of_blocks_counts_their_halos():
     """Four sweeps of 10: 12 · (10 + 20) bytes a pixel of the block; computed is half a halo around."""
     square = choose_method((4096, 4096), 40, 10, COSTS, 3 * 10**9)
     side = int((square.window_pixels or 0) ** 0.5 - 320)
@@ -97,7 +97,7 @@ def test_blocks_have_the_history_of_a_sweep():
         assert method.bytes == pytest.approx(of_blocks(side**2, (side + 160) ** 2, vectors), rel=1e-6)
 
 
-def test_what_cannot_fit_is_refused_with_what_it_takes():
+def test_a_budget_that_is_too_small_is_refused_with_the_memory_needed():
     with pytest.raises(OptionError, match=r"4096×2048 .* 400 MB .* at least ([\d.]+) MB; .*--memory") as e:
         choose_method((2048, 4096), 40, 10, COSTS, 4 * 10**8)
     least = int(float(str(e.value).split("at least ")[1].split(" ")[0]) * 1e6)
@@ -116,7 +116,7 @@ def test_what_cannot_fit_is_refused_with_what_it_takes():
         ("6400kB", 6400000),
     ],
 )
-def test_memory_is_read_as_people_write_it(text, count):
+def test_memory_sizes_are_parsed(text, count):
     assert parse_bytes(text, "--memory") == count
 
 
@@ -131,7 +131,7 @@ def test_other_texts_are_refused(text):
 @pytest.mark.parametrize(
     ("count", "text"), [(2.34e9, "2.3 GB"), (23.4e9, "23 GB"), (488e6, "488 MB"), (64e3, "64 kB")]
 )
-def test_memory_is_written_as_people_read_it(count, text):
+def test_memory_sizes_are_formatted(count, text):
     assert format_bytes(count) == text
 
 
@@ -156,7 +156,7 @@ def compact_engine() -> Engine:
     return Engine(networks.load("compact"), device="cpu", threads=0, keep_sessions=False)
 
 
-def test_blocks_are_told_as_they_are_cut():
+def test_the_plan_describes_the_actual_blocks():
     """The memory of the largest block that there is, not of the largest that would fit."""
     size = (2048, 2048)
     photo = np.full((256, 256, 3), 0.5, np.float32)

@@ -1,4 +1,4 @@
-"""What happens after Ctrl-C: nothing begins any more, and what takes seconds at large sizes is left out."""
+"""After Ctrl-C nothing new begins, and work that takes seconds at large sizes is left out."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def large(monkeypatch):
     return run
 
 
-def test_a_block_that_is_being_prepared_is_not_waited_for(large, monkeypatch):
-    """Building the graphs of a later block takes seconds and knows no signals."""
+def test_a_block_in_preparation_is_not_waited_for(large, monkeypatch):
+    """Building the graphs of a later block takes seconds and cannot be cancelled."""
     cancel, released, prepared = threading.Event(), threading.Event(), []
     plain = Blocks.free
 
@@ -65,7 +65,7 @@ def test_a_block_that_is_being_prepared_is_not_waited_for(large, monkeypatch):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Note each run of onnxruntime: whether it was cancelled before it began, and ended when it was over."""
+    """Record for each run of onnxruntime whether it was cancelled before it began and when it ended."""
     noted = []
     sound = session.run_interruptibly
 
@@ -91,7 +91,7 @@ def runs(monkeypatch):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_evaluation_begins_after_the_end(large, runs, way):
+def test_no_evaluation_begins_after_cancellation(large, runs, way):
     noted, _ = runs
     cancel, counts = threading.Event(), []
 
@@ -128,7 +128,7 @@ def test_a_run_of_onnxruntime_is_ended(large, runs, way, number):
     assert len(noted) == number + 1
 
 
-def test_the_arena_is_not_given_back(large, monkeypatch):
+def test_the_arena_is_not_released_after_ctrl_c(large, monkeypatch):
     """Nor anything else: the process is about to end. At the end of other runs it is."""
     order = []
     monkeypatch.setattr(Engine, "release_memory", lambda self: order.append("given back"))
@@ -225,7 +225,7 @@ def test_strips_come_from_top_to_bottom(small_strips):
     assert list(row_strips.map_rows(lambda a, b: (a, b), 2, 1000)) == [(0, 1), (1, 2)]
 
 
-def test_a_strip_that_fails_is_said(small_strips):
+def test_a_strip_that_fails_is_reported(small_strips):
     def fail(start, stop):
         raise MemoryError(f"at {start}")
 

@@ -30,14 +30,14 @@ def test_two_masks_by_hand() -> None:
 
 
 def test_styles_without_a_mask_share_the_rest() -> None:
-    """The first and the third have none: (1 − mask of the second), their mean weight 2 against 6."""
+    """The first and the third have no mask: 1 − mask of the second, with their mean weight 2 against 6."""
     regions = divide_among_styles((2, 2), [None, SLOPE, None], [1, 6, 3], None)
     assert regions.styles == ((1,), (0, 2))
     np.testing.assert_allclose(regions.masks[1], 1 - SLOPE)
     assert regions.shares == pytest.approx((6 / 8, 2 / 8))
 
 
-def test_what_is_kept_belongs_to_no_style() -> None:
+def test_kept_pixels_belong_to_no_style() -> None:
     """The left half is kept: of the slope a quarter of the right one is left, of the whole picture 1/8."""
     regions = divide_among_styles((2, 2), [SLOPE], [5], LEFT)
     np.testing.assert_allclose(regions.masks[0], [[0, 0.25]] * 2)
@@ -121,7 +121,7 @@ def test_each_style_goes_where_its_mask_is_white(statistic: str, second: np.ndar
 
 
 @pytest.mark.parametrize("keep", [None, np.zeros((5, 5))])
-def test_a_white_mask_is_none(keep: np.ndarray | None) -> None:
+def test_a_white_mask_has_no_effect(keep: np.ndarray | None) -> None:
     network = small_vgg()
     painting = np.random.default_rng(0).uniform(0, 1, (40, 30, 3))
     plain = StyleTransfer(network, options=OPTIONS).run(photo(), painting)
@@ -182,7 +182,7 @@ def test_alpha_keeps_what_is_transparent() -> None:
 
 
 @pytest.mark.parametrize("mask", [np.ones((3, 3, 2)), np.full((2, 2), 7.0), np.ones((2, 2), int)])
-def test_what_is_no_mask_is_refused(mask: np.ndarray) -> None:
+def test_invalid_masks_are_refused(mask: np.ndarray) -> None:
     with pytest.raises(ImageError, match="style mask"):
         transfer(photo(), Style(flat(1.0, 0.0, 0.0), mask=mask), network=small_vgg(), options=OPTIONS)
     with pytest.raises(ImageError, match="keep mask"):

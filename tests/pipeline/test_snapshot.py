@@ -78,7 +78,7 @@ AT_FIRST = replace(
 
 
 def same(one: object, other: object) -> None:
-    """Hold two values to be of one type and equal, arrays in dataclasses too."""
+    """Assert that two values have the same type and are equal, arrays in dataclasses too."""
     assert type(one) is type(other)
     if is_dataclass(one):
         for field in fields(one):
@@ -111,7 +111,7 @@ def test_everything_comes_back(path, snapshot):
     assert identity == IDENTITY
 
 
-def test_what_is_best_and_latest_is_stored_once(path):
+def test_a_latest_that_is_the_best_is_stored_once(path):
     snapshots.write(path, replace(SNAPSHOT, state=replace(STANDING, best_z=STANDING.z)), IDENTITY)
     with np.load(path) as archive:
         assert "best_z" not in archive.files
@@ -127,14 +127,14 @@ def test_the_contents_reach_the_disk_before_the_name(path, monkeypatch):
     assert seen == ["contents", "name"]
 
 
-def test_what_a_killed_process_left_is_taken_over(path):
+def test_a_temporary_file_of_a_killed_process_is_reused(path):
     snapshots.temporary_of(path).write_bytes(b"half")
     snapshots.write(path, SNAPSHOT, IDENTITY)
     assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
-def test_a_finished_run_takes_everything_away(path):
+def test_discard_removes_all_files(path):
     """The file behind a link, and what an earlier save of it left when it was killed."""
     link = path.with_name("link")
     link.symlink_to(path)
@@ -145,7 +145,7 @@ def test_a_finished_run_takes_everything_away(path):
     assert [left.name for left in path.parent.iterdir() if not left.is_symlink()] == []
 
 
-def test_time_goes_on_where_it_was(path):
+def test_the_seconds_continue(path):
     cut_off(path, 3)
     snapshot, identity = snapshots.read(path)
     snapshots.write(path, replace(snapshot, seconds=1000.0, scale_seconds=400.0), identity)
@@ -173,7 +173,7 @@ def test_other_scales_are_refused(path, change):
         job().run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))
 
 
-# Files that are none
+# Files that are no checkpoints
 
 
 class Touched:
@@ -201,7 +201,7 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def changed(path: Path, change: dict[str, object]) -> None:
-    """Give a checkpoint other arrays, or other things in its text, or take away what is changed to None."""
+    """Replace arrays or entries of the text of a checkpoint; None removes one."""
     with np.load(path) as archive:
         arrays: dict[str, np.ndarray | None] = dict(archive)
     about = json.loads(str(arrays["about"]))
@@ -258,7 +258,7 @@ OF_NO_RUN = [
     *({"identity": value} for value in ({}, {"options": 7}, 7)),
     {"scales": [[1, 2]]},
     {"format": np.array([1.0])},
-    # More or less than the losses tell of, or numbers that are none.
+    # More or fewer values than losses, or values that are no numbers.
     *({"iterations": value} for value in (6, 5.0)),
     *({"evaluations": value} for value in (-1, True)),
     {"resumed": "3"},
@@ -316,7 +316,7 @@ OF_NO_BLOCKS = [
     [*((SNAPSHOT, change) for change in OF_NO_RUN), *((IN_BLOCKS, change) for change in OF_NO_BLOCKS)],
     ids=str,
 )
-def test_what_fits_no_run_is_refused(path, snapshot, change):
+def test_inconsistent_checkpoints_are_refused(path, snapshot, change):
     sound = {"results": [RESULT], "blocks": None if snapshot is SNAPSHOT else {"done": DONE, "best": BEST}}
     snapshots.write(path, snapshot, IDENTITY)
     changed(path, {name: value for name, value in sound.items() if value is not None})
@@ -343,7 +343,7 @@ OF_ANOTHER_RUN = [
 
 
 @pytest.mark.parametrize(("optimizer", "says", "change"), OF_ANOTHER_RUN)
-def test_what_is_of_another_run_is_refused(path, optimizer, says, change):
+def test_a_state_that_does_not_fit_the_run_is_refused(path, optimizer, says, change):
     options = replace(OPTIONS, optimizer=optimizer)
     cut_off(path, 20, options)
     with np.load(path) as archive:
@@ -447,7 +447,7 @@ def test_every_bit_of_the_head_of_an_array(path, arrays):
             refused(path, turned)
 
 
-def test_a_file_that_cannot_be_read_is_told_apart(path):
+def test_an_unreadable_checkpoint_is_refused(path):
     path.mkdir()
     with pytest.raises(CheckpointError, match="cannot be read: "):
         snapshots.read(path)

@@ -1,4 +1,4 @@
-"""One strength for every size: its ends, the way between them, and a preview that tells the full size."""
+"""One strength for every size: its ends, the values between, and a preview that predicts the full size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def end(result, kind):
     return float(np.mean([value for name, value in terms.items() if name.startswith(kind)]))
 
 
-def test_from_the_photo_to_the_style_alone():
+def test_strength_goes_from_the_photo_to_the_style_alone():
     small, ends = small_vgg(), []
     for strength in (0, 0.05, 0.9, 1):
         options = Options(size=32, iterations=15, strength=strength, device="cpu", threads=1)
@@ -32,7 +32,7 @@ def test_from_the_photo_to_the_style_alone():
     assert end(little, "style") > end(much, "style")
 
 
-def test_a_preview_tells_what_the_full_size_will_be():
+def test_a_preview_predicts_the_full_size():
     """With `compact`, content moves as far at 64 px as at 128, within a fifth; strengths differ by more."""
     content, style = (images.read(DATA / name) for name in ("coast.jpg", "painting.jpg"))
 

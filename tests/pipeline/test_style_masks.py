@@ -53,7 +53,7 @@ def job(**more: object) -> StyleTransfer:
 
 
 def rgba(hidden: float) -> np.ndarray:
-    """Return the painting in its disc, with a colour that nobody sees where it is transparent."""
+    """Return the painting in its disc, and a hidden colour where it is transparent."""
     rgb = np.where(ALPHA[..., None] > 0, PAINTING, np.float32(hidden))
     return np.dstack([rgb, ALPHA])
 
@@ -77,12 +77,12 @@ def test_visible_pixels_stay_as_they_are():
 
 
 @pytest.mark.parametrize("alpha", [None, np.ones((64, 64), np.float32), np.zeros((64, 64), np.float32)])
-def test_with_nothing_to_fill_it_is_the_picture_itself(alpha):
+def test_without_hidden_pixels_the_picture_is_unchanged(alpha):
     assert fill_hidden(PAINTING, alpha) is PAINTING
 
 
 @pytest.mark.parametrize("keep", [None, "alpha"])
-def test_what_a_photo_hides_changes_nothing_that_is_seen(keep):
+def test_hidden_pixels_of_a_photo_do_not_change_visible_ones(keep):
     alpha = np.zeros((40, 48), np.float32)
     alpha[:, 20:] = 1
     results = []
@@ -97,7 +97,7 @@ def test_what_a_photo_hides_changes_nothing_that_is_seen(keep):
 
 
 @pytest.mark.parametrize("statistic", ["gram", "mean-cov", "wasserstein"])
-def test_what_a_painting_hides_changes_nothing(statistic):
+def test_hidden_pixels_of_a_painting_change_nothing(statistic):
     first, second = (job(style_statistic=statistic).run(PHOTO, rgba(hidden)) for hidden in (0.0, 0.7))
     np.testing.assert_array_equal(first.image, second.image)
     opaque = job(style_statistic=statistic).run(PHOTO, PAINTING)
@@ -135,7 +135,7 @@ def test_a_run_in_blocks_takes_it(monkeypatch):
 
 
 @pytest.mark.parametrize("mask", [ALPHA, np.rint(255 * ALPHA).astype(np.uint8)], ids=["float", "uint8"])
-def test_a_mask_is_as_good_as_alpha(mask):
+def test_a_mask_has_the_effect_of_alpha(mask):
     expected = job().run(PHOTO, np.dstack([PAINTING, ALPHA])).image
     actual = job().run(PHOTO, Style(PAINTING, style_mask=mask)).image
     # The mask leaves the pixels of the painting outside as they are; alpha hides them.
@@ -153,7 +153,7 @@ def test_a_mask_and_alpha_are_multiplied():
     np.testing.assert_allclose(both, same, atol=1e-3)
 
 
-def test_opaque_alpha_is_none():
+def test_opaque_alpha_has_no_effect():
     opaque = np.dstack([PAINTING, np.ones((64, 64), np.float32)])
     np.testing.assert_array_equal(job().run(PHOTO, opaque).image, job().run(PHOTO, PAINTING).image)
 
@@ -253,7 +253,7 @@ def test_statistics_by_the_command(folder, network):
         assert (masked["24/gram_relu1_1"] != plain["24/gram_relu1_1"]).any()
 
 
-def test_a_recipe_of_before_opens(folder, network):
+def test_an_older_recipe_is_read(folder, network):
     """It names no masks of paintings."""
     assert paint(network, "--quiet", "--report", "run.json") == 0
     report = json.loads(Path("run.json").read_text("utf-8"))

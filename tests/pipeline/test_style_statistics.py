@@ -36,7 +36,7 @@ def test_the_ladder():
     assert measuring_sizes(2000, 128) == (91, 128)
 
 
-def test_statistics_do_what_the_painting_does(job):
+def test_statistics_replace_the_painting(job):
     """To the bit, at sizes of the ladder; 32 and 48 are the scales of the run."""
     measured = job.measure_style(PAINTING, sizes=(32, 48))
     expected = job.run(PHOTO, PAINTING).image
@@ -44,7 +44,7 @@ def test_statistics_do_what_the_painting_does(job):
     np.testing.assert_array_equal(job.run(PHOTO, [Style(measured, weight=7)]).image, expected)
 
 
-def test_they_are_blended_with_others(job):
+def test_statistics_are_blended_with_paintings(job):
     measured = job.measure_style(PAINTING, sizes=(32, 48))
     blend = job.run(PHOTO, [Style(measured, weight=2), Style(OTHER)])
     np.testing.assert_array_equal(

@@ -148,7 +148,7 @@ def test_weights_are_shares(job):
     only_red = job.run(photo(), red).image
     even = job.run(photo(), [red, blue]).image
     assert difference(even, only_red) > 0.005
-    # Only the ratio counts, and whoever has nearly everything decides.
+    # Only the ratio counts, and a style with nearly all of the weight decides.
     assert difference(even, job.run(photo(), [Style(red, weight=7), Style(blue, weight=7)]).image) < 1e-3
     assert difference(only_red, job.run(photo(), [Style(red, weight=1e6), Style(blue)]).image) < 1e-3
     assert difference(only_red, job.run(photo(), [Style(red), Style(blue, weight=1e6)]).image) > 0.005
@@ -182,7 +182,7 @@ BAD_PICTURES = [
 
 @pytest.mark.parametrize(("picture", "says"), BAD_PICTURES, ids=[says for _, says in BAD_PICTURES])
 @pytest.mark.parametrize("role", ["content", "style", "init"])
-def test_what_is_no_picture_is_refused_by_its_role(job, picture, says, role):
+def test_invalid_pictures_are_refused_by_their_role(job, picture, says, role):
     inputs = {"content": photo(), "style": painting(), "init": None} | {role: picture}
     with pytest.raises(ImageError, match=f"{'initial' if role == 'init' else role} image.*{says}") as caught:
         job.run(inputs["content"], [inputs["style"]], init=inputs["init"])
@@ -243,7 +243,7 @@ def test_layers_and_weights_of_the_options_are_used(network):
     )
 
 
-def test_a_run_starts_from_the_picture_given(network):
+def test_a_run_starts_from_an_initial_picture(network):
     job = StyleTransfer(network, options=Options(size=48, iterations=1, device="cpu", threads=1))
     start = painting(48)[:40] / 255
     image = job.run(photo() / 255, painting(), init=start).image
@@ -305,7 +305,7 @@ def test_scales_go_from_coarse_to_fine(network):
     assert [i.seconds for i in seen] == sorted(i.seconds for i in seen)
 
 
-def test_the_style_is_taken_on(network):
+def test_the_result_takes_on_the_style(network):
     options = Options(size=48, iterations=40, content_weight=0.01, device="cpu", threads=1)
     result = StyleTransfer(network, options=options).run(photo() / 255, painting())
     (scale,) = result.scales
@@ -342,7 +342,7 @@ def test_a_callback_that_returns_nothing_stops_nothing(job):
     assert len(result.history) == 3
 
 
-def test_what_a_callback_raises_comes_through(job):
+def test_exceptions_of_a_callback_propagate(job):
     class Mine(Exception):
         pass
 
@@ -415,7 +415,7 @@ def test_a_report_holds_everything_that_json_can(network):
         assert scale["loss_end"] < scale["loss_start"]
 
 
-def test_a_report_says_what_was_done_and_not_what_was_claimed(network):
+def test_a_report_has_the_actual_fingerprint_of_the_network(network):
     claimed = dataclasses.replace(network, weights_sha256="0" * 64)
     job = StyleTransfer(claimed, options=Options(size=32, iterations=1, device="cpu", threads=1))
     report = job.run(photo(), [painting(), Style(painting(), weight=np.float32(2))], init=photo()).report()
@@ -514,6 +514,6 @@ def test_processes_may_share_the_work(network_file, job):
         np.testing.assert_array_equal(image, job.run(photo(seed=seed), painting()).image)
 
 
-def test_options_that_are_none_are_refused():
+def test_other_types_of_options_are_refused():
     with pytest.raises(OptionError, match=r"options must be lbfgs_style\.Options.*got dict"):
         StyleTransfer(small_vgg(), options={})

@@ -1,4 +1,4 @@
-"""Every test of this folder has the marker `robustness`."""
+"""Mark every test of this folder `robustness`."""
 
 from __future__ import annotations
 

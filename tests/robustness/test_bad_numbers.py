@@ -58,13 +58,13 @@ def ends_well(network, photo, painting, **chosen):
 
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("statistic", ["gram", "mean-cov", "wasserstein"])
-def test_pictures_without_anything_in_them(network, pair, statistic):
+def test_degenerate_pictures(network, pair, statistic):
     ends_well(network, *PAIRS[pair], style_statistic=statistic)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("way", ["spectral", "pixels", "adam", "sgd"])
-def test_pictures_without_anything_in_them_by_every_way_down(network, pair, way):
+def test_degenerate_pictures_with_every_optimizer(network, pair, way):
     chosen = {"optimizer": way} if way in ("adam", "sgd") else {"variables": way}
     ends_well(network, *PAIRS[pair], **chosen)
 
@@ -82,7 +82,7 @@ def test_presets_with_a_black_painting(network, preset):
 
 
 def test_a_picture_in_its_own_style_stays_as_it_is(network):
-    """Nothing is to be gained but rounding: it ends early, whichever way SciPy says so."""
+    """Only rounding errors could be reduced, so it ends early, whichever reason SciPy gives."""
     result = ends_well(network, NOISE, NOISE, tv_weight=0, iterations=50)
     assert result.stop_reason in ("converged", "line search")
     np.testing.assert_array_equal(result.image, NOISE)
@@ -158,7 +158,7 @@ def spoiled(monkeypatch, *, scale: int, after: int):
 SCALES = {"size": 32, "scales": (16, 24), "iterations": 3}
 
 
-def test_numbers_lost_at_the_start_are_an_error(network, monkeypatch):
+def test_non_finite_numbers_at_the_start_are_an_error(network, monkeypatch):
     spoiled(monkeypatch, scale=1, after=0)
     with pytest.raises(OptimizationError, match="Cannot start"):
         ends_well(network, NOISE, OTHER, **SCALES)
@@ -166,8 +166,8 @@ def test_numbers_lost_at_the_start_are_an_error(network, monkeypatch):
 
 @pytest.mark.parametrize("after", [0, 2])
 @pytest.mark.parametrize("scale", [2, 3])
-def test_numbers_lost_on_the_way_leave_what_was_painted(network, monkeypatch, scale, after, caplog):
-    """The scales before stay; one that could start goes on with its best; and the log tells."""
+def test_non_finite_numbers_leave_the_best_so_far(network, monkeypatch, scale, after, caplog):
+    """The scales before are kept, a scale that has begun keeps its best, and the log names the scale."""
     spoiled(monkeypatch, scale=scale, after=after)
     result = ends_well(network, NOISE, OTHER, **SCALES)
     assert result.image.shape == (32, 32, 3)
@@ -209,7 +209,7 @@ def test_shallow_layers_take_pictures_of_a_line_or_a_dot(network, shape, way):
 # The command
 
 
-def test_the_last_line_tells_why_it_ended(folder, capfd):
+def test_the_last_line_gives_the_stop_reason(folder, capfd):
     file = save_network(folder)
     assert paint(file) == 0
     assert capfd.readouterr().err.splitlines()[-1].endswith(" on CPU: all iterations are done")
@@ -219,7 +219,7 @@ def test_the_last_line_tells_why_it_ended(folder, capfd):
     assert capfd.readouterr().err.splitlines()[-1].endswith(ends)
 
 
-def test_numbers_lost_on_the_way_are_told(folder, capfd, monkeypatch):
+def test_non_finite_numbers_are_reported(folder, capfd, monkeypatch):
     spoiled(monkeypatch, scale=2, after=2)
     more = "--scales", "16,24", "--iterations", 3, "--size", 32
     arguments = ("photo.png", "painting.png", "-o", "out.png", "--network", save_network(folder), *more)

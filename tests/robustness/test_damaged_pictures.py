@@ -72,7 +72,7 @@ reading.read_all(Path(sys.argv[2]), int(sys.argv[4]), three)
 """
 
 
-def test_a_crash_is_seen_and_the_files_after_it_are_read(tmp_path):
+def test_a_crash_is_detected_and_the_files_after_it_are_read(tmp_path):
     three = [CASES[name] for name in ("whole.png", "empty.png", "whole.jpg")]
     for case in three:
         case.make(tmp_path)
@@ -105,7 +105,7 @@ def test_a_reader_that_hangs_is_given_up():
         ("whole.png", cases.wave().astype(np.uint16), "expected uint8"),
     ],
 )
-def test_what_goes_wrong_is_seen(monkeypatch, name, outcome, detail):
+def test_wrong_outcomes_are_detected(monkeypatch, name, outcome, detail):
     path = Path("folder") / name
 
     def read(path):
@@ -204,7 +204,7 @@ def hole(jpeg: bytes) -> bytes:
     return jpeg[:middle] + bytes(60) + jpeg[middle + 60 :]
 
 
-def test_a_jpeg_with_a_hole_is_read_and_said_to_be_damaged(folder, network, capfd):
+def test_a_jpeg_with_a_hole_is_read_and_reported_as_damaged(folder, network, capfd):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     Path("hole.jpg").write_bytes(hole(cases.encoded(".jpg", noise)))
     assert paint(network, content="hole.jpg") == 0
@@ -216,7 +216,7 @@ def test_a_jpeg_with_a_hole_is_read_and_said_to_be_damaged(folder, network, capf
     assert "damaged" not in capfd.readouterr().err
 
 
-def test_words_of_libpng_do_not_stand_beside_ours(folder, network, capfd):
+def test_messages_of_libpng_are_not_printed(folder, network, capfd):
     data = bytearray(Path("photo.png").read_bytes())
     data[-20] ^= 1
     Path("flipped.png").write_bytes(data)
@@ -237,7 +237,7 @@ def test_what_the_library_logs_while_it_reads_is_shown(folder, network):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 def test_without_stderr_pictures_are_read(folder, network):
-    """As where the shell is told 2>&-: there is nothing to catch words from."""
+    """As with ``2>&-`` in the shell: there is no stream whose messages could be captured."""
     closed = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "lbfgs_style"]
     command = [*closed, "transfer", "photo.png", "painting.png", "-o", "out.png"]
     here = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -246,7 +246,7 @@ def test_without_stderr_pictures_are_read(folder, network):
     assert Path("out.png").is_file()
 
 
-def test_what_decoders_say_is_heard_up_to_a_length(caplog):
+def test_messages_of_decoders_are_captured_up_to_a_length(caplog):
     before = len(os.listdir("/dev/fd")) if Path("/dev/fd").exists() else 0  # noqa: PTH208  # numbers, no files
     with caplog.at_level("DEBUG", "lbfgs_style"), streams.capture_decoder_messages("a picture"):
         os.write(2, b"word\n" * 100_000)
@@ -275,7 +275,7 @@ def test_errors_that_opencv_logs_are_damage_in_every_format(caplog, line, words)
     assert f"a picture: may be damaged; decoded as far as possible ({words}" in record.getMessage()
 
 
-def test_a_damaged_jpeg_inside_a_tiff_is_said(folder, network, capfd):
+def test_a_damaged_jpeg_inside_a_tiff_is_reported(folder, network, capfd):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     flags = [cv2.IMWRITE_TIFF_COMPRESSION, 7, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 16]
     data = bytearray(cases.encoded(".tiff", noise, *flags))
@@ -290,7 +290,7 @@ def test_a_damaged_jpeg_inside_a_tiff_is_said(folder, network, capfd):
     assert "hole.tiff: may be damaged; decoded as far as possible (JPEGLib:" in capfd.readouterr().err
 
 
-def test_what_is_no_damage_is_not_called_so(caplog):
+def test_other_messages_of_decoders_are_not_reported_as_damage(caplog):
     """libpng has checksums and refuses damage; what it warns of, and what OpenCV logs, is something else."""
     with streams.capture_decoder_messages("a picture"):
         os.write(
@@ -299,7 +299,7 @@ def test_what_is_no_damage_is_not_called_so(caplog):
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-def test_a_picture_that_is_refused_is_not_said_to_be_damaged_too(caplog):
+def test_a_refused_picture_is_not_reported_as_damaged_too(caplog):
     def refuse():
         with streams.capture_decoder_messages("a picture"):
             os.write(2, b"Corrupt JPEG data\n")
@@ -356,8 +356,8 @@ def test_the_cap_holds_for_a_rerun(folder, network, capfd):
         rerun.prepare("out.png", max_pixels=500)
 
 
-def test_a_header_is_believed_before_anything_is_unpacked(monkeypatch):
-    """Every format: with OpenCV's decoder gone, the declared size is still refused."""
+def test_the_declared_size_is_checked_before_decoding(monkeypatch):
+    """In every format: the declared size is refused although OpenCV's decoder is missing."""
     monkeypatch.setattr(cv2, "imdecodeWithMetadata", None)
     names = []
     for case in damaged.huge():

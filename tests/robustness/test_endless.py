@@ -24,7 +24,7 @@ MIB = 2**20
 
 
 def pushed(pipe, begin, more):
-    """Send `begin` and `more` again and again, until nobody reads on; return how many bytes went out."""
+    """Send `begin`, then `more` repeatedly until the reader stops; return the number of bytes sent."""
     sent, piece = os.write(pipe, begin), more * (MIB // len(more))
     try:
         for _ in itertools.count():
@@ -34,7 +34,7 @@ def pushed(pipe, begin, more):
 
 
 def refused(begin, more, *arguments):
-    """Run the command with an endless standard input; return what it says, and how much it took."""
+    """Run the command with an endless standard input; return its message and the bytes that it read."""
     reader, writer = os.pipe()
     process = start(*arguments, stdin=reader)
     os.close(reader)
@@ -130,7 +130,7 @@ def taken(data, max_pixels=10**6):
     return input_limits.read_pipe(io.BytesIO(data), "pipe", max_pixels=max_pixels)
 
 
-def test_as_much_is_read_as_a_picture_can_have(little):
+def test_reading_stops_at_the_most_that_a_picture_can_have(little):
     most = 1000 + 32 * 480 * 640
     data = PNG.ljust(most, b"\0")
     assert taken(data) == data

@@ -65,7 +65,7 @@ def damaged(data: bytes, how: list[Edit]) -> bytes:
 
 
 def is_refused(read: Callable[[Path], object], data: bytes, suffix: str) -> bool:
-    """Read a file of these bytes; tell whether it was refused. What is no refusal of one line is raised."""
+    """Read a file of these bytes and return whether it was refused in one line; other errors are raised."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"fuzz{suffix}"
         path.write_bytes(data)

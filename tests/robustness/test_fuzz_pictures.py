@@ -1,4 +1,4 @@
-"""Random damage at the boundary where picture files come in: nothing but a picture or a refusal comes out.
+"""Random damage to picture files: reading one gives a picture or a refusal, nothing else.
 
 The quick tests are the same at each run. ``pytest -m slow tests/robustness/test_fuzz_pictures.py`` tries new
 inputs each time, as many for each target as ``FUZZ`` says (10,000 without it), and prints their number.
@@ -54,7 +54,7 @@ def about(profile: bytes) -> Metadata:
 
 
 def seeds() -> list[bytes]:
-    """Small sound files of every format; those that we read ourselves with all that they may say."""
+    """Return small sound files of every format, with metadata where we read them ourselves."""
     files = [data for data, _, _ in cases.plain().values() if len(data) < 10_000]
     picture = images.from_array(cases.wave(*SIZE))
     for file_format in ("png", "jpg", "webp", "tiff", "avif"):
@@ -75,7 +75,7 @@ ANY_SEED = st.sampled_from(SEEDS)
 
 @st.composite
 def injured(draw, sound=ANY_SEED):
-    """A sound file with one to five injuries, most of them in its first quarter, where the headers are."""
+    """Draw a sound file with one to five changes, mostly in its first quarter, where the headers are."""
     data = bytearray(draw(sound))
     for _ in range(draw(st.integers(1, 5))):
         if not data:
@@ -105,10 +105,10 @@ def injured(draw, sound=ANY_SEED):
 
 
 @st.composite
-def told_wrongly(draw):
-    """A sound picture with damaged EXIF, profile and XMP."""
-    said = Metadata(exif=draw(injured(BLOCKS)), icc=draw(injured(PROFILES)), xmp=draw(injured(PACKETS)))
-    return registry.write_metadata(draw(st.sampled_from(PLAIN)), said, (4, 4), alpha=False)
+def with_damaged_metadata(draw):
+    """Draw a sound picture with damaged EXIF, profile and XMP."""
+    metadata = Metadata(exif=draw(injured(BLOCKS)), icc=draw(injured(PROFILES)), xmp=draw(injured(PACKETS)))
+    return registry.write_metadata(draw(st.sampled_from(PLAIN)), metadata, (4, 4), alpha=False)
 
 
 def decode(data: bytes) -> str:
@@ -126,7 +126,7 @@ def decode(data: bytes) -> str:
 
 
 def sound(picture: images.Picture) -> None:
-    """Hold a picture to what a picture is, and write it again."""
+    """Assert shape, type and range of a picture, and write it in every format."""
     assert picture.rgb.ndim == 3
     assert picture.rgb.shape[0] * picture.rgb.shape[1] <= CAP
     for array in (picture.rgb, picture.alpha):
@@ -140,7 +140,7 @@ def sound(picture: images.Picture) -> None:
 
 
 def parse(data: bytes) -> str:
-    """Give bytes to every reader of ours, and to what writes again what it found."""
+    """Pass bytes to every reader of ours, and write what they return."""
     metadata = registry.read_metadata(data, data[:200])
     true = metadata_for_result(metadata, SIZE)
     for plain in PLAIN:
@@ -190,7 +190,7 @@ BLOCKS = st.sampled_from([camera(order="<"), camera(order=">"), *SEEDS])
 PACKETS = st.sampled_from([XMP, b""])
 TARGETS = {
     "files": (decode, injured()),
-    "metadata": (decode, told_wrongly()),
+    "metadata": (decode, with_damaged_metadata()),
     "our readers": (parse, injured(BLOCKS) | st.binary(max_size=200)),
     "profiles": (curves, injured(PROFILES)),
 }
@@ -210,7 +210,7 @@ def fuzz(target: str, settings) -> Counter:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_random_damage_is_survived(target):
+def test_random_damage_is_handled(target):
     count = fuzz(target, QUICK)
     assert count["read"] > 5
     assert count["refused"] > 5 or target == "metadata"  # whatever a file says, its picture is read
@@ -218,7 +218,7 @@ def test_random_damage_is_survived(target):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-def test_much_random_damage_is_survived(target, capsys):
+def test_much_random_damage_is_handled(target, capsys):
     count = fuzz(target, SLOW)
     summary = f"{sum(count.values())} inputs, {count['read']} read, {count['refused']} refused, 0 lost"
     with capsys.disabled():

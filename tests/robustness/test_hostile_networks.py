@@ -1,4 +1,4 @@
-"""What a stranger's network may try: each is refused in one line before onnxruntime sees anything of it."""
+"""Hostile networks: each is refused in one line before onnxruntime sees anything of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CORPUS = corpus()
 
 @pytest.fixture
 def no_onnxruntime(monkeypatch):
-    """Whoever opens a session fails the test."""
+    """Fail the test if a session is opened."""
 
     class Poison:
         def __init__(self, *args, **kwargs):
@@ -47,8 +47,8 @@ def test_a_hostile_network_is_refused_in_one_line(name, tmp_path, no_onnxruntime
     "function",
     ["checker.check_model", "shape_inference.infer_shapes", "version_converter.convert_version"],
 )
-def test_what_the_onnx_package_cannot_do_is_a_refusal(function, error, monkeypatch):
-    """Its C++ raises what it likes."""
+def test_errors_of_the_onnx_package_are_refusals(function, error, monkeypatch):
+    """Its C++ code raises exceptions of many types."""
 
     def fail(*args, **kwargs):
         raise error("at line 7\nof a file")
@@ -61,8 +61,8 @@ def test_what_the_onnx_package_cannot_do_is_a_refusal(function, error, monkeypat
     assert str(caught.value).isprintable()
 
 
-def test_the_poison_works(tmp_path, no_onnxruntime):
-    """A network that passes does reach onnxruntime: the refusals are what kept the others from it."""
+def test_a_valid_network_reaches_onnxruntime(tmp_path, no_onnxruntime):
+    """So it is the refusals that keep the hostile ones from it."""
     onnx.save(plain(), tmp_path / "network.onnx")
     job = StyleTransfer(tmp_path / "network.onnx", options=Options(size=32, iterations=1, device="cpu"))
     picture = np.zeros((32, 32, 3), np.uint8)
@@ -71,7 +71,7 @@ def test_the_poison_works(tmp_path, no_onnxruntime):
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_network_is_taken_and_means_the_same(name, tmp_path):
+def test_an_odd_network_is_accepted_and_gives_the_same_features(name, tmp_path):
     """Its features are those that ONNX's own evaluator gives for the file as it is."""
     model = plain()
     ODD[name](model)
@@ -91,7 +91,7 @@ def test_an_odd_network_is_taken_and_means_the_same(name, tmp_path):
     assert math.isfinite(result.history[-1])
 
 
-def test_an_attribute_that_stands_for_one_of_a_function_is_refused():
+def test_an_attribute_reference_is_refused():
     """Functions are refused, so there is nothing that it could be replaced by."""
     model = plain()
     model.graph.node[0].attribute[0].ref_attr_name = "pads"
@@ -99,7 +99,7 @@ def test_an_attribute_that_stands_for_one_of_a_function_is_refused():
         model_checks.check_safety(model, "plain")
 
 
-def test_a_number_of_many_bytes_is_none():
+def test_a_varint_of_too_many_bytes_is_malformed():
     """Protocol Buffers have ten at the most; to add up millions would take for ever."""
     whole = memoryview(b"\xff" * 9 + b"\1")
     assert parse_limits.read_varint(whole, 0, 10) == (2**64 - 1, 10)

@@ -28,7 +28,7 @@ SIZE = ("--size", 96, "--scales", 64, "--iterations", "60,40", "--threads", 1, "
 
 @dataclass
 class Tally:
-    """What became of the kills.
+    """Counts of the outcomes of kills.
 
     `saving` and `writing` count those that came while a checkpoint or the output was being written: they left
     a temporary file.
@@ -140,7 +140,7 @@ def kill(folder: Path, count: int, seed: int = 0) -> Tally:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
-def test_what_a_kill_leaves(tmp_path):
+def test_killed_runs_resume(tmp_path):
     """Two of the thirty."""
     kill(tmp_path, 2)
 

@@ -1,4 +1,4 @@
-"""What other systems do differently: names, and calls that they have not."""
+"""Differences of other systems: reserved names, and calls that they lack."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_names_that_windows_keeps_are_refused_there(name, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["null.png", "console.jpg", "com10.png", "größe.png", "a.b.png", ".png"])
-def test_names_that_windows_takes(name):
+def test_other_names_are_allowed_on_windows(name):
     assert not is_reserved(name)
 
 
-# What Windows has not; and what a guard looks like.
+# Modules and attributes that Windows lacks, and the expressions of a guard.
 OS = """
 fork forkpty getuid geteuid getgid setuid setgid killpg mkfifo mknod nice openpty pathconf sysconf statvfs
 uname wait register_at_fork posix_fallocate sched_getaffinity chown fchmod O_NONBLOCK
@@ -113,7 +113,7 @@ def unguarded(source: str) -> set[str]:
         ("import os, sys\nif sys.argv:\n    os.fork()", {"os.fork"}),
     ],
 )
-def test_calls_of_one_system_are_found(source, expected):
+def test_calls_of_one_system_are_detected(source, expected):
     assert unguarded(source) == expected
 
 

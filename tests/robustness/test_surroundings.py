@@ -74,7 +74,7 @@ def test_no_space_left_is_one_line(folder, network, capfd, monkeypatch, place):
     assert set(contents(folder)) - before <= {"out.png"}
 
 
-def test_a_folder_that_is_gone_is_told_by_the_name_that_was_given(folder, network, capfd, monkeypatch):
+def test_a_folder_that_vanishes_is_named_as_the_user_wrote_it(folder, network, capfd, monkeypatch):
     Path("gone").mkdir()
     plain = files.check_outputs
 
@@ -99,7 +99,7 @@ def test_a_full_standard_output_is_one_line(folder, network, unbuffered):
 
 
 @LINUX
-def test_what_is_left_when_the_command_ends_is_not_lost_in_silence(network):
+def test_errors_of_the_last_flush_are_reported(network):
     command = "from lbfgs_style.cli import app as cli; cli.app = lambda **_: print(1); cli.main()"
     done = shell(f"{sys.executable} -c '{command}' > /dev/full", network, PYTHONUNBUFFERED="")
     says = b"lbfgs-style: standard output: cannot be written: No space left on device\n"
@@ -107,7 +107,7 @@ def test_what_is_left_when_the_command_ends_is_not_lost_in_silence(network):
 
 
 @POSIX
-def test_a_pipe_that_nobody_reads_is_one_line(folder, network):
+def test_a_broken_pipe_is_one_line(folder, network):
     done = shell("(PAINT --quiet -o - ; echo $? >&2) | true", network)
     said, code = done.stderr.decode().splitlines()
     assert code == "2"
@@ -134,7 +134,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(place, monkeypatch, publishe
 
 @POSIX
 def test_a_folder_that_is_read_only(folder, network, capfd):
-    """Root writes anywhere, so it is told apart: it paints, everybody else is told."""
+    """Root may write anywhere, so its run paints; the run of anybody else is refused."""
     sealed = folder / "sealed"
     sealed.mkdir()
     sealed.chmod(0o555)
@@ -150,7 +150,7 @@ def test_a_folder_that_is_read_only(folder, network, capfd):
 @POSIX
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root may become another user")
 def test_somebody_who_may_not_write(tmp_path, monkeypatch):
-    """As nobody in a folder of root, in a child of its own."""
+    """As the user ``nobody``, in a folder of root and in a child process."""
     code = (
         "import os, sys; from pathlib import Path; from lbfgs_style.system.files import why_unwritable\n"
         "os.setgid(65534); os.setuid(65534); print(why_unwritable(sys.argv[1]))"
@@ -269,7 +269,7 @@ def test_a_terminal_that_cannot_draw_gets_lines(folder, network, term):
 
 @LINUX
 @pytest.mark.parametrize("report", ["run.json", "run.html"])
-def test_names_that_are_no_text_are_taken_kept_and_found_again(folder, network, report):
+def test_names_that_are_not_utf8_round_trip(folder, network, report):
     """Bytes that are not UTF-8, as old disks have them: in the picture, in its recipe and in the report."""
     name = os.fsdecode(b"gr\xf6\xdfe.png")
     Path("photo.png").rename(name)
@@ -289,7 +289,7 @@ def test_names_that_are_no_text_are_taken_kept_and_found_again(folder, network, 
         "bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 1073741824",
     ],
 )
-def test_a_want_of_memory_has_a_type_of_its_own(text):
+def test_memory_shortage_is_an_exception_of_its_own(text):
     error = session_error("onnxruntime failed", RuntimeError(text))
     assert isinstance(error, MemoryShortage)
     assert isinstance(error, MemoryError)
@@ -297,7 +297,7 @@ def test_a_want_of_memory_has_a_type_of_its_own(text):
 
 
 @pytest.mark.parametrize("who", ["onnxruntime", "numpy"])
-def test_a_run_without_memory_says_what_to_ask_for(folder, network, capfd, monkeypatch, who):
+def test_a_run_without_memory_names_the_budget_needed(folder, network, capfd, monkeypatch, who):
     def fail(self, *args, **kwargs):
         if who == "numpy":
             raise MemoryError("Unable to allocate 3.00 GiB for an array")
@@ -318,7 +318,7 @@ def test_a_run_without_memory_says_what_to_ask_for(folder, network, capfd, monke
 
 
 @LINUX
-def test_a_limit_of_memory_is_what_is_left(monkeypatch):
+def test_a_memory_limit_bounds_the_available_memory(monkeypatch):
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**40, 2**40))
@@ -348,8 +348,8 @@ sys.exit(cli.exit_code(lambda: cli.app(large, standalone_mode=False)))
 
 @LINUX
 @pytest.mark.parametrize("megabytes", [40, 250])
-def test_a_limit_of_memory_ends_a_run_in_one_line(folder, network, megabytes):
-    """It asks for 8 GB that the process must not have; whoever fails first, it is one line that says so."""
+def test_a_memory_limit_ends_a_run_in_one_line(folder, network, megabytes):
+    """The run needs 8 GB that the process may not have; whichever part fails first reports it in one line."""
     save("photo.png", np.random.default_rng(0).integers(0, 256, (1000, 1000, 3)).astype(np.uint8))
     done = subprocess.run(
         [sys.executable, "-c", SCARCE, network, str(megabytes * 10**6)],
@@ -367,7 +367,7 @@ def test_a_limit_of_memory_ends_a_run_in_one_line(folder, network, megabytes):
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_thread_that_does_not_start_is_said(network, monkeypatch):
+def test_a_thread_that_does_not_start_is_reported(network, monkeypatch):
     def fail(self):
         raise RuntimeError("can't start new thread")
 
@@ -394,7 +394,7 @@ def in_a_pool(network: str, method: str, *, workers: int, runs: int) -> None:
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         results = list(pool.map(painted, [(network, seed) for seed in range(runs)]))
     assert {reason for reason, _ in results} == {"iterations"}
-    # What the seeds say, whatever ran at the same time.
+    # The results depend on the seeds alone, whatever ran at the same time.
     assert len({picture for _, picture in results}) == 2
     assert results[:2] * (runs // 2) == results
 
@@ -432,7 +432,7 @@ print(pull("vgg16"))
 """
 
 
-def test_ten_processes_that_pull_the_same_network_make_it_once(site, published, tmp_path):
+def test_ten_processes_that_pull_the_same_network_download_it_once(site, published, tmp_path):
     _, cache = published("vgg16")
     row = networks.known("vgg16")
     processes = [

@@ -1,4 +1,4 @@
-"""What a user may choose: every refusal names the option, what was expected and what came."""
+"""Options: every refusal names the option, the expected values and the actual one."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_refusal_names_option_expected_and_got(name: str, value: object, expecte
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "seed", "strength"])
-def test_numbers_that_python_does_not_spell_are_refused(name: str) -> None:
+def test_numbers_of_too_many_digits_are_refused(name: str) -> None:
     with pytest.raises(OptionError, match="got a number of over 300 digits"):
         Options(**{name: 10**5000})
 

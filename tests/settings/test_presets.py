@@ -192,7 +192,7 @@ def test_a_layer_that_the_network_lacks_is_named() -> None:
         NetworkError, match=r"no layer 'relu5_2'.*preset 'keras' uses it: add --content-layers relu5_1 "
     ):
         StyleTransfer(network, options=Options.preset("keras"))
-    # What was advised is taken; a layer of one's own choice is not called the preset's.
+    # The advice is accepted; a layer that the user chose is not called the preset's.
     options = replace(Options.preset("keras"), content_layers=("relu5_1",))
     StyleTransfer(network, options=options)
     with pytest.raises(NetworkError, match=r"no layer 'relu5_3'.*Did you mean 'relu5_1'\?$"):
@@ -200,7 +200,7 @@ def test_a_layer_that_the_network_lacks_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_what_is_told_to_give_beside_a_preset_suits_compact(name: str) -> None:
+def test_the_hints_for_presets_suit_compact(name: str) -> None:
     """The options parse, `compact` has the layers, and no layer of the style outweighs the others."""
     words = on_compact(name).split()
     advice = dict(zip(words[::2], words[1::2], strict=True))

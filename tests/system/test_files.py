@@ -1,4 +1,4 @@
-"""Files are written completely or not at all, and what stands in the way is known beforehand."""
+"""Files are written completely or not at all, and obstacles are reported beforehand."""
 
 from __future__ import annotations
 
@@ -77,9 +77,7 @@ def test_a_disk_without_permissions_is_written_all_the_same(tmp_path: Path, monk
 
 @POSIX
 @pytest.mark.parametrize("says_so", [True, False])
-def test_a_link_that_leads_back_to_itself_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says_so: bool
-) -> None:
+def test_a_circular_link_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says_so: bool) -> None:
     """Python up to 3.12 raises an error for it; later ones, which are played here, give the link."""
     if not says_so:
         monkeypatch.setattr(Path, "resolve", Path.absolute)
@@ -96,7 +94,7 @@ def test_a_link_that_leads_back_to_itself_is_said(
 @pytest.mark.parametrize(
     ("name", "says"), [("", "is a folder"), ("missing/a.txt", "missing does not exist"), ("a.txt", None)]
 )
-def test_obstacles_are_known_beforehand(tmp_path: Path, name: str, says: str | None) -> None:
+def test_obstacles_are_reported_beforehand(tmp_path: Path, name: str, says: str | None) -> None:
     problem = files.why_unwritable(tmp_path / name)
     assert problem is None if says is None else says in (problem or "")
     assert list(tmp_path.iterdir()) == []
@@ -137,7 +135,7 @@ def test_too_large_a_file_is_not_read(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="a device that has no end")
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "zero\0byte"])
-def test_what_is_no_file_is_not_read(name):
+def test_other_things_than_files_are_not_read(name):
     with pytest.raises(OSError, match=r"a named pipe, a socket or a device|no file can have this name"):
         files.read_file(name)
 

@@ -1,4 +1,4 @@
-"""Locks: who has one, who waits, who is told, and what a process that ends leaves behind."""
+"""Locks: who holds one, who waits, what is reported, and what a process that ends leaves behind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def path(tmp_path, cache):
     return folder / "file"
 
 
-def test_one_at_a_time(path):
+def test_a_lock_has_one_holder(path):
     assert not is_locked(path)
     with try_lock(path) as first:
         assert first
@@ -49,7 +49,7 @@ def test_nothing_is_left_next_to_the_file(path, cache):
     assert [file.name for file in cache.iterdir()] == ["locks"]
 
 
-def test_looking_at_a_lock_leaves_nothing(path, cache):
+def test_checking_a_lock_leaves_no_file(path, cache):
     assert not is_locked(path)
     assert not cache.exists()
 
@@ -68,7 +68,7 @@ def test_an_error_frees_the_lock(path):
     assert not is_locked(path)
 
 
-def test_who_waits_is_told_once(path, monkeypatch):
+def test_waiting_is_reported_once(path, monkeypatch):
     seen, calls = [], []
     with contextlib.ExitStack() as owner:
         assert owner.enter_context(try_lock(path))

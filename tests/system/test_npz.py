@@ -1,4 +1,4 @@
-"""Archives of arrays that lie: refused in one line, before memory is taken for what they declare."""
+"""Archives of arrays with false declarations: refused in one line, before memory is allocated."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def saved(**arrays: object) -> bytes:
     ],
 )
 @pytest.mark.parametrize("pack", [np.savez, np.savez_compressed])
-def test_what_numpy_writes_is_read(array, pack):
+def test_files_of_numpy_are_read(array, pack):
     file = io.BytesIO()
     pack(file, one=array, other=GOOD)
     arrays = read(file.getvalue(), 4 * MIB)
@@ -129,7 +129,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_what_is_no_archive_of_arrays_is_refused(name):
+def test_invalid_archives_are_refused(name):
     with pytest.raises(ValueError, match=r"\w") as e:
         read(DAMAGED[name], 4 * MIB)
     assert not isinstance(e.value, npz.TooLarge)
@@ -140,7 +140,7 @@ def test_a_long_directory_is_not_read():
         read(DAMAGED["a directory without end"])
 
 
-def test_it_may_be_cut_or_turned_anywhere():
+def test_any_truncation_or_bit_flip_is_handled():
     data = saved(a=GOOD, b=np.array("text"))
     rng = np.random.default_rng(0)
     refused = 0
@@ -172,7 +172,7 @@ def peak(act) -> int:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_takes_no_memory(name):
+def test_a_zip_bomb_takes_no_memory(name):
     assert len(BOMBS[name]) < MIB / 4
 
     def act():
@@ -183,7 +183,7 @@ def test_a_bomb_takes_no_memory(name):
 
 
 @pytest.mark.parametrize("name", ["a huge shape", "a huge text", "less than there is", "more than there is"])
-def test_what_a_header_declares_takes_no_memory(name):
+def test_a_declared_size_takes_no_memory(name):
     def act():
         with pytest.raises(ValueError, match=r"\w"):
             read(DAMAGED[name])
@@ -192,7 +192,7 @@ def test_what_a_header_declares_takes_no_memory(name):
 
 
 @pytest.mark.parametrize("value", ["1", None, [1], {}, float("nan"), float("inf"), -float("inf"), 1e39])
-def test_what_is_no_number_is_refused(value):
+def test_values_that_are_no_numbers_are_refused(value):
     for read_number in (npz.check_count, npz.check_number, npz.check_nonnegative):
         with pytest.raises(ValueError, match="not a"):
             read_number(value)
@@ -254,7 +254,7 @@ NOT_A_NUMBER = np.full((4, 4), np.nan, np.float32)
     ],
     ids=str,
 )
-def test_statistics_that_are_none(measured, tmp_path, change):
+def test_invalid_statistics_are_refused(measured, tmp_path, change):
     arrays = {name: array for name, array in (measured | change).items() if array is not None}
     path = tmp_path / "a.npz"
     np.savez(path, **measured)
@@ -265,7 +265,7 @@ def test_statistics_that_are_none(measured, tmp_path, change):
     assert "\n" not in str(e.value)
 
 
-def test_the_command_refuses_a_bomb_in_one_line(folder, network, capfd, monkeypatch):
+def test_the_command_refuses_a_zip_bomb_in_one_line(folder, network, capfd, monkeypatch):
     monkeypatch.setattr(style_statistics, "MAX_BYTES", 4 * MIB)
     Path("bomb.npz").write_bytes(BOMBS["it unpacks to 64 MiB"])
     before = contents(folder)
@@ -280,7 +280,7 @@ def test_the_command_refuses_a_bomb_in_one_line(folder, network, capfd, monkeypa
 
 
 def test_statistics_of_other_channels_are_refused(measured):
-    """The file says that they belong to the network, but they do not fit it."""
+    """The file names the network, but its statistics do not fit it."""
     style = StyleTransfer(small_vgg()).measure_style(np.zeros((40, 40, 3), np.uint8))
     sides = {
         side: {name: np.ones((7, 7 if name.startswith("gram") else 1), np.float32) for name in arrays}

@@ -141,7 +141,7 @@ assert calls == [1]
 
 
 @pytest.mark.parametrize("value", ["0", "", "1"])
-def test_what_a_user_has_set_stands(tmp_path, value):
+def test_a_variable_that_the_user_set_is_kept(tmp_path, value):
     code = """
 import os, sys, types
 calls = []

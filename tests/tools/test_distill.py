@@ -106,7 +106,7 @@ def test_orthogonalized_evens_out_singular_values() -> None:
         assert float(values.max()) < 1.3
 
 
-def test_training_learns_and_goes_on_from_its_checkpoint(
+def test_training_learns_and_resumes_from_its_checkpoint(
     tmp_path: Path, teacher_file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "pictures"

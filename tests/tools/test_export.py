@@ -90,7 +90,7 @@ def margin(modules, image):
                 height, width = (length // 2 * 2 for length in x.shape[2:])
                 corners = [x[..., i:height:2, j:width:2].numpy() for i in (0, 1) for j in (0, 1)]
                 _, _, second, first = np.sort(corners, axis=0)
-                # Where all are 0 the ReLU below stops the gradient, whoever is picked.
+                # Where all are 0 the ReLU below stops the gradient, whichever is picked.
                 nearest = (first - second)[first > 0].min()
             else:
                 continue
@@ -130,7 +130,7 @@ def assert_gradient_agrees(gradient, modules, relus, layers, image):
     x = torch.from_numpy(image).requires_grad_()
     outputs = forward(modules, x)[1]
     features = {layer: outputs[relus[layer]] for layer in layers}
-    # Scaled to shares of equal length, so that every layer has a say in the sum.
+    # Scaled to contributions of equal norm, so that every layer counts in the sum.
     cotangents = {layer: rng.standard_normal(f.shape, dtype=np.float32) for layer, f in features.items()}
     shares = [torch.autograd.grad((features[n] * torch.from_numpy(d)).sum(), x, retain_graph=True)[0]
               for n, d in cotangents.items()]  # fmt: skip

@@ -25,14 +25,14 @@ class Case:
     name : str
         The file's name, unique in the corpus.
     content : bytes or function
-        What is in it; or what makes it at a path.
+        Its bytes, or a function that creates it at a path.
     wants : array or None
         What `lbfgs_style.images.to_array` must give.
     off : float
         How far each number may be from it.
     says : str or None
-        What the line must have that refuses it. Where `wants` is None too, both are right: a picture of
-        `shape` or a refusal, for damage that the format has no means to tell.
+        Text of the line that refuses it. Where `wants` is None too, both are right: a picture of `shape` or a
+        refusal, for damage that the format cannot detect.
     shape : tuple of int
         Height and width that such a picture must have; nothing where the damage may change it.
     written : bool

@@ -61,7 +61,7 @@ def cut() -> Iterator[Case]:
 
 
 def flipped() -> Iterator[Case]:
-    """Single bits are wrong. Where a format has no checksum, nobody can tell: no crash, and the same size."""
+    """Flip single bits. Without a checksum that cannot be detected: no crash, and the same size."""
     rng = np.random.default_rng(5)
     for name, (data, wants, _) in plain().items():
         for part in (0.2, 0.45, 0.7, 0.95):
@@ -333,7 +333,7 @@ def named() -> Iterator[Case]:
 
 
 def no_files() -> Iterator[Case]:
-    """Yield what stands under a name and is no file, or none that may be read."""
+    """Yield names of things that are no files, or files that may not be read."""
 
     def sealed(path: Path) -> None:
         path.write_bytes(plain()["png"][0])

@@ -1,4 +1,4 @@
-"""Make damaged and odd picture files of every kind, read each, and tell what became of it.
+"""Make damaged and odd picture files of every kind, read each, and report the outcome.
 
 ``python -m tests.robustness.corpus`` prints a table and ends with 1 where a file was lost: not read right,
 not refused in one line that names it, a traceback, a hang or a crash. The files are read by a process of
@@ -43,7 +43,7 @@ FORMATS = ("png", "jpg", "webp", "avif", "tiff")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a file.
+    """The outcome of reading a file.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ def make(cases: list[Case], folder: Path) -> list[Case]:
 
 
 def judge(case: Case, path: Path) -> Verdict:
-    """Read a file and compare with what its case says."""
+    """Read a file and compare the result with its case."""
     try:
         picture = images.read(path)
         lost = differs(case, images.to_array(picture))
@@ -97,7 +97,7 @@ def judge(case: Case, path: Path) -> Verdict:
 
 
 def differs(case: Case, array: np.ndarray) -> str:
-    """Say how a picture that was read differs from what it should be; nothing where it does not."""
+    """Return how a picture that was read differs from the expected one, or an empty text."""
     if case.wants is None:
         if case.says is not None:
             return f"read as {array.shape}, expected a refusal: {case.says}"
@@ -109,7 +109,7 @@ def differs(case: Case, array: np.ndarray) -> str:
 
 
 def comes_back(picture: images.Picture) -> str:
-    """Say in which formats a picture cannot be written with its metadata and read again."""
+    """Return in which formats a picture cannot be written with its metadata and read again."""
     size = picture.rgb.shape
     wrong = [kind for kind in FORMATS if images.decode(images.encode(picture, kind)).rgb.shape != size]
     return f"not written as {', '.join(wrong)}" if wrong else ""
@@ -117,7 +117,7 @@ def comes_back(picture: images.Picture) -> str:
 
 @contextmanager
 def without_rights(case: Case) -> Generator[None]:
-    """Be somebody who may not read what has no permission."""
+    """Drop root's rights, for files that have no permission to be read."""
     if case.group != "unreadable" or os.geteuid() != 0:
         yield
         return
@@ -190,7 +190,7 @@ def lines(reader: subprocess.Popen[bytes], patience: float = HANGS) -> Generator
 
 
 def tried() -> list[Verdict]:
-    """Make the corpus in a temporary folder, and return what became of each file."""
+    """Make the corpus in a temporary folder, read it, and return the verdicts."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # for `nobody`
