@@ -39,16 +39,16 @@ def python(word: str) -> str:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[lbfgs_style.Options]:
     """Limit every run to 2 iterations at 48 pixels, and record the options of the README."""
-    asked: list[lbfgs_style.Options] = []
+    recorded: list[lbfgs_style.Options] = []
     run = lbfgs_style.StyleTransfer.run
 
     def small(self, *args, **kwargs):
-        asked.append(self.options)
+        recorded.append(self.options)
         self.options = replace(self.options, size=48, iterations=2)
         return run(self, *args, **kwargs)
 
     monkeypatch.setattr(lbfgs_style.StyleTransfer, "run", small)
-    return asked
+    return recorded
 
 
 @pytest.fixture
@@ -65,14 +65,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_python_example_runs(quick, folder):
     """As printed, but for the size: the shape in its last assertion is scaled along."""
     source = python("import numpy")
-    asked = re.search(r"== \((\d+), (\d+), 3\)", source)
-    assert asked is not None
-    source = source.replace(asked.group(), "== (36, 48, 3)")
+    shape = re.search(r"== \((\d+), (\d+), 3\)", source)
+    assert shape is not None
+    source = source.replace(shape.group(), "== (36, 48, 3)")
     exec(compile(source, "README.md", "exec"), {})
     assert images.read("out.png").rgb.shape == (36, 48, 3)
     (options,) = quick
     photo = images.read("tests/data/coast.jpg").rgb
-    assert tuple(map(int, asked.groups())) == images.fit(photo.shape[:2], options.size)
+    assert tuple(map(int, shape.groups())) == images.fit(photo.shape[:2], options.size)
 
 
 def test_the_example_of_the_class_runs(quick):

@@ -108,11 +108,13 @@ def test_values_just_above_one_are_clipped_not_divided(top, remedy):
 def test_an_enlarged_photo_is_reported(caplog):
     job = StyleTransfer(small_vgg(), options=replace(QUICK, size=64))
     job.run(photo(), photo())
-    said = "the content image of 32×27 pixels is enlarged to 64×54: --size full (size='full') keeps its size"
-    assert [record.message for record in caplog.records] == [said]
+    message = (
+        "the content image of 32×27 pixels is enlarged to 64×54: --size full (size='full') keeps its size"
+    )
+    assert [record.message for record in caplog.records] == [message]
     caplog.clear()
     job.plan(photo(), photo())
-    assert [record.message for record in caplog.records] == [said]
+    assert [record.message for record in caplog.records] == [message]
     for size in (32, 20, "full"):
         caplog.clear()
         StyleTransfer(small_vgg(), options=replace(QUICK, size=size)).run(photo(), photo())

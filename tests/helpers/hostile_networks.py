@@ -230,7 +230,7 @@ def unmade_input(model: onnx.ModelProto) -> None:
 
 
 def dynamic_kernel(model: onnx.ModelProto) -> None:
-    """A kernel that is the picture's own mean."""
+    """Multiply the kernel by the mean of the image."""
     model.graph.node.insert(0, helper.make_node("Mul", ["kernel", "mean"], ["made"]))
     model.graph.node.insert(0, helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0))
     model.graph.node[2].input[1] = "made"
@@ -259,7 +259,7 @@ def reshaped(*shape: int) -> Change:
 
 
 def reshaped_by_pixels(model: onnx.ModelProto) -> None:
-    """A layer whose lengths are what the picture makes of them."""
+    """Add a layer whose shape depends on the values of the image."""
     model.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3]), "axes"))
     model.graph.node.append(helper.make_node("ReduceMean", ["relu1_1", "axes"], ["seen"], keepdims=0))
     model.graph.node.append(helper.make_node("Cast", ["seen"], ["lengths"], to=TensorProto.INT64))
@@ -268,7 +268,7 @@ def reshaped_by_pixels(model: onnx.ModelProto) -> None:
 
 
 def axes_by_pixels(model: onnx.ModelProto) -> None:
-    """A convolution of a tensor whose number of axes depends on the values of the image."""
+    """Convolve a tensor whose number of axes depends on the values of the image."""
     for name, value in {"zero": [0], "sides": [1, 3, 512, 512, 1, 1], "one": [1]}.items():
         model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
     nodes = [
@@ -284,14 +284,14 @@ def axes_by_pixels(model: onnx.ModelProto) -> None:
 
 
 def broadcast(model: onnx.ModelProto) -> None:
-    """A few bytes of weights that make each number of the picture a million."""
+    """Make the features 4096 times as large by broadcasting a few bytes of weights."""
     model.graph.initializer.append(numpy_helper.from_array(np.ones((4096, 1, 1, 1), np.float32), "batch"))
     model.graph.node.insert(1, helper.make_node("Mul", ["conv", "batch"], ["many"]))
     model.graph.node[2].input[0] = "many"
 
 
 def outer_product(model: onnx.ModelProto) -> None:
-    """Two columns of the picture's length, multiplied to a square of it, and again."""
+    """Multiply all features by all features, as a column and a row."""
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, -1, 1]), "column"))
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 1, -1]), "row"))
     model.graph.node.insert(1, helper.make_node("Reshape", ["conv", "column"], ["left"]))
@@ -418,7 +418,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "external data through a symbolic link": (external("link.bin"), "another file"),
     "external data through a hard link": (external("hard.bin"), "another file"),
     "external data beyond a file's end": (external("hard.bin", offset="99999999999"), "another file"),
-    "external data that is not called so": (external_without_saying, "another file"),
+    "external data without data_location": (external_without_saying, "another file"),
     "external data in a Constant": (external_in_a_constant, "another file"),
     "a domain of its own": (domain("com.example"), "com.example.Relu"),
     "onnxruntime's contributed operators": (domain("com.microsoft"), "com.microsoft.Relu"),
@@ -436,7 +436,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         operator("RegexFullMatch", ["s"], ["r"], pattern="(a+)+$"),
         "'RegexFullMatch'",
     ),
-    "an operator that is none": (operator("Rellu", ["image"], ["r"]), "'Rellu'"),
+    "an operator that does not exist": (operator("Rellu", ["image"], ["r"]), "'Rellu'"),
     "a graph as an attribute of Relu": (attribute(1, "body", inner_graph()), "not allowed"),
     "a tensor as an attribute of Relu": (
         attribute(1, "value", numpy_helper.from_array(np.ones(1, np.float32))),
@@ -487,8 +487,8 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a Pad by a million": (huge_padding, "numbers for each pixel"),
     "a Pad by 2⁶²": (overflowing_padding, "does not fit an image"),
     "a reshape to what does not fit": (reshaped(1, 1 << 40, 1, 1), "shape|fit"),
-    "a reshape by what is seen": (reshaped_by_pixels, "expected one that is known"),
-    "as many axes as the picture is bright": (axes_by_pixels, "does not fix the shape of 'other'"),
+    "a reshape by values of the picture": (reshaped_by_pixels, "expected one that is known"),
+    "a number of axes that depends on the picture": (axes_by_pixels, "does not fix the shape of 'other'"),
     "a reshape to two axes": (reshaped(0, -1), "not as declared|fit"),
     "a reshape to a negative length": (reshaped(1, -5, 1, 1), "does not fit an image"),
     "weights that multiply the picture": (broadcast, "numbers for each pixel"),
@@ -507,7 +507,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a weight named twice": (same_weight_twice, "named twice|not valid ONNX"),
     "a weight that is made by a node, too": (weight_over_a_node, "named twice|not valid ONNX"),
     "a weight in place of the picture": (weight_over_the_image, "one input"),
-    "an input that nobody makes": (unmade_input, "not valid ONNX"),
+    "an input that no node computes": (unmade_input, "not valid ONNX"),
     "a second input": (second_input, "one input"),
     "a picture of fixed size": (sized_input(1, 3, 224, 224), "free, free"),
     "a picture of a billion channels": (sized_input(1, 10**9, "h", "w"), "1000000000"),
@@ -517,11 +517,14 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a layer without a name": (renamed("relu1_1", ""), "not valid ONNX|computed by a node|printed"),
     "a layer that begins with a space": (renamed("relu1_1", " relu1_1"), "printed and typed"),
     "a layer of a megabyte": (renamed("relu1_1", "x" * 1_000_000), "printed and typed"),
-    "a layer that we name so": (renamed("pooled", "weights"), "'weights', a name"),
-    "a layer that we name after another": (renamed("pooled", "gram_relu1_1"), "'gram_relu1_1', a name"),
+    "a layer with a reserved name": (renamed("pooled", "weights"), "'weights', a name"),
+    "a layer with a name that we derive from another": (
+        renamed("pooled", "gram_relu1_1"),
+        "'gram_relu1_1', a name",
+    ),
     "metadata that command a terminal": (metadata("name", "\x1b[2Jgone"), r"x1b\[2Jgone"),
     "metadata of two lines": (metadata("licence", "MIT\nlbfgs-style: verified"), "on one line"),
-    "metadata that name a layer that is none": (metadata("style_layers", "\x1b[2J"), "names the layer"),
+    "metadata that name a missing layer": (metadata("style_layers", "\x1b[2J"), "names the layer"),
     "metadata of another format": (metadata("format", "9"), "format '9'"),
     "opset 0": (opsets(0), "opset|not valid ONNX"),
     "opset −1": (opsets(-1), "opset|not valid ONNX"),
@@ -536,11 +539,11 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "no outputs": (no_layers, "distinct names|not valid ONNX"),
     "no nodes": (no_nodes, "not an ONNX model"),
 }
-"""Name → what makes `plain` so, and a regular expression of what the refusal says."""
+"""Name → the change of `plain`, and a regular expression that the refusal matches."""
 
 
 def files() -> dict[str, tuple[bytes, str]]:
-    """Return what is made of bytes rather than of a model, likewise."""
+    """Return hostile files that are no models: name → bytes, and a regular expression as in `HOSTILE`."""
     good = plain().SerializeToString()
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:
@@ -658,8 +661,8 @@ ODD: dict[str, Change] = {
     "a bias in float16": in_halves,
     "a head for one size": with_a_head,
     "names as PyTorch gives them": renamed("conv", "/features/features.0/Conv_output_0"),
-    "a weight that we name so": renamed("bias", "weights"),
-    "a tensor that we name so": renamed("conv", "gram_relu1_1"),
+    "a weight with a reserved name": renamed("bias", "weights"),
+    "a tensor with a reserved name": renamed("conv", "gram_relu1_1"),
     "a name in another script": renamed("relu1_1", "слой_1"),
     "a documentation that commands a terminal": documented,
     "a border of copies": with_a_padded_border,

@@ -181,7 +181,7 @@ def test_a_result_is_written_as_srgb():
 
 
 def avif(primaries: int, transfer: int, rgb: np.ndarray) -> bytes:
-    """Return an AVIF of OpenCV's in whose box colr other codes stand."""
+    """Return an AVIF written by OpenCV, with other codes in its colr box."""
     data = cv2.imencode(".avif", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_AVIF_QUALITY, 100])[
         1
     ].tobytes()

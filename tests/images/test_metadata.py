@@ -241,7 +241,7 @@ def test_exif_of_a_result_is_true(order):
 
 @pytest.mark.parametrize("kind", range(1, 14))
 def test_an_applied_orientation_is_reset(kind):
-    """By its type (TIFF 6.0): BYTE, SHORT, LONG, or IFD; what stands in no whole number stays."""
+    """By its type (TIFF 6.0): BYTE, SHORT, LONG, or IFD; one that is no integer is left as it is."""
     value = 26 if kind in (5, 10, 12) else 6  # that of eight bytes stands behind the directory
     block = b"II*\0" + struct.pack("<IHHHIIIII", 8, 1, 274, kind, 1, value, 0, 6, 1)
     is_obeyed = base.upright(np.zeros((2, 3)), block).shape == (3, 2)
@@ -265,7 +265,7 @@ def test_a_side_too_long_for_its_tag_is_as_long_as_that_can_say():
 
 @pytest.mark.parametrize(("tag", "value"), [(0x0202, 2**20), (0x0201, 2**20), (0x0202, 0)])
 def test_a_thumbnail_with_a_wrong_length_or_offset(tag, value):
-    """What there is of it goes; nothing else does, and nothing is added."""
+    """Its bytes within the block are removed, nothing else is changed, and nothing is added."""
     start = camera().index(b"thumbnail")
     true = start if tag == 0x0201 else 9
     before = camera(1).replace(struct.pack(">HHII", tag, 4, 1, true), struct.pack(">HHII", tag, 4, 1, value))
@@ -286,7 +286,7 @@ def test_where_no_second_directory_is_there_is_no_thumbnail():
 
 
 def test_a_copy_goes_without_the_makers_note():
-    """It holds places in the file that it was written to, and there they are others."""
+    """It holds offsets in the original file, which are wrong in the copy."""
     copy = tiff_tags.exif_of(camera())
     assert b"Ace" in copy
     assert struct.pack("<II", 1, 250) in copy
@@ -312,8 +312,8 @@ def test_damaged_exif_is_left_out(block, caplog):
     """Another program might find an orientation in it, and turn a result that is upright."""
     with caplog.at_level(logging.WARNING, "lbfgs_style"):
         assert metadata_for_result(Metadata(exif=block), (10, 20)) == Metadata()
-    said = "the EXIF of the content image is damaged, and is left out"
-    assert [r.message for r in caplog.records] == [said]
+    message = "the EXIF of the content image is damaged, and is left out"
+    assert [r.message for r in caplog.records] == [message]
     assert metadata_for_result(Metadata(), (10, 20)) == Metadata()
     assert len(caplog.records) == 1
 
@@ -349,7 +349,7 @@ def test_a_result_with_damaged_exif_is_written_upright(file_format, exif):
 
 
 def test_a_pointer_of_64_bits_is_no_pointer():
-    """A directory whose place is given as a fraction, of which the first eight bytes were taken."""
+    """A directory whose offset is a fraction, whose first eight bytes were read as an offset."""
     head = b"II*\0" + struct.pack("<IH", 8, 1) + struct.pack("<HHII", 34665, 5, 1, 26) + bytes(4)
     block = head + b"\xff" * 8
     assert tiff_tags.for_result(block, (1, 1)) == block
@@ -392,7 +392,7 @@ def test_a_big_tiff_has_no_more_tags_than_there_are(count, size):
 
 
 def test_an_orientation_in_both_directories_is_reset_in_both():
-    """An Exif directory has no business with an orientation, but damage may put one there."""
+    """An Exif directory should have no orientation, but a damaged one may."""
     short = struct.Struct("<HHII")
     first = struct.pack("<H", 2) + short.pack(274, 3, 1, 6) + short.pack(0x8769, 4, 1, 38) + bytes(4)
     inner = struct.pack("<H", 1) + short.pack(274, 3, 1, 8) + bytes(4)

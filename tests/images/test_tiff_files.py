@@ -197,7 +197,7 @@ def test_lab_of_8_bits_becomes_rgb():
 
 
 def strips(compression: int, rows: int = 16):
-    """Return a noisy photo in strips of LZW, PackBits or Deflate, by OpenCV; predictor as it likes."""
+    """Return a noisy photo in strips of LZW, PackBits or Deflate, written by OpenCV with its predictor."""
     photo = RNG.integers(0, 256, (70, 33, 3)).astype(np.uint8)
     flags = [cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_ROWSPERSTRIP, rows]
     return cv2.imencode(".tiff", photo[..., ::-1], flags)[1].tobytes(), photo
@@ -314,7 +314,7 @@ def test_a_reduced_copy_is_not_taken_for_the_picture():
 
 
 def test_a_reduced_copy_of_nothing_is_the_picture():
-    """Programs that cut a page out of a file leave its kind as it was."""
+    """Programs that extract a page from a file leave its NewSubfileType as it was."""
     true = (PHOTO >> 8).astype(np.uint8)
     np.testing.assert_array_equal(read(tiff([true.tobytes()], true.shape, 8, t254=[1])), true)
 

@@ -36,9 +36,9 @@ def write(tmp_path, data):
 def assert_same(one, other):
     assert list(one) == list(other)
     for name in one:
-        for mine, theirs in zip(one[name], other[name], strict=True):
-            np.testing.assert_array_equal(mine, theirs)
-            assert mine.dtype == np.float32
+        for actual, expected in zip(one[name], other[name], strict=True):
+            np.testing.assert_array_equal(actual, expected)
+            assert actual.dtype == np.float32
 
 
 @pytest.mark.parametrize("arch", ["vgg16", "vgg19"])

@@ -45,11 +45,11 @@ def evaluate(statistic: str, current: Sample, target: Sample, dtype: type = np.f
         gram = b.input(f"{name}_gram", [channels] * 2)
         return Moments(gram, b.input(f"{name}_mean", [channels, 1]) if has_mean else None)
 
-    mine, aim = declared("own"), declared("target")
+    current_inputs, target_inputs = declared("own"), declared("target")
     kind = style.STATISTICS[statistic]
     root = b.input("root", [len(current[0])] * 2) if kind.target_root else None
-    distance = kind.distance(b, mine, replace(aim, root=root), None)
-    slopes = style.moment_derivatives(b, distance, mine, b.constant(1.0))
+    distance = kind.distance(b, current_inputs, replace(target_inputs, root=root), None)
+    slopes = style.moment_derivatives(b, distance, current_inputs, b.constant(1.0))
     for name, tensor in zip(("value", "d_gram", "d_mean"), (distance.value, *slopes.names), strict=False):
         b.output(tensor, name)
     model = b.model()

@@ -258,7 +258,7 @@ def test_no_border_is_seen(in_blocks):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_first_order_step_is_as_long_as_that_of_the_whole(in_blocks, monkeypatch, optimizer):
-    """Blocks of one sweep go from the same sums: where no border holds a pixel, its step is the same."""
+    """Blocks of one sweep start from the same sums: away from borders, the step of a pixel is the same."""
     rate = {"sgd": 30.0, "adam": 100.0}[optimizer]
     settings = {"optimizer": optimizer, "iterations": 1, "learning_rate": rate}
     blocks = job(**settings).run(PHOTO, PAINTING).image
@@ -327,7 +327,7 @@ def test_a_soft_mask_holds_as_much_in_every_visit(in_blocks):
 
 @pytest.mark.parametrize("scales", ["single", (96,)])
 def test_large_forms_are_left_to_the_scales_before(monkeypatch, caplog, scales):
-    """Blocks of a later scale leave them; those of the first one paint them and say what may be seen."""
+    """Blocks of a later scale leave them; those of the first one paint them, with a warning."""
     ways = [ScaleMethod("blocks", 4500, 5, 0)]
     if scales != "single":
         ways.insert(0, ScaleMethod("whole", None, 5, 0))

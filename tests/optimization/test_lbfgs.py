@@ -198,7 +198,7 @@ def test_a_run_resumed_after_its_last_iteration_ends_at_once() -> None:
 
 
 def test_the_best_is_kept_and_continued_from() -> None:
-    """Steps of the wrong sign: each is worse than the start, which stays the best over a cut."""
+    """Steps of the wrong sign: each is worse than the start, which stays the best in a resumed run."""
     kept: list[OptimizerState] = []
     climb = lambda x, gradient: x + 1e-4 * gradient  # noqa: E731
     climb.memory = {}
@@ -260,7 +260,7 @@ def test_best_is_the_lowest_accepted_loss() -> None:
 
 
 def test_hopeless_line_search_ends_with_its_reason() -> None:
-    """A gradient of the wrong sign promises a fall that never comes."""
+    """With a gradient of the wrong sign, no step lowers the loss."""
     outcome = run(Counted(lambda x: (quadratic(x)[0], -quadratic(x)[1])))
     assert outcome.reason == "line search"
     assert (outcome.image == 0.9).all()

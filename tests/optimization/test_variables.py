@@ -40,7 +40,7 @@ def test_pull_back_is_the_adjoint_of_decode(kind: type, size: tuple[int, int]) -
 
 @ALL
 def test_held_pixels_stay(kind: type) -> None:
-    """k photo + (1 − k) image; the gradient that reaches the variables is (1 − k) of what came."""
+    """k photo + (1 − k) image; the gradient is multiplied by 1 − k."""
     rng = np.random.default_rng(3)
     photo, image, gradient = rng.uniform(0, 1, (3, 3, 9, 7)).astype(np.float32)
     opacity = rng.uniform(0, 1, (9, 7)).astype(np.float32)

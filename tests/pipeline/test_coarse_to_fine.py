@@ -153,7 +153,7 @@ def test_a_picture_to_start_from_keeps_its_detail() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (3, 40)])
 def test_enlarging_does_not_make_a_small_picture_large_enough(size: tuple[int, int]) -> None:
-    """relu3_1 needs 4 pixels, and a picture that has fewer shows nothing at 48 either."""
+    """relu3_1 needs 4 pixels, and a smaller picture has no more content at a size of 48."""
     with pytest.raises(
         ImageError, match=rf"content image is too small.*got {size[1]}×{size[0]}; take a larger"
     ):

@@ -23,7 +23,7 @@ def paint(job: StyleTransfer, content: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def job() -> StyleTransfer:
-    """One that has sessions open."""
+    """Return a job that has open sessions."""
     job = StyleTransfer(small_vgg(), options=OPTIONS)
     paint(job, photo())
     return job

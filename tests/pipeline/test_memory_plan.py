@@ -69,7 +69,7 @@ def test_then_images_are_optimised_block_by_block():
 
 
 def of_blocks(inner: int, computed: int, each: int) -> float:
-    """What the optimiser takes for a pixel of the block, 1.7 · 500 bytes where it is computed, 30 for all."""
+    """Bytes: `each` per pixel of the block, 1.7 · 500 per computed pixel, 30 per pixel of the picture."""
     return HELD + 30 * 4096**2 + 850 * computed + each * inner
 
 

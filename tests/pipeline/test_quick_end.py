@@ -66,19 +66,19 @@ def test_a_block_in_preparation_is_not_waited_for(large, monkeypatch):
 @pytest.fixture
 def runs(monkeypatch):
     """Record for each run of onnxruntime whether it was cancelled before it began and when it ended."""
-    noted = []
+    recorded = []
     sound = session.run_interruptibly
 
     def noting(work, options, cancellation):
         if cancellation is NEVER:  # the loss of sums takes no time
             return sound(work, options, cancellation)
         begun_after = cancellation.is_requested
-        place = len(noted)
-        noted.append(None)
+        place = len(recorded)
+        recorded.append(None)
         try:
             sound(lambda: before(place, work), options, cancellation)
         finally:
-            noted[place] = (begun_after, options.terminate)
+            recorded[place] = (begun_after, options.terminate)
         return None
 
     def before(place, work):
@@ -87,22 +87,22 @@ def runs(monkeypatch):
 
     noting.at = lambda place: None
     monkeypatch.setattr(session, "run_interruptibly", noting)
-    return noted, noting
+    return recorded, noting
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_evaluation_begins_after_cancellation(large, runs, way):
-    noted, _ = runs
+    recorded, _ = runs
     cancel, counts = threading.Event(), []
 
     def on_iterate(iterate):
         if iterate.iteration == 3:
             cancel.set()
-            counts.append(len(noted))
+            counts.append(len(recorded))
 
     result = large(way, on_iterate=on_iterate, cancel=cancel)
     assert (result.stop_reason, len(result.history)) == ("cancelled", 3)
-    assert counts == [len(noted)]
+    assert counts == [len(recorded)]
     assert np.isfinite(result.image).all()
 
 
@@ -110,7 +110,7 @@ def test_no_evaluation_begins_after_cancellation(large, runs, way):
 @pytest.mark.parametrize("number", [0, 1, 2, 10, 20, 25])
 def test_a_run_of_onnxruntime_is_ended(large, runs, way, number):
     """Whatever it is for: targets, the sums of all tiles, or an evaluation; they come in this order."""
-    noted, noting = runs
+    recorded, noting = runs
     cancel, waiting = threading.Event(), threading.Event()
 
     def at(place):
@@ -122,10 +122,10 @@ def test_a_run_of_onnxruntime_is_ended(large, runs, way, number):
     result = large(way, cancel=cancel)
     assert result.stop_reason == "cancelled"
     until = time.monotonic() + 60
-    while noted[number] is None and time.monotonic() < until:  # preparations end by themselves
+    while recorded[number] is None and time.monotonic() < until:  # preparations end by themselves
         time.sleep(0.01)
-    assert noted[number] == (False, True)
-    assert len(noted) == number + 1
+    assert recorded[number] == (False, True)
+    assert len(recorded) == number + 1
 
 
 def test_the_arena_is_not_released_after_ctrl_c(large, monkeypatch):
@@ -171,7 +171,7 @@ def test_a_save_is_ended(path):
 
 
 def test_a_run_that_is_cancelled_while_it_saves_ends(path, monkeypatch):
-    """The save before that one stays, or the last iteration is saved, where that is quick."""
+    """The previous checkpoint is kept, or the last iteration is saved if that is quick."""
     cancel, count = threading.Event(), []
     sound = snapshots.np.savez
 
@@ -236,7 +236,7 @@ def test_a_strip_that_fails_is_reported(small_strips):
 @pytest.mark.parametrize("suffix", ["webp", "avif", "jpg"])
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_png_stands_in_for_what_takes_seconds(folder, network, capfd, monkeypatch, suffix, interrupted):
-    """The name that was asked for stays as it was."""
+    """The file of the requested name is not changed."""
     monkeypatch.setattr(cli_files, "SLOW_PIXELS", 100)
     output = folder / f"out.{suffix}"
     output.write_bytes(b"before")

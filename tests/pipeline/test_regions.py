@@ -156,7 +156,7 @@ def test_what_is_kept_stays_though_the_run_is_stopped_early() -> None:
 
 
 def test_soft_edges_mix_once() -> None:
-    """Kept by half everywhere, with a style weight of 0: the start is the photo and stays it."""
+    """Half kept everywhere, with a style weight of 0: the result is the photo, as the start is."""
     options, half_kept = replace(OPTIONS, style_weight=0, tv_weight=0, iterations=2), np.full((3, 3), 0.5)
     result = transfer(photo(), flat(1.0, 0.0, 0.0), network=small_vgg(), options=options, keep=half_kept)
     np.testing.assert_allclose(result, photo(), atol=1e-3)

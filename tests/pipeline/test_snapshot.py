@@ -89,8 +89,8 @@ def same(one: object, other: object) -> None:
             same(one[name], other[name])
     elif isinstance(one, list | tuple):
         assert len(one) == len(other)
-        for mine, theirs in zip(one, other, strict=True):
-            same(mine, theirs)
+        for actual, expected in zip(one, other, strict=True):
+            same(actual, expected)
     elif isinstance(one, np.ndarray):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
@@ -207,9 +207,11 @@ def changed(path: Path, change: dict[str, object]) -> None:
     about = json.loads(str(arrays["about"]))
     arrays |= {name: value for name, value in change.items() if name not in about}
     about |= {name: value for name, value in change.items() if name in about}
-    gone = {name for name, value in change.items() if value is None}
-    arrays["about"] = np.array(json.dumps({name: value for name, value in about.items() if name not in gone}))
-    path.write_bytes(packed({name: array for name, array in arrays.items() if name not in gone}))
+    removed = {name for name, value in change.items() if value is None}
+    arrays["about"] = np.array(
+        json.dumps({name: value for name, value in about.items() if name not in removed})
+    )
+    path.write_bytes(packed({name: array for name, array in arrays.items() if name not in removed}))
 
 
 def refused(path: Path, data: bytes) -> None:
@@ -437,7 +439,7 @@ def test_a_file_that_is_broken_is_refused(path, arrays, name):
 
 
 def test_every_bit_of_the_head_of_an_array(path, arrays):
-    """NumPy reads it as Python before the archive's checksum has been looked at."""
+    """NumPy parses it as Python before the archive's checksum is verified."""
     data = packed(arrays)
     begin = data.index(b"\x93NUMPY")
     for place in range(begin, begin + 100):

@@ -94,8 +94,8 @@ def test_a_full_standard_output_is_one_line(folder, network, unbuffered):
     for line in ("PAINT --quiet -o -", "STYLE networks list", "STYLE --version"):
         done = shell(f"{line} > /dev/full", network, PYTHONUNBUFFERED=unbuffered)
         assert done.returncode == 2, line
-        (said,) = done.stderr.decode().splitlines()
-        assert "No space left on device" in said
+        (message,) = done.stderr.decode().splitlines()
+        assert "No space left on device" in message
 
 
 @LINUX
@@ -109,9 +109,9 @@ def test_errors_of_the_last_flush_are_reported(network):
 @POSIX
 def test_a_broken_pipe_is_one_line(folder, network):
     done = shell("(PAINT --quiet -o - ; echo $? >&2) | true", network)
-    said, code = done.stderr.decode().splitlines()
+    message, code = done.stderr.decode().splitlines()
     assert code == "2"
-    assert "standard output: cannot be written: Broken pipe" in said
+    assert "standard output: cannot be written: Broken pipe" in message
 
 
 @POSIX
@@ -254,17 +254,17 @@ def test_a_terminal_that_cannot_draw_gets_lines(folder, network, term):
         env=os.environ | {"TERM": term, "PYTHONPATH": str(ROOT)},
     )
     os.close(theirs)
-    said = b""
+    output = b""
     try:
         while part := os.read(ours, 4096):
-            said += part
+            output += part
     except OSError:  # how the end of a pseudo-terminal looks
         pass
     os.close(ours)
     assert process.wait(60) == 0
-    assert b"out.png: 32" in said
-    assert (b"\x1b[" in said) == (term == "xterm")
-    assert (b"iteration 1/2" in said) or term == "xterm"
+    assert b"out.png: 32" in output
+    assert (b"\x1b[" in output) == (term == "xterm")
+    assert (b"iteration 1/2" in output) or term == "xterm"
 
 
 @LINUX
@@ -360,9 +360,9 @@ def test_a_memory_limit_ends_a_run_in_one_line(folder, network, megabytes):
         timeout=120,
     )
     assert done.returncode == 2, done.stderr
-    (said,) = [line for line in done.stderr.splitlines() if line.startswith("lbfgs-style")]
-    assert "emory" in said
-    assert "--memory" in said or "end other programs" in said
+    (message,) = [line for line in done.stderr.splitlines() if line.startswith("lbfgs-style")]
+    assert "emory" in message
+    assert "--memory" in message or "end other programs" in message
     assert not Path("out.png").exists()
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 

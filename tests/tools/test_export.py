@@ -223,18 +223,18 @@ def test_a_state_dict_round_trips(export, tmp_path, zipped):
 
 
 def test_imagenet_asks_torchvision_and_names_its_licence(export, monkeypatch):
-    asked = []
+    requests = []
 
     def fake(url, **options):
-        asked.append((url, options["check_hash"]))
+        requests.append((url, options["check_hash"]))
         return foreign_state()
 
     torchvision_vgg.import_models()
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fake)
     code, path, _ = export("--arch", "vgg16", "--until", "relu1_1", weights="imagenet")
     assert code == 0
-    assert asked == [("https://download.pytorch.org/models/vgg16-397923af.pth", True)]
-    assert networks.load(path).source == asked[0][0]
+    assert requests == [("https://download.pytorch.org/models/vgg16-397923af.pth", True)]
+    assert networks.load(path).source == requests[0][0]
     assert networks.load(path).licence.startswith("BSD-3-Clause")
 
 

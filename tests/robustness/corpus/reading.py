@@ -169,19 +169,19 @@ def verdicts(
 
 def lines(reader: subprocess.Popen[bytes], patience: float = HANGS) -> Generator[bytes]:
     """Yield what a process prints, until it ends or has been silent for too long."""
-    said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    output: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def listen() -> None:
         assert reader.stdout is not None
         while line := reader.stdout.readline():
-            said.put(line)
+            output.put(line)
         reader.wait()
-        said.put(b"")
+        output.put(b"")
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
         try:
-            line = said.get(timeout=patience)
+            line = output.get(timeout=patience)
         except queue.Empty:
             return
         if not line:
