@@ -1,4 +1,4 @@
-"""Sheets: every picture where its row and column say, and letters only where labels are."""
+"""Contact sheets: every picture is in its row and column, and text only where labels are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about a run: it stands for itself, and its curves are those of the run."""
+"""The HTML report of a run: it is complete in itself, and its curves are those of the run."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def network():
 
 
 def ends_well(network, photo, painting, **chosen):
-    """Paint, and return the result, which must be a picture with a reason."""
+    """Paint, assert a finite picture and a stop reason, and return the result."""
     settings = {"size": 32, "scales": "single", "iterations": 3, "device": "cpu", "threads": 1, **SHALLOW}
     result = StyleTransfer(network, options=Options(**(settings | chosen))).run(photo, painting)
     assert np.isfinite(result.picture.rgb).all()
@@ -110,7 +110,7 @@ def test_a_weight_beyond_float32_is_refused(name, weight):
 
 def test_weights_that_are_nothing_in_float32_end_at_once(network):
     nothing = {"content_weight": 1e-300, "style_weight": 1e-300, "tv_weight": 0}
-    # Spectral variables would leave the range by a rounding error, and have that as a loss.
+    # Spectral variables would leave the range by a rounding error, which would count as loss.
     result = ends_well(network, NOISE, OTHER, variables="pixels", **nothing)
     assert result.stop_reason == "converged"
     np.testing.assert_array_equal(result.image, NOISE)

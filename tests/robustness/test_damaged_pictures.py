@@ -50,7 +50,7 @@ def test_every_refusal_says_what_is_wrong_and_what_to_do(verdicts):
     for verdict in refused:
         assert len(verdict.detail) > 15
         assert "Traceback" not in verdict.detail
-        assert "/io/opencv" not in verdict.detail  # places in its source help nobody
+        assert "/io/opencv" not in verdict.detail  # positions in OpenCV's source do not help the user
 
 
 READER = """

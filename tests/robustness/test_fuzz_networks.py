@@ -101,7 +101,7 @@ quick = settings(
 @quick
 @given(how=edits, which=st.integers(0, 3 * len(CORPUS)))
 def test_damaged_onnx(how: list[Edit], which: int) -> None:
-    """Of hostile networks, and more often of the plain one."""
+    """Damage to hostile networks, and more often to the plain one."""
     is_refused(networks.load, damaged(CORPUS[which if which < len(CORPUS) else 0], how), ".onnx")
 
 

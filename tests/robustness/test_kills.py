@@ -1,4 +1,4 @@
-"""Runs of the command that are killed at random moments: what is left is whole, and they resume."""
+"""Runs of the command that are killed at random moments: the files are whole, and the runs resume."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def kill_one(folder: Path, seconds: float, *, saving: bool, tally: Tally, expect
     tally.kills += 1
     tally.saving += temporary.exists()
     tally.writing += any(path.suffix == ".png" for path in folder.glob(".*"))
-    # What was there is there, or what was to be there is, and nothing between.
+    # The output is the old one or the new one, complete.
     if output.read_bytes() != old:
         assert images.read(output).rgb.shape == (72, 96, 3)
     is_saved = checkpoint.exists()

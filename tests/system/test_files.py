@@ -78,7 +78,7 @@ def test_a_disk_without_permissions_is_written_all_the_same(tmp_path: Path, monk
 @POSIX
 @pytest.mark.parametrize("says_so", [True, False])
 def test_a_circular_link_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says_so: bool) -> None:
-    """Python up to 3.12 raises an error for it; later ones, which are played here, give the link."""
+    """Python up to 3.12 raises an error for it; later versions, simulated here, return the link."""
     if not says_so:
         monkeypatch.setattr(Path, "resolve", Path.absolute)
     loop = tmp_path / "loop.png"

@@ -34,7 +34,7 @@ EXIF = b"Exif\0\0"
 
 
 def cases() -> Iterator[Case]:
-    """Return them all."""
+    """Yield all damaged files."""
     yield from cut()
     yield from flipped()
     yield from empty()
@@ -83,14 +83,14 @@ def flipped() -> Iterator[Case]:
 
 
 def empty() -> Iterator[Case]:
-    """Nothing in it, or nothing but zeros."""
+    """Yield files of no bytes and of zeros."""
     for kind in ("png", "jpg", "webp", "avif", "tiff", "gif", "bmp", "ppm", "hdr", "pfm", "jp2", "none"):
         yield Case("zero bytes", f"empty.{kind}", b"", says="the file is empty; expected an image")
         yield Case("zero bytes", f"zeros.{kind}", bytes(4096), says="damaged, cut short, or of a format")
 
 
 def foreign() -> Iterator[Case]:
-    """Other files under the name of a picture."""
+    """Yield files of other kinds under the name of a picture."""
     isom = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
     files = {
         "phone.jpg": (isom + bytes(400), "a HEIC image, which cannot be read"),
@@ -168,7 +168,7 @@ def greedy(tags: list[tuple[int, int, int, int]]) -> bytes:
 
 
 def not_numbers() -> Iterator[Case]:
-    """Floating point that is no number."""
+    """Yield floating-point pictures with NaN or infinity."""
     for name, pixels in {
         "one-nan": np.where(np.arange(5760).reshape(40, 48, 3) == 77, np.nan, wave() / 255),
         "all-nan": np.full((40, 48, 3), np.nan),
@@ -188,7 +188,7 @@ def not_numbers() -> Iterator[Case]:
 
 
 def damaged_exif() -> Iterator[Case]:
-    """EXIF blocks that make no sense turn nothing."""
+    """Yield pictures with damaged EXIF blocks, which are ignored."""
     six = exif(6)
     pointer = directory("<", [(34665, 5, 1, 0)]) + b"\xff" * 64
     loop = directory("<", [(34665, 4, 1, 8), (34853, 4, 1, 8), (40965, 4, 1, 8)])
@@ -228,7 +228,7 @@ def damaged_exif() -> Iterator[Case]:
 
 
 def turned_all_the_same() -> Iterator[Case]:
-    """Damage elsewhere in an EXIF block, whose orientation is sound."""
+    """Yield pictures whose EXIF is damaged elsewhere than in the orientation, which is applied."""
     wants = wave()[::-1].transpose(1, 0, 2)
     for name, pointer in (("far", 2**31), ("cut", 20), ("farthest", 2**32 - 1)):
         for order in "<>":
@@ -238,7 +238,7 @@ def turned_all_the_same() -> Iterator[Case]:
 
 
 def damaged_words() -> Iterator[Case]:
-    """Colour profiles, XMP and boxes that make no sense: the pixels are those of the file."""
+    """Yield pictures with damaged colour profiles, XMP and boxes: the pixels are read unchanged."""
     rgb = wave()
     formula = profile(b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, 0, 0, 0, 65536, 32768))
     steep = profile(b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, 2**31 - 1, 2**31 - 1, 2**31 - 1, 0, 0))
@@ -297,7 +297,7 @@ def profile(curve: bytes) -> bytes:
 
 
 def named() -> Iterator[Case]:
-    """Names that are hard to print, to quote or to store."""
+    """Yield files with names that are hard to print, to quote or to store."""
     data, wants, off = plain()["png"]
     names = {
         "日本語の写真.png": None,

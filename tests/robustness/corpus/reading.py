@@ -33,7 +33,7 @@ from tests.robustness.corpus import damaged, sound
 from tests.robustness.corpus.cases import Case
 
 NOBODY = 65534
-# Seconds without a word from the reader after which a file counts as one that hangs.
+# Seconds without output of the reader after which reading a file counts as a hang.
 HANGS = 60
 # The command that reads files in a process of its own; `verdicts` adds the folder and the first number.
 READER = (sys.executable, "-W", "error", "-m", "tests.robustness.corpus")
@@ -168,7 +168,7 @@ def verdicts(
 
 
 def lines(reader: subprocess.Popen[bytes], patience: float = HANGS) -> Generator[bytes]:
-    """Yield what a process prints, until it ends or has been silent for too long."""
+    """Yield the lines that a process prints, until it ends or has been silent for too long."""
     output: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def listen() -> None:

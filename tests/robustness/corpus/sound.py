@@ -30,7 +30,7 @@ EXIF = b"Exif\0\0"
 
 
 def cases() -> Iterator[Case]:
-    """Return them all."""
+    """Yield all sound files."""
     yield from whole()
     yield from misnamed()
     yield from thin()
@@ -45,7 +45,7 @@ def cases() -> Iterator[Case]:
 
 
 def whole() -> Iterator[Case]:
-    """Every format, untouched."""
+    """Yield a plain file of every format."""
     for name, (data, wants, off) in plain().items():
         yield Case("sound", f"whole.{name}", data, wants, off, written=True)
 
@@ -81,7 +81,7 @@ def thin() -> Iterator[Case]:
 
 
 def deep() -> Iterator[Case]:
-    """16, 12 and 10 bits."""
+    """Yield pictures of 16, 12 and 10 bits."""
     rgb = wave().astype(np.uint16) * 257 - 128
     gray = rgb[..., 0]
     rgba = np.dstack([rgb, 65535 - gray])
@@ -103,7 +103,7 @@ def deep() -> Iterator[Case]:
 
 
 def shallow() -> Iterator[Case]:
-    """Palettes and fewer bits than 8."""
+    """Yield pictures with palettes and of fewer than 8 bits."""
     indices, palette = indexed()
     for depth in (1, 2, 4, 8):
         levels = 1 << depth
@@ -137,7 +137,7 @@ def shallow() -> Iterator[Case]:
 
 
 def colors() -> Iterator[Case]:
-    """CMYK, and grey in its other forms."""
+    """Yield pictures in CMYK, and grey ones in several forms."""
     ink = np.full((16, 16, 4), (20, 180, 90, 40), np.uint8)
     # (1 − C)(1 − K) of 255: 198, 63, 139
     wants = np.full((16, 16, 3), (198, 63, 139), np.uint8)
@@ -155,7 +155,7 @@ def colors() -> Iterator[Case]:
 
 
 def animated() -> Iterator[Case]:
-    """Of an animation the first frame is taken."""
+    """Yield animations, of which the first frame is used."""
     rgb = wave()
     film = cv2.Animation()
     film.frames = [np.ascontiguousarray(rgb[..., ::-1]), np.zeros((40, 48, 3), np.uint8)] * 2
@@ -174,7 +174,7 @@ def animated() -> Iterator[Case]:
 
 
 def transparent() -> Iterator[Case]:
-    """Nothing to see but in the alpha, or nothing at all."""
+    """Yield pictures with alpha, some with content in it alone, some fully transparent."""
     rgb, gray = wave(), wave()[..., 0]
     black = np.dstack([np.zeros_like(rgb), gray])
     hidden = np.dstack([rgb, np.zeros_like(gray)])
@@ -234,7 +234,7 @@ def floats() -> Iterator[Case]:
 
 
 def turned() -> Iterator[Case]:
-    """Go through the eight orientations of EXIF, in both orders of bytes."""
+    """Yield pictures of the eight orientations of EXIF, in both byte orders."""
     rgb = wave()
     upright = [
         rgb,
@@ -259,7 +259,7 @@ def turned() -> Iterator[Case]:
 
 
 def surrounded() -> Iterator[Case]:
-    """Bytes that do not belong to the picture, before or behind what does."""
+    """Yield files with extra bytes before or after the picture."""
     for name in ("png", "jpg", "gif", "bmp", "ppm", "avif", "tiff"):
         data, wants, off = plain()[name]
         yield Case("trailing bytes", f"behind.{name}", data + b"and a postscript" * 9, wants, off)
