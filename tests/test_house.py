@@ -17,7 +17,7 @@ PACKAGE = Path(lbfgs_style.__file__).parent
 
 # A room imports only from rooms to its left.
 ORDER = (
-    *("errors", "version", "system", "settings", "graphs", "images", "networks", "objective"),
+    *("errors", "version", "system", "settings", "graphs", "native", "images", "networks", "objective"),
     *("optimization", "pipeline", "outputs", "cli"),
 )
 # Pairs of rooms of which the first must not import from the second, though that stands to its left.
@@ -26,7 +26,7 @@ STRANGERS = {("networks", "images"), ("objective", "images"), ("optimization", "
 # Package of others → the rooms or modules that may import it.
 ONLY = {
     "onnxruntime": ("objective.session",),
-    "onnx": ("graphs", "networks", "objective"),
+    "onnx": ("graphs", "native", "networks", "objective"),
     # Contact sheets have labels, recordings are videos, and the command captures what decoders log.
     "cv2": ("images", "outputs.contact_sheet", "outputs.recording", "cli.streams"),
     "scipy": ("optimization", "system.threads"),

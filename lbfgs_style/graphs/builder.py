@@ -6,7 +6,8 @@ formulas can be nested. Nothing here knows about losses or gradients.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,25 @@ _PREFIX = "net."
 _LAYOUT_KEY, _PLAIN = "lbfgs_style.graphs.cpu_layout", "plain"
 
 
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """What several nodes compute together, for processors that have one operator for it.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the computation, which its writer and a rewrite of the graph share.
+    inputs : tuple of str
+        The tensors it depends on; an empty name stands for an optional one that is left out.
+    outputs : tuple of str
+        The tensors it computes.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
 class GraphBuilder:
     """Collects the nodes and constants of a graph.
 
@@ -56,6 +76,10 @@ class GraphBuilder:
     wait_for : dict of str to str
         Tensor → another tensor that should be computed before the nodes that read the first one, except
         where it depends on them. Only a hint, see `cpu_layout`.
+    composites : dict of str to Composite
+        Tensor → what its nodes compute together, where that is known, see `native.steps`.
+    scratch : dict of str to int
+        Tensor → bytes of memory that the node which computes it needs while it runs.
     original_names : dict of str to str
         Tensor that `extend` copied → its name in the original graph.
     is_plain : bool
@@ -69,12 +93,25 @@ class GraphBuilder:
         self.shapes: dict[str, Shape] = {}
         self.flipped: dict[str, str] = {}
         self.wait_for: dict[str, str] = {}
+        self.composites: dict[str, Composite] = {}
+        self.scratch: dict[str, int] = {}
         self.original_names: dict[str, str] = {}
         self.is_plain = False
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[str] = []
         self._counter = 0
         self._taken: set[str] = set()
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The outputs of the graph."""
+        return self._outputs
+
+    def composite(self, kind: str, inputs: Sequence[str | None], outputs: Sequence[str | None]) -> None:
+        """Note what the nodes that compute `outputs` from `inputs` do together."""
+        names = tuple(name for name in outputs if name is not None)
+        whole = Composite(kind, tuple(name or "" for name in inputs), names)
+        self.composites |= dict.fromkeys(names, whole)
 
     def unique_name(self, stem: str) -> str:
         """Return a name that no tensor has, and reserve it."""
@@ -252,6 +289,10 @@ class GraphBuilder:
         from onnx import helper
 
         return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(self.dtype), shape)
+
+
+Rewrite = Callable[[GraphBuilder], None]
+"""Rewrites a finished graph into the form that a processor runs best."""
 
 
 def is_plain(model: onnx.ModelProto) -> bool:

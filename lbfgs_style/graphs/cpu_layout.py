@@ -46,7 +46,7 @@ def optimize_for_cpu(graph: GraphBuilder, choose: winograd.Choose) -> None:
         Which convolutions take Winograd's form, see `winograd.rewrite`.
     """
     is_replaced = winograd.rewrite(graph, choose)
-    graph.is_plain = is_replaced and not _has_direct(graph)
+    graph.is_plain = is_replaced and not has_direct_convolution(graph)
     if graph.is_plain:
         scatter_image_gradient(graph)
     else:
@@ -55,7 +55,7 @@ def optimize_for_cpu(graph: GraphBuilder, choose: winograd.Choose) -> None:
     graph.nodes = _sort_by_depth(graph.nodes)
 
 
-def _has_direct(graph: GraphBuilder) -> bool:
+def has_direct_convolution(graph: GraphBuilder) -> bool:
     """Return whether a direct convolution between features is left."""
     kernels = [graph.constants.get(node.input[1]) for node in graph.nodes if node.op_type == "Conv"]
     return any(kernel is not None and min(kernel.shape[:2]) > _IMAGE_CHANNELS for kernel in kernels)

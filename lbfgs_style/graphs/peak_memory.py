@@ -41,8 +41,8 @@ class _Step:
 def peak_bytes(graph: GraphBuilder) -> int:
     """Return the most bytes that tensors take at once while a graph of one image size runs.
 
-    Weights and inputs are not counted. Where onnxruntime fuses two nodes, the tensor between them is counted
-    though it never exists.
+    The scratch memory of nodes is counted, weights and inputs are not. Where onnxruntime fuses two nodes, the
+    tensor between them is counted though it never exists.
     """
     graph.infer_shapes()
     steps = _steps(graph.nodes, cpu_layout.find_channel_blocked(graph))
@@ -115,7 +115,7 @@ def _peak(graph: GraphBuilder, steps: Sequence[_Step]) -> int:
             if owner[name] == name:
                 alive[name] = _bytes(graph, name)
                 total += alive[name]
-        peak = max(peak, total)
+        peak = max(peak, total + sum(graph.scratch.get(name, 0) for name in step.outputs))
         for name in ends.get(index, []):
             total -= alive.pop(name, 0)
     return peak

@@ -25,7 +25,9 @@ def d_identity(rule: RuleContext) -> Sequence[str]:
 
 def d_relu(rule: RuleContext) -> Sequence[str]:
     """y = max(x, 0): dx = g where y > 0, else 0."""
-    return [rule.graph.op("Mul", step(rule.graph, rule.y, at_zero=0), rule.g)]
+    result = rule.graph.op("Mul", step(rule.graph, rule.y, at_zero=0), rule.g)
+    rule.graph.composite("ReluGradient", [rule.y, rule.g], [result])
+    return [result]
 
 
 def d_abs(rule: RuleContext) -> Sequence[str]:

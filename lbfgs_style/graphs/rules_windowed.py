@@ -121,13 +121,21 @@ def _scatter(rule: RuleContext, patches: str, window: _Window) -> str:
     return rule.graph.reshape(grown, rule.graph.shape(rule.x))
 
 
+def _note_gradient(rule: RuleContext, window: _Window, result: str) -> None:
+    """Note that the nodes up to `result` are the gradient of a pooling over windows of 2×2."""
+    if window.kernel == [2, 2]:
+        rule.graph.composite(f"{rule.node.op_type}Gradient", [rule.x, rule.y, rule.g], [result])
+
+
 def d_average_pool(rule: RuleContext) -> Sequence[str]:
     """Y = means over windows: dx = Σ g / area over the windows that contain x."""
     window = _window(rule)
     area = math.prod(window.kernel)
     share = rule.graph.op("Mul", rule.g, rule.graph.constant(1 / area))
     if window.disjoint:
-        return [_spread(rule, share, window)]
+        result = _spread(rule, share, window)
+        _note_gradient(rule, window, result)
+        return [result]
     repeated = rule.graph.op(
         "Mul", _as_batch(rule, share, pooled=True), rule.graph.constant(np.ones((1, area, 1, 1)))
     )
@@ -150,7 +158,9 @@ def d_max_pool(rule: RuleContext) -> Sequence[str]:
         pooling = {"kernel_shape": window.kernel, "strides": window.strides}
         mean = graph.op("AveragePool", mask, attributes=pooling)
         ties = graph.op("Mul", mean, graph.constant(math.prod(window.kernel)))
-        return [graph.op("Mul", mask, _spread(rule, graph.op("Div", rule.g, ties), window))]
+        result = graph.op("Mul", mask, _spread(rule, graph.op("Div", rule.g, ties), window))
+        _note_gradient(rule, window, result)
+        return [result]
     taken = graph.op(
         "Conv",
         _as_batch(rule, rule.x, pooled=False),

@@ -125,13 +125,17 @@ def flipped_transform_matrices() -> tuple[Matrix, Matrix]:
     return a_flipped, b_flipped
 
 
+def kernel_transform() -> Array:
+    """Return the matrix [36,9] that transforms a flattened kernel g: G ⊗ G."""
+    _, g, _ = transform_matrices()
+    return np.kron(g, g).astype(np.float32)
+
+
 def transform_kernel(kernel: Array) -> Array:
     """Return the weights G g Gᵀ of a kernel, float32 [out,in,3,3], as float32 [36,out,in]."""
-    _, g, _ = transform_matrices()
-    both = np.einsum("au,bv->abuv", g, g).reshape(_TILE**2, _TAPS**2)
     outputs, inputs = kernel.shape[:2]
     flat = kernel.reshape(outputs * inputs, _TAPS**2)
-    return (both.astype(np.float32) @ flat.T).reshape(_TILE**2, outputs, inputs)
+    return (kernel_transform() @ flat.T).reshape(_TILE**2, outputs, inputs)
 
 
 def rewrite(graph: GraphBuilder, choose: Choose) -> bool:

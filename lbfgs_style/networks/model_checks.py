@@ -47,7 +47,7 @@ _RESERVED = re.compile(
     "loss|terms|weights|region_weights|tile|own_factor|gradient_factor|d_image|around_image|(?:own_|rest_|d_)*(?:tv|range)"
 )
 _RESERVED_STEMS = "features|gram|mean|root|mask|distance|energy|d"
-_RESERVED_PREFIXES = ("around_", "winograd_")
+_RESERVED_PREFIXES = ("around_", "native_", "winograd_")
 
 
 def check_safety(model: onnx.ModelProto, label: str) -> None:

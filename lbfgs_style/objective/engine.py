@@ -107,7 +107,7 @@ class Engine:
 
     def estimate_costs(self, terms: LossTerms, sources: int) -> Costs:
         """Estimate what the memory of a run depends on; `sources` are the bytes of the images read."""
-        return estimate_costs(self.network.model, terms, self.cache.choose, sources)
+        return estimate_costs(self.network.model, terms, self.cache.rewrite, sources)
 
     def statistics(
         self,
@@ -148,7 +148,7 @@ class Engine:
         model = self.network.model
         session = self._session(
             ("statistics", size, terms),
-            lambda choose: statistics_graph(model, size, terms, choose=choose),
+            lambda rewrite: statistics_graph(model, size, terms, rewrite=rewrite),
         )
         names = [*map(features_name, terms.content_layers), *terms.moment_names]
         inputs = {IMAGE: np.ascontiguousarray(image[None], np.float32), **(masks or {})}
@@ -187,7 +187,7 @@ class Engine:
         model = self.network.model
         session = self._session(
             ("objective", size, terms),
-            lambda choose: objective_graph(model, size, terms, choose=choose),
+            lambda rewrite: objective_graph(model, size, terms, rewrite=rewrite),
         )
         return Objective(partial(_evaluate, session, session.to_device({**targets, "weights": weights})))
 

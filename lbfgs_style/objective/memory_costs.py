@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import GraphError
-from ..graphs import winograd
+from ..graphs.builder import Rewrite
 from ..graphs.network_graph import feature_shapes, needed_nodes
 from ..graphs.peak_memory import peak_bytes
 from ..graphs.receptive_fields import halo, receptive_fields, smallest_side
@@ -54,7 +54,7 @@ class Costs:
         return (3 * self.halo) ** 2
 
 
-def estimate_costs(model: onnx.ModelProto, terms: LossTerms, choose: winograd.Choose, sources: int) -> Costs:
+def estimate_costs(model: onnx.ModelProto, terms: LossTerms, rewrite: Rewrite, sources: int) -> Costs:
     """Estimate what the memory of a run depends on.
 
     Parameters
@@ -63,8 +63,8 @@ def estimate_costs(model: onnx.ModelProto, terms: LossTerms, choose: winograd.Ch
         A feature network.
     terms : LossTerms
         The terms of the loss.
-    choose : function
-        Which convolutions take Winograd's form.
+    rewrite : function
+        Brings the graph into the form in which it runs.
     sources : int
         Bytes of the images that were read.
     """
@@ -81,7 +81,7 @@ def estimate_costs(model: onnx.ModelProto, terms: LossTerms, choose: winograd.Ch
     keep_mask = 1 if terms.regions else 0
     return Costs(
         weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
-        per_pixel=peak_bytes(objective_builder(model, (side, side), terms, choose=choose)) / side**2,
+        per_pixel=peak_bytes(objective_builder(model, (side, side), terms, rewrite=rewrite)) / side**2,
         targets=4 * (content + masks + keep_mask),
         sources=sources,
         halo=reach,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import MemoryShortage, SessionError
 from ..graphs.builder import GraphBuilder, is_plain
+from ..native.library import Library
 from ..settings.options import Device
 from ..system.memory import trim_heap
 from ..system.threads import NEVER, Cancellation
@@ -67,6 +68,8 @@ class Session:
         Threads of an operator; 0 leaves the choice to onnxruntime (one for each physical core).
     fixed : mapping of str to array, optional
         Inputs that are the same in every run. On the CPU the arrays are used in place, not copied.
+    operators : Library, optional
+        The native operators, for a graph that has them.
     shrink : bool
         Return the memory of tensors to the system after each run.
 
@@ -88,9 +91,12 @@ class Session:
         device: Device = "auto",
         threads: int = 0,
         fixed: Mapping[str, NDArray[Any]] | None = None,
+        operators: Library | None = None,
         shrink: bool = False,
     ) -> None:
-        self.inference_session = _open(model.SerializeToString(), device, threads, is_plain(model))
+        self.inference_session = _open(
+            model.SerializeToString(), device, threads, plain=is_plain(model), operators=operators
+        )
         self.provider: str = self.inference_session.get_providers()[0]
         self._device = "cuda" if self.provider == CUDA else "cpu"
         self._fixed = self.to_device(fixed or {})
@@ -212,7 +218,9 @@ def run_interruptibly(work: Callable[[], object], options: Any, cancellation: Ca
         raise session_error("onnxruntime failed to run the graph", failures[0]) from failures[0]
 
 
-def _open(graph: bytes, device: Device, threads: int, plain: bool) -> onnxruntime.InferenceSession:
+def _open(
+    graph: bytes, device: Device, threads: int, *, plain: bool, operators: Library | None
+) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -228,6 +236,8 @@ def _open(graph: bytes, device: Device, threads: int, plain: bool) -> onnxruntim
         session = _open_cuda(graph, options, required=device == "cuda")
         if session is not None:
             return session
+    if operators is not None:
+        options.register_custom_ops_library(str(operators.path))
     _share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
     return _create(graph, options, ["CPUExecutionProvider"], [NCHWC_PASS] if plain else [])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graphs import winograd
+from ..graphs import cpu_layout, winograd
+from ..graphs.builder import Rewrite
+from ..native import layout, library, packing
 from ..networks.network import FeatureNetwork
 from ..settings.options import Convolution, Device
 from ..system.memory import trim_heap
@@ -20,8 +24,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-BuildGraph = Callable[["winograd.Choose | None"], "onnx.ModelProto"]
-"""Builds a graph, with the convolutions that take Winograd's form; None leaves the graph as it is."""
+BuildGraph = Callable[["Rewrite | None"], "onnx.ModelProto"]
+"""Builds a graph, rewritten for the processor; None leaves the graph as it is."""
+
+# How a graph takes the kernels of convolutions: its inputs and the kernels that they need, and how a kernel is
+# transformed for them.
+_KERNEL_FORMS = (
+    (winograd.kernel_inputs, winograd.transform_kernel),
+    (packing.kernel_inputs, packing.pack_kernel),
+)
 
 
 class SessionCache:
@@ -71,9 +82,24 @@ class SessionCache:
         self._lock = threading.Lock()
 
     @property
-    def choose(self) -> winograd.Choose:
-        """Which convolutions take Winograd's form on a CPU."""
-        return winograd.CHOICES[self._convolution]
+    def rewrite(self) -> Rewrite:
+        """What brings a graph into the form of its convolutions on a CPU, see `settings.options`.
+
+        Raises
+        ------
+        SessionError
+            The native operators are wanted and cannot be used.
+        """
+        operators = self._operators()
+        if operators is None:
+            return partial(cpu_layout.optimize_for_cpu, choose=winograd.CHOICES[self._convolution])
+        return partial(layout.rewrite, library=operators, threads=self._threads or os.cpu_count() or 1)
+
+    def _operators(self) -> library.Library | None:
+        """Return the native operators if they are to be used."""
+        if self._convolution == "native":
+            return library.require()
+        return library.find() if self._convolution == "auto" else None
 
     def session(self, key: object, build: BuildGraph) -> Session:
         """Return the session of a graph, which is built unless a session with its key was kept."""
@@ -82,9 +108,15 @@ class SessionCache:
             if session is None:
                 self._device = resolve_device(self._device)
                 # On CUDA, cuDNN chooses the algorithm of each convolution.
-                model = build(None if self._device == "cuda" else self.choose)
-                weights = self._transformed_weights(model)
-                session = Session(model, device=self._device, threads=self._threads, fixed=weights)
+                is_cuda = self._device == "cuda"
+                model = build(None if is_cuda else self.rewrite)
+                session = Session(
+                    model,
+                    device=self._device,
+                    threads=self._threads,
+                    fixed=self._transformed_weights(model),
+                    operators=None if is_cuda else self._operators(),
+                )
                 del model
                 trim_heap()
                 if self.sessions is not None:
@@ -101,10 +133,15 @@ class SessionCache:
         """Return the weights that a graph takes in Winograd's form; all graphs share the arrays."""
         from onnx import numpy_helper
 
-        needed = winograd.kernel_inputs(model)
-        missing = {kernel: name for name, kernel in needed.items() if name not in self.transformed_kernels}
-        for tensor in self._network.model.graph.initializer:
-            if tensor.name in missing:
-                kernel = numpy_helper.to_array(tensor)
-                self.transformed_kernels[missing[tensor.name]] = winograd.transform_kernel(kernel)
-        return {name: self.transformed_kernels[name] for name in needed}
+        weights: dict[str, Array] = {}
+        for kernel_inputs, transform in _KERNEL_FORMS:
+            needed = kernel_inputs(model)
+            missing = {
+                kernel: name for name, kernel in needed.items() if name not in self.transformed_kernels
+            }
+            for tensor in self._network.model.graph.initializer:
+                if tensor.name in missing:
+                    kernel = numpy_helper.to_array(tensor)
+                    self.transformed_kernels[missing[tensor.name]] = transform(kernel)
+            weights |= {name: self.transformed_kernels[name] for name in needed}
+        return weights

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..graphs import cpu_layout, winograd
 from ..graphs.autodiff import gradients
-from ..graphs.builder import GraphBuilder
+from ..graphs.builder import GraphBuilder, Rewrite
 from ..graphs.network_graph import IMAGE, Floating, layer_shape, with_network
 from .losses import assembly, distances
 from .losses.terms import LossTerms, distance_name, features_name
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def statistics_graph(
-    model: onnx.ModelProto, size: tuple[int, int], terms: LossTerms, *, choose: winograd.Choose | None = None
+    model: onnx.ModelProto, size: tuple[int, int], terms: LossTerms, *, rewrite: Rewrite | None = None
 ) -> onnx.ModelProto:
     """Build the graph of the targets.
 
@@ -41,9 +40,8 @@ def statistics_graph(
         Height and width of the image.
     terms : LossTerms
         The layers whose features (content) and moments (style) are computed.
-    choose : function, optional
-        Which convolutions take Winograd's form, when the graph is rewritten for the CPU, see
-        `graphs.cpu_layout`. Without it the graph is not rewritten.
+    rewrite : function, optional
+        Brings the graph into the form that the processor runs best, see `graphs.cpu_layout` and `native`.
 
     Returns
     -------
@@ -57,8 +55,8 @@ def statistics_graph(
     masks = assembly.declare_masks(graph, terms)
     for name, tensor in assembly.style_moments(graph, terms, masks).items():
         graph.output(tensor, name)
-    if choose is not None:
-        cpu_layout.optimize_for_cpu(graph, choose)
+    if rewrite is not None:
+        rewrite(graph)
     return graph.model()
 
 
@@ -68,7 +66,7 @@ def objective_graph(
     terms: LossTerms,
     *,
     dtype: Floating = np.float32,
-    choose: winograd.Choose | None = None,
+    rewrite: Rewrite | None = None,
 ) -> onnx.ModelProto:
     """Build the graph of the loss and its gradient.
 
@@ -84,7 +82,7 @@ def objective_graph(
         The terms of the loss.
     dtype : numpy floating type
         float32 to run; float64 to check gradients by the reference evaluator.
-    choose : function, optional
+    rewrite : function, optional
         As in `statistics_graph`.
 
     Returns
@@ -100,7 +98,7 @@ def objective_graph(
     GraphError
         If the network has an operator that cannot be differentiated.
     """
-    return objective_builder(model, size, terms, dtype=dtype, choose=choose).model()
+    return objective_builder(model, size, terms, dtype=dtype, rewrite=rewrite).model()
 
 
 def objective_builder(
@@ -109,7 +107,7 @@ def objective_builder(
     terms: LossTerms,
     *,
     dtype: Floating = np.float32,
-    choose: winograd.Choose | None = None,
+    rewrite: Rewrite | None = None,
 ) -> GraphBuilder:
     """Build `objective_graph`, but return its builder."""
     graph = with_network(model, size, terms.layers, dtype)
@@ -130,8 +128,8 @@ def objective_builder(
     of_sums = assembly.derivatives_of_sums(graph, terms, nodes.derivatives, shapes)
     derivatives = nodes.derivatives | of_sums
     graph.output(assembly.image_gradient(graph, terms, derivatives, differences, masks, pixels), "d_image")
-    if choose is not None:
-        cpu_layout.optimize_for_cpu(graph, choose)
+    if rewrite is not None:
+        rewrite(graph)
     return graph
 
 

@@ -29,7 +29,7 @@ from .validation import MAX_WEIGHT, require_positive
 
 StyleStatistic = Literal["gram", "mean-cov", "wasserstein"]
 Device = Literal["auto", "cpu", "cuda"]
-Convolution = Literal["auto", "direct", "winograd"]
+Convolution = Literal["auto", "native", "direct", "winograd"]
 PreserveColor = Literal["none", "luminance", "match"]
 ColorMatch = Literal["cholesky", "pca", "symmetric"]
 
@@ -255,10 +255,10 @@ class Options:
         Convolution,
         Choice(Convolution),
         Help(
-            "Form of 3×3 convolutions on the CPU: direct, winograd, or auto for the quicker one. The result "
-            "is the same but for rounding.",
+            "Form of convolutions on the CPU: native for operators of our own, direct or winograd for "
+            "onnxruntime's, or auto for the quickest there is. The result is the same but for rounding.",
             "Network and device",
-            "See `lbfgs_style.graphs.winograd`.",
+            "See `lbfgs_style.native` and `lbfgs_style.graphs.winograd`.",
         ),
     ] = "auto"
     memory: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from lbfgs_style.graphs.peak_memory import peak_bytes
 from lbfgs_style.objective.session import NCHWC_PASS
 from lbfgs_style.objective.whole_graphs import LossTerms, objective_builder, objective_graph
 from tests.helpers.small_networks import small_vgg
+
+DIRECT = partial(cpu_layout.optimize_for_cpu, choose=winograd.CHOICES["direct"])
 
 SIZE = (48, 32)
 TERMS = LossTerms(("relu2_1",), ("relu1_1", "relu2_1", "relu3_1"))
@@ -45,7 +48,7 @@ def optimized(
 def test_values_are_the_same_and_layouts_change_less(tmp_path, pooling, size):
     model = small_vgg(widths=(16, 32, 32, 32, 32), pooling=pooling).model
     plain = objective_graph(model, size, TERMS)
-    arranged = objective_graph(model, size, TERMS, choose=winograd.CHOICES["direct"])
+    arranged = objective_graph(model, size, TERMS, rewrite=DIRECT)
     (one, before), (other, after) = optimized(plain, tmp_path), optimized(arranged, tmp_path)
     if not before["ReorderOutput"]:
         pytest.skip("onnxruntime has no blocked layout on this processor")
@@ -60,7 +63,12 @@ def test_values_are_the_same_and_layouts_change_less(tmp_path, pooling, size):
 def test_shapes_are_known_behind_winograds_form():
     """Without them, cotangents would stay plain, and the memory would be estimated too low."""
     network = small_vgg(widths=(16, 32, 32, 32, 32)).model
-    b = objective_builder(network, SIZE, TERMS, choose=lambda i, o, h, w: min(i, o) >= 32)
+    b = objective_builder(
+        network,
+        SIZE,
+        TERMS,
+        rewrite=partial(cpu_layout.optimize_for_cpu, choose=lambda i, o, h, w: min(i, o) >= 32),
+    )
     b.infer_shapes()
     assert not b.is_plain
     elementwise = [
@@ -72,7 +80,12 @@ def test_shapes_are_known_behind_winograds_form():
 def test_without_direct_convolutions_all_tensors_stay_plain(tmp_path):
     """Only the convolution of the image is direct: forward a Conv, backward a ConvTranspose."""
     network = small_vgg(widths=(16, 32, 32, 32, 32)).model
-    graph = objective_graph(network, SIZE, TERMS, choose=lambda i, o, h, w: min(i, o) > 3)
+    graph = objective_graph(
+        network,
+        SIZE,
+        TERMS,
+        rewrite=partial(cpu_layout.optimize_for_cpu, choose=lambda i, o, h, w: min(i, o) > 3),
+    )
     assert is_plain(graph)
     (back,) = (node for node in graph.graph.node if node.op_type == "ConvTranspose")
     assert back.input[1] == "net.conv1_1.weight"
@@ -81,7 +94,7 @@ def test_without_direct_convolutions_all_tensors_stay_plain(tmp_path):
     if not one["ReorderOutput"]:
         pytest.skip("onnxruntime has no blocked layout on this processor")
     assert not other["ReorderOutput"]
-    assert not is_plain(objective_graph(network, SIZE, TERMS, choose=winograd.CHOICES["direct"]))
+    assert not is_plain(objective_graph(network, SIZE, TERMS, rewrite=DIRECT))
 
 
 @pytest.mark.parametrize(("pads", "dilation"), [([1, 1, 1, 1], 1), ([0, 1, 2, 0], 1), ([2, 1, 0, 2], 2)])
@@ -177,10 +190,10 @@ def test_a_small_factor_waits_for_the_awaited_tensor():
 def test_first_features_are_recomputed_and_cotangents_late(monkeypatch):
     """Only the next convolution reads the first features; Gram matrix and backward pass read a copy."""
     model = small_vgg(widths=(16, 32, 32, 32, 32)).model
-    late = objective_builder(model, SIZE, TERMS, choose=winograd.CHOICES["direct"])
+    late = objective_builder(model, SIZE, TERMS, rewrite=DIRECT)
     readers = {node.output[0] for node in late.nodes if "relu1_1" in node.input}
     assert readers
     assert readers <= ancestors(late, late.wait_for["relu1_1"])
     monkeypatch.setattr(cpu_layout, "delay_readers", lambda b: None)
-    early = objective_builder(model, SIZE, TERMS, choose=winograd.CHOICES["direct"])
+    early = objective_builder(model, SIZE, TERMS, rewrite=DIRECT)
     assert peak_bytes(late) < 0.85 * peak_bytes(early)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from lbfgs_style.graphs import winograd
+from lbfgs_style.graphs import cpu_layout, winograd
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.peak_memory import peak_bytes
 from lbfgs_style.objective.engine import Engine
@@ -73,8 +75,8 @@ def test_memory_grows_with_the_pixels(convolution):
     terms = LossTerms(("relu4_1",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1"))
     model = small_vgg().model
     sizes = [(64, 64), (128, 128)]
-    choose = winograd.CHOICES[convolution]
-    small, large = (peak_bytes(objective_builder(model, s, terms, choose=choose)) for s in sizes)
+    rewrite = partial(cpu_layout.optimize_for_cpu, choose=winograd.CHOICES[convolution])
+    small, large = (peak_bytes(objective_builder(model, s, terms, rewrite=rewrite)) for s in sizes)
     assert 3.5 < large / small < 4.1
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False, convolution=convolution)
     assert engine.estimate_costs(terms, 0).per_pixel == pytest.approx(large / 128**2, rel=0.1)

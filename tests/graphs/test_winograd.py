@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from lbfgs_style.graphs import winograd
+from lbfgs_style.graphs import cpu_layout, winograd
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.objective.whole_graphs import objective_graph, statistics_graph
@@ -100,14 +101,14 @@ def test_objective_is_the_same(size: tuple[int, int], rewritten: winograd.Choose
     rng = np.random.default_rng(1)
     image, other = rng.uniform(0, 1, (2, 1, 3, *size)).astype(np.float32)
     results = []
-    for choose in (None, rewritten):
-        statistics = statistics_graph(network, size, TERMS, choose=choose)
-        model = objective_graph(network, size, TERMS, choose=choose)
+    for rewrite in (None, partial(cpu_layout.optimize_for_cpu, choose=rewritten)):
+        statistics = statistics_graph(network, size, TERMS, rewrite=rewrite)
+        model = objective_graph(network, size, TERMS, rewrite=rewrite)
         weights = {
             name: winograd.transform_kernel(initializers[kernel])
             for name, kernel in winograd.kernel_inputs(model).items()
         }
-        assert len(weights) == (0 if choose is None else count)
+        assert len(weights) == (0 if rewrite is None else count)
         targets = dict(
             zip(
                 [o.name for o in statistics.graph.output],

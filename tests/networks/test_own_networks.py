@@ -138,7 +138,9 @@ def test_a_network_may_use_the_tensor_names_of_our_graphs() -> None:
         np.testing.assert_array_equal(plain[1], ours[1])
 
 
-@pytest.mark.parametrize("name", ["loss", "tile", "own_factor", "gram_r", "d_r", "around_m", "winograd_v"])
+@pytest.mark.parametrize(
+    "name", ["loss", "tile", "own_factor", "gram_r", "d_r", "around_m", "native_v", "winograd_v"]
+)
 def test_a_layer_with_a_reserved_name_is_refused(name: str) -> None:
     with pytest.raises(NetworkError, match=f"calls a layer '{name}', a name that the graphs"):
         around(node("Relu", "r", "m"), node("Relu", "m", name), layers=("r", "z", name))

@@ -55,6 +55,15 @@ def moment_sums(
     mask : str, optional
         The weights w [1,1,h,w]; 1 without it.
     """
+    moments = _banded_sums(graph, features, channels, mean=mean, mask=mask)
+    graph.composite("Gram", [features, mask], [moments.gram, moments.mean])
+    return moments
+
+
+def _banded_sums(
+    graph: GraphBuilder, features: str, channels: int, *, mean: bool, mask: str | None
+) -> Moments:
+    """Append the nodes of `moment_sums`, with one matrix product for each band of rows."""
     shape = graph.shapes.get(features, ())
     if len(shape) < 4 or shape[2] is None or shape[3] is None:  # a tile cut out of a window, never large
         return _product_sums(graph, features, channels, mean=mean, mask=mask)
@@ -135,4 +144,6 @@ def feature_cotangent(
         result = graph.op("Add", result, derivatives.mean)
     if mask is not None:
         result = graph.op("Mul", result, graph.reshape(mask, [1, -1]))
-    return graph.reshape(result, shape)
+    cotangent = graph.reshape(result, shape)
+    graph.composite("GramGradient", [features, symmetric, derivatives.mean, mask], [cotangent])
+    return cotangent

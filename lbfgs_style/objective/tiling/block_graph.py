@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...graphs import cpu_layout, winograd
-from ...graphs.builder import GraphBuilder
+from ...graphs.builder import GraphBuilder, Rewrite
 from ...graphs.network_graph import Shapes
 from ..losses import assembly, distances
 from ..losses.moments import moment_sums
@@ -32,7 +31,7 @@ def block_graph(
     shapes: Shapes,
     size: tuple[int, int],
     *,
-    choose: winograd.Choose | None = None,
+    rewrite: Rewrite | None = None,
 ) -> onnx.ModelProto:
     """Build the graph of the loss of the whole image, where only the pixels of one block are variable.
 
@@ -42,7 +41,7 @@ def block_graph(
 
     Parameters
     ----------
-    model, terms, choose
+    model, terms, rewrite
         As in `tile_graphs.tile_statistics_graph`.
     stages, form
         The network's `stages.split_network`, and the `stages.Form` of the block.
@@ -89,8 +88,8 @@ def block_graph(
     of_sums = assembly.derivatives_of_sums(graph, terms, nodes.derivatives, shapes)
     derivatives = _multiplied(graph, GRADIENT_FACTOR, terms, nodes.derivatives | of_sums)
     graph.output(assembly.image_gradient(graph, terms, derivatives, differences, masks, pixels), "d_image")
-    if choose is not None:
-        cpu_layout.optimize_for_cpu(graph, choose)
+    if rewrite is not None:
+        rewrite(graph)
     return graph.model()
 
 

@@ -68,14 +68,16 @@ class TileSessions:
         """Return the session of `tile_statistics_graph` for a size of windows."""
         return self._session(
             ("tile statistics", window, self.terms),
-            lambda choose: tile_statistics_graph(self._model, window, self.terms, self.fields, choose=choose),
+            lambda rewrite: tile_statistics_graph(
+                self._model, window, self.terms, self.fields, rewrite=rewrite
+            ),
         ).during(self._cancellation)
 
     def gradient(self, window: tuple[int, int]) -> Session:
         """Return the session of `tile_gradient_graph` for a size of windows."""
         return self._session(
             ("tile gradient", window, self.terms),
-            lambda choose: tile_gradient_graph(self._model, window, self.terms, choose=choose),
+            lambda rewrite: tile_gradient_graph(self._model, window, self.terms, rewrite=rewrite),
         ).during(self._cancellation)
 
     def loss(self) -> Session:
@@ -135,8 +137,8 @@ class BlockSessions:
         return self._session(
             "block",
             (form, self._size, self._terms),
-            lambda choose: block_graph(
-                self._model, self.stages, form, self._terms, self._shapes, self._size, choose=choose
+            lambda rewrite: block_graph(
+                self._model, self.stages, form, self._terms, self._shapes, self._size, rewrite=rewrite
             ),
         )
 
@@ -146,7 +148,7 @@ class BlockSessions:
         session = self._session(
             "surroundings",
             (size, self._terms),
-            lambda choose: surroundings_graph(self._model, size, self.stages, choose=choose),
+            lambda rewrite: surroundings_graph(self._model, size, self.stages, rewrite=rewrite),
         )
         values = session.run([stage.source for stage in self.stages[1:]], {IMAGE: window})
         self._cache.release_memory()  # before the evaluations of the block, whose tensors have other sizes

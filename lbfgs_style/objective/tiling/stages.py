@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ...graphs import cpu_layout, winograd
-from ...graphs.builder import GraphBuilder
+from ...graphs.builder import GraphBuilder, Rewrite
 from ...graphs.network_graph import IMAGE, Shapes, append_network, needed_nodes, with_network
 from ...graphs.receptive_fields import Field, alignment, find_misaligned, halo, trace_fields
 from .tile_plan import Span
@@ -229,15 +228,15 @@ def surroundings_graph(
     window: tuple[int, int],
     stages: Sequence[Stage],
     *,
-    choose: winograd.Choose | None = None,
+    rewrite: Rewrite | None = None,
 ) -> onnx.ModelProto:
     """Build the graph with an input ``image`` [1,3,h,w] whose outputs are the sources of all later stages."""
     sources = [stage.source for stage in stages[1:]]
     graph = with_network(model, window, sources)
     for source in sources:
         graph.output(source)
-    if choose is not None:
-        cpu_layout.optimize_for_cpu(graph, choose)
+    if rewrite is not None:
+        rewrite(graph)
     return graph.model()
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...graphs import cpu_layout, winograd
-from ...graphs.builder import GraphBuilder
+from ...graphs.builder import GraphBuilder, Rewrite
 from ...graphs.network_graph import IMAGE, Shapes, with_network
 from ...graphs.receptive_fields import Field
 from ..losses import assembly, distances
@@ -33,7 +32,7 @@ def tile_statistics_graph(
     terms: LossTerms,
     fields: Mapping[str, Field],
     *,
-    choose: winograd.Choose | None = None,
+    rewrite: Rewrite | None = None,
 ) -> onnx.ModelProto:
     """Build the graph of a tile's part of all sums.
 
@@ -47,7 +46,7 @@ def tile_statistics_graph(
         The layers whose features (content) and moments (style) are computed.
     fields : mapping of str to Field
         `receptive_fields.receptive_fields` of the layers.
-    choose : function, optional
+    rewrite : function, optional
         As in `whole_graphs.statistics_graph`.
 
     Returns
@@ -71,8 +70,8 @@ def tile_statistics_graph(
             graph.output(tensor, name)
     graph.output(_total_variation(graph, terms, tile), "tv")
     graph.output(distances.range_excess(graph, _crop(graph, IMAGE, tile, 1)), "range")
-    if choose is not None:
-        cpu_layout.optimize_for_cpu(graph, choose)
+    if rewrite is not None:
+        rewrite(graph)
     return graph.model()
 
 
@@ -142,13 +141,13 @@ def tile_gradient_graph(
     window: tuple[int, int],
     terms: LossTerms,
     *,
-    choose: winograd.Choose | None = None,
+    rewrite: Rewrite | None = None,
 ) -> onnx.ModelProto:
     """Build the graph of a tile's gradient, given the derivatives of the loss with respect to all sums.
 
     Parameters
     ----------
-    model, window, terms, choose
+    model, window, terms, rewrite
         As in `tile_statistics_graph`.
 
     Returns
@@ -166,8 +165,8 @@ def tile_gradient_graph(
     derivatives = declare_sums(graph, "d", terms, channels)
     graph.infer_shapes()
     graph.output(assembly.image_gradient(graph, terms, derivatives, differences, masks, pixels), "d_image")
-    if choose is not None:
-        cpu_layout.optimize_for_cpu(graph, choose)
+    if rewrite is not None:
+        rewrite(graph)
     return graph.model()
 
 

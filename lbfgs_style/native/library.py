@@ -1,0 +1,143 @@
+"""Find and load the compiled library of operators, and ask it what it has.
+
+The library is a file next to this module, made when the package was built with a C++ compiler at hand. The
+environment variable LBFGS_STYLE_NATIVE=0 leaves it out, 1 demands it; LBFGS_STYLE_INSTRUCTIONS chooses among
+the instruction sets of the processor (avx512, avx2, baseline), which is meant for tests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ..errors import SessionError
+
+log = logging.getLogger(__name__)
+
+# Domain of the operators.
+DOMAIN = "lbfgs_style"
+
+# Version of the operators, which the library must have: raised with every change of their inputs or weights.
+VERSION = 1
+
+# File of the library, next to this module.
+FILE_NAME = "operators" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Library:
+    """The loaded library.
+
+    Attributes
+    ----------
+    path : Path
+        Its file, which onnxruntime registers.
+    instructions : str
+        The instruction set in use.
+    """
+
+    path: Path
+    instructions: str
+    _functions: ctypes.CDLL
+
+    def available(self) -> tuple[str, ...]:
+        """Return the instruction sets that this processor and the library have, the best first."""
+        names: list[str] = []
+        while (name := self._functions.lbfgs_style_available(len(names))) is not None:
+            names.append(name.decode())
+        return tuple(names)
+
+    def convolution_scratch(
+        self,
+        x: Sequence[int | None],
+        y: Sequence[int | None],
+        is_flipped: bool,
+        threads: int,
+    ) -> int:
+        """Return the bytes that a Convolution needs while it runs, for features x and y in blocks."""
+        inputs, height, width, _ = (length or 0 for length in x)
+        return self._functions.lbfgs_style_convolution_scratch(
+            inputs, y[0] or 0, height, width, int(is_flipped), threads
+        )
+
+    def gram_scratch(self, x: Sequence[int | None], channels: int) -> int:
+        """Return the bytes that a Gram needs while it runs, for features x in blocks."""
+        inputs, height, width, _ = (length or 0 for length in x)
+        return self._functions.lbfgs_style_gram_scratch(inputs, channels, height * width)
+
+
+def find() -> Library | None:
+    """Return the library, or None where it is not to be used or cannot be.
+
+    Raises
+    ------
+    SessionError
+        LBFGS_STYLE_NATIVE is 1, and the library cannot be used.
+    """
+    wanted = os.environ.get("LBFGS_STYLE_NATIVE", "")
+    if wanted == "0":
+        return None
+    found = _load(Path(__file__).with_name(FILE_NAME))
+    if isinstance(found, Library):
+        return found
+    if wanted == "1":
+        raise SessionError(f"LBFGS_STYLE_NATIVE=1, but the native operators cannot be used: {found}.")
+    return None
+
+
+def require() -> Library:
+    """Return the library, or raise SessionError with the reason why it cannot be used."""
+    library = find()
+    if library is None:
+        raise SessionError(f"The native operators cannot be used: {why_not()}; use --convolution auto.")
+    return library
+
+
+def why_not() -> str:
+    """Return why `find` returns None."""
+    if os.environ.get("LBFGS_STYLE_NATIVE") == "0":
+        return "LBFGS_STYLE_NATIVE=0"
+    found = _load(Path(__file__).with_name(FILE_NAME))
+    return found if isinstance(found, str) else ""
+
+
+def describe() -> str:
+    """Return what convolutions run on a CPU: the instruction set of the native operators, or why not those."""
+    library = find()
+    return f"native operators, {library.instructions}" if library else f"no native operators: {why_not()}"
+
+
+@cache
+def _load(path: Path) -> Library | str:
+    """Return the library in a file, or why it cannot be used."""
+    if not path.exists():
+        return "they were not compiled when the package was built"
+    try:
+        functions = ctypes.CDLL(str(path))
+        version = functions.lbfgs_style_operators_version()
+    except (OSError, AttributeError) as error:  # of another platform, or a newer C library; not ours
+        reason = f"the library does not load: {' '.join(str(error).split())}"
+    else:
+        if version == VERSION:
+            return _declare(path, functions)
+        reason = f"the library has version {version}, expected {VERSION}: install the package again"
+    log.warning("using onnxruntime's own operators: %s", reason)
+    return reason
+
+
+def _declare(path: Path, functions: ctypes.CDLL) -> Library:
+    """Declare the types of the library's functions."""
+    size = ctypes.c_size_t
+    for name in ("lbfgs_style_instructions", "lbfgs_style_available"):
+        getattr(functions, name).restype = ctypes.c_char_p
+    functions.lbfgs_style_convolution_scratch.argtypes = [size, size, size, size, ctypes.c_int, size]
+    functions.lbfgs_style_convolution_scratch.restype = size
+    functions.lbfgs_style_gram_scratch.argtypes = [size, size, size]
+    functions.lbfgs_style_gram_scratch.restype = size
+    return Library(path, functions.lbfgs_style_instructions().decode(), functions)

@@ -1,0 +1,23 @@
+// The kernels, compiled once for each instruction set: KERNELS is the name of the table, NAME the text of it.
+#include "convolution.hpp"
+#include "images.hpp"
+#include "pooling.hpp"
+
+extern const Kernels KERNELS;
+const Kernels KERNELS = {
+    NAME,
+    convolution_scratch,
+    point_convolution_scratch,
+    gram_scratch,
+    image_convolution_scratch,
+    image_gradient_scratch,
+    convolution,
+    point_convolution,
+    gram,
+    image_convolution,
+    image_gradient,
+    pool,
+    pool_gradient,
+    to_blocked,
+    to_plain,
+};

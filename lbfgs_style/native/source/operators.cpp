@@ -1,0 +1,479 @@
+// The kernels as operators of onnxruntime: their inputs and outputs, memory, threads, and the choice of the
+// instruction set. README.md of this room lists the operators.
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.hpp"
+#include "onnxruntime_api.hpp"
+
+#if defined(_WIN32)
+#define EXPORT extern "C" __declspec(dllexport)
+#else
+#define EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+using namespace onnxruntime_api;
+
+#if defined(LBFGS_X86)
+extern const Kernels kernels_avx512, kernels_avx2;
+#endif
+extern const Kernels kernels_baseline;
+
+namespace {
+
+// --- instruction sets
+
+struct InstructionSet {
+  const Kernels *kernels;
+  bool available;
+};
+
+constexpr size_t kSets = 3;
+
+// The instruction sets of this library, the best first, and whether this processor has them.
+const InstructionSet *instruction_sets() {
+  static const InstructionSet sets[kSets] = {
+#if defined(LBFGS_X86)
+      {&kernels_avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                            __builtin_cpu_supports("avx512cd")},
+      {&kernels_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                          __builtin_cpu_supports("bmi2")},
+#endif
+      {&kernels_baseline, true},
+  };
+  return sets;
+}
+
+// The kernels of the environment variable LBFGS_STYLE_INSTRUCTIONS, else the best of this processor.
+const Kernels &chosen_kernels() {
+  static const Kernels *const chosen = [] {  // threads that meet here at first find the same
+    const char *wanted = getenv("LBFGS_STYLE_INSTRUCTIONS");
+    const InstructionSet *sets = instruction_sets();
+    for (size_t i = 0; wanted && i < kSets; i++)
+      if (sets[i].available && sets[i].kernels && !strcmp(sets[i].kernels->name, wanted)) return sets[i].kernels;
+    for (size_t i = 0; i < kSets; i++)
+      if (sets[i].available) return sets[i].kernels;
+    return &kernels_baseline;
+  }();
+  return *chosen;
+}
+
+// --- what onnxruntime gives a kernel
+
+Table table;
+MemoryInfo *cpu_memory;
+
+// The attributes of all operators; those that an operator does not have are 0.
+struct Attributes {
+  int64_t threads, flipped, relu, pooling, channels, transposed;
+};
+
+constexpr size_t kRank = 4;
+
+struct Tensor {
+  const float *data = nullptr;
+  size_t rank = 0;
+  int64_t lengths[kRank] = {0, 0, 0, 0};
+
+  size_t operator[](size_t axis) const { return static_cast<size_t>(lengths[axis]); }
+  size_t size() const {
+    size_t n = 1;
+    for (size_t i = 0; i < rank; i++) n *= (*this)[i];
+    return n;
+  }
+};
+
+// One call of an operator. The first error is kept; after it, nothing is computed.
+class Call {
+ public:
+  Call(KernelContext *context, const Attributes &attributes) : attributes(attributes), context_(context) {
+    check(get_input_count(table)(context, &inputs_));
+    check(get_output_count(table)(context, &outputs_));
+  }
+  ~Call() {
+    if (scratch_) check(deallocate(table)(allocator_, scratch_));
+    if (allocator_) release_allocator(table)(allocator_);
+  }
+  Call(const Call &) = delete;
+  Call &operator=(const Call &) = delete;
+
+  const Attributes &attributes;
+
+  // Returns an input; without data if it is left out. A tensor of another rank than expected is an error.
+  Tensor input(size_t index, size_t rank, bool optional = false) {
+    Tensor tensor;
+    const Value *value = nullptr;
+    if (ok() && index < inputs_) check(get_input(table)(context_, index, &value));
+    if (!value) {
+      require(optional, "an input is missing");
+      return tensor;
+    }
+    Shape *shape = nullptr;
+    void *data = nullptr;
+    if (check(get_shape(table)(value, &shape))) {
+      check(get_rank(table)(shape, &tensor.rank));
+      if (require(tensor.rank == rank, "an input has another rank than expected"))
+        check(get_lengths(table)(shape, tensor.lengths, rank));
+      release_shape(table)(shape);
+    }
+    if (check(get_data(table)(const_cast<Value *>(value), &data))) tensor.data = static_cast<const float *>(data);
+    return tensor;
+  }
+
+  // Returns the memory of an output, null if nothing reads it.
+  float *output(size_t index, size_t a, size_t b, size_t c, size_t d, size_t rank = kRank) {
+    const int64_t lengths[kRank] = {static_cast<int64_t>(a), static_cast<int64_t>(b), static_cast<int64_t>(c),
+                                    static_cast<int64_t>(d)};
+    Value *value = nullptr;
+    void *data = nullptr;
+    if (ok() && index < outputs_) check(get_output(table)(context_, index, lengths, rank, &value));
+    if (value) check(get_data(table)(value, &data));
+    return static_cast<float *>(data);
+  }
+
+  // Returns memory for `size` floats until the end of the call; null after an error.
+  float *scratch(size_t size) {
+    if (ok() && check(get_allocator(table)(context_, cpu_memory, &allocator_)))
+      check(allocate(table)(allocator_, size * sizeof(float) + kLine, &scratch_));
+    if (!ok()) return nullptr;
+    const uintptr_t address = reinterpret_cast<uintptr_t>(scratch_);
+    return reinterpret_cast<float *>((address + kLine - 1) / kLine * kLine);
+  }
+
+  // Threads of the session that runs the graph.
+  Threads threads() {
+    return {this,
+            [](void *self, size_t count, void (*body)(void *, size_t), void *data) {
+              Call *call = static_cast<Call *>(self);
+              call->check(parallel_for(table)(call->context_, body, count, 0, data));
+            },
+            static_cast<size_t>(attributes.threads > 0 ? attributes.threads : 1)};
+  }
+
+  bool require(bool condition, const char *message) {
+    if (!condition && ok()) status_ = create_status(table)(kInvalidArgument, message);
+    return condition;
+  }
+
+  bool ok() const { return !status_; }
+
+  Status *take_status() {
+    Status *status = status_;
+    status_ = nullptr;
+    return status;
+  }
+
+ private:
+  static constexpr uintptr_t kLine = 64;  // bytes of a cache line
+
+  bool check(Status *status) {
+    if (!status) return true;
+    if (status_)
+      release_status(table)(status);
+    else
+      status_ = status;
+    return false;
+  }
+
+  KernelContext *context_;
+  size_t inputs_ = 0, outputs_ = 0;
+  Allocator *allocator_ = nullptr;
+  void *scratch_ = nullptr;
+  Status *status_ = nullptr;
+};
+
+size_t blocks_of(size_t channels) { return (channels + kBlock - 1) / kBlock; }
+
+// Requires an optional tensor to be absent or as large as another one.
+void require_size(Call &call, const Tensor &tensor, size_t size) {
+  call.require(!tensor.data || tensor.size() == size, "an input has another size than expected");
+}
+
+// --- the operators
+
+// x, weights, bias?, add?, mask? → y, pooled?
+void compute_convolution(Call &call, const Kernels &kernels) {
+  const Tensor x = call.input(0, 4), weights = call.input(1, 4), bias = call.input(2, 1, true),
+               add = call.input(3, 4, true), mask = call.input(4, 4, true);
+  if (!call.ok()) return;
+  const bool flipped = call.attributes.flipped;
+  Convolution c = {};
+  c.inputs = flipped ? weights[1] : weights[2] / kBlock, c.outputs = flipped ? weights[2] / kBlock : weights[1];
+  c.height = x[1], c.width = x[2];
+  c.x = x.data, c.weights = weights.data, c.flipped = flipped;
+  c.epilogue = {bias.data, nullptr, add.data, mask.data, call.attributes.relu != 0};
+  c.pooling = static_cast<Pooling>(call.attributes.pooling);
+  call.require(weights[0] == 36 && c.inputs == x[0] && x[3] == kBlock && weights[3] == kBlock,
+               "the weights do not fit the features");
+  require_size(call, bias, c.outputs * kBlock);
+  require_size(call, add, c.outputs * c.height * c.width * kBlock);
+  require_size(call, mask, c.outputs * c.height * c.width * kBlock);
+  if (!call.ok()) return;
+  c.y = call.output(0, c.outputs, c.height, c.width, kBlock);
+  if (c.pooling != Pooling::kNone) c.pooled = call.output(1, c.outputs, c.height / 2, c.width / 2, kBlock);
+  const Threads threads = call.threads();
+  float *scratch = call.scratch(kernels.convolution_scratch(c, threads.count));
+  if (call.ok() && c.y) kernels.convolution(c, scratch, threads);
+}
+
+// x, matrix, bias?, add?, mask?, scale? → y
+void compute_point_convolution(Call &call, const Kernels &kernels) {
+  const Tensor x = call.input(0, 4), matrix = call.input(1, 2), bias = call.input(2, 1, true),
+               add = call.input(3, 4, true), mask = call.input(4, 4, true), scale = call.input(5, 4, true);
+  if (!call.ok()) return;
+  PointConvolution c = {};
+  c.rows = matrix[0], c.columns = matrix[1], c.transposed = call.attributes.transposed;
+  c.inputs = blocks_of(c.transposed ? c.rows : c.columns), c.outputs = blocks_of(c.transposed ? c.columns : c.rows);
+  c.height = x[1], c.width = x[2];
+  c.x = x.data, c.weights = matrix.data;
+  c.epilogue = {bias.data, scale.data, add.data, mask.data, call.attributes.relu != 0};
+  call.require(c.inputs == x[0] && x[3] == kBlock, "the matrix does not fit the features");
+  require_size(call, bias, c.outputs * kBlock);
+  require_size(call, scale, c.height * c.width);
+  require_size(call, add, c.outputs * c.height * c.width * kBlock);
+  require_size(call, mask, c.outputs * c.height * c.width * kBlock);
+  if (!call.ok()) return;
+  c.y = call.output(0, c.outputs, c.height, c.width, kBlock);
+  const Threads threads = call.threads();
+  float *scratch = call.scratch(kernels.point_convolution_scratch(c, threads.count));
+  if (call.ok() && c.y) kernels.point_convolution(c, scratch, threads);
+}
+
+// x, weights? → products, sums?
+void compute_gram(Call &call, const Kernels &kernels) {
+  const Tensor x = call.input(0, 4), weights = call.input(1, 4, true);
+  if (!call.ok()) return;
+  Gram g = {};
+  g.blocks = x[0], g.channels = static_cast<size_t>(call.attributes.channels), g.positions = x[1] * x[2];
+  g.x = x.data, g.weights = weights.data;
+  call.require(blocks_of(g.channels) == g.blocks && x[3] == kBlock, "the number of channels is not that of the features");
+  require_size(call, weights, g.positions);
+  if (!call.ok()) return;
+  g.products = call.output(0, g.channels, g.channels, 0, 0, 2);
+  g.sums = call.output(1, g.channels, 1, 0, 0, 2);
+  const Threads threads = call.threads();
+  float *scratch = call.scratch(kernels.gram_scratch(g, threads.count));
+  if (call.ok() && g.products) kernels.gram(g, scratch, threads);
+}
+
+// image, kernel, bias? → y
+void compute_image_convolution(Call &call, const Kernels &kernels) {
+  const Tensor image = call.input(0, 4), kernel = call.input(1, 4), bias = call.input(2, 1, true);
+  if (!call.ok()) return;
+  ImageConvolution c = {};
+  c.channels = image[1], c.kernel_outputs = kernel[0], c.outputs = blocks_of(kernel[0]);
+  c.height = image[2], c.width = image[3];
+  c.image = image.data, c.kernel = kernel.data, c.bias = bias.data, c.relu = call.attributes.relu;
+  call.require(image[0] == 1 && kernel[1] == c.channels && kernel[2] == 3 && kernel[3] == 3,
+               "the kernel does not fit the image");
+  require_size(call, bias, c.kernel_outputs);
+  if (!call.ok()) return;
+  c.y = call.output(0, c.outputs, c.height, c.width, kBlock);
+  const Threads threads = call.threads();
+  float *scratch = call.scratch(kernels.image_convolution_scratch(c, threads.count));
+  if (call.ok() && c.y) kernels.image_convolution(c, scratch, threads);
+}
+
+// gradient, kernel → image
+void compute_image_gradient(Call &call, const Kernels &kernels) {
+  const Tensor gradient = call.input(0, 4), kernel = call.input(1, 4);
+  if (!call.ok()) return;
+  ImageGradient g = {};
+  g.channels = kernel[1], g.kernel_outputs = kernel[0], g.inputs = gradient[0];
+  g.height = gradient[1], g.width = gradient[2];
+  g.gradient = gradient.data, g.kernel = kernel.data;
+  call.require(blocks_of(g.kernel_outputs) == g.inputs && kernel[2] == 3 && kernel[3] == 3 && gradient[3] == kBlock,
+               "the kernel does not fit the features");
+  if (!call.ok()) return;
+  g.image = call.output(0, 1, g.channels, g.height, g.width);
+  const Threads threads = call.threads();
+  float *scratch = call.scratch(kernels.image_gradient_scratch(g, threads.count));
+  if (call.ok() && g.image) kernels.image_gradient(g, scratch, threads);
+}
+
+// x → pooled
+void compute_pool(Call &call, const Kernels &kernels) {
+  const Tensor x = call.input(0, 4);
+  if (!call.ok() || !call.require(x[3] == kBlock, "the features are not in blocks")) return;
+  Pool p = {x[0], x[1], x[2], x.data, nullptr, static_cast<Pooling>(call.attributes.pooling)};
+  p.pooled = call.output(0, p.blocks, p.height / 2, p.width / 2, kBlock);
+  if (call.ok() && p.pooled) kernels.pool(p, call.threads());
+}
+
+// x, pooled, gradient → gradient of x
+void compute_pool_gradient(Call &call, const Kernels &kernels) {
+  const Tensor x = call.input(0, 4), pooled = call.input(1, 4), gradient = call.input(2, 4);
+  if (!call.ok()) return;
+  PoolGradient p = {x[0],
+                    x[1],
+                    x[2],
+                    x.data,
+                    pooled.data,
+                    gradient.data,
+                    call.attributes.relu != 0,
+                    static_cast<Pooling>(call.attributes.pooling),
+                    nullptr};
+  call.require(x[3] == kBlock, "the features are not in blocks");
+  require_size(call, pooled, p.blocks * (p.height / 2) * (p.width / 2) * kBlock);
+  require_size(call, gradient, p.blocks * (p.height / 2) * (p.width / 2) * kBlock);
+  if (!call.ok()) return;
+  p.y = call.output(0, p.blocks, p.height, p.width, kBlock);
+  if (call.ok() && p.y) kernels.pool_gradient(p, call.threads());
+}
+
+// plain [1, C, H, W] → blocked
+void compute_to_blocked(Call &call, const Kernels &kernels) {
+  const Tensor x = call.input(0, 4);
+  if (!call.ok() || !call.require(x[0] == 1, "expected one image")) return;
+  float *y = call.output(0, blocks_of(x[1]), x[2], x[3], kBlock);
+  if (call.ok() && y) kernels.to_blocked({x[1], x[2] * x[3], x.data, y}, call.threads());
+}
+
+// blocked → plain [1, C, H, W]
+void compute_to_plain(Call &call, const Kernels &kernels) {
+  const Tensor x = call.input(0, 4);
+  const size_t channels = static_cast<size_t>(call.attributes.channels);
+  if (!call.ok() || !call.require(blocks_of(channels) == x[0] && x[3] == kBlock, "the features are not in blocks")) return;
+  float *y = call.output(0, 1, channels, x[1], x[2]);
+  if (call.ok() && y) kernels.to_plain({channels, x[1] * x[2], x.data, y}, call.threads());
+}
+
+// --- registration
+
+struct Definition : Operator {
+  const char *name;
+  size_t inputs, required, outputs;
+  void (*run)(Call &, const Kernels &);
+};
+
+struct Kernel {
+  const Definition *definition;
+  Attributes attributes;
+};
+
+int64_t attribute(const KernelInfo *info, const char *name) {
+  int64_t value = 0;
+  Status *missing = get_integer(table)(info, name, &value);
+  if (!missing) return value;
+  release_status(table)(missing);
+  return 0;
+}
+
+const Definition &defined(const Operator *op) { return *static_cast<const Definition *>(op); }
+
+Definition define(const char *name, size_t inputs, size_t required, size_t outputs,
+                  void (*run)(Call &, const Kernels &)) {
+  Definition d = {};
+  d.version = kVersion;
+  d.name = name, d.inputs = inputs, d.required = required, d.outputs = outputs, d.run = run;
+  d.get_name = [](const Operator *op) { return defined(op).name; };
+  d.get_provider = [](const Operator *) -> const char * { return nullptr; };
+  d.get_input_count = [](const Operator *op) { return defined(op).inputs; };
+  d.get_output_count = [](const Operator *op) { return defined(op).outputs; };
+  d.get_input_type = [](const Operator *, size_t) -> int { return kFloat; };
+  d.get_output_type = [](const Operator *, size_t) -> int { return kFloat; };
+  d.get_input_characteristic = [](const Operator *op, size_t i) -> int {
+    return i < defined(op).required ? kRequired : kOptional;
+  };
+  d.get_output_characteristic = [](const Operator *, size_t i) -> int { return i ? kOptional : kRequired; };
+  d.get_input_memory = [](const Operator *, size_t) -> int { return kDefaultMemory; };
+  d.get_variadic_input_arity = d.get_variadic_input_homogeneity = d.get_variadic_output_arity =
+      d.get_variadic_output_homogeneity = [](const Operator *) { return 0; };
+  d.get_start_version = d.get_end_version = [](const Operator *) { return 1; };
+  d.create_kernel_v2 = [](const Operator *op, Table, const KernelInfo *info, void **out) -> Status * {
+    Kernel *kernel = static_cast<Kernel *>(malloc(sizeof(Kernel)));
+    if (!kernel) return create_status(table)(kInvalidArgument, "bad allocation");
+    *kernel = {&defined(op),
+               {attribute(info, "threads"), attribute(info, "flipped"), attribute(info, "relu"),
+                attribute(info, "pooling"), attribute(info, "channels"), attribute(info, "transposed")}};
+    *out = kernel;
+    return nullptr;
+  };
+  d.compute_v2 = [](void *data, KernelContext *context) -> Status * {
+    const Kernel &kernel = *static_cast<Kernel *>(data);
+    Status *status;
+    {
+      Call call(context, kernel.attributes);
+      if (call.ok()) kernel.definition->run(call, chosen_kernels());
+      status = call.take_status();
+    }
+    return status;
+  };
+  d.destroy = [](void *kernel) { free(kernel); };
+  return d;
+}
+
+// Never freed: onnxruntime keeps pointers to it as long as the process lives.
+Definition definitions[] = {
+    define("Convolution", 5, 2, 2, compute_convolution),
+    define("PointConvolution", 6, 2, 1, compute_point_convolution),
+    define("Gram", 2, 1, 2, compute_gram),
+    define("ImageConvolution", 3, 2, 1, compute_image_convolution),
+    define("ImageGradient", 2, 2, 1, compute_image_gradient),
+    define("Pool", 1, 1, 1, compute_pool),
+    define("PoolGradient", 3, 3, 1, compute_pool_gradient),
+    define("ToBlocked", 1, 1, 1, compute_to_blocked),
+    define("ToPlain", 1, 1, 1, compute_to_plain),
+};
+
+// Makes the domain of the operators, once.
+Status *make_domain(Domain **made) {
+  static Domain *domain = nullptr;
+  static bool busy = false;  // several threads may open sessions at once
+  struct Lock {
+    Lock() {
+      while (__atomic_test_and_set(&busy, __ATOMIC_ACQUIRE)) {
+      }
+    }
+    ~Lock() { __atomic_clear(&busy, __ATOMIC_RELEASE); }
+  } lock;
+  if (!domain) {
+    Domain *fresh = nullptr;
+    if (Status *failed = create_cpu_memory_info(table)(kArena, kDefaultMemory, &cpu_memory)) return failed;
+    if (Status *failed = create_domain(table)("lbfgs_style", &fresh)) return failed;
+    for (const Definition &definition : definitions)
+      if (Status *failed = add_operator(table)(fresh, &definition)) return failed;
+    domain = fresh;
+  }
+  *made = domain;
+  return nullptr;
+}
+
+}  // namespace
+
+// Called by onnxruntime for each session that registers this library.
+EXPORT Status *RegisterCustomOps(SessionOptions *options, const Base *base) {
+  table = base->get_table(kVersion);
+  if (!table) return nullptr;  // onnxruntime is older than 1.17, and says so when it meets an operator
+  Domain *domain = nullptr;
+  if (Status *failed = make_domain(&domain)) return failed;
+  return add_domain(table)(options, domain);
+}
+
+// The version of the operators, which `library.py` compares: a library left over from another version is not used.
+EXPORT int lbfgs_style_operators_version() { return LBFGS_OPERATORS_VERSION; }
+
+// The instruction set in use.
+EXPORT const char *lbfgs_style_instructions() { return chosen_kernels().name; }
+
+// The i-th instruction set that this processor has, null beyond the last.
+EXPORT const char *lbfgs_style_available(int i) {
+  const InstructionSet *sets = instruction_sets();
+  for (size_t set = 0; set < kSets; set++)
+    if (sets[set].available && sets[set].kernels && i-- == 0) return sets[set].kernels->name;
+  return nullptr;
+}
+
+// Bytes of scratch memory of a Convolution, and of a Gram: for plans of memory.
+EXPORT size_t lbfgs_style_convolution_scratch(size_t inputs, size_t outputs, size_t height, size_t width, int flipped,
+                                              size_t threads) {
+  Convolution c = {};
+  c.inputs = inputs, c.outputs = outputs, c.height = height, c.width = width, c.flipped = flipped;
+  return chosen_kernels().convolution_scratch(c, threads) * sizeof(float);
+}
+EXPORT size_t lbfgs_style_gram_scratch(size_t blocks, size_t channels, size_t positions) {
+  Gram g = {};
+  g.blocks = blocks, g.channels = channels, g.positions = positions;
+  return chosen_kernels().gram_scratch(g, 1) * sizeof(float);
+}

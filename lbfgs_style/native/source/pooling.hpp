@@ -1,0 +1,112 @@
+// Pooling over windows of 2×2 and its gradients; the change between plain and blocked tensors.
+#pragma once
+#include "vectors.hpp"
+
+namespace {
+
+void pool(const Pool &p, const Threads &threads) {
+  const size_t height = p.height / 2, width = p.width / 2, line = p.width * kBlock;
+  parallel(threads, p.blocks * height, [&](size_t i) {
+    const size_t block = i / height, y = i % height;
+    const float *x = p.x + (block * p.height + 2 * y) * line;
+    float *out = p.pooled + (block * height + y) * width * kBlock;
+    for (size_t at = 0; at < width * kBlock; at += kLanes) {
+      const float *corner = x + at / kBlock * 2 * kBlock + at % kBlock;
+      const Vector a = load(corner), b = load(corner + kBlock), c = load(corner + line),
+                   d = load(corner + line + kBlock);
+      store(out + at, p.pooling == Pooling::kMaximum ? maximum(maximum(a, b), maximum(c, d)) : 0.25f * (a + b + c + d));
+    }
+  });
+}
+
+// Equal maxima of a window share its gradient. Values in no window, in an odd last row or column, get 0.
+void pool_gradient(const PoolGradient &p, const Threads &threads) {
+  const size_t height = p.height / 2, width = p.width / 2, line = p.width * kBlock;
+  parallel(threads, p.blocks * ceil_div(p.height, 2), [&](size_t i) {
+    const size_t rows = ceil_div(p.height, 2), block = i / rows, row = i % rows;
+    const size_t offset = (block * p.height + 2 * row) * line;
+    float *y = p.y + offset;
+    if (row == height) return fill_zero(y, line);
+    const float *x = p.x ? p.x + offset : nullptr;
+    const size_t pooled = (block * height + row) * width * kBlock;
+    for (size_t at = 0; at < width * kBlock; at += kLanes) {
+      const size_t corner = at / kBlock * 2 * kBlock + at % kBlock;
+      const size_t corners[4] = {corner, corner + kBlock, corner + line, corner + line + kBlock};
+      const Vector gradient = load(p.gradient + pooled + at), zero = Vector{}, one = broadcast(1.f);
+      Vector shares[4];
+      if (p.pooling == Pooling::kMaximum) {
+        const Vector largest = load(p.pooled + pooled + at);
+        Vector count = zero;
+        UNROLL(4)
+        for (size_t k = 0; k < 4; k++) {
+          shares[k] = load(x + corners[k]) == largest ? one : zero;
+          count += shares[k];
+        }
+        Vector share = gradient / count;
+        if (p.relu) share = where_positive(largest, share);
+        UNROLL(4)
+        for (size_t k = 0; k < 4; k++) store(y + corners[k], shares[k] * share);
+      } else {
+        const Vector share = 0.25f * gradient;
+        UNROLL(4)
+        for (size_t k = 0; k < 4; k++)
+          store(y + corners[k], p.relu ? where_positive(load(x + corners[k]), share) : share);
+      }
+    }
+    if (p.width % 2) {
+      fill_zero(y + line - kBlock, kBlock);
+      fill_zero(y + 2 * line - kBlock, kBlock);
+    }
+  });
+}
+
+// Positions of one piece of work.
+constexpr size_t kReordered = 2048;
+
+void to_blocked(const Reorder &r, const Threads &threads) {
+  const size_t parts = ceil_div(r.positions, kReordered);
+  parallel(threads, ceil_div(r.channels, kBlock) * parts, [&](size_t i) {
+    const size_t block = i / parts, start = i % parts * kReordered, end = smaller(r.positions, start + kReordered);
+    const float *from = r.from + block * kBlock * r.positions;
+    float *to = r.to + block * kBlock * r.positions;
+    const size_t channels = smaller(kBlock, r.channels - block * kBlock);
+    size_t t = start;
+    if (channels == kBlock)
+      for (; t + kLanes <= end; t += kLanes)
+        for (size_t lane = 0; lane < kBlock; lane += kLanes) {
+          Vector rows[kLanes];
+          UNROLL(16)
+          for (size_t k = 0; k < kLanes; k++) rows[k] = load(from + (lane + k) * r.positions + t);
+          transpose(rows);
+          UNROLL(16)
+          for (size_t k = 0; k < kLanes; k++) store(to + (t + k) * kBlock + lane, rows[k]);
+        }
+    for (; t < end; t++)
+      for (size_t k = 0; k < kBlock; k++) to[t * kBlock + k] = k < channels ? from[k * r.positions + t] : 0;
+  });
+}
+
+void to_plain(const Reorder &r, const Threads &threads) {
+  const size_t parts = ceil_div(r.positions, kReordered);
+  parallel(threads, ceil_div(r.channels, kBlock) * parts, [&](size_t i) {
+    const size_t block = i / parts, start = i % parts * kReordered, end = smaller(r.positions, start + kReordered);
+    const float *from = r.from + block * kBlock * r.positions;
+    float *to = r.to + block * kBlock * r.positions;
+    const size_t channels = smaller(kBlock, r.channels - block * kBlock);
+    size_t t = start;
+    if (channels == kBlock)
+      for (; t + kLanes <= end; t += kLanes)
+        for (size_t lane = 0; lane < kBlock; lane += kLanes) {
+          Vector rows[kLanes];
+          UNROLL(16)
+          for (size_t k = 0; k < kLanes; k++) rows[k] = load(from + (t + k) * kBlock + lane);
+          transpose(rows);
+          UNROLL(16)
+          for (size_t k = 0; k < kLanes; k++) store(to + (lane + k) * r.positions + t, rows[k]);
+        }
+    for (; t < end; t++)
+      for (size_t k = 0; k < channels; k++) to[k * r.positions + t] = from[t * kBlock + k];
+  });
+}
+
+}  // namespace

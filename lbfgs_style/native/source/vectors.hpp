@@ -1,0 +1,105 @@
+// Vectors of floats, as wide as the instruction set has them, and how work is divided among threads.
+//
+// GCC's and Clang's vector types compile to the registers of each instruction set, and to scalar code where there are
+// none. Everything is in an unnamed namespace: each instruction set compiles this file for itself, and the linker must
+// not merge them.
+#pragma once
+#include "kernels.hpp"
+
+#define INLINE inline __attribute__((always_inline))
+#define UNROLL(n) _Pragma(LBFGS_TEXT(GCC unroll n))
+#define LBFGS_TEXT(text) #text
+
+namespace {
+
+// kLanes: floats of a register. kTiles: columns of the result that a matrix product keeps in registers, beside
+// kPanels blocks of 16 rows: 2·12 accumulators of AVX-512's 32 registers, 2·6 of AVX2's 16, 4·6 of NEON's 32.
+#if defined(__AVX512F__)
+constexpr size_t kLanes = 16, kTiles = 12, kPanels = 2;
+#elif defined(__AVX2__)
+constexpr size_t kLanes = 8, kTiles = 6, kPanels = 1;
+#elif defined(__aarch64__)
+constexpr size_t kLanes = 4, kTiles = 6, kPanels = 1;
+#else
+constexpr size_t kLanes = 4, kTiles = 2, kPanels = 1;
+#endif
+// Registers of a block.
+constexpr size_t kRegisters = kBlock / kLanes;
+
+typedef float Vector __attribute__((vector_size(kLanes * 4), may_alias));
+typedef float Unaligned __attribute__((vector_size(kLanes * 4), may_alias, aligned(4)));
+typedef int Indices __attribute__((vector_size(kLanes * 4)));
+
+INLINE Vector load(const float *p) { return *reinterpret_cast<const Unaligned *>(p); }
+INLINE void store(float *p, Vector v) { *reinterpret_cast<Unaligned *>(p) = v; }
+INLINE Vector broadcast(float x) { return x - Vector{}; }  // x − 0 is x, also for −0
+INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
+INLINE Vector rectified(Vector v) { return Vector{} > v ? Vector{} : v; }  // NaN stays NaN
+INLINE Vector where_positive(Vector mask, Vector v) { return mask > Vector{} ? v : Vector{}; }
+
+INLINE size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+INLINE size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+INLINE size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+INLINE void fill_zero(float *p, size_t n) { __builtin_memset(p, 0, n * sizeof(float)); }
+INLINE void copy(float *to, const float *from, size_t n) { __builtin_memcpy(to, from, n * sizeof(float)); }
+
+// Interleaves the lower (upper) halves of two vectors.
+template <size_t... I> struct Sequence {};
+template <size_t N, size_t... I> struct MakeSequence : MakeSequence<N - 1, N - 1, I...> {};
+template <size_t... I> struct MakeSequence<0, I...> { typedef Sequence<I...> Type; };
+template <size_t Start, size_t... I> INLINE Vector interleave(Vector a, Vector b, Sequence<I...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, (I % 2 ? kLanes : 0) + Start + I / 2 ...);
+#else
+  return __builtin_shuffle(a, b, Indices{static_cast<int>((I % 2 ? kLanes : 0) + Start + I / 2)...});
+#endif
+}
+
+// Transposes a square of kLanes vectors: log2(kLanes) rounds, each interleaves the two halves of the vectors.
+INLINE void transpose(Vector *rows) {
+  typedef typename MakeSequence<kLanes>::Type All;
+  UNROLL(4)
+  for (size_t round = 1; round < kLanes; round *= 2) {
+    Vector next[kLanes];
+    UNROLL(16)
+    for (size_t i = 0; i < kLanes / 2; i++) {
+      next[2 * i] = interleave<0>(rows[i], rows[i + kLanes / 2], All());
+      next[2 * i + 1] = interleave<kLanes / 2>(rows[i], rows[i + kLanes / 2], All());
+    }
+    UNROLL(16)
+    for (size_t i = 0; i < kLanes; i++) rows[i] = next[i];
+  }
+}
+
+// Transposes a block of 16×16 floats.
+INLINE void transpose_block(const float *from, float *to) {
+  for (size_t i = 0; i < kBlock; i += kLanes)
+    for (size_t j = 0; j < kBlock; j += kLanes) {
+      Vector rows[kLanes];
+      UNROLL(16)
+      for (size_t k = 0; k < kLanes; k++) rows[k] = load(from + (i + k) * kBlock + j);
+      transpose(rows);
+      UNROLL(16)
+      for (size_t k = 0; k < kLanes; k++) store(to + (j + k) * kBlock + i, rows[k]);
+    }
+}
+
+// Calls body(i) for every i below count.
+template <class Body> void parallel(const Threads &threads, size_t count, const Body &body) {
+  if (count == 1) return body(0);
+  if (count == 0) return;
+  threads.run(
+      threads.pool, count, [](void *data, size_t i) { (*static_cast<const Body *>(data))(i); },
+      const_cast<Body *>(&body));
+}
+
+// Calls body(slot, i) for every i below count; at no time do two calls have the same slot. There are
+// smaller(threads.count, count) slots: each has its part of the scratch memory.
+template <class Body> void parallel_slots(const Threads &threads, size_t count, const Body &body) {
+  size_t next = 0;
+  parallel(threads, smaller(threads.count, count), [&](size_t slot) {
+    for (size_t i; (i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < count;) body(slot, i);
+  });
+}
+
+}  // namespace

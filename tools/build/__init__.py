@@ -1,0 +1,1 @@
+"""Compile the native operators when the package is built."""
