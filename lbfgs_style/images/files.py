@@ -136,9 +136,10 @@ def encode(
     OptionError, ImageFileError
         See `write`.
     """
-    name = f"picture.{file_format}"
+    suffix = f".{file_format.lower()}"
+    name = f"picture{suffix}"
     check_size(name, (picture.rgb.shape[0], picture.rgb.shape[1]))
-    return _encode(picture, f".{file_format}", quality, name, recipe)
+    return _encode(picture, suffix, quality, name, recipe)
 
 
 def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str | None) -> bytes:

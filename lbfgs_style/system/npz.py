@@ -132,7 +132,7 @@ def check_number(value: object) -> float:
 
     Python's `json` also reads NaN and infinity, which are refused.
     """
-    if not isinstance(value, int | float) or not abs(value) <= _MAX_FLOAT:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_FLOAT:
         raise ValueError("not a finite number")
     return float(value)
 

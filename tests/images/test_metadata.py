@@ -195,6 +195,20 @@ def test_a_jpeg_segment_has_a_maximal_length(more, fits):
     assert kept("jpg", picture(wave(), xmp=xmp)).metadata.xmp == (xmp if fits else b"")
 
 
+def test_a_profile_too_long_for_jpeg_is_reported(caplog):
+    """Its segments are numbered in one byte."""
+    profile = bytearray(17_000_000)
+    profile[16:20], profile[36:40] = b"RGB ", b"acsp"
+    with caplog.at_level(logging.WARNING, "lbfgs_style"):
+        encoded = images.encode(picture(wave(), icc=bytes(profile)), "jpg")
+    assert len(encoded) < 100_000
+    assert "colour profile of 17000000 bytes is more than a JPEG holds" in caplog.text
+
+
+def test_the_name_of_a_format_may_be_in_capitals():
+    assert images.encode(images.from_array(wave()), "PNG") == images.encode(images.from_array(wave()), "png")
+
+
 def test_metadata_too_long_for_jpeg_are_reported(caplog):
     with caplog.at_level(logging.WARNING, "lbfgs_style"):
         back = kept("jpg", picture(wave(), exif=camera() + bytes(70_000), xmp=bytes(70_000)))

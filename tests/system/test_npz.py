@@ -203,6 +203,8 @@ def test_numbers_below_zero_and_between():
     for value in (-1, 1.0, True):
         with pytest.raises(ValueError, match="not a count"):
             npz.check_count(value)
+    with pytest.raises(ValueError, match="not a finite number"):
+        npz.check_number(True)
     with pytest.raises(ValueError, match="a negative number"):
         npz.check_nonnegative(-0.5)
 

@@ -32,6 +32,9 @@ _MAX_MARKERS = 100_000
 # Bytes of a segment's content: 65,535 without the two of the length itself.
 _SEGMENT = 65_533
 
+# Segments of an ICC profile at most: they are numbered in one byte.
+_MAX_ICC_SEGMENTS = 255
+
 # Most scans of a file that is read: each is a pass over the image, and a progressive JPEG has about ten.
 _MAX_SCANS = 500
 
@@ -99,6 +102,11 @@ def _write_metadata(encoded: bytes, metadata: Metadata, _size: Size, _alpha: boo
 def _metadata_segments(metadata: Metadata) -> Iterator[bytes]:
     room = _SEGMENT - len(_ICC_HEAD) - 2
     pieces = [metadata.icc[at : at + room] for at in range(0, len(metadata.icc), room)]
+    if len(pieces) > _MAX_ICC_SEGMENTS:
+        log.warning(
+            "a colour profile of %d bytes is more than a JPEG holds, and is left out", len(metadata.icc)
+        )
+        pieces = []
     parts = [
         (0xE1, "EXIF", metadata.exif and EXIF_HEAD + metadata.exif),
         (0xE1, "XMP", metadata.xmp and _XMP_HEAD + metadata.xmp),

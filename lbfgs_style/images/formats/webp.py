@@ -39,7 +39,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _frame_count(data: bytes) -> int:
-    return sum(kind == b"ANMF" for kind, _ in _chunks(data))
+    return max(1, sum(kind == b"ANMF" for kind, _ in _chunks(data)))
 
 
 def _read_metadata(data: bytes, _: bytes) -> Metadata:
