@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import StyleError
+from ..native.library import describe
 from ..version import __version__
 from . import inspection, measure_style, networks, presets, rerun, transfer
 from .signals import INTERRUPTED
@@ -34,7 +35,7 @@ app.add_typer(networks.app, name="networks")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"lbfgs-style {__version__}")
+        typer.echo(f"lbfgs-style {__version__} ({describe()})")
         raise typer.Exit
 
 

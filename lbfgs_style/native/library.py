@@ -1,8 +1,7 @@
 """Find and load the compiled library of operators, and ask it what it has.
 
 The library is a file next to this module, made when the package was built with a C++ compiler at hand. The
-environment variable LBFGS_STYLE_NATIVE=0 leaves it out, 1 demands it; LBFGS_STYLE_INSTRUCTIONS chooses among
-the instruction sets of the processor (avx512, avx2, baseline), which is meant for tests.
+environment variable LBFGS_STYLE_NATIVE=0 leaves it out, 1 demands it.
 """
 
 from __future__ import annotations
@@ -38,13 +37,28 @@ class Library:
     ----------
     path : Path
         Its file, which onnxruntime registers.
-    instructions : str
-        The instruction set in use.
     """
 
     path: Path
-    instructions: str
     _functions: ctypes.CDLL
+
+    @property
+    def instructions(self) -> str:
+        """The instruction set in use."""
+        return self._functions.lbfgs_style_instructions().decode()
+
+    def use(self, instructions: str) -> None:
+        """Use one of the `available` instruction sets, in all sessions; meant for tests and measurements.
+
+        Raises
+        ------
+        SessionError
+            The processor does not have it.
+        """
+        if not self._functions.lbfgs_style_use(instructions.encode()):
+            raise SessionError(
+                f"Instructions {instructions!r}: expected one of {', '.join(self.available())}."
+            )
 
     def available(self) -> tuple[str, ...]:
         """Return the instruction sets that this processor and the library have, the best first."""
@@ -108,7 +122,7 @@ def why_not() -> str:
 
 
 def describe() -> str:
-    """Return what convolutions run on a CPU: the instruction set of the native operators, or why not those."""
+    """Return which operators run on a CPU: ours with their instruction set, or why not ours."""
     library = find()
     return f"native operators, {library.instructions}" if library else f"no native operators: {why_not()}"
 
@@ -140,4 +154,4 @@ def _declare(path: Path, functions: ctypes.CDLL) -> Library:
     functions.lbfgs_style_convolution_scratch.restype = size
     functions.lbfgs_style_gram_scratch.argtypes = [size, size, size]
     functions.lbfgs_style_gram_scratch.restype = size
-    return Library(path, functions.lbfgs_style_instructions().decode(), functions)
+    return Library(path, functions)

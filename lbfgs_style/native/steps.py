@@ -10,7 +10,7 @@ ReluGradient           y, its cotangent                             cotangent of
 MaxPoolGradient        x, y, cotangent of y; windows of 2×2         cotangent of x
 AveragePoolGradient    x, y, cotangent of y; windows of 2×2         cotangent of x
 Gram                   features, mask or ""                         Σ w f fᵀ, Σ w f or none
-GramGradient           features, D + Dᵀ, d or "", mask or ""        cotangent of features
+GramGradient           features, D, d or "", mask or ""             cotangent of features
 ====================== ============================================ =======================
 """
 

@@ -71,6 +71,11 @@ class Engine:
         """onnxruntime's name of what the last session runs on; None before the first."""
         return self.cache.provider
 
+    @property
+    def operators(self) -> str:
+        """Which operators the last session has, see `SessionCache.operators`."""
+        return self.cache.operators
+
     def during(self, cancellation: Cancellation) -> Engine:
         """Return this engine for one run, whose cancellation ends its work; both share their sessions."""
         bound = copy(self)

@@ -27,8 +27,8 @@ Array = NDArray[np.float32]
 BuildGraph = Callable[["Rewrite | None"], "onnx.ModelProto"]
 """Builds a graph, rewritten for the processor; None leaves the graph as it is."""
 
-# How a graph takes the kernels of convolutions: its inputs and the kernels that they need, and how a kernel is
-# transformed for them.
+# How a graph takes the kernels of convolutions: its inputs → the kernels that they need, and what transforms
+# a kernel for them.
 _KERNEL_FORMS = (
     (winograd.kernel_inputs, winograd.transform_kernel),
     (packing.kernel_inputs, packing.pack_kernel),
@@ -123,6 +123,12 @@ class SessionCache:
                     self.sessions[key] = session
             self.provider = session.provider
             return session
+
+    @property
+    def operators(self) -> str:
+        """Which operators the last session has: "native" with their instruction set, or "onnxruntime"."""
+        operators = None if self._device == "cuda" else self._operators()
+        return "onnxruntime" if operators is None else f"native ({operators.instructions})"
 
     def release_memory(self) -> None:
         """Return the memory of finished runs on the CPU to the system, unless sessions are kept."""

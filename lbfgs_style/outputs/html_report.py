@@ -98,7 +98,8 @@ def page(
     provider = str(report["provider"]).removesuffix("ExecutionProvider")
     summary = (
         f"{width}×{height} pixels, network {report['network']['name']}, {result.evaluations} evaluations in "
-        f"{result.seconds:.1f} s on {provider}; {report['stop_explanation']}."
+        f"{result.seconds:.1f} s on {provider} with {report['operators']} operators; "
+        f"{report['stop_explanation']}."
     )
     return _PAGE.substitute(
         title=escape(title),

@@ -97,7 +97,7 @@ class Result:
     seconds : float
         Wall time.
     settings : mapping
-        Options, share of each style, network, provider and versions.
+        Options, share of each style, network, provider, operators and versions.
     """
 
     picture: Picture = field(repr=False)

@@ -294,6 +294,7 @@ class StyleTransfer:
                 "style_layers": list(self._terms.style_layers),
             },
             "provider": self._engine.provider,
+            "operators": self._engine.operators,
             "resumed": run.log.resumed,
             "versions": versions(),
         }

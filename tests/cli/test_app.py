@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 import lbfgs_style
 from lbfgs_style import OptionError, Options, StyleTransfer, images
 from lbfgs_style.cli import app, transfer
+from lbfgs_style.native import library
 from tests.helpers.command import contents, one_error, paint, photo, run, save, start
 
 # The names of layers bring their weights along, and a preset its losses.
@@ -129,6 +130,7 @@ def test_the_report_is_complete(folder, network):
         "size",
         "network",
         "provider",
+        "operators",
         "resumed",
         "versions",
         "seconds",
@@ -274,7 +276,7 @@ def test_verbose_names_every_term(folder, network, capfd):
 def test_the_version():
     result = CliRunner().invoke(app.app, ["--version"])
     assert result.exit_code == 0
-    assert result.output == f"lbfgs-style {lbfgs_style.__version__}\n"
+    assert result.output == f"lbfgs-style {lbfgs_style.__version__} ({library.describe()})\n"
 
 
 def test_without_arguments_there_is_help_and_nothing_else(capfd):

@@ -1,7 +1,7 @@
 """Compile the native operators: ``python tools/build/compiler.py``.
 
-Needs GCC 9 or Clang 12, or newer, and nothing else: CXX names another compiler than the one found. The result,
-a library next to lbfgs_style/native/library.py, needs only the C library.
+Needs GCC 9 or Clang 12, or newer, and nothing else; CXX names another compiler than the first one found. The
+result, a library next to lbfgs_style/native/library.py, needs only the C library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The build hook of the wheel: compile the native operators where there is a C++ compiler.
 
-Without one the package is complete, too, and uses onnxruntime's own operators. LBFGS_STYLE_NATIVE=0 leaves the
-operators out; with 1, not being able to compile them is an error.
+Without one the package is complete, too, and uses onnxruntime's own operators. LBFGS_STYLE_NATIVE=0 leaves
+the native ones out; with 1, not being able to compile them is an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compiler import NATIVE, CompilationError, compile_library  # noqa: E402 — from the folder of this file
+from compiler import NATIVE, CompilationError, compile_library
 
 
 class NativeOperators(BuildHookInterface[Any]):

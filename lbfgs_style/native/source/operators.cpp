@@ -45,18 +45,15 @@ const InstructionSet *instruction_sets() {
   return sets;
 }
 
-// The kernels of the environment variable LBFGS_STYLE_INSTRUCTIONS, else the best of this processor.
+// The kernels in use; null stands for the best of this processor.
+const Kernels *wanted_kernels;
+
 const Kernels &chosen_kernels() {
-  static const Kernels *const chosen = [] {  // threads that meet here at first find the same
-    const char *wanted = getenv("LBFGS_STYLE_INSTRUCTIONS");
-    const InstructionSet *sets = instruction_sets();
-    for (size_t i = 0; wanted && i < kSets; i++)
-      if (sets[i].available && sets[i].kernels && !strcmp(sets[i].kernels->name, wanted)) return sets[i].kernels;
-    for (size_t i = 0; i < kSets; i++)
-      if (sets[i].available) return sets[i].kernels;
-    return &kernels_baseline;
-  }();
-  return *chosen;
+  if (wanted_kernels) return *wanted_kernels;
+  const InstructionSet *sets = instruction_sets();
+  size_t i = 0;
+  while (!sets[i].available) i++;
+  return *sets[i].kernels;
 }
 
 // --- what onnxruntime gives a kernel
@@ -453,6 +450,17 @@ EXPORT Status *RegisterCustomOps(SessionOptions *options, const Base *base) {
 
 // The version of the operators, which `library.py` compares: a library left over from another version is not used.
 EXPORT int lbfgs_style_operators_version() { return LBFGS_OPERATORS_VERSION; }
+
+// Uses another instruction set, for all sessions; returns 0 if this processor does not have it.
+EXPORT int lbfgs_style_use(const char *name) {
+  const InstructionSet *sets = instruction_sets();
+  for (size_t i = 0; i < kSets; i++)
+    if (sets[i].available && sets[i].kernels && !strcmp(sets[i].kernels->name, name)) {
+      wanted_kernels = sets[i].kernels;
+      return 1;
+    }
+  return 0;
+}
 
 // The instruction set in use.
 EXPORT const char *lbfgs_style_instructions() { return chosen_kernels().name; }

@@ -145,5 +145,5 @@ def feature_cotangent(
     if mask is not None:
         result = graph.op("Mul", result, graph.reshape(mask, [1, -1]))
     cotangent = graph.reshape(result, shape)
-    graph.composite("GramGradient", [features, symmetric, derivatives.mean, mask], [cotangent])
+    graph.composite("GramGradient", [features, derivatives.gram, derivatives.mean, mask], [cotangent])
     return cotangent
