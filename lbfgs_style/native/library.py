@@ -27,6 +27,7 @@ VERSION = 1
 
 # File of the library, next to this module.
 FILE_NAME = "operators" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+PATH = Path(__file__).with_name(FILE_NAME)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +98,7 @@ def find() -> Library | None:
     wanted = os.environ.get("LBFGS_STYLE_NATIVE", "")
     if wanted == "0":
         return None
-    found = _load(Path(__file__).with_name(FILE_NAME))
+    found = _load(PATH)
     if isinstance(found, Library):
         return found
     if wanted == "1":
@@ -117,7 +118,7 @@ def why_not() -> str:
     """Return why `find` returns None."""
     if os.environ.get("LBFGS_STYLE_NATIVE") == "0":
         return "LBFGS_STYLE_NATIVE=0"
-    found = _load(Path(__file__).with_name(FILE_NAME))
+    found = _load(PATH)
     return found if isinstance(found, str) else ""
 
 

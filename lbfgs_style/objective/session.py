@@ -23,7 +23,7 @@ from ..graphs.builder import GraphBuilder, is_plain
 from ..native.library import Library
 from ..settings.options import Device
 from ..system.memory import trim_heap
-from ..system.threads import NEVER, Cancellation
+from ..system.threads import NEVER, Cancellation, start_thread
 
 if TYPE_CHECKING:
     import onnx
@@ -196,14 +196,7 @@ def run_interruptibly(work: Callable[[], object], options: Any, cancellation: Ca
         except Exception as error:  # raised again below, in the caller's thread
             failures.append(error)
 
-    worker = threading.Thread(target=target, name="onnxruntime", daemon=True)
-    try:
-        worker.start()
-    except RuntimeError as error:  # a limit on threads or memory
-        raise SessionError(
-            "The system starts no more threads: end other programs, or raise the limit of processes or of "
-            "memory."
-        ) from error
+    worker = start_thread(target, "onnxruntime")
     try:
         while worker.is_alive():
             worker.join(0.05)

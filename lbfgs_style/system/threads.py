@@ -7,10 +7,31 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
 
+from ..errors import SessionError
+
 T = TypeVar("T")
 
 # Seconds between two checks of the event while work runs in a thread.
 _POLL = 0.05
+
+
+def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
+    """Start a thread that does not keep the process alive.
+
+    Raises
+    ------
+    SessionError
+        The system allows no further thread.
+    """
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # a limit on threads or memory
+        raise SessionError(
+            "The system starts no more threads: end other programs, or raise the limit of processes or of "
+            "memory."
+        ) from error
+    return thread
 
 
 class Cancelled(Exception):
@@ -61,8 +82,7 @@ class Cancellation:
             except BaseException as error:  # raised again below, in the caller's thread
                 failures.append(error)
 
-        worker = threading.Thread(target=target, name="preparing", daemon=True)
-        worker.start()
+        worker = start_thread(target, "preparing")
         while worker.is_alive():
             self.check()
             worker.join(_POLL)

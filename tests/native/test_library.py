@@ -1,0 +1,82 @@
+"""The compiled library: found or not, loaded or not, and what is said about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lbfgs_style.errors import SessionError
+from lbfgs_style.native import library
+from lbfgs_style.objective.engine import Engine
+from tests.helpers.small_networks import small_vgg
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The path where the library is looked for, in place of the package's."""
+    monkeypatch.delenv("LBFGS_STYLE_NATIVE", raising=False)
+    monkeypatch.setattr(library, "PATH", tmp_path / library.FILE_NAME)
+    return tmp_path / library.FILE_NAME
+
+
+def make_engine(convolution: str) -> Engine:
+    return Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False, convolution=convolution)
+
+
+def test_a_package_without_the_library_uses_onnxruntimes_operators(elsewhere: Path) -> None:
+    assert library.find() is None
+    assert library.describe() == "no native operators: they were not compiled when the package was built"
+    assert make_engine("auto").operators == "onnxruntime"
+    with pytest.raises(
+        SessionError, match="were not compiled when the package was built; use --convolution auto"
+    ):
+        make_engine("native").cache.rewrite  # noqa: B018
+
+
+def test_a_library_that_does_not_load_is_reported_once(
+    elsewhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere.write_bytes(b"no library")
+    with caplog.at_level(logging.WARNING):
+        assert library.find() is None
+        assert library.find() is None
+    (record,) = caplog.records
+    assert record.message.startswith("using onnxruntime's own operators: the library does not load: ")
+
+
+def test_the_environment_leaves_the_library_out_or_demands_it(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LBFGS_STYLE_NATIVE", "1")
+    with pytest.raises(
+        SessionError, match="LBFGS_STYLE_NATIVE=1, but the native operators cannot be used: they"
+    ):
+        library.find()
+    monkeypatch.setenv("LBFGS_STYLE_NATIVE", "0")
+    assert library.find() is None
+    assert library.why_not() == "LBFGS_STYLE_NATIVE=0"
+
+
+@pytest.mark.skipif(library.find() is None, reason=library.why_not())
+class TestTheLibrary:
+    def test_its_instruction_sets(self) -> None:
+        found = library.require()
+        assert found.available()[-1] == "baseline"
+        assert found.instructions in found.available()
+        with pytest.raises(SessionError, match=r"'mmx': expected one of .*baseline"):
+            found.use("mmx")
+        assert make_engine("auto").operators == f"native ({found.instructions})"
+        assert make_engine("direct").operators == "onnxruntime"
+
+    def test_one_of_another_version_is_not_used(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        copy = tmp_path / library.FILE_NAME
+        copy.write_bytes(library.PATH.read_bytes())
+        monkeypatch.setattr(library, "PATH", copy)
+        monkeypatch.setattr(library, "VERSION", library.VERSION + 1)
+        assert library.find() is None
+        assert f"has version {library.VERSION - 1}, expected {library.VERSION}" in caplog.text
