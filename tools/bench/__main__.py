@@ -30,6 +30,9 @@ from lbfgs_style import Options
 from lbfgs_style.system.byte_sizes import parse_bytes
 from tools.bench import memory
 
+# What evaluates a network: PyTorch as it is or compiled, or one of our forms of convolutions.
+PROGRAMS = ("PyTorch", "PyTorch, compiled", "native", "winograd", "direct")
+
 # Measurement → its help.
 MEASUREMENTS = {
     "evaluate": "seconds of one evaluation of loss and gradient, in PyTorch and here",
@@ -69,6 +72,7 @@ def show(result: Mapping[str, object]) -> None:
         "differences": ("9.1e", ""),
         "MB": ("9.0f", "MB"),
         "GFLOP/s": ("9.0f", "GFLOP/s"),
+        "GB/s": ("9.1f", "GB/s"),
     }
     for kind, (form, unit) in units.items():
         rows = result.get(kind, {})
@@ -103,7 +107,12 @@ def main() -> None:
         one.set_defaults(measurement=command)
         return one
 
-    measurement("evaluate", size=512, rounds=5)
+    one = measurement("evaluate", size=512, rounds=5)
+    one.add_argument("--networks", nargs="+", default=["vgg19", "compact"], help="vgg19 has random weights")
+    one.add_argument(
+        "--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS, help="the first is the base"
+    )
+    one.add_argument("--instructions", help="instruction set of the native operators, such as avx2")
     measurement("accuracy", size=256)
     measurement("convolution", rounds=5)
     one = measurement("convergence", size=512, iterations=500, history=Options().history)

@@ -17,16 +17,22 @@ import torch
 from lbfgs_style import networks
 from lbfgs_style.graphs import winograd
 from lbfgs_style.graphs.builder import GraphBuilder
+from lbfgs_style.graphs.network_graph import with_network
+from lbfgs_style.native import library
 from lbfgs_style.networks import vgg
 from lbfgs_style.objective.session import Session
 from tools.bench.ours import WIDTHS, our_objective, random_vgg19, smooth_pictures, vgg19_of
 from tools.bench.pytorch import TorchObjective
 
-# Multiplications and additions of VGG19 up to relu5_1 for each pixel, forward and backward: 2 · 2 · Σ 9·C·O
-# over the convolutions, each at its size.
-_CONVOLUTIONS = ((3, 64, 1), (64, 64, 1), (64, 128, 4), (128, 128, 4), (128, 256, 16), *[(256, 256, 16)] * 3)
-_CONVOLUTIONS += ((256, 512, 64), *[(512, 512, 64)] * 3, (512, 512, 256))
-VGG19_FLOPS = sum(4 * 9 * c * o / area for c, o, area in _CONVOLUTIONS)
+# Seconds between two sides, so that the idle threads of one do not spin while the next one works.
+_PAUSE = 0.3
+
+# Rows of the square matrices whose product measures what a library reaches, and bytes of the array that is
+# copied.
+_SIDE, _COPIED = 4096, 2**28
+
+PRODUCTS = {f"({library}'s product)": library for library in ("onnxruntime", "NumPy", "PyTorch")}
+COPY = "(copying)"
 
 
 def timed_in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -34,15 +40,12 @@ def timed_in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[s
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, side in sides.items():
+            time.sleep(_PAUSE)
             start = time.perf_counter()
             side()
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-# Rows of the square matrices whose product shows the speed that a library reaches.
-_SIDE = 4096
 
 
 def matrix_product(library: str, threads: int) -> Callable[[], object]:
@@ -59,42 +62,77 @@ def matrix_product(library: str, threads: int) -> Callable[[], object]:
     return lambda: session.run(["c"], {"a": matrix, "b": matrix})
 
 
-PYTORCH, DIRECT, AUTO, SMALL = "vgg19, PyTorch", "vgg19, ours, direct", "vgg19, ours, auto", "compact, ours"
-PRODUCTS = {f"({library}'s product)": library for library in ("onnxruntime", "NumPy", "PyTorch")}
-
-
 def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
-    """Time one evaluation: VGG19 (random weights) in PyTorch and here, and the network `compact` here.
+    """Time one evaluation of VGG19 (random weights) and of the bundled network, in PyTorch and here.
 
-    Each side has a process of its own, so that the threads and the memory of one do not disturb the others.
-    They take turns.
+    Each side has a process of its own, as it has in use: the threads and the memory of one do not disturb
+    the others. They take turns.
     """
-    sides = {
-        name: _Side(name, arguments.size, arguments.threads)
-        for name in (PYTORCH, DIRECT, AUTO, SMALL, *PRODUCTS)
-    }
+    names = [f"{network}, {program}" for network in arguments.networks for program in arguments.programs]
+    sides = {name: _Side(name, arguments) for name in (*names, *PRODUCTS, COPY)}
     seconds = timed_in_turn({name: side.call for name, side in sides.items()}, arguments.rounds)
-    loss, gradient = sides[PYTORCH].result
+    ratios: dict[str, float] = {}
     differences: dict[str, float] = {}
-    for name in (DIRECT, AUTO):
-        our_loss, slope = sides[name].result
-        differences[f"loss, {name}"] = abs(our_loss - loss) / loss
-        differences[f"gradient, {name}"] = float(np.linalg.norm(slope - gradient) / np.linalg.norm(gradient))
+    for network in arguments.networks:
+        base, *others = (f"{network}, {program}" for program in arguments.programs)
+        loss, gradient = sides[base].result
+        for name in others:
+            ratios[f"{base} / {name.removeprefix(network + ', ')}"] = seconds[base] / seconds[name]
+            other_loss, slope = sides[name].result
+            differences[f"loss, {name}"] = abs(other_loss - loss) / loss
+            differences[f"gradient, {name}"] = float(
+                np.linalg.norm(slope - gradient) / np.linalg.norm(gradient)
+            )
     speeds = {f"{library}, product": 2 * _SIDE**3 / seconds.pop(name) for name, library in PRODUCTS.items()}
-    speeds["ours, direct convolutions of vgg19"] = VGG19_FLOPS * arguments.size**2 / seconds[DIRECT]
+    bandwidth = 2 * _COPIED / seconds.pop(COPY)
+    bounds = _bounds(arguments, max(speeds.values()), bandwidth)
     return {
         "title": f"one evaluation (loss and gradient) at {arguments.size}×{arguments.size}",
-        "seconds": seconds,
-        "ratios": {
-            "PyTorch / ours": seconds[PYTORCH] / seconds[AUTO],
-            "PyTorch / ours, direct": seconds[PYTORCH] / seconds[DIRECT],
-            "vgg19 direct / compact": seconds[DIRECT] / seconds[SMALL],
-            "vgg19 / compact": seconds[AUTO] / seconds[SMALL],
-            "vgg19 PyTorch / compact": seconds[PYTORCH] / seconds[SMALL],
-        },
-        "differences": {f"{k}, from PyTorch (relative)": v for k, v in differences.items()},
+        "seconds": seconds | bounds,
+        "ratios": ratios,
+        "differences": {f"{k}, from the first (relative)": v for k, v in differences.items()},
         "GFLOP/s": {name: speed / 1e9 for name, speed in speeds.items()},
+        "GB/s": {"copying, read and written": bandwidth / 1e9},
     }
+
+
+def _bounds(arguments: argparse.Namespace, speed: float, bandwidth: float) -> dict[str, float]:
+    """Return the least seconds of an evaluation: of its products at the best speed, of its memory traffic.
+
+    For the products, convolutions, their gradients and Gram matrices are counted; with Winograd's F(4×4, 3×3)
+    a 3×3 convolution has a quarter of the products. The traffic is that of features which no cache holds:
+    each is written and read, its cotangent too, and it is read once more as the mask of its ReLU.
+    """
+    bounds: dict[str, float] = {}
+    for network in arguments.networks:
+        model = bench_network(network)
+        layers = tuple(dict.fromkeys((*model.content_layers, *model.style_layers)))
+        graph = with_network(model.model, (arguments.size, arguments.size), layers)
+        direct = winograd_products = features = 0.0
+        for node in graph.nodes:
+            if node.op_type != "Conv":
+                continue
+            outputs, inputs, height, width = graph.constants[node.input[1]].shape
+            positions = np.prod(graph.shape(node.output[0])[2:])
+            products = 2 * 2.0 * outputs * inputs * height * width * positions
+            direct += products
+            winograd_products += products / (4 if (height, width) == (3, 3) and inputs > 4 else 1)
+            features += 4.0 * outputs * positions
+        for layer in model.style_layers:
+            _, channels, height, width = graph.shape(layer)
+            direct += 4.0 * channels**2 * height * width
+            winograd_products += 4.0 * channels**2 * height * width
+        bounds |= {
+            f"(bound: {network}, products, direct)": direct / speed,
+            f"(bound: {network}, products, Winograd)": winograd_products / speed,
+            f"(bound: {network}, memory)": 5 * features / bandwidth,
+        }
+    return bounds
+
+
+def bench_network(name: str) -> networks.FeatureNetwork:
+    """Return VGG19 with random weights, or the bundled network."""
+    return random_vgg19() if name == "vgg19" else networks.load(name)
 
 
 class _Side:
@@ -106,45 +144,52 @@ class _Side:
         Loss and gradient [3,H,W]; of a matrix product, 0 and None.
     """
 
-    def __init__(self, name: str, size: int, threads: int) -> None:
+    def __init__(self, name: str, arguments: argparse.Namespace) -> None:
         context = multiprocessing.get_context("spawn")
-        self._connection, other_end = context.Pipe()
-        context.Process(target=_serve, args=(name, size, threads, other_end), daemon=True).start()
-        other_end.close()
-        self.result = self._connection.recv()
+        self._line, far = context.Pipe()
+        context.Process(target=_serve, args=(name, arguments, far), daemon=True).start()
+        far.close()
+        self.result = self._line.recv()
 
     def call(self) -> None:
         """Evaluate once."""
-        self._connection.send(None)
-        self._connection.recv()
+        self._line.send(None)
+        self._line.recv()
 
 
-def _serve(name: str, size: int, threads: int, connection: Connection) -> None:
-    """Prepare a side, send its result, and evaluate again at each message."""
-    torch.set_num_threads(threads)
-    content, style, current = smooth_pictures(size)
+def _serve(name: str, arguments: argparse.Namespace, line: Connection) -> None:
+    """Make a side ready, send what it finds, and evaluate again at each word."""
+    torch.set_num_threads(arguments.threads)
     if name in PRODUCTS:
-        side = matrix_product(PRODUCTS[name], threads)
-        connection.send((0.0, None))
-    elif name == PYTORCH:
-        theirs = TorchObjective(random_vgg19(), content, style)
-        side = partial(theirs, current)
-        loss, gradient = theirs(current)
-        connection.send((loss, gradient[0]))
+        side = matrix_product(PRODUCTS[name], arguments.threads)
+        line.send((0.0, None))
+    elif name == COPY:
+        source = torch.ones(_COPIED // 4)
+        side = partial(torch.empty_like(source).copy_, source)
+        line.send((0.0, None))
     else:
-        network = networks.load("compact") if name == SMALL else random_vgg19()
-        convolution = "direct" if name == DIRECT else "auto"
-        ours = our_objective(network, content, style, threads, convolution)
-        side = partial(ours, current[0])
-        evaluation = ours(current[0])
-        connection.send((evaluation.loss, evaluation.gradient))
+        network, program = name.split(", ", 1)
+        content, style, current = smooth_pictures(arguments.size)
+        chosen = bench_network(network)
+        if program.startswith("PyTorch"):
+            theirs = TorchObjective(chosen, content, style, compiled=program.endswith("compiled"))
+            side = partial(theirs, current)
+            loss, gradient = theirs(current)
+            line.send((loss, gradient[0]))
+        else:
+            if program == "native" and arguments.instructions:
+                library.require().use(arguments.instructions)
+            ours = our_objective(chosen, content, style, arguments.threads, program)
+            side = partial(ours, current[0])
+            evaluation = ours(current[0])
+            line.send((evaluation.loss, evaluation.gradient))
     while True:
         try:
-            connection.recv()
+            line.recv()
         except EOFError:  # the measurement is over
             return
         side()
-        connection.send(None)
+        line.send(None)
 
 
 def accuracy(arguments: argparse.Namespace) -> dict[str, object]:
@@ -161,7 +206,7 @@ def accuracy(arguments: argparse.Namespace) -> dict[str, object]:
     differences = {}
     _, single = TorchObjective(network, content, style)(current)
     differences["PyTorch, float32"] = single[0]
-    for convolution in ("direct", "winograd"):
+    for convolution in ("direct", "winograd", "native"):
         ours = our_objective(network, content, style, arguments.threads, convolution)
         differences[f"ours, {convolution}"] = ours(current[0]).gradient
     return {

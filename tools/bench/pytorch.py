@@ -54,7 +54,19 @@ class TorchNetwork:
 
 
 class TorchObjective:
-    """The objective of NumPy pictures [1,3,H,W] in PyTorch, by eager autograd."""
+    """The objective of NumPy pictures [1,3,H,W] in PyTorch, by its autograd.
+
+    Parameters
+    ----------
+    network : FeatureNetwork
+        Gives graph and weights.
+    content, style : array [1,3,H,W]
+        The images that set the targets.
+    dtype : torch.dtype
+        Of all tensors.
+    compiled : bool
+        Compile loss and gradient with ``torch.compile``, in place of eager operators.
+    """
 
     def __init__(
         self,
@@ -62,6 +74,8 @@ class TorchObjective:
         content: np.ndarray,
         style: np.ndarray,
         dtype: torch.dtype = torch.float32,
+        *,
+        compiled: bool = False,
     ) -> None:
         self.network, self.dtype = TorchNetwork(network, dtype), dtype
         self.content_layers, self.style_layers = network.content_layers, network.style_layers
@@ -69,6 +83,7 @@ class TorchObjective:
             self.features = self.network(torch.from_numpy(content).to(dtype), self.content_layers)
             tensors = self.network(torch.from_numpy(style).to(dtype), self.style_layers)
             self.grams = {layer: self._gram(features) for layer, features in tensors.items()}
+        self._loss = torch.compile(self.loss) if compiled else self.loss
 
     @staticmethod
     def _gram(features: Tensor) -> Tensor:
@@ -96,6 +111,6 @@ class TorchObjective:
     def __call__(self, image: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient at a picture [1,3,H,W]."""
         x = torch.tensor(image, dtype=self.dtype, requires_grad=True)
-        loss = self.loss(x)
+        loss = self._loss(x)
         (gradient,) = torch.autograd.grad(loss, x)
         return float(loss.detach()), gradient.numpy()
