@@ -32,6 +32,9 @@ constexpr size_t kSets = 3;
 
 // The instruction sets of this library, the best first, and whether this processor has them.
 const InstructionSet *instruction_sets() {
+#if defined(LBFGS_X86)
+  __builtin_cpu_init();
+#endif
   static const InstructionSet sets[kSets] = {
 #if defined(LBFGS_X86)
       {&kernels_avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -7,7 +7,11 @@
 #include "kernels.hpp"
 
 #define INLINE inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL(n) _Pragma("unroll")
+#else
 #define UNROLL(n) _Pragma(LBFGS_TEXT(GCC unroll n))
+#endif
 #define LBFGS_TEXT(text) #text
 
 namespace {
