@@ -3,6 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(LBFGS_X86)
+#include <cpuid.h>
+#endif
+
 #include "kernels.hpp"
 #include "onnxruntime_api.hpp"
 
@@ -23,6 +27,26 @@ namespace {
 
 // --- instruction sets
 
+#if defined(LBFGS_X86)
+// Returns whether processor and operating system have AVX2, or AVX-512, with all that x86-64-v3, or v4, has.
+//
+// Asked by the instruction CPUID: the compilers' functions for it need a library that not all of them link.
+bool has_avx(bool wide) {
+  const auto bit = [](unsigned value, int i) { return (value >> i & 1) != 0; };
+  unsigned a, b, c, d, low, high;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
+  // FMA, MOVBE, the register that says what the system saves, AVX, F16C
+  if (!(bit(c, 12) && bit(c, 22) && bit(c, 27) && bit(c, 28) && bit(c, 29))) return false;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !bit(c, 5)) return false;  // LZCNT
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  const bool avx2 = (low & 0x6) == 0x6 && bit(b, 3) && bit(b, 5) && bit(b, 8);  // BMI1, AVX2, BMI2
+  if (!wide) return avx2;
+  // AVX-512 F, DQ, CD, BW, VL
+  return avx2 && (low & 0xe0) == 0xe0 && bit(b, 16) && bit(b, 17) && bit(b, 28) && bit(b, 30) && bit(b, 31);
+}
+#endif
+
 struct InstructionSet {
   const Kernels *kernels;
   bool available;
@@ -32,16 +56,10 @@ constexpr size_t kSets = 3;
 
 // The instruction sets of this library, the best first, and whether this processor has them.
 const InstructionSet *instruction_sets() {
-#if defined(LBFGS_X86)
-  __builtin_cpu_init();
-#endif
   static const InstructionSet sets[kSets] = {
 #if defined(LBFGS_X86)
-      {&kernels_avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                            __builtin_cpu_supports("avx512cd")},
-      {&kernels_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                          __builtin_cpu_supports("bmi2")},
+      {&kernels_avx512, has_avx(true)},
+      {&kernels_avx2, has_avx(false)},
 #endif
       {&kernels_baseline, true},
   };
