@@ -6,10 +6,11 @@ import sys
 def main() -> None:
     """Run the command; ``--version``, which scripts ask for, is answered without importing it."""
     if sys.argv[1:] == ["--version"]:
+        from .native.library import describe
         from .version import __version__
 
         try:
-            print(f"lbfgs-style {__version__}", flush=True)
+            print(f"lbfgs-style {__version__} ({describe()})", flush=True)
         except OSError as error:
             from .cli.streams import finish_output
 

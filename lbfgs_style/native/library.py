@@ -95,37 +95,33 @@ def find() -> Library | None:
     SessionError
         LBFGS_STYLE_NATIVE is 1, and the library cannot be used.
     """
-    wanted = os.environ.get("LBFGS_STYLE_NATIVE", "")
-    if wanted == "0":
-        return None
-    found = _load(PATH)
+    found = _look()
     if isinstance(found, Library):
         return found
-    if wanted == "1":
+    if os.environ.get("LBFGS_STYLE_NATIVE") == "1":
         raise SessionError(f"LBFGS_STYLE_NATIVE=1, but the native operators cannot be used: {found}.")
     return None
 
 
 def require() -> Library:
     """Return the library, or raise SessionError with the reason why it cannot be used."""
-    library = find()
-    if library is None:
-        raise SessionError(f"The native operators cannot be used: {why_not()}; use --convolution auto.")
-    return library
-
-
-def why_not() -> str:
-    """Return why `find` returns None."""
-    if os.environ.get("LBFGS_STYLE_NATIVE") == "0":
-        return "LBFGS_STYLE_NATIVE=0"
-    found = _load(PATH)
-    return found if isinstance(found, str) else ""
+    found = _look()
+    if isinstance(found, Library):
+        return found
+    raise SessionError(f"The native operators cannot be used: {found}; use --convolution auto.")
 
 
 def describe() -> str:
     """Return which operators run on a CPU: ours with their instruction set, or why not ours."""
-    library = find()
-    return f"native operators, {library.instructions}" if library else f"no native operators: {why_not()}"
+    found = _look()
+    if isinstance(found, Library):
+        return f"native operators, {found.instructions}"
+    return f"no native operators: {found}"
+
+
+def _look() -> Library | str:
+    """Return the library, or why it is not used."""
+    return "LBFGS_STYLE_NATIVE=0" if os.environ.get("LBFGS_STYLE_NATIVE") == "0" else _load(PATH)
 
 
 @cache

@@ -12,7 +12,7 @@ from lbfgs_style.native import library, packing
 from tests.helpers.operators import blocked, convolve, flipped, padded_bias, plain, pooled, run
 
 FOUND = library.find()
-pytestmark = pytest.mark.skipif(FOUND is None, reason=library.why_not())
+pytestmark = pytest.mark.skipif(FOUND is None, reason=library.describe())
 
 POOLINGS = {"max": 1, "average": 2}
 # Channels of input and output, height and width: whole and broken blocks and tiles, few and many channels.
