@@ -96,6 +96,9 @@ size_t convolution_scratch(const Convolution &c, size_t threads) {
   return d.slots * kPoints * (d.input_size + d.output_size) + flipped_size(c, d, threads);
 }
 
+// Columns ahead that the transform of the inputs fetches into the cache.
+constexpr size_t kAhead = 4 * kResults;
+
 // Transforms block `block` of the inputs of tiles [start, start + n) into v [36, blocks, chunk, 16].
 template <bool Flipped>
 void transform_inputs(const Convolution &c, const Division &d, size_t block, size_t start, size_t n, float *v) {
@@ -111,7 +114,10 @@ void transform_inputs(const Convolution &c, const Division &d, size_t block, siz
         if (inside) {
           const float *p = x + ((row - 1) * c.width + column - 1 + j) * kBlock + r;
           UNROLL(6)
-          for (size_t i = 0; i < kTile; i++) values[i] = load(p + i * c.width * kBlock);
+          for (size_t i = 0; i < kTile; i++) {
+            values[i] = load(p + i * c.width * kBlock);
+            if (r == 0 && j < kResults) __builtin_prefetch(p + (i * c.width + kAhead) * kBlock);
+          }
         } else {
           const size_t at = column + j;  // one more than the column
           for (size_t i = 0; i < kTile; i++)
@@ -139,6 +145,7 @@ void transform_outputs(const Convolution &c, const Division &d, size_t block, si
   float *y = c.y + block * plane;
   float *pooled = c.pooled ? c.pooled + block * pooled_height * pooled_width * kBlock : nullptr;
   const float *add = e.add ? e.add + block * plane : nullptr, *mask = e.mask ? e.mask + block * plane : nullptr;
+  const bool past_cache = goes_past_cache(c.y, c.outputs * plane);
   for (size_t t = 0; t < n; t++) {
     const size_t tile = start + t, row = tile / d.columns * kResults, column = tile % d.columns * kResults;
     const size_t rows = smaller(kResults, c.height - row), columns = smaller(kResults, c.width - column);
@@ -167,7 +174,10 @@ void transform_outputs(const Convolution &c, const Division &d, size_t block, si
           if (mask) v = where_positive(load(mask + at), v);
           if (e.relu) v = rectified(v);
           results[i * kResults + j] = v;
-          store(y + at, v);
+          if (past_cache)
+            store_past_cache(y + at, v);
+          else
+            store(y + at, v);
         }
       if (pooled)
         for (size_t i = 0; i + 1 < rows; i += 2)

@@ -26,6 +26,7 @@ void image_convolution(const ImageConvolution &c, float *scratch, const Threads 
     if (c.bias) bias[o] = c.bias[o];
   }
   const size_t parts = image_parts(c.height, threads.count), line = c.width + 2;
+  const bool past_cache = goes_past_cache(c.y, outputs * c.height * c.width);
   parallel_slots(threads, parts, [&](size_t slot, size_t part) {
     // The three rows that a row of results sees, with a zero before and behind: [channels, 3, width + 2].
     float *rows = all_rows + slot * lines * line;
@@ -59,7 +60,13 @@ void image_convolution(const ImageConvolution &c, float *scratch, const Threads 
               }
             }
             UNROLL(8)
-            for (size_t i = 0; i < kColumns; i++) store(out + (x + i) * kBlock, c.relu ? rectified(sums[i]) : sums[i]);
+            for (size_t i = 0; i < kColumns; i++) {
+              const Vector v = c.relu ? rectified(sums[i]) : sums[i];
+              if (past_cache)
+                store_past_cache(out + (x + i) * kBlock, v);
+              else
+                store(out + (x + i) * kBlock, v);
+            }
           }
           for (; x < c.width; x++) {
             Vector sum = start;

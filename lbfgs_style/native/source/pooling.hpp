@@ -22,6 +22,7 @@ void pool(const Pool &p, const Threads &threads) {
 // Equal maxima of a window share its gradient. Values in no window, in an odd last row or column, get 0.
 void pool_gradient(const PoolGradient &p, const Threads &threads) {
   const size_t height = p.height / 2, width = p.width / 2, line = p.width * kBlock;
+  const bool past_cache = goes_past_cache(p.y, p.blocks * p.height * line);
   parallel(threads, p.blocks * ceil_div(p.height, 2), [&](size_t i) {
     const size_t rows = ceil_div(p.height, 2), block = i / rows, row = i % rows;
     const size_t offset = (block * p.height + 2 * row) * line;
@@ -45,13 +46,18 @@ void pool_gradient(const PoolGradient &p, const Threads &threads) {
         Vector share = gradient / count;
         if (p.relu) share = where_positive(largest, share);
         UNROLL(4)
-        for (size_t k = 0; k < 4; k++) store(y + corners[k], shares[k] * share);
+        for (size_t k = 0; k < 4; k++) shares[k] *= share;
       } else {
         const Vector share = 0.25f * gradient;
         UNROLL(4)
-        for (size_t k = 0; k < 4; k++)
-          store(y + corners[k], p.relu ? where_positive(load(x + corners[k]), share) : share);
+        for (size_t k = 0; k < 4; k++) shares[k] = p.relu ? where_positive(load(x + corners[k]), share) : share;
       }
+      UNROLL(4)
+      for (size_t k = 0; k < 4; k++)
+        if (past_cache)
+          store_past_cache(y + corners[k], shares[k]);
+        else
+          store(y + corners[k], shares[k]);
     }
     if (p.width % 2) {
       fill_zero(y + line - kBlock, kBlock);

@@ -4,19 +4,21 @@
 
 namespace {
 
-// One step of a product y = W x: `Panels` blocks of 16 rows of W, `Tiles` columns of x, all inner indices.
+// One step of a product y = W x: `Panels` blocks of 16 rows of W, `Tiles` columns of x, some inner indices.
 //
 // x is [blocks, stride_x, 16], y is [blocks, stride_y, 16]. weights[i] is [inner indices, 16]: for each inner index
-// the 16 values of W in its rows.
-template <size_t Panels, size_t Tiles>
+// the 16 values of W in its rows. With `Add`, the products are added to y.
+template <size_t Panels, size_t Tiles, bool Add>
 INLINE void product_step(const float *x, size_t stride_x, const float *const *weights, float *y, size_t stride_y,
                          size_t blocks) {
   constexpr size_t kRows = Panels * kRegisters;
   Vector sums[kRows][Tiles];
-  UNROLL(16)
-  for (size_t t = 0; t < Tiles; t++)
-    UNROLL(8)
-    for (size_t r = 0; r < kRows; r++) sums[r][t] = Vector{};
+  UNROLL(8)
+  for (size_t r = 0; r < kRows; r++) {
+    const float *row = y + r / kRegisters * stride_y * kBlock + r % kRegisters * kLanes;
+    UNROLL(16)
+    for (size_t t = 0; t < Tiles; t++) sums[r][t] = Add ? load(row + t * kBlock) : Vector{};
+  }
   const float *first = weights[0], *second = weights[Panels - 1];
   for (size_t block = 0; block < blocks; block++, x += stride_x * kBlock)
     UNROLL(4)
@@ -41,32 +43,49 @@ INLINE void product_step(const float *x, size_t stride_x, const float *const *we
 }
 
 // The last columns, fewer than kTiles.
-template <size_t Panels, size_t Tiles> struct Rest {
+template <size_t Panels, size_t Tiles, bool Add> struct Rest {
   static INLINE void run(size_t n, const float *x, size_t stride_x, const float *const *weights, float *y,
                          size_t stride_y, size_t blocks) {
     if (n == Tiles)
-      product_step<Panels, Tiles>(x, stride_x, weights, y, stride_y, blocks);
+      product_step<Panels, Tiles, Add>(x, stride_x, weights, y, stride_y, blocks);
     else
-      Rest<Panels, Tiles - 1>::run(n, x, stride_x, weights, y, stride_y, blocks);
+      Rest<Panels, Tiles - 1, Add>::run(n, x, stride_x, weights, y, stride_y, blocks);
   }
 };
-template <size_t Panels> struct Rest<Panels, 0> {
+template <size_t Panels, bool Add> struct Rest<Panels, 0, Add> {
   static INLINE void run(size_t, const float *, size_t, const float *const *, float *, size_t, size_t) {}
 };
 
-// y = W x for n columns and `Panels` blocks of rows.
-template <size_t Panels>
+// y = W x, or y += W x, for n columns and `Panels` blocks of rows.
+template <size_t Panels, bool Add>
 __attribute__((noinline)) void product_rows(const float *x, size_t stride_x, const float *const *weights, float *y,
                                             size_t stride_y, size_t blocks, size_t n) {
   size_t t = 0;
   for (; t + kTiles <= n; t += kTiles)
-    product_step<Panels, kTiles>(x + t * kBlock, stride_x, weights, y + t * kBlock, stride_y, blocks);
-  Rest<Panels, kTiles - 1>::run(n - t, x + t * kBlock, stride_x, weights, y + t * kBlock, stride_y, blocks);
+    product_step<Panels, kTiles, Add>(x + t * kBlock, stride_x, weights, y + t * kBlock, stride_y, blocks);
+  Rest<Panels, kTiles - 1, Add>::run(n - t, x + t * kBlock, stride_x, weights, y + t * kBlock, stride_y, blocks);
+}
+
+// Blocks of inner indices of one pass: their weights for kPanels blocks of rows, 32 KB with AVX-512, stay in the first
+// cache while all columns pass.
+constexpr size_t kInnerBlocks = 16;
+
+// y = W x for n columns and `Panels` blocks of rows.
+template <size_t Panels>
+INLINE void product_panels(const float *x, size_t stride_x, const float *const *weights, float *y, size_t stride_y,
+                           size_t blocks, size_t n) {
+  product_rows<Panels, false>(x, stride_x, weights, y, stride_y, smaller(kInnerBlocks, blocks), n);
+  for (size_t done = kInnerBlocks; done < blocks; done += kInnerBlocks) {
+    const float *rest[Panels];
+    for (size_t i = 0; i < Panels; i++) rest[i] = weights[i] + done * kBlock * kBlock;
+    product_rows<Panels, true>(x + done * stride_x * kBlock, stride_x, rest, y, stride_y,
+                               smaller(kInnerBlocks, blocks - done), n);
+  }
 }
 
 // y = W x for n columns and the blocks of rows [first, last); panel(o) returns the weights of block o, [inner, 16].
 //
-// Rows are the outer loop: their weights stay in the first cache, or in the second, while all columns pass.
+// Rows are the outer loop: their weights stay in the cache while all columns pass.
 template <class Panel>
 INLINE void product(const float *x, size_t stride_x, const Panel &panel, float *y, size_t stride_y, size_t blocks,
                     size_t first, size_t last, size_t n) {
@@ -74,39 +93,46 @@ INLINE void product(const float *x, size_t stride_x, const Panel &panel, float *
   for (; o + kPanels <= last; o += kPanels) {
     const float *weights[kPanels];
     for (size_t i = 0; i < kPanels; i++) weights[i] = panel(o + i);
-    product_rows<kPanels>(x, stride_x, weights, y + o * stride_y * kBlock, stride_y, blocks, n);
+    product_panels<kPanels>(x, stride_x, weights, y + o * stride_y * kBlock, stride_y, blocks, n);
   }
   for (; o < last; o++) {
     const float *weights[1] = {panel(o)};
-    product_rows<1>(x, stride_x, weights, y + o * stride_y * kBlock, stride_y, blocks, n);
+    product_panels<1>(x, stride_x, weights, y + o * stride_y * kBlock, stride_y, blocks, n);
   }
 }
 
-// Applies an epilogue to n positions of block `block`, from position `start` of `positions`.
-INLINE void finish(const Epilogue &e, float *y, size_t block, size_t positions, size_t start, size_t n) {
-  if (!(e.bias || e.scale || e.add || e.mask || e.relu)) return;
+// Writes n positions of block `block` from `products` [n, 16], with an epilogue, from position `start` of `positions`.
+INLINE void finish(const Epilogue &e, const float *products, float *y, size_t block, size_t positions, size_t start,
+                   size_t n, bool past_cache) {
   const size_t offset = (block * positions + start) * kBlock;
   for (size_t r = 0; r < kRegisters; r++) {
     const size_t lane = r * kLanes;
     const Vector bias = e.bias ? load(e.bias + block * kBlock + lane) : Vector{};
     for (size_t t = 0; t < n; t++) {
       const size_t at = offset + t * kBlock + lane;
-      Vector v = load(y + at) + bias;
+      Vector v = load(products + t * kBlock + lane) + bias;
       if (e.scale) v *= broadcast(e.scale[start + t]);
       if (e.add) v += load(e.add + at);
       if (e.mask) v = where_positive(load(e.mask + at), v);
-      store(y + at, e.relu ? rectified(v) : v);
+      if (e.relu) v = rectified(v);
+      if (past_cache)
+        store_past_cache(y + at, v);
+      else
+        store(y + at, v);
     }
   }
 }
 
 // --- 1×1 convolutions
 
-// Positions that a thread takes at once: their results are still in the cache when the epilogue reads them.
+// Positions that a thread takes at once: their products are still in the cache when the epilogue reads them.
 constexpr size_t kPointPositions = kTiles * 8;
 
-size_t point_convolution_scratch(const PointConvolution &c, size_t) {
-  return c.inputs * c.outputs * kBlock * kBlock;
+INLINE size_t panels_size(const PointConvolution &c) { return c.inputs * c.outputs * kBlock * kBlock; }
+INLINE size_t products_size(const PointConvolution &c) { return c.outputs * kPointPositions * kBlock; }
+
+size_t point_convolution_scratch(const PointConvolution &c, size_t threads) {
+  return panels_size(c) + threads * products_size(c);
 }
 
 // Copies the matrix into panels [blocks of outputs, inputs, 16], with zeros beyond its channels.
@@ -123,12 +149,16 @@ INLINE void pack_matrix(const PointConvolution &c, size_t o, float *panel) {
 
 void point_convolution(const PointConvolution &c, float *scratch, const Threads &threads) {
   const size_t positions = c.height * c.width, inner = c.inputs * kBlock;
+  float *all_products = scratch + panels_size(c);
+  const bool past_cache = goes_past_cache(c.y, c.outputs * positions * kBlock);
   parallel(threads, c.outputs, [&](size_t o) { pack_matrix(c, o, scratch + o * inner * kBlock); });
-  parallel(threads, ceil_div(positions, kPointPositions), [&](size_t part) {
+  parallel_slots(threads, ceil_div(positions, kPointPositions), [&](size_t slot, size_t part) {
     const size_t start = part * kPointPositions, n = smaller(kPointPositions, positions - start);
+    float *products = all_products + slot * products_size(c);
     const auto panel = [&](size_t o) { return scratch + o * inner * kBlock; };
-    product(c.x + start * kBlock, positions, panel, c.y + start * kBlock, positions, c.inputs, 0, c.outputs, n);
-    for (size_t o = 0; o < c.outputs; o++) finish(c.epilogue, c.y, o, positions, start, n);
+    product(c.x + start * kBlock, positions, panel, products, n, c.inputs, 0, c.outputs, n);
+    for (size_t o = 0; o < c.outputs; o++)
+      finish(c.epilogue, products + o * n * kBlock, c.y, o, positions, start, n, past_cache);
   });
 }
 

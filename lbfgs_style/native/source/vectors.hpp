@@ -4,6 +4,11 @@
 // none. Everything is in an unnamed namespace: each instruction set compiles this file for itself, and the linker must
 // not merge them.
 #pragma once
+#include <stdint.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "kernels.hpp"
 
 #define INLINE inline __attribute__((always_inline))
@@ -36,6 +41,20 @@ typedef int Indices __attribute__((vector_size(kLanes * 4)));
 
 INLINE Vector load(const float *p) { return *reinterpret_cast<const Unaligned *>(p); }
 INLINE void store(float *p, Vector v) { *reinterpret_cast<Unaligned *>(p) = v; }
+
+// Stores of results that no cache will hold until they are read go past it, so that the cache does not fetch what is
+// overwritten: those of more floats than kPastCache, 16 MB. Only where a register is a whole cache line.
+constexpr size_t kPastCache = size_t{1} << 22;
+#if defined(__AVX512F__)
+INLINE bool goes_past_cache(const float *p, size_t size) {
+  return size > kPastCache && reinterpret_cast<uintptr_t>(p) % 64 == 0;
+}
+INLINE void store_past_cache(float *p, Vector v) { _mm512_stream_ps(p, reinterpret_cast<__m512>(v)); }
+#else
+INLINE bool goes_past_cache(const float *, size_t) { return false; }
+INLINE void store_past_cache(float *p, Vector v) { store(p, v); }
+#endif
+
 INLINE Vector broadcast(float x) { return x - Vector{}; }  // x − 0 is x, also for −0
 INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
 INLINE Vector rectified(Vector v) { return Vector{} > v ? Vector{} : v; }  // NaN stays NaN
@@ -97,12 +116,18 @@ template <class Body> void parallel(const Threads &threads, size_t count, const 
       const_cast<Body *>(&body));
 }
 
+// Runs of consecutive items that a thread takes at once, for each slot: few, so that memory is read in long runs, but
+// enough that all threads end together.
+constexpr size_t kRuns = 8;
+
 // Calls body(slot, i) for every i below count; at no time do two calls have the same slot. There are
 // smaller(threads.count, count) slots: each has its part of the scratch memory.
 template <class Body> void parallel_slots(const Threads &threads, size_t count, const Body &body) {
+  const size_t slots = smaller(threads.count, count), run = count ? ceil_div(count, slots * kRuns) : 1;
   size_t next = 0;
-  parallel(threads, smaller(threads.count, count), [&](size_t slot) {
-    for (size_t i; (i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < count;) body(slot, i);
+  parallel(threads, slots, [&](size_t slot) {
+    for (size_t i; (i = __atomic_fetch_add(&next, run, __ATOMIC_RELAXED)) < count;)
+      for (const size_t end = smaller(count, i + run); i < end; i++) body(slot, i);
   });
 }
 
