@@ -124,7 +124,7 @@ def _scatter(rule: RuleContext, patches: str, window: _Window) -> str:
 def _note_gradient(rule: RuleContext, window: _Window, result: str) -> None:
     """Note that the nodes up to `result` are the gradient of a pooling over windows of 2×2."""
     if window.kernel == [2, 2]:
-        rule.graph.composite(f"{rule.node.op_type}Gradient", [rule.x, rule.y, rule.g], [result])
+        rule.graph.composite(f"{rule.node.op_type}Gradient", [rule.x, rule.g], [result])
 
 
 def d_average_pool(rule: RuleContext) -> Sequence[str]:

@@ -182,12 +182,12 @@ class Emission(Writer):
         self.names[step.outputs[0]] = pooled
 
     def _pool_gradient(self, step: Step) -> None:
-        x, pooled = self.late(step.inputs[0]), self.blocked(step.inputs[1])
+        x = self.late(step.inputs[0])
         shape = self.blocked_shape(step.outputs[0])
         pooling = _POOLINGS[step.kind.removesuffix("Gradient")]
 
         def write(add: str, mask: str, relu: bool) -> str:
-            inputs = [x, pooled, self.blocked(step.inputs[2])]
+            inputs = [x, self.blocked(step.inputs[1])]
             return self.operator("PoolGradient", inputs, shape, pooling=pooling, relu=bool(mask))
 
         self._offer(step.outputs[0], [Term(write, rank=0, adds=False, masks=frozenset([x]))])

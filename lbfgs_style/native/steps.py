@@ -7,8 +7,8 @@ A step is a node, or several nodes that one operator replaces. The rules and the
 kind                   inputs                                       outputs
 ====================== ============================================ =======================
 ReluGradient           y, its cotangent                             cotangent of x
-MaxPoolGradient        x, y, cotangent of y; windows of 2×2         cotangent of x
-AveragePoolGradient    x, y, cotangent of y; windows of 2×2         cotangent of x
+MaxPoolGradient        x, cotangent of y; windows of 2×2            cotangent of x
+AveragePoolGradient    x, cotangent of y; windows of 2×2            cotangent of x
 Gram                   features, mask or ""                         Σ w f fᵀ, Σ w f or none
 GramGradient           features, D, d or "", mask or ""             cotangent of features
 ====================== ============================================ =======================

@@ -148,7 +148,7 @@ def test_pooling(size: tuple[int, int], mode: str) -> None:
     expected = pooled(x, mode)
     assert_near(plain(small, 20), expected)
     gradient = normal(1, *expected.shape)
-    inputs = (blocked(x), small, blocked(gradient))
+    inputs = (blocked(x), blocked(gradient))
     whole = np.zeros(x.shape)
     height, width = (length // 2 * 2 for length in size)
     spread = gradient.repeat(2, 2).repeat(2, 3)
@@ -198,7 +198,7 @@ def test_nan_stays_nan() -> None:
         ("Gram", [(1, 4, 4, 16), (1, 1, 4, 5)], {"channels": 16}, "another size"),
         ("ImageConvolution", [(1, 3, 4, 4), (8, 3, 5, 5)], {}, "kernel does not fit"),
         ("ImageGradient", [(1, 4, 4, 16), (17, 3, 3, 3)], {}, "kernel does not fit"),
-        ("PoolGradient", [(1, 4, 4, 16), (1, 2, 2, 16), (1, 4, 4, 16)], {"pooling": 1}, "another size"),
+        ("PoolGradient", [(1, 4, 4, 16), (1, 4, 4, 16)], {"pooling": 1}, "another size"),
         ("ToPlain", [(1, 4, 4, 16)], {"channels": 17}, "not in blocks"),
         ("ToBlocked", [(2, 3, 4, 4)], {}, "one image"),
     ],

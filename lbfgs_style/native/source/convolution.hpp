@@ -57,17 +57,19 @@ template <bool Flipped> INLINE void transform_output(const Vector *m, size_t str
 //
 // With few channels, a thread takes a chunk from the input to the result, and its transformed tiles stay in its second
 // cache. With many channels the weights do not fit there, and larger chunks, which use each weight more often, are
-// worked on by all threads: first the inputs, then the products, then the results.
+// worked on by all threads: first the inputs, then, for a group of outputs after the other, products and results.
 struct Division {
   size_t rows, columns, tiles;  // tiles of the image
   size_t chunk;                 // tiles of a chunk
   bool together;
+  size_t group;                  // blocks of outputs whose products there is memory for
   size_t slots;                  // chunks at work at once
   size_t input_size, output_size;  // floats of the transformed tiles of one chunk for one of the 36 products
 };
 
-// Channels from which the threads work together; tiles of a chunk, measured on Zen 5 (1 MB of second cache).
-constexpr size_t kTogether = 256, kSmallChunk = 48, kLargeChunk = 256;
+// Channels from which the threads work together; tiles of a chunk, and blocks of outputs of a group: measured on Zen 5
+// (1 MB of second cache).
+constexpr size_t kTogether = 256, kSmallChunk = 48, kLargeChunk = 256, kGroup = 8;
 
 // Floats between the parts of scratch memory: three cache lines, so that their first lines are in different sets.
 constexpr size_t kGap = 48;
@@ -79,8 +81,9 @@ INLINE Division divide(const Convolution &c, size_t threads) {
   d.together = channels >= kTogether;
   d.chunk = smaller(d.tiles, d.together ? kLargeChunk : smaller(kSmallChunk, larger(kTiles, ceil_div(d.tiles, threads))));
   d.slots = d.together ? 1 : smaller(threads, ceil_div(d.tiles, d.chunk));
+  d.group = d.together ? smaller(kGroup, c.outputs) : c.outputs;
   d.input_size = d.chunk * c.inputs * kBlock + kGap;
-  d.output_size = d.chunk * c.outputs * kBlock + kGap;
+  d.output_size = d.chunk * d.group * kBlock + kGap;
   return d;
 }
 
@@ -137,7 +140,7 @@ void transform_inputs(const Convolution &c, const Division &d, size_t block, siz
   }
 }
 
-// Transforms block `block` of the products m [36, blocks, chunk, 16] into results, and finishes them.
+// Transforms the products of block `block` of the results, m [36, ·, chunk, 16], and finishes the results.
 template <bool Flipped>
 void transform_outputs(const Convolution &c, const Division &d, size_t block, size_t start, size_t n, const float *m) {
   const Epilogue &e = c.epilogue;
@@ -149,7 +152,7 @@ void transform_outputs(const Convolution &c, const Division &d, size_t block, si
   for (size_t t = 0; t < n; t++) {
     const size_t tile = start + t, row = tile / d.columns * kResults, column = tile % d.columns * kResults;
     const size_t rows = smaller(kResults, c.height - row), columns = smaller(kResults, c.width - column);
-    const float *in = m + (block * d.chunk + t) * kBlock;
+    const float *in = m + t * kBlock;
     for (size_t r = 0; r < kBlock; r += kLanes) {
       const Vector bias = e.bias ? load(e.bias + block * kBlock + r) : Vector{};
       Vector half[kResults * kTile], results[kResults * kResults];
@@ -200,31 +203,36 @@ INLINE void flip_panel(const Convolution &c, size_t point, size_t block, float *
   for (size_t i = 0; i < c.inputs; i++) transpose_block(from + i * c.outputs * area, panel + i * area);
 }
 
-// Blocks of results that are one piece of work where threads work together.
-constexpr size_t kGroup = 8;
-
 template <bool Flipped> void convolve(const Convolution &c, float *scratch, const Threads &threads) {
   const Division d = divide(c, threads.count);
   const size_t panel_size = c.inputs * kBlock * kBlock, slot_size = kPoints * (d.input_size + d.output_size);
   float *flipped = scratch + d.slots * slot_size;
   if (d.together) {
     float *v = scratch, *m = v + kPoints * d.input_size;
-    const size_t groups = ceil_div(c.outputs, kGroup);
+    // A point is one piece of work, or, for many threads, several: all get about the same.
+    const size_t pieces = smaller(ceil_div(d.group, kPanels), ceil_div(4 * threads.count, kPoints));
+    const size_t piece = ceil_div(ceil_div(d.group, pieces), kPanels) * kPanels;
     for (size_t start = 0; start < d.tiles; start += d.chunk) {
       const size_t n = smaller(d.chunk, d.tiles - start);
       parallel(threads, c.inputs, [&](size_t block) { transform_inputs<Flipped>(c, d, block, start, n, v); });
-      parallel_slots(threads, kPoints * groups, [&](size_t slot, size_t work) {
-        const size_t point = work / groups, first = work % groups * kGroup, last = smaller(c.outputs, first + kGroup);
-        float *panels = flipped + slot * kPanels * panel_size;
-        const auto panel = [&](size_t o) {
-          if (!Flipped) return c.weights + (point * c.outputs + o) * panel_size;
-          float *own = panels + (o - first) % kPanels * panel_size;
-          flip_panel(c, point, o, own);
-          return static_cast<const float *>(own);
-        };
-        product(v + point * d.input_size, d.chunk, panel, m + point * d.output_size, d.chunk, c.inputs, first, last, n);
-      });
-      parallel(threads, c.outputs, [&](size_t block) { transform_outputs<Flipped>(c, d, block, start, n, m); });
+      for (size_t group = 0; group < c.outputs; group += d.group) {
+        const size_t size = smaller(d.group, c.outputs - group);
+        parallel_slots(threads, kPoints * pieces, [&](size_t slot, size_t work) {
+          const size_t point = work / pieces, first = work % pieces * piece, last = smaller(size, first + piece);
+          float *panels = flipped + slot * kPanels * panel_size;
+          const auto panel = [&](size_t o) {
+            if (!Flipped) return c.weights + (point * c.outputs + group + o) * panel_size;
+            float *own = panels + (o - first) % kPanels * panel_size;
+            flip_panel(c, point, group + o, own);
+            return static_cast<const float *>(own);
+          };
+          product(v + point * d.input_size, d.chunk, panel, m + point * d.output_size, d.chunk, c.inputs, first, last,
+                  n);
+        });
+        parallel(threads, size, [&](size_t o) {
+          transform_outputs<Flipped>(c, d, group + o, start, n, m + o * d.chunk * kBlock);
+        });
+      }
     }
     return;
   }
@@ -241,7 +249,8 @@ template <bool Flipped> void convolve(const Convolution &c, float *scratch, cons
       const auto panel = [&](size_t o) { return weights + (point * c.outputs + o) * panel_size; };
       product(v + point * d.input_size, d.chunk, panel, m + point * d.output_size, d.chunk, c.inputs, 0, c.outputs, n);
     }
-    for (size_t block = 0; block < c.outputs; block++) transform_outputs<Flipped>(c, d, block, start, n, m);
+    for (size_t block = 0; block < c.outputs; block++)
+      transform_outputs<Flipped>(c, d, block, start, n, m + block * d.chunk * kBlock);
   });
 }
 

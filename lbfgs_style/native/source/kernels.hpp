@@ -85,14 +85,14 @@ struct ImageGradient {
 // Pooling over windows of 2×2, stride 2, without the odd last row and column.
 struct Pool {
   size_t blocks, height, width;  // of the larger tensor
-  const float *x;                // may be null for the gradient of average pooling without ReLU
+  const float *x;
   float *pooled;
   Pooling pooling;
 };
 
 struct PoolGradient {
   size_t blocks, height, width;  // of the larger tensor
-  const float *x, *pooled;
+  const float *x;
   const float *gradient;  // of the pooled tensor
   bool relu;              // x is the result of a ReLU: 0 where it is not positive
   Pooling pooling;

@@ -319,21 +319,19 @@ void compute_pool(Call &call, const Kernels &kernels) {
   if (call.ok() && p.pooled) kernels.pool(p, call.threads());
 }
 
-// x, pooled, gradient → gradient of x
+// x, gradient of the pooled tensor → gradient of x
 void compute_pool_gradient(Call &call, const Kernels &kernels) {
-  const Tensor x = call.input(0, 4), pooled = call.input(1, 4), gradient = call.input(2, 4);
+  const Tensor x = call.input(0, 4), gradient = call.input(1, 4);
   if (!call.ok()) return;
   PoolGradient p = {x[0],
                     x[1],
                     x[2],
                     x.data,
-                    pooled.data,
                     gradient.data,
                     call.attributes.relu != 0,
                     static_cast<Pooling>(call.attributes.pooling),
                     nullptr};
   call.require(x[3] == kBlock, "the features are not in blocks");
-  require_size(call, pooled, p.blocks * (p.height / 2) * (p.width / 2) * kBlock);
   require_size(call, gradient, p.blocks * (p.height / 2) * (p.width / 2) * kBlock);
   if (!call.ok()) return;
   p.y = call.output(0, p.blocks, p.height, p.width, kBlock);
@@ -430,7 +428,7 @@ Definition definitions[] = {
     define("ImageConvolution", 3, 2, 1, compute_image_convolution),
     define("ImageGradient", 2, 2, 1, compute_image_gradient),
     define("Pool", 1, 1, 1, compute_pool),
-    define("PoolGradient", 3, 3, 1, compute_pool_gradient),
+    define("PoolGradient", 2, 2, 1, compute_pool_gradient),
     define("ToBlocked", 1, 1, 1, compute_to_blocked),
     define("ToPlain", 1, 1, 1, compute_to_plain),
 };

@@ -29,18 +29,20 @@ void pool_gradient(const PoolGradient &p, const Threads &threads) {
     float *y = p.y + offset;
     if (row == height) return fill_zero(y, line);
     const float *x = p.x ? p.x + offset : nullptr;
-    const size_t pooled = (block * height + row) * width * kBlock;
+    const float *gradients = p.gradient + (block * height + row) * width * kBlock;
     for (size_t at = 0; at < width * kBlock; at += kLanes) {
       const size_t corner = at / kBlock * 2 * kBlock + at % kBlock;
       const size_t corners[4] = {corner, corner + kBlock, corner + line, corner + line + kBlock};
-      const Vector gradient = load(p.gradient + pooled + at), zero = Vector{}, one = broadcast(1.f);
+      const Vector gradient = load(gradients + at), zero = Vector{}, one = broadcast(1.f);
       Vector shares[4];
       if (p.pooling == Pooling::kMaximum) {
-        const Vector largest = load(p.pooled + pooled + at);
+        UNROLL(4)
+        for (size_t k = 0; k < 4; k++) shares[k] = load(x + corners[k]);
+        const Vector largest = maximum(maximum(shares[0], shares[1]), maximum(shares[2], shares[3]));
         Vector count = zero;
         UNROLL(4)
         for (size_t k = 0; k < 4; k++) {
-          shares[k] = load(x + corners[k]) == largest ? one : zero;
+          shares[k] = shares[k] == largest ? one : zero;
           count += shares[k];
         }
         Vector share = gradient / count;
