@@ -68,6 +68,11 @@ class Library:
             names.append(name.decode())
         return tuple(names)
 
+    def onnxruntime_version(self) -> str | None:
+        """Return the version of the onnxruntime that has registered the library; None before the first."""
+        version = self._functions.lbfgs_style_onnxruntime_version()
+        return None if version is None else version.decode()
+
     def convolution_scratch(
         self,
         x: Sequence[int | None],
@@ -145,7 +150,7 @@ def _load(path: Path) -> Library | str:
 def _declare(path: Path, functions: ctypes.CDLL) -> Library:
     """Declare the types of the library's functions."""
     size = ctypes.c_size_t
-    for name in ("lbfgs_style_instructions", "lbfgs_style_available"):
+    for name in ("lbfgs_style_instructions", "lbfgs_style_available", "lbfgs_style_onnxruntime_version"):
         getattr(functions, name).restype = ctypes.c_char_p
     functions.lbfgs_style_convolution_scratch.argtypes = [size, size, size, size, ctypes.c_int, size]
     functions.lbfgs_style_convolution_scratch.restype = size

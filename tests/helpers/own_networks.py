@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -97,7 +98,7 @@ class Problem:
     @cache  # noqa: B019  # problems live as long as a test
     def targets(self, pixels: int | None = None) -> dict[str, np.ndarray]:
         """Measure the targets, whole or in tiles."""
-        content, style = LossTerms(self.terms.content_layers, ()), LossTerms((), self.terms.style_layers)
+        content, style = replace(self.terms, style_layers=()), replace(self.terms, content_layers=())
         statistics = self.engine.statistics(self.photo, content, what="photo", window_pixels=pixels)
         return statistics | self.engine.statistics(
             self.painting, style, what="painting", window_pixels=pixels

@@ -6,11 +6,14 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from lbfgs_style.errors import SessionError
 from lbfgs_style.native import library
 from lbfgs_style.objective.engine import Engine
+from tests.helpers import operators
 from tests.helpers.small_networks import small_vgg
 
 
@@ -71,6 +74,20 @@ class TestTheLibrary:
             found.use("mmx")
         assert make_engine("auto").operators == f"native ({found.instructions})"
         assert make_engine("direct").operators == "onnxruntime"
+
+    def test_onnxruntimes_table_is_read_at_the_right_positions(self) -> None:
+        """The version comes from the structure before the table; the operators call each function in it.
+
+        Their results are compared in test_operators.
+        """
+        ones = np.ones((1, 16, 4, 4))
+        (blocks,) = operators.run("ToBlocked", ones)
+        products, sums = operators.run("Gram", blocks, ones[:, :1], outputs=2, channels=16)
+        assert (products == 16).all()
+        assert (sums == 16).all()
+        with pytest.raises(SessionError, match="number of channels is not that of the features"):
+            operators.run("Gram", blocks, channels=40)
+        assert library.require().onnxruntime_version() == onnxruntime.__version__
 
     def test_one_of_another_version_is_not_used(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture

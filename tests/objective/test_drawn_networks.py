@@ -29,11 +29,13 @@ NAMED = re.compile(
 )
 
 
+@pytest.mark.parametrize("convolution", ["auto", "direct"])
 @pytest.mark.parametrize("seed", range(COUNT))
-def test_whole_tiles_and_blocks_agree_with_float64(seed: int) -> None:
+def test_whole_tiles_and_blocks_agree_with_float64(seed: int, convolution: str) -> None:
     chosen = drawn(seed)
     first, *others = chosen.layers
-    problem = Problem(chosen, SIZES[seed % 3], LossTerms((others[-1],), (first, *others)))
+    terms = LossTerms((others[-1],), (first, *others))
+    problem = Problem(chosen, SIZES[seed % 3], terms, convolution)
     loss, gradient, slopes = problem.exact(slopes=1)
     for ours, theirs in slopes:
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5 * loss)

@@ -81,6 +81,7 @@ const Kernels &chosen_kernels() {
 
 Table table;
 MemoryInfo *cpu_memory;
+const char *runtime_version;
 
 // The attributes of all operators; those that an operator does not have are 0.
 struct Attributes {
@@ -461,6 +462,7 @@ Status *make_domain(Domain **made) {
 // Called by onnxruntime for each session that registers this library.
 EXPORT Status *RegisterCustomOps(SessionOptions *options, const Base *base) {
   table = base->get_table(kVersion);
+  runtime_version = base->get_version();
   if (!table) return nullptr;  // onnxruntime is older than 1.17, and says so when it meets an operator
   Domain *domain = nullptr;
   if (Status *failed = make_domain(&domain)) return failed;
@@ -480,6 +482,9 @@ EXPORT int lbfgs_style_use(const char *name) {
     }
   return 0;
 }
+
+// The version of the onnxruntime that has registered this library, null before.
+EXPORT const char *lbfgs_style_onnxruntime_version() { return runtime_version; }
 
 // The instruction set in use.
 EXPORT const char *lbfgs_style_instructions() { return chosen_kernels().name; }
