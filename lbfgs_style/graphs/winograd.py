@@ -58,10 +58,10 @@ Choose = Callable[[int, int, int, int], bool]
 def _is_faster(inputs: int, outputs: int, height: int, width: int) -> bool:
     """Return whether Winograd's form of a convolution is faster than the direct one.
 
-    Measured: a clear gain from 128 channels on. With 64 a single layer takes about the same time in both
-    forms, but all of VGG19 is faster with those layers included.
+    Measured in whole evaluations of VGG19 at 512×512: convolutions of 64 channels in this form gain nothing
+    with AVX2, and lose 7 % with AVX-512.
     """
-    return min(inputs, outputs) >= 64 and height * width >= 16 * 16
+    return min(inputs, outputs) >= 128 and height * width >= 16 * 16
 
 
 def _always(inputs: int, outputs: int, height: int, width: int) -> bool:
