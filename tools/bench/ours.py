@@ -9,7 +9,7 @@ from lbfgs_style.networks import vgg
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.evaluation import Objective
 from lbfgs_style.objective.losses.terms import LossTerms
-from lbfgs_style.settings.options import Convolution
+from lbfgs_style.settings.options import Convolution, Device
 
 _DEFAULTS = Options()
 
@@ -57,9 +57,10 @@ def our_objective(
     style: np.ndarray,
     threads: int,
     convolution: Convolution = "auto",
+    device: Device = "cpu",
 ) -> Objective:
     """Return the objective of pictures [1,3,H,W] with the default layers of a network."""
-    engine = Engine(network, device="cpu", threads=threads, keep_sessions=False, convolution=convolution)
+    engine = Engine(network, device=device, threads=threads, keep_sessions=False, convolution=convolution)
     terms = LossTerms(network.content_layers, network.style_layers)
     targets = engine.statistics(content[0], LossTerms(terms.content_layers, ()), what="content")
     targets |= engine.statistics(style[0], LossTerms((), terms.style_layers), what="style")

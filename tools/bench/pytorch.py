@@ -17,10 +17,13 @@ from tools.bench.ours import WEIGHTS
 class TorchNetwork:
     """A feature network's graph in PyTorch: the same operators, the same weights."""
 
-    def __init__(self, network: networks.FeatureNetwork, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, network: networks.FeatureNetwork, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ) -> None:
         graph = network.model.graph
         self.weights = {
-            t.name: torch.tensor(numpy_helper.to_array(t), dtype=dtype) for t in graph.initializer
+            t.name: torch.tensor(numpy_helper.to_array(t), dtype=dtype, device=device)
+            for t in graph.initializer
         }
         self.steps: list[tuple[str, Callable[[dict[str, Tensor]], Tensor]]] = []
         for node in graph.node:
@@ -66,6 +69,8 @@ class TorchObjective:
         Of all tensors.
     compiled : bool
         Compile loss and gradient with ``torch.compile``, in place of eager operators.
+    device : str
+        PyTorch's name of the device.
     """
 
     def __init__(
@@ -76,14 +81,15 @@ class TorchObjective:
         dtype: torch.dtype = torch.float32,
         *,
         compiled: bool = False,
+        device: str = "cpu",
     ) -> None:
-        self.network, self.dtype = TorchNetwork(network, dtype), dtype
+        self.network, self.dtype, self.device = TorchNetwork(network, dtype, device), dtype, device
         self.content_layers, self.style_layers = network.content_layers, network.style_layers
         with torch.no_grad():
-            self.features = self.network(torch.from_numpy(content).to(dtype), self.content_layers)
-            tensors = self.network(torch.from_numpy(style).to(dtype), self.style_layers)
+            self.features = self.network(torch.from_numpy(content).to(device, dtype), self.content_layers)
+            tensors = self.network(torch.from_numpy(style).to(device, dtype), self.style_layers)
             self.grams = {layer: self._gram(features) for layer, features in tensors.items()}
-        self._loss = torch.compile(self.loss) if compiled else self.loss
+        self.function = torch.compile(self.loss) if compiled else self.loss
 
     @staticmethod
     def _gram(features: Tensor) -> Tensor:
@@ -93,7 +99,7 @@ class TorchObjective:
     def loss(self, image: Tensor) -> Tensor:
         """Return the loss of a picture [1,3,H,W]."""
         tensors = self.network(image, tuple(dict.fromkeys((*self.content_layers, *self.style_layers))))
-        content, style = torch.zeros((), dtype=self.dtype), torch.zeros((), dtype=self.dtype)
+        content = style = torch.zeros((), dtype=self.dtype, device=self.device)
         for layer, goal in self.features.items():
             content = content + (tensors[layer] - goal).square().sum() / goal.square().sum()
         for layer, goal in self.grams.items():
@@ -110,7 +116,7 @@ class TorchObjective:
 
     def __call__(self, image: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient at a picture [1,3,H,W]."""
-        x = torch.tensor(image, dtype=self.dtype, requires_grad=True)
-        loss = self._loss(x)
+        x = torch.tensor(image, dtype=self.dtype, device=self.device, requires_grad=True)
+        loss = self.function(x)
         (gradient,) = torch.autograd.grad(loss, x)
-        return float(loss.detach()), gradient.numpy()
+        return float(loss.detach()), gradient.cpu().numpy()
