@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import multiprocessing
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
@@ -14,18 +12,15 @@ from multiprocessing.connection import Connection
 import numpy as np
 import torch
 
-from lbfgs_style import networks
 from lbfgs_style.graphs import winograd
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.network_graph import with_network
 from lbfgs_style.native import library
 from lbfgs_style.networks import vgg
 from lbfgs_style.objective.session import Session
-from tools.bench.ours import WIDTHS, our_objective, random_vgg19, smooth_pictures, vgg19_of
+from tools.bench.ours import WIDTHS, bench_network, our_objective, smooth_pictures, vgg19_of
 from tools.bench.pytorch import TorchObjective
-
-# Seconds between two sides, so that the idle threads of one do not spin while the next one works.
-_PAUSE = 0.3
+from tools.bench.timing import timed_in_turn
 
 # Rows of the square matrices whose product measures what a library reaches, and bytes of the array that is
 # copied.
@@ -33,19 +28,6 @@ _SIDE, _COPIED = 4096, 2**28
 
 PRODUCTS = {f"({library}'s product)": library for library in ("onnxruntime", "NumPy", "PyTorch")}
 COPY = "(copying)"
-
-
-def timed_in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each side, the sides taking turns; the first round is a warm-up."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, side in sides.items():
-            time.sleep(_PAUSE)
-            start = time.perf_counter()
-            side()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def matrix_product(library: str, threads: int) -> Callable[[], object]:
@@ -128,11 +110,6 @@ def _bounds(arguments: argparse.Namespace, speed: float, bandwidth: float) -> di
             f"(bound: {network}, memory)": 5 * features / bandwidth,
         }
     return bounds
-
-
-def bench_network(name: str) -> networks.FeatureNetwork:
-    """Return VGG19 with random weights, or the bundled network."""
-    return random_vgg19() if name == "vgg19" else networks.load(name)
 
 
 class _Side:

@@ -116,7 +116,7 @@ def _run_part(arguments: argparse.Namespace) -> dict[str, object]:
 def _whole_run(name: str, size: int, device: str) -> dict[str, object]:
     """Paint with the defaults, twice: the second time the sessions are there already."""
     from lbfgs_style import Options, StyleTransfer, images
-    from tools.bench.evaluate import bench_network
+    from tools.bench.ours import bench_network
 
     job = StyleTransfer(bench_network(name), options=Options(size=size, device=device))
     photo, painting = (images.read(_DATA / f"{stem}.jpg") for stem in ("coast", "painting"))
@@ -131,8 +131,8 @@ def _whole_run(name: str, size: int, device: str) -> dict[str, object]:
 
 def _evaluations(size: int, device: str) -> dict[str, object]:
     """Time one evaluation of both networks, here and in PyTorch, in turn."""
-    from tools.bench.evaluate import bench_network, timed_in_turn
-    from tools.bench.ours import our_objective, smooth_pictures
+    from tools.bench.ours import bench_network, our_objective, smooth_pictures
+    from tools.bench.timing import timed_in_turn
 
     content, style, current = smooth_pictures(size)
     sides = {}
@@ -157,7 +157,7 @@ def _torch_run(size: int, device: str, *, compiled: bool) -> dict[str, object]:
 
     from lbfgs_style import Options, StyleTransfer, images
     from lbfgs_style.images import resize
-    from tools.bench.evaluate import bench_network
+    from tools.bench.ours import bench_network
     from tools.bench.pytorch import TorchObjective
 
     network = bench_network("vgg19")

@@ -36,6 +36,11 @@ def random_vgg19() -> networks.FeatureNetwork:
     return vgg19_of(weights)
 
 
+def bench_network(name: str) -> networks.FeatureNetwork:
+    """Return VGG19 with random weights, or the bundled network."""
+    return random_vgg19() if name == "vgg19" else networks.load(name)
+
+
 def vgg19_of(weights: vgg.Weights, pooling: vgg.Pooling = "max") -> networks.FeatureNetwork:
     """Return VGG19 up to relu5_1 with these weights, with the layers that Gatys et al. use."""
     model = vgg.build(
