@@ -4,6 +4,7 @@ emission           write the nodes of a rewritten graph, step by step
 layout             rewrite a graph for the operators
 library            find, load and ask the compiled library
 packing            the weights of the operators
+pairs              two 1×1 convolutions as one step
 steps              what a graph computes, in steps that operators may do at once
 writer             append nodes, in blocks or plain
 

@@ -66,6 +66,8 @@ class Emission(Writer):
             "MaxPoolGradient": self._pool_gradient,
             "Pad": self._pad,
             "PointConvolution": self._point_convolution,
+            "PointPair": self._point_pair,
+            "PointPairGradient": self._point_pair_gradient,
             "Pool": self._pool,
             "Reduce": self._reduce,
             "ReluGradient": self._relu_gradient,
@@ -107,13 +109,19 @@ class Emission(Writer):
 
     def _bias(self, step: Step) -> str:
         """Return the bias of a convolution, with zeros up to whole blocks; empty if it has none."""
-        if len(step.inputs) < 3 or not step.inputs[2]:
-            return ""
+        return self._padded(step.inputs[2]) if len(step.inputs) > 2 else ""
 
-        def padded(bias: np.ndarray) -> np.ndarray:
-            return np.pad(bias, (0, blocks(len(bias)) * BLOCK - len(bias)))
+    def _padded(self, bias: str) -> str:
+        """Return a bias with zeros up to whole blocks; empty if it is."""
 
-        return self.constant(step.inputs[2], "bias", padded)
+        def padded(values: np.ndarray) -> np.ndarray:
+            return np.pad(values, (0, blocks(len(values)) * BLOCK - len(values)))
+
+        return self.constant(bias, "bias", padded) if bias else ""
+
+    def _matrix(self, kernel: str) -> str:
+        """Return the kernel of a 1×1 convolution as a matrix [out,in]."""
+        return self.constant(kernel, "matrix", lambda k: k.reshape(k.shape[:2]))
 
     def _convolution(self, step: Step) -> None:
         graph, output = self.graph, step.outputs[0]
@@ -139,12 +147,33 @@ class Emission(Writer):
     def _point_convolution(self, step: Step) -> None:
         kernel, is_flipped = self._kernel(step)
         shape = self.blocked_shape(step.outputs[0])
-        matrix = self.constant(kernel, "matrix", lambda k: k.reshape(k.shape[:2]))
+        matrix = self._matrix(kernel)
         bias = self._bias(step)
 
         def write(add: str, mask: str, relu: bool) -> str:
             inputs = [self.blocked(step.inputs[0]), matrix, bias, add, mask]
             return self.operator("PointConvolution", inputs, shape, transposed=is_flipped, relu=relu)
+
+        self._offer(step.outputs[0], [Term(write, rank=1)])
+
+    def _point_pair(self, step: Step) -> None:
+        x, first, bias, second, after = step.inputs
+        parts = [self._matrix(first), self._padded(bias), self._matrix(second), "", self._padded(after)]
+        shape = self.blocked_shape(step.outputs[0])
+
+        def write(add: str, mask: str, relu: bool) -> str:
+            return self.operator("PointPair", [self.blocked(x), *parts, add, mask], shape, relu=relu)
+
+        self._offer(step.outputs[0], [Term(write, rank=1)])
+
+    def _point_pair_gradient(self, step: Step) -> None:
+        x, first, bias, second, cotangent = step.inputs
+        parts = [self._matrix(first), self._padded(bias), self._matrix(second)]
+        shape = self.blocked_shape(step.outputs[0])
+
+        def write(add: str, mask: str, relu: bool) -> str:
+            inputs = [self.late(x), *parts, self.blocked(cotangent), "", add, mask]
+            return self.operator("PointPair", inputs, shape)
 
         self._offer(step.outputs[0], [Term(write, rank=1)])
 

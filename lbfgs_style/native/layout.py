@@ -6,6 +6,7 @@ from ..graphs import cpu_layout, winograd
 from ..graphs.builder import GraphBuilder
 from .emission import Emission
 from .library import Library
+from .pairs import merge_pairs
 from .steps import find_steps
 
 # Kinds of steps that make it worthwhile to keep features in blocks.
@@ -32,5 +33,6 @@ def rewrite(graph: GraphBuilder, library: Library, threads: int) -> None:
     if not any(step.kind in _WORTHWHILE for step in steps):
         cpu_layout.optimize_for_cpu(graph, winograd.CHOICES["auto"])
         return
+    steps = merge_pairs(graph, steps)
     Emission(graph, steps, in_blocks, library, threads).write()
     graph.is_plain = not cpu_layout.has_direct_convolution(graph)

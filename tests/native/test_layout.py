@@ -14,7 +14,7 @@ from onnx import helper
 from lbfgs_style import networks
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.peak_memory import peak_bytes
-from lbfgs_style.native import layout, library
+from lbfgs_style.native import layout, library, pairs
 from lbfgs_style.networks import vgg
 from lbfgs_style.networks.pooling import with_pooling
 from lbfgs_style.objective.engine import Engine
@@ -93,6 +93,53 @@ def test_kinds_of_pooling(pooling: str) -> None:
     plain, native = (Problem(network, (26, 30), TERMS, form).evaluate() for form in ("direct", "native"))
     assert native[0] == pytest.approx(plain[0], rel=1e-5)
     assert far(native[1], plain[1]) < 1e-5
+
+
+def network_with_a_head() -> networks.FeatureNetwork:
+    """Return a network whose layer z comes from two 1×1 convolutions, with all features far from 0."""
+    rng = np.random.default_rng(6)
+    shapes = {"a": (20, 3, 3, 3), "b": (40, 20, 1, 1), "c": (12, 40, 1, 1), "d": (16, 20, 3, 3)}
+    arrays = [
+        onnx.numpy_helper.from_array(rng.normal(0, 0.2, shape).astype(np.float32), f"k{name}")
+        for name, shape in shapes.items()
+    ]
+    arrays += [
+        onnx.numpy_helper.from_array(np.full(shape[0], 4, np.float32), f"b{name}")
+        for name, shape in shapes.items()
+    ]
+
+    def convolution(x: str, name: str, y: str) -> onnx.NodeProto:
+        return helper.make_node("Conv", [x, f"k{name}", f"b{name}"], [y], pads=[shapes[name][2] // 2] * 4)
+
+    nodes = [
+        convolution("image", "a", "x"),
+        helper.make_node("Relu", ["x"], ["r"]),
+        convolution("r", "b", "hidden"),
+        helper.make_node("Relu", ["hidden"], ["between"]),
+        convolution("between", "c", "z"),
+        convolution("r", "d", "s"),
+        helper.make_node("Relu", ["s"], ["t"]),
+    ]
+    outputs = [helper.make_tensor_value_info(name, 1, [1, n, "h", "w"]) for name, n in (("z", 12), ("t", 16))]
+    image = helper.make_tensor_value_info("image", 1, [1, 3, "height", "width"])
+    graph = helper.make_graph(nodes, "head", [image], outputs, arrays)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return networks.from_model(model)
+
+
+@pytest.mark.parametrize("least", [1, 10**9])
+def test_two_point_convolutions_are_one_step_where_much_is_between_them(
+    monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(pairs, "LARGE", least)
+    terms, network = LossTerms(("t",), ("z", "t")), network_with_a_head()
+    plain, native = (Problem(network, (21, 30), terms, form).evaluate() for form in ("direct", "native"))
+    assert native[0] == pytest.approx(plain[0], rel=1e-5)
+    assert far(native[1], plain[1]) < 1e-5
+    rewrite = partial(layout.rewrite, library=library.require(), threads=1)
+    counts = rewritten(objective_builder(network.model, (21, 30), terms, rewrite=rewrite))
+    assert counts.get("PointPair", 0) == (2 if least == 1 else 0)
+    assert counts["PointConvolution"] == (2 if least == 1 else 6)
 
 
 def rewritten(graph: GraphBuilder) -> dict[str, int]:

@@ -98,6 +98,31 @@ def test_point_convolution(shape: tuple[int, int, int, int]) -> None:
     assert_near(plain(d_x, inputs), np.einsum("oc,nohw->nchw", matrix.astype(float), gradient))
 
 
+@pytest.mark.parametrize("channels", [(16, 32, 16), (5, 70, 20), (33, 16, 100)])
+@pytest.mark.parametrize("size", [(1, 1), (13, 17)])
+def test_point_pair(channels: tuple[int, int, int], size: tuple[int, int]) -> None:
+    inputs, hidden, outputs = channels
+    x, first, second = normal(0, 1, inputs, *size), normal(1, hidden, inputs), normal(2, outputs, hidden)
+    bias, after = normal(3, hidden), normal(4, outputs)
+    between = np.einsum("oc,nchw->nohw", first.astype(float), x) + bias[:, None, None]
+    exact = np.einsum("oc,nchw->nohw", second.astype(float), np.maximum(between, 0)) + after[:, None, None]
+    given = (blocked(x), first, padded_bias(bias), second)
+    (y,) = run("PointPair", *given, None, padded_bias(after))
+    assert_near(plain(y, outputs), exact)
+    add, mask = normal(5, 1, outputs, *size), normal(6, 1, outputs, *size)
+    (y,) = run("PointPair", *given, None, padded_bias(after), blocked(add), blocked(mask), relu=1)
+    assert_near(plain(y, outputs), np.where(mask > 0, np.maximum(exact + add, 0), 0))
+    gradient, add, mask = (
+        normal(7, 1, outputs, *size),
+        normal(8, 1, inputs, *size),
+        normal(9, 1, inputs, *size),
+    )
+    slopes = np.where(between > 0, np.einsum("oc,nohw->nchw", second.astype(float), gradient), 0)
+    d_x = np.einsum("oc,nohw->nchw", first.astype(float), slopes)
+    (y,) = run("PointPair", *given, blocked(gradient), None, blocked(add), blocked(mask))
+    assert_near(plain(y, inputs), np.where(mask > 0, d_x + add, 0))
+
+
 @pytest.mark.parametrize("channels", [1, 16, 40, 272])
 @pytest.mark.parametrize("size", [(1, 1), (7, 13), (40, 60)])
 def test_gram(channels: int, size: tuple[int, int]) -> None:
@@ -194,6 +219,8 @@ def test_nan_stays_nan() -> None:
         ("Convolution", [(1, 4, 4, 16), (36, 1, 16, 16), None, (1, 4, 5, 16)], {}, "another size"),
         ("Convolution", [(1, 4, 16), (36, 1, 16, 16)], {}, "another rank"),
         ("PointConvolution", [(1, 4, 4, 16), (8, 33)], {}, "matrix does not fit"),
+        ("PointPair", [(1, 4, 4, 16), (8, 16), (16,), (9, 9)], {}, "matrices do not fit"),
+        ("PointPair", [(1, 4, 4, 16), (8, 16), (8,), (9, 8)], {}, "another size"),
         ("Gram", [(1, 4, 4, 16)], {"channels": 17}, "number of channels"),
         ("Gram", [(1, 4, 4, 16), (1, 1, 4, 5)], {"channels": 16}, "another size"),
         ("ImageConvolution", [(1, 3, 4, 4), (8, 3, 5, 5)], {}, "kernel does not fit"),

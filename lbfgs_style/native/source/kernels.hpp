@@ -39,16 +39,34 @@ struct Convolution {
   float *pooled;  // [outputs, height/2, width/2, 16]; null without pooling
 };
 
+// A matrix [rows, columns] of numbers of channels, or the transposed one.
+struct Matrix {
+  const float *values;
+  size_t rows, columns;
+  bool transposed;
+};
+
 // 1×1 convolution: a matrix product at each position.
 struct PointConvolution {
   size_t inputs, outputs;  // blocks of channels
   size_t height, width;
   const float *x;
-  const float *weights;            // matrix [rows, columns]
-  size_t rows, columns;            // numbers of output and input channels, exchanged if transposed
-  bool transposed;                 // use the transposed matrix
+  Matrix matrix;
   Epilogue epilogue;
   float *y;
+};
+
+// Two 1×1 convolutions with a ReLU between them, B relu(A x + bias), or the gradient of that with respect to x. The
+// features between them are never in memory; the gradient computes them again.
+struct PointPair {
+  size_t inputs, hidden, outputs;  // blocks of channels of x, between the two, and of the result
+  size_t height, width;
+  const float *x;
+  Matrix first, second;
+  const float *bias;      // of the first, [channels between the two], padded to whole blocks
+  const float *gradient;  // of the result; null for the result itself
+  Epilogue epilogue;      // of what is computed
+  float *y;               // the result, or the gradient of x
 };
 
 // Σ w f fᵀ and Σ w f over all positions.
@@ -111,11 +129,13 @@ struct Kernels {
   // Floats of scratch memory that a call needs.
   size_t (*convolution_scratch)(const Convolution &, size_t threads);
   size_t (*point_convolution_scratch)(const PointConvolution &, size_t threads);
+  size_t (*point_pair_scratch)(const PointPair &, size_t threads);
   size_t (*gram_scratch)(const Gram &, size_t threads);
   size_t (*image_convolution_scratch)(const ImageConvolution &, size_t threads);
   size_t (*image_gradient_scratch)(const ImageGradient &, size_t threads);
   void (*convolution)(const Convolution &, float *scratch, const Threads &);
   void (*point_convolution)(const PointConvolution &, float *scratch, const Threads &);
+  void (*point_pair)(const PointPair &, float *scratch, const Threads &);
   void (*gram)(const Gram &, float *scratch, const Threads &);
   void (*image_convolution)(const ImageConvolution &, float *scratch, const Threads &);
   void (*image_gradient)(const ImageGradient &, float *scratch, const Threads &);

@@ -242,10 +242,10 @@ void compute_point_convolution(Call &call, const Kernels &kernels) {
                add = call.input(3, 4, true), mask = call.input(4, 4, true), scale = call.input(5, 4, true);
   if (!call.ok()) return;
   PointConvolution c = {};
-  c.rows = matrix[0], c.columns = matrix[1], c.transposed = call.attributes.transposed;
-  c.inputs = blocks_of(c.transposed ? c.rows : c.columns), c.outputs = blocks_of(c.transposed ? c.columns : c.rows);
+  c.matrix = {matrix.data, matrix[0], matrix[1], call.attributes.transposed != 0};
+  c.inputs = blocks_of(matrix[c.matrix.transposed ? 0 : 1]), c.outputs = blocks_of(matrix[c.matrix.transposed ? 1 : 0]);
   c.height = x[1], c.width = x[2];
-  c.x = x.data, c.weights = matrix.data;
+  c.x = x.data;
   c.epilogue = {bias.data, scale.data, add.data, mask.data, call.attributes.relu != 0};
   call.require(c.inputs == x[0] && x[3] == kBlock, "the matrix does not fit the features");
   require_size(call, bias, c.outputs * kBlock);
@@ -257,6 +257,32 @@ void compute_point_convolution(Call &call, const Kernels &kernels) {
   const Threads threads = call.threads();
   float *scratch = call.scratch(kernels.point_convolution_scratch(c, threads.count));
   if (call.ok() && c.y) kernels.point_convolution(c, scratch, threads);
+}
+
+// x, first matrix, bias, second matrix, gradient?, bias of the second?, add?, mask? → y, or the gradient of x
+void compute_point_pair(Call &call, const Kernels &kernels) {
+  const Tensor x = call.input(0, 4), first = call.input(1, 2), bias = call.input(2, 1), second = call.input(3, 2),
+               gradient = call.input(4, 4, true), last_bias = call.input(5, 1, true), add = call.input(6, 4, true),
+               mask = call.input(7, 4, true);
+  if (!call.ok()) return;
+  PointPair p = {};
+  p.first = {first.data, first[0], first[1], false}, p.second = {second.data, second[0], second[1], false};
+  p.inputs = blocks_of(first[1]), p.hidden = blocks_of(first[0]), p.outputs = blocks_of(second[0]);
+  p.height = x[1], p.width = x[2];
+  p.x = x.data, p.bias = bias.data, p.gradient = gradient.data;
+  p.epilogue = {last_bias.data, nullptr, add.data, mask.data, call.attributes.relu != 0};
+  const size_t results = p.gradient ? p.inputs : p.outputs, area = p.height * p.width * kBlock;
+  call.require(p.inputs == x[0] && x[3] == kBlock && second[1] == first[0], "the matrices do not fit the features");
+  require_size(call, bias, p.hidden * kBlock);
+  require_size(call, gradient, p.outputs * area);
+  require_size(call, last_bias, results * kBlock);
+  require_size(call, add, results * area);
+  require_size(call, mask, results * area);
+  if (!call.ok()) return;
+  p.y = call.output(0, results, p.height, p.width, kBlock);
+  const Threads threads = call.threads();
+  float *scratch = call.scratch(kernels.point_pair_scratch(p, threads.count));
+  if (call.ok() && p.y) kernels.point_pair(p, scratch, threads);
 }
 
 // x, weights? → products, sums?
@@ -425,6 +451,7 @@ Definition define(const char *name, size_t inputs, size_t required, size_t outpu
 Definition definitions[] = {
     define("Convolution", 5, 2, 2, compute_convolution),
     define("PointConvolution", 6, 2, 1, compute_point_convolution),
+    define("PointPair", 8, 4, 1, compute_point_pair),
     define("Gram", 2, 1, 2, compute_gram),
     define("ImageConvolution", 3, 2, 1, compute_image_convolution),
     define("ImageGradient", 2, 2, 1, compute_image_gradient),

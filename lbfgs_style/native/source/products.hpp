@@ -128,37 +128,102 @@ INLINE void finish(const Epilogue &e, const float *products, float *y, size_t bl
 // Positions that a thread takes at once: their products are still in the cache when the epilogue reads them.
 constexpr size_t kPointPositions = kTiles * 8;
 
-INLINE size_t panels_size(const PointConvolution &c) { return c.inputs * c.outputs * kBlock * kBlock; }
-INLINE size_t products_size(const PointConvolution &c) { return c.outputs * kPointPositions * kBlock; }
-
-size_t point_convolution_scratch(const PointConvolution &c, size_t threads) {
-  return panels_size(c) + threads * products_size(c);
+// Copies the rows of block `o` of a matrix into a panel [inner, 16], with zeros beyond its channels.
+INLINE void pack_panel(const Matrix &m, size_t o, size_t inner, float *panel) {
+  fill_zero(panel, inner * kBlock);
+  const size_t rows = m.transposed ? m.columns : m.rows, columns = m.transposed ? m.rows : m.columns;
+  const size_t n = smaller(kBlock, rows - o * kBlock);
+  for (size_t i = 0; i < columns; i++)
+    for (size_t k = 0; k < n; k++)
+      panel[i * kBlock + k] =
+          m.transposed ? m.values[i * m.columns + o * kBlock + k] : m.values[(o * kBlock + k) * m.columns + i];
 }
 
-// Copies the matrix into panels [blocks of outputs, inputs, 16], with zeros beyond its channels.
-INLINE void pack_matrix(const PointConvolution &c, size_t o, float *panel) {
-  const size_t inner = c.inputs * kBlock;
-  fill_zero(panel, inner * kBlock);
-  const size_t outputs = c.transposed ? c.columns : c.rows, inputs = c.transposed ? c.rows : c.columns;
-  const size_t n = smaller(kBlock, outputs - o * kBlock);
-  for (size_t i = 0; i < inputs; i++)
-    for (size_t k = 0; k < n; k++)
-      panel[i * kBlock + k] = c.transposed ? c.weights[i * c.columns + o * kBlock + k]
-                                           : c.weights[(o * kBlock + k) * c.columns + i];
+// The panels of a matrix for blocks of rows and inner indices.
+struct Panels {
+  const float *values;
+  size_t rows, inner;  // blocks
+
+  const float *operator()(size_t o) const { return values + o * inner * kBlock * kBlock; }
+  // y [rows, n, 16] = the matrix times n positions of x [inner, stride, 16].
+  INLINE void multiply(const float *x, size_t stride, float *y, size_t n) const {
+    product(x, stride, *this, y, n, inner, 0, rows, n);
+  }
+};
+
+// Floats of the panels of a matrix, in blocks of rows and columns.
+INLINE size_t panels_size(size_t rows, size_t columns) { return rows * columns * kBlock * kBlock; }
+
+INLINE Panels pack(const Matrix &m, size_t rows, size_t inner, float *panels, const Threads &threads) {
+  parallel(threads, rows, [&](size_t o) {
+    pack_panel(m, o, inner * kBlock, panels + o * inner * kBlock * kBlock);
+  });
+  return {panels, rows, inner};
+}
+
+size_t point_convolution_scratch(const PointConvolution &c, size_t threads) {
+  return panels_size(c.outputs, c.inputs) + threads * c.outputs * kPointPositions * kBlock;
 }
 
 void point_convolution(const PointConvolution &c, float *scratch, const Threads &threads) {
-  const size_t positions = c.height * c.width, inner = c.inputs * kBlock;
-  float *all_products = scratch + panels_size(c);
+  const size_t positions = c.height * c.width;
+  const Panels panels = pack(c.matrix, c.outputs, c.inputs, scratch, threads);
+  float *all_products = scratch + panels_size(c.outputs, c.inputs);
   const bool past_cache = goes_past_cache(c.y, c.outputs * positions * kBlock);
-  parallel(threads, c.outputs, [&](size_t o) { pack_matrix(c, o, scratch + o * inner * kBlock); });
   parallel_slots(threads, ceil_div(positions, kPointPositions), [&](size_t slot, size_t part) {
     const size_t start = part * kPointPositions, n = smaller(kPointPositions, positions - start);
-    float *products = all_products + slot * products_size(c);
-    const auto panel = [&](size_t o) { return scratch + o * inner * kBlock; };
-    product(c.x + start * kBlock, positions, panel, products, n, c.inputs, 0, c.outputs, n);
+    float *products = all_products + slot * c.outputs * kPointPositions * kBlock;
+    panels.multiply(c.x + start * kBlock, positions, products, n);
     for (size_t o = 0; o < c.outputs; o++)
       finish(c.epilogue, products + o * n * kBlock, c.y, o, positions, start, n, past_cache);
+  });
+}
+
+// Floats that a thread needs: the features between the two convolutions, their gradient, and the products.
+INLINE size_t pair_slot_size(const PointPair &p) {
+  return (2 * p.hidden + larger(p.inputs, p.outputs)) * kPointPositions * kBlock;
+}
+
+size_t point_pair_scratch(const PointPair &p, size_t threads) {
+  return panels_size(p.hidden, p.inputs) + panels_size(p.hidden, p.outputs) +
+         (p.gradient ? panels_size(p.inputs, p.hidden) : 0) + threads * pair_slot_size(p);
+}
+
+void point_pair(const PointPair &p, float *scratch, const Threads &threads) {
+  const size_t positions = p.height * p.width, results = p.gradient ? p.inputs : p.outputs;
+  float *free = scratch;
+  const auto packed = [&](Matrix m, bool transposed, size_t rows, size_t inner) {
+    m.transposed = transposed;
+    const Panels panels = pack(m, rows, inner, free, threads);
+    free += panels_size(rows, inner);
+    return panels;
+  };
+  const bool backward = p.gradient != nullptr;
+  const Panels first = packed(p.first, false, p.hidden, p.inputs);
+  const Panels second = backward ? packed(p.second, true, p.hidden, p.outputs) : packed(p.second, false, p.outputs, p.hidden);
+  const Panels last = backward ? packed(p.first, true, p.inputs, p.hidden) : second;
+  const bool past_cache = goes_past_cache(p.y, results * positions * kBlock);
+  parallel_slots(threads, ceil_div(positions, kPointPositions), [&](size_t slot, size_t part) {
+    const size_t start = part * kPointPositions, n = smaller(kPointPositions, positions - start);
+    float *hidden = free + slot * pair_slot_size(p), *slopes = hidden + p.hidden * n * kBlock,
+          *products = slopes + p.hidden * n * kBlock;
+    first.multiply(p.x + start * kBlock, positions, hidden, n);
+    if (backward) second.multiply(p.gradient + start * kBlock, positions, slopes, n);
+    for (size_t o = 0; o < p.hidden; o++)
+      for (size_t r = 0; r < kBlock; r += kLanes) {
+        const Vector bias = p.bias ? load(p.bias + o * kBlock + r) : Vector{};
+        for (size_t t = 0; t < n; t++) {
+          const size_t at = (o * n + t) * kBlock + r;
+          const Vector v = load(hidden + at) + bias;
+          if (backward)
+            store(slopes + at, where_positive(v, load(slopes + at)));
+          else
+            store(hidden + at, rectified(v));
+        }
+      }
+    last.multiply(backward ? slopes : hidden, n, products, n);
+    for (size_t o = 0; o < results; o++)
+      finish(p.epilogue, products + o * n * kBlock, p.y, o, positions, start, n, past_cache);
   });
 }
 
