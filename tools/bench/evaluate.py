@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import gc
 import multiprocessing
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -50,6 +52,8 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
     Each side has a process of its own, as it has in use: the threads and the memory of one do not disturb
     the others. They take turns.
     """
+    if arguments.instructions == "avx2":  # PyTorch, too, is held to them
+        os.environ |= {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
     names = [f"{network}, {program}" for network in arguments.networks for program in arguments.programs]
     sides = {name: _Side(name, arguments) for name in (*names, *PRODUCTS, COPY)}
     seconds = timed_in_turn({name: side.call for name, side in sides.items()}, arguments.rounds)
@@ -65,12 +69,21 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
             differences[f"gradient, {name}"] = float(
                 np.linalg.norm(slope - gradient) / np.linalg.norm(gradient)
             )
+    work = {network: _work(network, arguments.size) for network in arguments.networks}
     speeds = {f"{library}, product": 2 * _SIDE**3 / seconds.pop(name) for name, library in PRODUCTS.items()}
+    for network in arguments.networks:
+        if (name := f"{network}, direct") in seconds:
+            speeds[name] = work[network].direct / seconds[name]
     bandwidth = 2 * _COPIED / seconds.pop(COPY)
-    bounds = _bounds(arguments, max(speeds.values()), bandwidth)
+    for network, needed in work.items():
+        seconds |= {
+            f"(bound: {network}, products, direct)": needed.direct / max(speeds.values()),
+            f"(bound: {network}, products, Winograd)": needed.winograd / max(speeds.values()),
+            f"(bound: {network}, memory)": needed.bytes / bandwidth,
+        }
     return {
         "title": f"one evaluation (loss and gradient) at {arguments.size}×{arguments.size}",
-        "seconds": seconds | bounds,
+        "seconds": seconds,
         "ratios": ratios,
         "differences": {f"{k}, from the first (relative)": v for k, v in differences.items()},
         "GFLOP/s": {name: speed / 1e9 for name, speed in speeds.items()},
@@ -78,38 +91,41 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _bounds(arguments: argparse.Namespace, speed: float, bandwidth: float) -> dict[str, float]:
-    """Return the least seconds of an evaluation: of its products at the best speed, of its memory traffic.
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one evaluation has to do at least.
 
-    For the products, convolutions, their gradients and Gram matrices are counted; with Winograd's F(4×4, 3×3)
-    a 3×3 convolution has a quarter of the products. The traffic is that of features which no cache holds:
-    each is written and read, its cotangent too, and it is read once more as the mask of its ReLU.
+    Attributes
+    ----------
+    direct, winograd : float
+        Multiplications and additions of convolutions, their gradients and Gram matrices; with Winograd's
+        F(4×4, 3×3) a 3×3 convolution has a quarter.
+    bytes : float
+        Memory traffic of features that no cache holds: each is written and read, its cotangent too, and it is
+        read once more as the mask of its ReLU.
     """
-    bounds: dict[str, float] = {}
-    for network in arguments.networks:
-        model = bench_network(network)
-        layers = tuple(dict.fromkeys((*model.content_layers, *model.style_layers)))
-        graph = with_network(model.model, (arguments.size, arguments.size), layers)
-        direct = winograd_products = features = 0.0
-        for node in graph.nodes:
-            if node.op_type != "Conv":
-                continue
-            outputs, inputs, height, width = graph.constants[node.input[1]].shape
-            positions = np.prod(graph.shape(node.output[0])[2:])
-            products = 2 * 2.0 * outputs * inputs * height * width * positions
-            direct += products
-            winograd_products += products / (4 if (height, width) == (3, 3) and inputs > 4 else 1)
-            features += 4.0 * outputs * positions
-        for layer in model.style_layers:
-            _, channels, height, width = graph.shape(layer)
-            direct += 4.0 * channels**2 * height * width
-            winograd_products += 4.0 * channels**2 * height * width
-        bounds |= {
-            f"(bound: {network}, products, direct)": direct / speed,
-            f"(bound: {network}, products, Winograd)": winograd_products / speed,
-            f"(bound: {network}, memory)": 5 * features / bandwidth,
-        }
-    return bounds
+
+    direct: float
+    winograd: float
+    bytes: float
+
+
+def _work(network: str, size: int) -> _Work:
+    model = bench_network(network)
+    layers = tuple(dict.fromkeys((*model.content_layers, *model.style_layers)))
+    graph = with_network(model.model, (size, size), layers)
+    direct = winograd_products = features = 0.0
+    for node in graph.nodes:
+        if node.op_type != "Conv":
+            continue
+        outputs, inputs, height, width = graph.constants[node.input[1]].shape
+        positions = np.prod(graph.shape(node.output[0])[2:])
+        products = 2 * 2.0 * outputs * inputs * height * width * positions
+        direct += products
+        winograd_products += products / (4 if (height, width) == (3, 3) and inputs > 4 else 1)
+        features += 4.0 * outputs * positions
+    grams = [4.0 * c**2 * h * w for _, c, h, w in (graph.shape(layer) for layer in model.style_layers)]
+    return _Work(direct + sum(grams), winograd_products + sum(grams), 5 * features)
 
 
 class _Side:
