@@ -1,7 +1,7 @@
 """Run graphs with onnxruntime; the only module that imports it.
 
-Each run has a worker thread of its own, because Python handles no signal while onnxruntime computes: so a
-Ctrl-C or a cancellation terminates the run within tens of milliseconds.
+Runs are made in worker threads, because Python handles no signal while onnxruntime computes: so a Ctrl-C or a
+cancellation terminates the run within tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ..graphs.builder import GraphBuilder, is_plain
 from ..native.library import Library
 from ..settings.options import Device
 from ..system.memory import trim_heap
-from ..system.threads import NEVER, Cancellation, start_thread
+from ..system.threads import NEVER, Cancellation
+from ..system.workers import borrowed_worker
 
 if TYPE_CHECKING:
     import onnx
@@ -43,6 +44,9 @@ _CUDA_OPTIONS = {
     "use_tf32": "0",
     "cudnn_conv_algo_search": "HEURISTIC",
 }
+
+# Seconds between two checks for a cancellation.
+_POLL = 0.05
 
 # Parts of onnxruntime's messages when it gets no memory.
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "bad array new length")
@@ -188,27 +192,23 @@ def resolve_device(device: Device) -> Device:
 
 def run_interruptibly(work: Callable[[], object], options: Any, cancellation: Cancellation) -> None:
     """Run onnxruntime in a worker thread, and terminate the run when it is cancelled or interrupted."""
-    failures: list[Exception] = []
-
-    def target() -> None:
+    failure: Exception | None = None
+    with borrowed_worker() as worker:
         try:
-            work()
-        except Exception as error:  # raised again below, in the caller's thread
-            failures.append(error)
-
-    worker = start_thread(target, "onnxruntime")
-    try:
-        while worker.is_alive():
-            worker.join(0.05)
-            if cancellation.is_requested:
-                options.terminate = True
-    except BaseException:  # KeyboardInterrupt: no run may go on that writes into the caller's arrays
-        options.terminate = True
-        worker.join()
-        raise
+            worker.start(work)
+            while not worker.wait(_POLL):
+                if cancellation.is_requested:
+                    options.terminate = True
+        except Exception as error:
+            failure = error
+        except BaseException:  # KeyboardInterrupt: no run may go on that writes into the caller's arrays
+            options.terminate = True
+            with contextlib.suppress(Exception):  # that of the terminated run
+                worker.wait()
+            raise
     cancellation.check()
-    if failures:
-        raise session_error("onnxruntime failed to run the graph", failures[0]) from failures[0]
+    if failure is not None:
+        raise session_error("onnxruntime failed to run the graph", failure) from failure
 
 
 def _open(

@@ -20,6 +20,9 @@ from ..settings.presets import Variables
 Flat = NDArray[np.float64]
 Image = NDArray[np.floating]
 
+# Numbers of an image from which a transform has threads: for fewer, waking them takes as long as they save.
+_LARGE = 2**20
+
 # Variables for each pixel: one for each channel.
 PER_PIXEL = 3
 
@@ -110,4 +113,5 @@ def _dct(channels: Image, *, inverse: bool = False) -> Image:
     from scipy import fft
 
     transform: Any = fft.idctn if inverse else fft.dctn  # the types of SciPy do not cover arrays
-    return transform(channels, axes=(1, 2), norm="ortho", workers=3)  # one worker for each channel
+    workers = 1 if channels.size < _LARGE else 3  # one for each channel
+    return transform(channels, axes=(1, 2), norm="ortho", workers=workers)

@@ -8,4 +8,5 @@ memory       free memory; return unused heap
 npz          read untrusted NumPy archives
 telemetry    switch off onnxruntime's telemetry
 threads      cancel work; limit BLAS to one thread
+workers      threads that are used again
 """

@@ -21,6 +21,7 @@ from lbfgs_style.errors import NetworkFileError, SessionError
 from lbfgs_style.networks import pull
 from lbfgs_style.objective.session import Session, session_error
 from lbfgs_style.system import memory
+from lbfgs_style.system.workers import forget_workers
 from tests.helpers.command import ROOT, contents, one_error, paint, photo, run, save
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="shells, limits and file descriptors of POSIX")
@@ -372,6 +373,7 @@ def test_a_thread_that_does_not_start_is_reported(network, monkeypatch):
         raise RuntimeError("can't start new thread")
 
     job = StyleTransfer(network, options=Options(size=32, iterations=1, device="cpu"))
+    forget_workers()
     monkeypatch.setattr("threading.Thread.start", fail)
     with pytest.raises(SessionError, match="starts no more threads"):
         job.run(photo(), photo())
