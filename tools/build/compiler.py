@@ -1,7 +1,8 @@
 """Compile the native operators: ``python tools/build/compiler.py``.
 
-Needs GCC 9 or Clang 12, or newer, and nothing else; CXX names another compiler than the first one found. The
-result, a library next to lbfgs_style/native/library.py, needs only the C library.
+Needs GCC 11 or Clang 12, or newer, and nothing else. The environment variable CXX names another compiler than
+the first one on the PATH. The result, a library next to lbfgs_style/native/library.py, needs only the C
+library.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The room of the package that finds the library next to its modules.
+# The folder of `library.py`, which looks for the library there.
 NATIVE = Path(__file__).resolve().parents[2] / "lbfgs_style" / "native"
 _SOURCE = NATIVE / "source"
 
@@ -93,7 +94,7 @@ def compile_library(folder: Path = NATIVE, *, flags: Sequence[str] = ()) -> Path
 
 
 def _constants() -> tuple[str, str]:
-    """Return version and file name of the library, which `library.py` states; importing it needs NumPy."""
+    """Return the version and the file name of the library, as in `library.py`, whose imports need NumPy."""
     text = (NATIVE / "library.py").read_text("utf-8")
     version = re.search(r"^VERSION = (\d+)$", text, re.MULTILINE)
     if version is None:

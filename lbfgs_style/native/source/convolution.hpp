@@ -55,9 +55,10 @@ template <bool Flipped> INLINE void transform_output(const Vector *m, size_t str
 
 // How a convolution is divided: the tiles of a chunk, and whether all threads work on one chunk together.
 //
-// With few channels, a thread takes a chunk from the input to the result, and its transformed tiles stay in its second
-// cache. With many channels the weights do not fit there, and larger chunks, which use each weight more often, are
-// worked on by all threads: first the inputs, then, for a group of outputs after the other, products and results.
+// With few channels, a thread takes a small chunk from the input to the result, and its transformed tiles stay near it:
+// those of 64 channels take 0.9 MB of the L2 cache. With many channels the weights do not fit there, and are read from
+// farther away for each chunk. So chunks are larger, to use each weight more often, and all threads work on one chunk:
+// first the inputs, then, for one group of outputs after the other, products and results.
 struct Division {
   size_t rows, columns, tiles;  // tiles of the image
   size_t chunk;                 // tiles of a chunk
@@ -67,11 +68,12 @@ struct Division {
   size_t input_size, output_size;  // floats of the transformed tiles of one chunk for one of the 36 products
 };
 
-// Channels from which the threads work together; tiles of a chunk, and blocks of outputs of a group: measured on Zen 5
-// (1 MB of second cache).
+// Channels from which the threads work together; tiles of a small and of a large chunk; blocks of outputs of a group.
+// Measured on Zen 5 (1 MB of L2 cache). A small chunk is whole steps of every product kernel: 48 = 4·12 = 8·6 = 24·2.
 constexpr size_t kTogether = 256, kSmallChunk = 48, kLargeChunk = 256, kGroup = 8;
 
-// Floats between the parts of scratch memory: three cache lines, so that their first lines are in different sets.
+// Floats added to each part of scratch memory: three cache lines. Parts whose sizes are multiples of a large power of two
+// would all begin in the same set of the cache, and evict each other.
 constexpr size_t kGap = 48;
 
 INLINE Division divide(const Convolution &c, size_t threads) {
@@ -99,7 +101,7 @@ size_t convolution_scratch(const Convolution &c, size_t threads) {
   return d.slots * kPoints * (d.input_size + d.output_size) + flipped_size(c, d, threads);
 }
 
-// Columns ahead that the transform of the inputs fetches into the cache.
+// Columns ahead that the transform of the inputs prefetches: four tiles.
 constexpr size_t kAhead = 4 * kResults;
 
 // Transforms block `block` of the inputs of tiles [start, start + n) into v [36, blocks, chunk, 16].
@@ -140,7 +142,8 @@ void transform_inputs(const Convolution &c, const Division &d, size_t block, siz
   }
 }
 
-// Transforms the products of block `block` of the results, m [36, ·, chunk, 16], and finishes the results.
+// Transforms the products of block `block` of the results and writes the results with everything that follows. m [36, ·,
+// chunk, 16] begins at that block.
 template <bool Flipped>
 void transform_outputs(const Convolution &c, const Division &d, size_t block, size_t start, size_t n, const float *m) {
   const Epilogue &e = c.epilogue;
@@ -209,7 +212,7 @@ template <bool Flipped> void convolve(const Convolution &c, float *scratch, cons
   float *flipped = scratch + d.slots * slot_size;
   if (d.together) {
     float *v = scratch, *m = v + kPoints * d.input_size;
-    // A point is one piece of work, or, for many threads, several: all get about the same.
+    // Each of the 36 products is one piece of work, or, for more than 9 threads, several: so all get about the same.
     const size_t pieces = smaller(ceil_div(d.group, kPanels), ceil_div(4 * threads.count, kPoints));
     const size_t piece = ceil_div(ceil_div(d.group, pieces), kPanels) * kPanels;
     for (size_t start = 0; start < d.tiles; start += d.chunk) {

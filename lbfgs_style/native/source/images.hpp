@@ -4,11 +4,15 @@
 
 namespace {
 
+// Weights of a 3×3 kernel.
 constexpr size_t kTaps = 9;
 
-// Positions of a row that are computed at once, one register of results each.
+// Positions of a row that are computed at once: 8 independent registers of sums, because a multiply-add has to wait for
+// the one before it on the same register.
 constexpr size_t kColumns = 8;
 
+// Parts of the rows, which threads take in turn: up to 8 for each, so that all end at about the same time, but not more,
+// because the gradient computes two additional rows for each part.
 INLINE size_t image_parts(size_t height, size_t threads) { return smaller(height, threads * 8); }
 
 size_t image_convolution_scratch(const ImageConvolution &c, size_t threads) {
@@ -86,11 +90,12 @@ void image_convolution(const ImageConvolution &c, float *scratch, const Threads 
 // The channels of a pixel, at most 4; those beyond are products of the next tap, and not used.
 typedef float Pixel __attribute__((vector_size(16), may_alias, aligned(4)));
 
-// Blocks of the products: column tap·channels + channel. 4 products can be read from every tap on.
+// Blocks of the products of a position, which are in the order tap·channels + channel. Even from the last tap, 4 products
+// can be read: blocks are larger than the taps need.
 INLINE size_t product_blocks(size_t channels) { return ceil_div(kTaps * channels, kBlock); }
 
-// Floats of one thread: three rows of products, position by position with an empty one before and behind, and one
-// row of them in blocks.
+// Floats of one thread: three rows of products, position by position with a zero one before and behind, and one
+// row of products in blocks.
 INLINE size_t gradient_row_size(const ImageGradient &g) {
   return product_blocks(g.channels) * kBlock * (3 * (g.width + 2) + g.width);
 }
@@ -117,7 +122,8 @@ void image_gradient(const ImageGradient &g, float *scratch, const Threads &threa
   parallel_slots(threads, parts, [&](size_t slot, size_t part) {
     float *rows = all_rows + slot * gradient_row_size(g), *blocked = rows + 3 * line;
     fill_zero(rows, 3 * line);
-    const auto multiply = [&](size_t after) {  // row after − 1, into the line that it shares with no neighbour
+    // Writes the products of row after − 1 into one of three lines, so that those of three neighbouring rows are there.
+    const auto multiply = [&](size_t after) {
       float *row = rows + after % 3 * line;
       if (after < 1 || after > g.height) return fill_zero(row, line);
       product(g.gradient + (after - 1) * g.width * kBlock, positions, panel, blocked, g.width, g.inputs, 0, blocks,
@@ -130,7 +136,8 @@ void image_gradient(const ImageGradient &g, float *scratch, const Threads &threa
     for (size_t y = first; y < last; y++) {
       if (y == first) multiply(y), multiply(y + 1);
       multiply(y + 2);
-      // The result at position s had added kernel[k] x[s + k − 1]: pixel x gets kernel[k] g[x − k + 1].
+      // Forward, position s has the sum of kernel[k] image[s + k − 1]; so pixel x gets the sum of kernel[k]
+      // gradient[x − k + 1].
       const float *sources[3] = {rows + (y + 2) % 3 * line, rows + (y + 1) % 3 * line, rows + y % 3 * line};
       for (size_t x = 0; x < g.width; x++) {
         Pixel sum = {};

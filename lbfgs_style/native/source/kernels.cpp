@@ -1,4 +1,5 @@
-// The kernels, compiled once for each instruction set: KERNELS is the name of the table, NAME the text of it.
+// The kernels, compiled once for each instruction set: KERNELS is the identifier of their table, NAME the name of the
+// instruction set as a string.
 #include "convolution.hpp"
 #include "images.hpp"
 #include "pooling.hpp"

@@ -1,7 +1,7 @@
 // What the kernels of one instruction set offer, and the arguments that they take.
 //
 // Features are in blocks of 16 channels: [blocks, height, width, 16], float32; channels beyond the last are 0. A plain
-// tensor is [channels, height, width]. All lengths in this file count blocks, rows, columns or floats.
+// tensor is [channels, height, width]. No length in this file counts bytes.
 #pragma once
 #include <cstddef>
 
@@ -39,7 +39,7 @@ struct Convolution {
   float *pooled;  // [outputs, height/2, width/2, 16]; null without pooling
 };
 
-// A matrix [rows, columns] of numbers of channels, or the transposed one.
+// A matrix [rows, columns], in channels and not in blocks; `transposed` means that its transpose is multiplied.
 struct Matrix {
   const float *values;
   size_t rows, columns;
@@ -65,7 +65,7 @@ struct PointPair {
   Matrix first, second;
   const float *bias;      // of the first, [channels between the two], padded to whole blocks
   const float *gradient;  // of the result; null for the result itself
-  Epilogue epilogue;      // of what is computed
+  Epilogue epilogue;      // of y
   float *y;               // the result, or the gradient of x
 };
 

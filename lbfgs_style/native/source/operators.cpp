@@ -1,5 +1,5 @@
 // The kernels as operators of onnxruntime: their inputs and outputs, memory, threads, and the choice of the
-// instruction set. README.md of this room lists the operators.
+// instruction set. README.md of lbfgs_style/native lists the operators.
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,12 +30,12 @@ namespace {
 #if defined(LBFGS_X86)
 // Returns whether processor and operating system have AVX2, or AVX-512, with all that x86-64-v3, or v4, has.
 //
-// Asked by the instruction CPUID: the compilers' functions for it need a library that not all of them link.
+// Uses the instruction CPUID: __builtin_cpu_supports needs a runtime library that not every compiler links.
 bool has_avx(bool wide) {
   const auto bit = [](unsigned value, int i) { return (value >> i & 1) != 0; };
   unsigned a, b, c, d, low, high;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
-  // FMA, MOVBE, the register that says what the system saves, AVX, F16C
+  // FMA, MOVBE, OSXSAVE, AVX, F16C. XGETBV tells which registers the system saves.
   if (!(bit(c, 12) && bit(c, 22) && bit(c, 27) && bit(c, 28) && bit(c, 29))) return false;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !bit(c, 5)) return false;  // LZCNT
@@ -426,7 +426,7 @@ Definition define(const char *name, size_t inputs, size_t required, size_t outpu
   d.get_start_version = d.get_end_version = [](const Operator *) { return 1; };
   d.create_kernel_v2 = [](const Operator *op, Table, const KernelInfo *info, void **out) -> Status * {
     Kernel *kernel = static_cast<Kernel *>(malloc(sizeof(Kernel)));
-    if (!kernel) return create_status(table)(kInvalidArgument, "bad allocation");
+    if (!kernel) return create_status(table)(kInvalidArgument, "out of memory");
     *kernel = {&defined(op),
                {attribute(info, "threads"), attribute(info, "flipped"), attribute(info, "relu"),
                 attribute(info, "pooling"), attribute(info, "channels"), attribute(info, "transposed")}};

@@ -68,7 +68,7 @@ void pool_gradient(const PoolGradient &p, const Threads &threads) {
   });
 }
 
-// Positions of one piece of work.
+// Positions that a thread converts at once: 128 KB of a block.
 constexpr size_t kReordered = 2048;
 
 void to_blocked(const Reorder &r, const Threads &threads) {

@@ -4,7 +4,9 @@
 
 namespace {
 
-// One step of a product y = W x: `Panels` blocks of 16 rows of W, `Tiles` columns of x, some inner indices.
+// One step of a product y = W x: `Panels` blocks of 16 rows of W, `Tiles` columns of x, `blocks` blocks of 16 inner
+// indices. The sums stay in registers; for each inner index, the registers of a column of W are loaded once, and each value
+// of x is broadcast once for all rows.
 //
 // x is [blocks, stride_x, 16], y is [blocks, stride_y, 16]. weights[i] is [inner indices, 16]: for each inner index
 // the 16 values of W in its rows. With `Add`, the products are added to y.
@@ -42,7 +44,7 @@ INLINE void product_step(const float *x, size_t stride_x, const float *const *we
   }
 }
 
-// The last columns, fewer than kTiles.
+// The last columns, fewer than kTiles. Their number is a template argument: only then do the sums stay in registers.
 template <size_t Panels, size_t Tiles, bool Add> struct Rest {
   static INLINE void run(size_t n, const float *x, size_t stride_x, const float *const *weights, float *y,
                          size_t stride_y, size_t blocks) {
@@ -66,8 +68,8 @@ __attribute__((noinline)) void product_rows(const float *x, size_t stride_x, con
   Rest<Panels, kTiles - 1, Add>::run(n - t, x + t * kBlock, stride_x, weights, y + t * kBlock, stride_y, blocks);
 }
 
-// Blocks of inner indices of one pass: their weights for kPanels blocks of rows, 32 KB with AVX-512, stay in the first
-// cache while all columns pass.
+// Blocks of inner indices of one pass: their weights for kPanels blocks of rows, 32 KB with AVX-512 (else 16), stay in
+// the L1 cache while all columns pass.
 constexpr size_t kInnerBlocks = 16;
 
 // y = W x for n columns and `Panels` blocks of rows.
@@ -229,14 +231,16 @@ void point_pair(const PointPair &p, float *scratch, const Threads &threads) {
 
 // --- Gram matrices
 
-// Positions are summed in parts: each has its own sums, so that the result depends on no number of threads.
+// Parts in which positions are summed, and the least positions of a part. Each part has its own sums, so that the result
+// does not depend on the number of threads; more threads than parts have nothing to do.
 constexpr size_t kGramParts = 16, kLeastPart = 256;
 
 INLINE size_t gram_parts(const Gram &g) {
   return smaller(kGramParts, larger(1, g.positions / kLeastPart));
 }
 
-// Positions whose features stay in the second cache while all pairs of blocks pass: 64 KB, in float32.
+// Positions whose features stay in the L2 cache while all pairs of blocks pass: at most 64 KB up to 256 channels, 128 KB
+// for 512.
 INLINE size_t gram_chunk(const Gram &g) { return g.blocks <= 4 ? 256 : g.blocks <= 8 ? 128 : 64; }
 
 size_t gram_scratch(const Gram &g, size_t) {
@@ -244,7 +248,8 @@ size_t gram_scratch(const Gram &g, size_t) {
   return gram_parts(g) * (one * one + one + kBlock * gram_chunk(g));
 }
 
-// Adds to sums [16, 16] the products of `Rows` channels of z, from channel `row` on, with the 16 of x.
+// Adds to sums [Blocks, 16, 16] the products of `Rows` channels of z, from channel `row` on, with those of x [Blocks,
+// stride, 16], over n positions.
 template <size_t Blocks, size_t Rows>
 INLINE void gram_step(const float *x, size_t stride, const float *z, size_t n, float *sums, size_t row) {
   constexpr size_t kColumns = Blocks * kRegisters;
@@ -274,7 +279,7 @@ INLINE void gram_step(const float *x, size_t stride, const float *z, size_t n, f
     }
 }
 
-// Rows of a step: as many as there are registers for.
+// Rows of a step: their sums take half of the registers, 16 or 8.
 constexpr size_t kGramRows = kLanes == 16 ? 8 : kTiles == 6 ? 4 : 2;
 
 void gram(const Gram &g, float *scratch, const Threads &threads) {

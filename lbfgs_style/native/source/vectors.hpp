@@ -21,8 +21,9 @@
 
 namespace {
 
-// kLanes: floats of a register. kTiles: columns of the result that a matrix product keeps in registers, beside
-// kPanels blocks of 16 rows: 2·12 accumulators of AVX-512's 32 registers, 2·6 of AVX2's 16, 4·6 of NEON's 32.
+// kLanes: floats of a register. A step of a matrix product keeps kPanels blocks of 16 rows × kTiles columns of its
+// result in registers: 2·12 of AVX-512's 32, 2·6 of AVX2's 16, 4·6 of NEON's 32, 4·2 of SSE2's 16. The others hold the
+// weights of the rows and a broadcast value.
 #if defined(__AVX512F__)
 constexpr size_t kLanes = 16, kTiles = 12, kPanels = 2;
 #elif defined(__AVX2__)
@@ -42,8 +43,8 @@ typedef int Indices __attribute__((vector_size(kLanes * 4)));
 INLINE Vector load(const float *p) { return *reinterpret_cast<const Unaligned *>(p); }
 INLINE void store(float *p, Vector v) { *reinterpret_cast<Unaligned *>(p) = v; }
 
-// Stores of results that no cache will hold until they are read go past it, so that the cache does not fetch what is
-// overwritten: those of more floats than kPastCache, 16 MB. Only where a register is a whole cache line.
+// Floats (16 MB) above which a result is written by non-temporal stores: no cache would hold it until it is read, and an
+// ordinary store would first fetch the line that it overwrites. Only where a register is a whole cache line.
 constexpr size_t kPastCache = size_t{1} << 22;
 #if defined(__AVX512F__)
 INLINE bool goes_past_cache(const float *p, size_t size) {
@@ -66,10 +67,12 @@ INLINE size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 INLINE void fill_zero(float *p, size_t n) { __builtin_memset(p, 0, n * sizeof(float)); }
 INLINE void copy(float *to, const float *from, size_t n) { __builtin_memcpy(to, from, n * sizeof(float)); }
 
-// Interleaves the lower (upper) halves of two vectors.
+// The indices 0 … N − 1 as template arguments, like std::make_index_sequence.
 template <size_t... I> struct Sequence {};
 template <size_t N, size_t... I> struct MakeSequence : MakeSequence<N - 1, N - 1, I...> {};
 template <size_t... I> struct MakeSequence<0, I...> { typedef Sequence<I...> Type; };
+
+// Interleaves kLanes / 2 floats of a and b, from index Start on: a, b, a, b, …
 template <size_t Start, size_t... I> INLINE Vector interleave(Vector a, Vector b, Sequence<I...>) {
 #if defined(__clang__)
   return __builtin_shufflevector(a, b, (I % 2 ? kLanes : 0) + Start + I / 2 ...);
@@ -78,7 +81,8 @@ template <size_t Start, size_t... I> INLINE Vector interleave(Vector a, Vector b
 #endif
 }
 
-// Transposes a square of kLanes vectors: log2(kLanes) rounds, each interleaves the two halves of the vectors.
+// Transposes a square of kLanes vectors: in log2(kLanes) rounds, each of which interleaves vector i with vector
+// i + kLanes/2.
 INLINE void transpose(Vector *rows) {
   typedef typename MakeSequence<kLanes>::Type All;
   UNROLL(4)
@@ -107,7 +111,7 @@ INLINE void transpose_block(const float *from, float *to) {
     }
 }
 
-// Calls body(i) for every i below count.
+// Calls body(i) for every i below count, in parallel.
 template <class Body> void parallel(const Threads &threads, size_t count, const Body &body) {
   if (count == 1) return body(0);
   if (count == 0) return;
@@ -116,8 +120,8 @@ template <class Body> void parallel(const Threads &threads, size_t count, const 
       const_cast<Body *>(&body));
 }
 
-// Runs of consecutive items that a thread takes at once, for each slot: few, so that memory is read in long runs, but
-// enough that all threads end together.
+// Runs of consecutive items in which the share of a slot is taken: few, so that memory is read in long stretches, but
+// enough that all threads end at about the same time.
 constexpr size_t kRuns = 8;
 
 // Calls body(slot, i) for every i below count; at no time do two calls have the same slot. There are
