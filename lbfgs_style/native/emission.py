@@ -2,7 +2,8 @@
 
 Convolutions and the gradient of a Gram matrix can add another tensor to their result, and set it to 0 where a
 ReLU did. So their nodes are not written in their own step but in that of the sum, or of the gradient of the
-ReLU, that is their only reader. In a sum, the gradient of a Gram matrix comes last: it is not needed before.
+ReLU, that is their only reader. In a sum, the gradient of a Gram matrix is written last, see
+`Emission._gram_gradient`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _POOLINGS = {"MaxPool": 1, "AveragePool": 2}
 
 
 class Emission(Writer):
-    """Writes the nodes of a graph anew.
+    """Replaces the nodes of a graph by those of its steps, in blocks where that is possible.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ class Emission(Writer):
     in_blocks : set of str
         Tensors that their steps compute in blocks.
     library : Library
-        Tells the scratch memory of operators.
+        Asked for the scratch memory that operators need.
     threads : int
         Threads of the session.
     """
@@ -112,7 +113,7 @@ class Emission(Writer):
         return self._padded(step.inputs[2]) if len(step.inputs) > 2 else ""
 
     def _padded(self, bias: str) -> str:
-        """Return a bias with zeros up to whole blocks; empty if it is."""
+        """Return a bias with zeros up to whole blocks; empty for an empty name."""
 
         def padded(values: np.ndarray) -> np.ndarray:
             return np.pad(values, (0, blocks(len(values)) * BLOCK - len(values)))
@@ -238,8 +239,9 @@ class Emission(Writer):
         x, shape = self.late(features), self.blocked_shape(step.outputs[0])
 
         def write(add: str, own_mask: str, relu: bool) -> str:
-            # Written here, after the tensor to add, so that onnxruntime computes it before that, and with it
-            # the Gram matrix: the features need not be kept for it.
+            # onnxruntime runs what is written last first, see `graphs.cpu_layout`. Written here, after the
+            # tensor to add, the matrix is computed before that tensor, and so is the Gram matrix that it
+            # depends on: the features need not be kept until then.
             matrix = self.plain(derivative)
             transposed = self.graph.op("Transpose", matrix, attributes={"perm": [1, 0]})
             symmetric = self.graph.op("Add", matrix, transposed)
@@ -294,7 +296,7 @@ class Emission(Writer):
         self.names[step.outputs[0]] = result
 
     def _reduce(self, step: Step) -> None:
-        """Reduce the rows of all blocks at once: a long axis, see `losses.distances.sum_all`."""
+        """Reduce the rows of all blocks at once: a long axis, see `distances.sum_all`."""
         count, height, width, _ = self.blocked_shape(step.inputs[0])
         assert count is not None
         assert height is not None

@@ -16,8 +16,8 @@ _WORTHWHILE = {"Convolution", "PointConvolution"}
 def rewrite(graph: GraphBuilder, library: Library, threads: int) -> None:
     """Rewrite a graph so that its features are in blocks of channels and the operators of `library` run it.
 
-    What it computes stays the same but for rounding. A graph in which no convolution has a native operator
-    gets the form of `graphs.cpu_layout`.
+    What it computes stays the same but for rounding. A graph in which no convolution of features has a
+    native operator gets the form of `graphs.cpu_layout`.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 # Channels of a block, as in source/kernels.hpp.
 BLOCK = 16
 
-# Products of a transformed tile, 6 × 6.
+# Values of a transformed tile, 6 × 6.
 POINTS = 36
 
 # Prefix of the inputs of a graph that take packed kernels.
@@ -25,7 +25,7 @@ _PREFIX = "native_"
 
 
 def blocks(channels: int) -> int:
-    """Return the number of blocks that hold so many channels."""
+    """Return the number of blocks that a number of channels takes."""
     return -(-channels // BLOCK)
 
 

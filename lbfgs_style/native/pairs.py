@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from ..graphs.builder import GraphBuilder
 from .steps import Step
 
-# Values of the features between the two from which it is worthwhile not to keep them: 4 MB. Their gradient
-# computes them again, which takes longer than to read them from a cache.
+# Number of values of the features between the two from which a pair becomes one step: 4 MB. The gradient then
+# computes these features again, which is slower than reading smaller ones from a cache.
 LARGE = 2**20
 
 
@@ -54,7 +54,7 @@ def merge_pairs(graph: GraphBuilder, steps: Sequence[Step]) -> list[Step]:
 def _pair(
     graph: GraphBuilder, first: Step, readers: Mapping[str, list[Step]], makers: Mapping[str, Step]
 ) -> tuple[Step, ...] | None:
-    """Return the steps of a pair that begins at `first`: three, with the gradient six; None if it is none."""
+    """Return the steps of a pair that begins at `first`: three, or six with the gradient; else None."""
 
     def is_convolution(step: Step, of: Step | None = None) -> bool:
         """Return whether a step is a 1×1 convolution: a forward one, or the gradient of another."""

@@ -1,7 +1,7 @@
 """What a graph computes, in steps that the native operators may do at once.
 
 A step is a node, or several nodes that one operator replaces. The rules and the losses note such nodes as
-`graphs.builder.Composite`, by these kinds:
+`graphs.builder.Composite`, with these kinds:
 
 ====================== ============================================ =======================
 kind                   inputs                                       outputs
@@ -89,7 +89,7 @@ def find_steps(graph: GraphBuilder) -> tuple[list[Step], set[str]]:
         steps.append(step)
         if step.kind in _BLOCKED:
             blocked.update(step.outputs)
-        if step.kind == "Slice":  # where it cuts may be an input: then no length of the result was inferred
+        if step.kind == "Slice":  # its bounds may be inputs of the graph: then no length was inferred
             inferred = graph.shapes.get(step.outputs[0]) or (None,) * 4
             graph.shapes[step.outputs[0]] = (*graph.shapes[step.inputs[0]][:2], *inferred[2:])
     return _needed(steps, graph.outputs), blocked
@@ -181,7 +181,10 @@ def attributes(node: onnx.NodeProto) -> dict[str, object]:
 
 
 def _fits_elementwise(graph: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> bool:
-    """Return whether all operands are features of one shape or single numbers, one at least in blocks."""
+    """Return whether all operands are features of one shape or scalars, at least one in blocks.
+
+    In a last block that is not full, the operator must also leave the channels beyond the last at 0.
+    """
     shape = graph.shapes.get(node.output[0], ())
     names = [name for name in node.input if name]
     features = [name for name in names if not is_scalar(graph, name)]

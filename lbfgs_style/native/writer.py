@@ -82,8 +82,8 @@ class Writer:
         """Return a tensor in blocks for the gradient, which needs it long after it was computed.
 
         The first features of an image are larger than all others and cost next to nothing: they are computed
-        again in place of being kept. Their second node stands next to the first one, because onnxruntime
-        computes, among the inputs of a node, the one last whose node comes first.
+        again in place of being kept. The copy stands early among the nodes, right before the original:
+        onnxruntime runs early nodes as late as their readers allow, see `graphs.cpu_layout`.
         """
         name = self.blocked(tensor)
         if name in self.first and name not in self._copies:
@@ -120,7 +120,10 @@ class Writer:
         name: str | None = None,
         **values: int | None,
     ) -> str:
-        """Append an operator of ours and return its first output."""
+        """Append a native operator and return its first output.
+
+        Attributes that are 0 or None, and inputs left out at the end, are not written.
+        """
         names = list(inputs)
         while names and not names[-1]:
             names.pop()
@@ -147,7 +150,7 @@ class Writer:
         return result
 
     def constant(self, source: str, use: str, make: Callable[[np.ndarray], np.ndarray]) -> str:
-        """Return a constant made of another one, the same for the same use."""
+        """Return a constant made of another one; a second call for the same `use` returns the same."""
         if (source, use) not in self._constants:
             self._constants[source, use] = self.graph.constant(make(self.graph.constants[source]))
         return self._constants[source, use]

@@ -19,7 +19,7 @@ from tests.helpers.small_networks import small_vgg
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The path where the library is looked for, in place of the package's."""
+    """Return another path at which the library is looked for; nothing is there yet."""
     monkeypatch.delenv("LBFGS_STYLE_NATIVE", raising=False)
     monkeypatch.setattr(library, "PATH", tmp_path / library.FILE_NAME)
     return tmp_path / library.FILE_NAME
