@@ -27,8 +27,8 @@ Array = NDArray[np.float32]
 BuildGraph = Callable[["Rewrite | None"], "onnx.ModelProto"]
 """Builds a graph, rewritten for the processor; None leaves the graph as it is."""
 
-# How a graph takes the kernels of convolutions: its inputs → the kernels that they need, and what transforms
-# a kernel for them.
+# The forms in which a graph may take the kernels of convolutions. Each has a function that returns the inputs
+# of a graph → the kernels that they take, and one that transforms a kernel into this form.
 _KERNEL_FORMS = (
     (winograd.kernel_inputs, winograd.transform_kernel),
     (packing.kernel_inputs, packing.pack_kernel),
@@ -83,7 +83,7 @@ class SessionCache:
 
     @property
     def rewrite(self) -> Rewrite:
-        """What brings a graph into the form of its convolutions on a CPU, see `settings.options`.
+        """The function that rewrites a graph for the CPU, by the option `convolution`.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class SessionCache:
             release_memory()
 
     def _transformed_weights(self, model: onnx.ModelProto) -> dict[str, Array]:
-        """Return the weights that a graph takes in Winograd's form; all graphs share the arrays."""
+        """Return the kernels that a graph takes transformed, by input; all graphs share the arrays."""
         from onnx import numpy_helper
 
         weights: dict[str, Array] = {}

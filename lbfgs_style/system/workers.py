@@ -1,7 +1,7 @@
-"""Threads that do one piece of work after the other, and wait in between.
+"""Threads that are used again: they do one piece of work after the other, and wait in between.
 
-A processor runs a thread where it ran before, with its data still in the cache. A new thread for each
-evaluation of a small image took up to two milliseconds more.
+The system tends to run a thread on the core where it ran before, whose cache still has its data. A new thread
+for each evaluation of a small image took up to two milliseconds more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Worker:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is no work, and the end of the last one has been waited for."""
+        """Whether no work is under way, and `wait` has returned True for the last piece."""
         return not self._is_begun and self._work is None
 
     def _loop(self) -> None:

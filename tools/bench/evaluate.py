@@ -49,7 +49,7 @@ def matrix_product(library: str, threads: int) -> Callable[[], object]:
 def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
     """Time one evaluation of VGG19 (random weights) and of the bundled network, in PyTorch and here.
 
-    Each side has a process of its own, as it has in use: the threads and the memory of one do not disturb
+    Each side has a process of its own, as in normal use: the threads and the memory of one do not disturb
     the others. They take turns.
     """
     if arguments.instructions == "avx2":  # PyTorch, too, is held to them
@@ -151,7 +151,7 @@ class _Side:
 
 
 def _serve(name: str, arguments: argparse.Namespace, line: Connection) -> None:
-    """Make a side ready, send what it finds, and evaluate again at each word."""
+    """Evaluate a side once, send the result, and evaluate again at each message."""
     torch.set_num_threads(arguments.threads)
     if name in PRODUCTS:
         side = matrix_product(PRODUCTS[name], arguments.threads)
@@ -231,7 +231,7 @@ def _lifted(picture: np.ndarray) -> vgg.Weights:
 
 
 def convolution(arguments: argparse.Namespace) -> dict[str, object]:
-    """Time single 3×3 convolutions in both forms; the rule for ``--convolution auto`` comes from this."""
+    """Time single 3×3 convolutions in both forms; `winograd.CHOICES["auto"]` comes from this."""
     rng = np.random.default_rng(0)
     seconds: dict[str, float] = {}
     ratios: dict[str, float] = {}

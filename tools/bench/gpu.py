@@ -1,4 +1,4 @@
-"""Measure a CUDA device: whole runs, tests, and PyTorch beside it. `gpu.sh` installs what this needs.
+"""Measure a CUDA device: whole runs, tests, and PyTorch for comparison. `gpu.sh` installs what this needs.
 
 Each part runs in a process of its own, with what is left of the time; what it finds is written at once, so
 that a part that fails or takes too long costs nothing but itself. ``--device cpu`` tries the script.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 _DATA = Path(__file__).resolve().parents[2] / "tests" / "data"
 
-# Seconds between two looks at the memory of the card.
+# Seconds between two readings of the memory in use on the card.
 _LOOK = 0.2
 
 

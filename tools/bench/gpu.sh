@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measure everything on a machine with an NVIDIA card and nothing else, in at most eight minutes:
+# Measure everything on a machine with an NVIDIA card and nothing else: the installation, then seven minutes at most (--minutes):
 #     tools/bench/gpu.sh OUT.json [options of tools.bench.gpu, such as --device cpu --sizes 128]
 # WHEELS=FOLDER installs from wheels in a folder, without the internet. PyTorch is used if the machine has it, or
 # with TORCH=1 installed.

@@ -1,4 +1,4 @@
-"""The other side of every comparison: the same objective in eager PyTorch."""
+"""The other side of every comparison: the same objective in PyTorch, eager or compiled."""
 
 from __future__ import annotations
 
