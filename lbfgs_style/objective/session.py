@@ -66,8 +66,9 @@ class Session:
     ----------
     model : onnx.ModelProto
         The graph.
-    device : {"auto", "cpu", "cuda"}
-        ``auto`` takes CUDA where it works, else the CPU.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:<number of the card>``; ``auto`` takes CUDA where it works, else
+        the CPU.
     threads : int
         Threads of an operator; 0 leaves the choice to onnxruntime (one for each physical core).
     fixed : mapping of str to array, optional
@@ -103,6 +104,7 @@ class Session:
         )
         self.provider: str = self.inference_session.get_providers()[0]
         self._device = "cuda" if self.provider == CUDA else "cpu"
+        self._card = _card(device)
         self._fixed = self.to_device(fixed or {})
         self._cancellation = NEVER
         self._shrink = shrink and self._device == "cpu"
@@ -116,7 +118,7 @@ class Session:
 
         return {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(
-                np.ascontiguousarray(array, np.float32), self._device
+                np.ascontiguousarray(array, np.float32), self._device, self._card
             )
             for name, array in inputs.items()
         }
@@ -176,7 +178,7 @@ class Session:
 
 
 def resolve_device(device: Device) -> Device:
-    """Return the device that is used for `device` on this machine: ``cpu`` or ``cuda``.
+    """Return the device that is used for `device` on this machine: ``cpu``, or ``cuda`` with the card.
 
     Raises
     ------
@@ -187,7 +189,14 @@ def resolve_device(device: Device) -> Device:
         return device
     graph = GraphBuilder()
     graph.output(graph.input("x", [1]), "y")
-    return "cuda" if Session(graph.model(), device=device).provider == CUDA else "cpu"
+    if Session(graph.model(), device=device).provider != CUDA:
+        return "cpu"
+    return "cuda" if device == "auto" else device
+
+
+def _card(device: Device) -> int:
+    """Return the number of the card, 0 if the device names none."""
+    return int(device.partition(":")[2] or 0)
 
 
 def run_interruptibly(work: Callable[[], object], options: Any, cancellation: Cancellation) -> None:
@@ -226,7 +235,7 @@ def _open(
     # mirrors its forward pass, that keeps nearly all of them.
     options.enable_mem_reuse = False
     if device != "cpu":
-        session = _open_cuda(graph, options, required=device == "cuda")
+        session = _open_cuda(graph, options, device)
         if session is not None:
             return session
     if operators is not None:
@@ -272,8 +281,8 @@ def release_memory() -> None:
     trim_heap()
 
 
-def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.InferenceSession | None:
-    """Open a session on CUDA; where that fails, raise SessionError if it is `required`, else return None.
+def _open_cuda(graph: bytes, options: Any, device: Device) -> onnxruntime.InferenceSession | None:
+    """Open a session on CUDA; where that fails, return None if `device` is ``auto``, else raise SessionError.
 
     onnxruntime lists CUDA even where its libraries are missing, and then silently runs on the CPU. So the
     provider of the finished session decides.
@@ -281,22 +290,23 @@ def _open_cuda(graph: bytes, options: Any, *, required: bool) -> onnxruntime.Inf
     import onnxruntime
 
     reason = "this onnxruntime is built without CUDA"
+    settings = {**_CUDA_OPTIONS, "device_id": str(_card(device))}
     if CUDA in onnxruntime.get_available_providers():
         if hasattr(onnxruntime, "preload_dlls"):
             with contextlib.redirect_stdout(io.StringIO()) as printed:  # it prints what it cannot load
                 onnxruntime.preload_dlls()
             log.debug("loading CUDA: %s", printed.getvalue().strip() or "done")
         try:
-            session = _create(graph, options, [(CUDA, _CUDA_OPTIONS), "CPUExecutionProvider"])
+            session = _create(graph, options, [(CUDA, settings), "CPUExecutionProvider"])
         except SessionError as error:
             reason = str(error)
         else:
             if session.get_providers()[0] == CUDA:
                 return session
             reason = "the CUDA or cuDNN libraries could not be loaded"
-    if required:
+    if device != "auto":
         raise SessionError(
-            f"Device 'cuda' is not available: {reason}; `pip uninstall -y onnxruntime`, then "
+            f"Device {device!r} is not available: {reason}; `pip uninstall -y onnxruntime`, then "
             "`pip install 'onnxruntime-gpu[cuda,cudnn]'`, or use device 'cpu'."
         )
     log.debug("running on the CPU: %s", reason)

@@ -108,7 +108,7 @@ class SessionCache:
             if session is None:
                 self._device = resolve_device(self._device)
                 # On CUDA, cuDNN chooses the algorithm of each convolution.
-                is_cuda = self._device == "cuda"
+                is_cuda = self._device.startswith("cuda")
                 model = build(None if is_cuda else self.rewrite)
                 session = Session(
                     model,
@@ -127,7 +127,7 @@ class SessionCache:
     @property
     def operators(self) -> str:
         """Which operators the last session has: "native" with their instruction set, or "onnxruntime"."""
-        operators = None if self._device == "cuda" else self._operators()
+        operators = None if self._device.startswith("cuda") else self._operators()
         return "onnxruntime" if operators is None else f"native ({operators.instructions})"
 
     def release_memory(self) -> None:

@@ -7,6 +7,7 @@ read into a value that ``check`` takes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, get_args
 
@@ -176,14 +177,17 @@ _REMOVED = {"laplacian": "spectral"}
 
 @dataclass(frozen=True, slots=True)
 class Choice(_Typed):
-    """One of the words of a Literal."""
+    """One of the words of a Literal; the word `numbered` may have a number, as in ``cuda:1``."""
 
     literal: Any
+    numbered: str = ""
     parameter: ClassVar[type] = str
 
     def check(self, name: str, value: object) -> str:
         choices: tuple[str, ...] = get_args(self.literal)
         if isinstance(value, str) and value in choices:
+            return value
+        if self.numbered and isinstance(value, str) and re.fullmatch(rf"{self.numbered}:[0-9]{{1,3}}", value):
             return value
         meant = _SYNONYMS.get(str(value).casefold().rstrip(":0123456789"))
         hint = did_you_mean(meant if meant in choices else str(value), choices)

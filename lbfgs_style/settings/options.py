@@ -28,7 +28,9 @@ from .presets import preset as row_of
 from .validation import MAX_WEIGHT, require_positive
 
 StyleStatistic = Literal["gram", "mean-cov", "wasserstein"]
-Device = Literal["auto", "cpu", "cuda"]
+DeviceKind = Literal["auto", "cpu", "cuda"]
+Device = str
+"""A `DeviceKind`; ``cuda:1`` is the second card."""
 Convolution = Literal["auto", "native", "direct", "winograd"]
 PreserveColor = Literal["none", "luminance", "match"]
 ColorMatch = Literal["cholesky", "pca", "symmetric"]
@@ -246,7 +248,9 @@ class Options:
         ),
     ] = None
     device: Annotated[
-        Device, Choice(Device), Help("Device that evaluates: auto, cpu or cuda.", "Network and device")
+        Device,
+        Choice(DeviceKind, numbered="cuda"),
+        Help("Device that evaluates: auto, cpu or cuda; cuda:1 is the second card.", "Network and device"),
     ] = "auto"
     threads: Annotated[
         int, Int(0, 4096), Help("CPU threads; 0 takes one for each physical core.", "Network and device")

@@ -57,6 +57,22 @@ def test_runs_on_the_cpu(device: str) -> None:
     assert y.dtype == np.float32
 
 
+@pytest.mark.parametrize(("device", "card"), [("cuda", "0"), ("cuda:2", "2"), ("auto", "0")])
+@pytest.mark.usefixtures("pretends_cuda")
+def test_cuda_is_asked_for_the_card(monkeypatch: pytest.MonkeyPatch, device: str, card: str) -> None:
+    asked: list[object] = []
+
+    def refuse(*args: object, providers: list[object], **_: object) -> None:
+        asked.append(providers[0])
+        raise RuntimeError("no such card")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(SessionError, match="no such card"):
+        Session(doubling(), device=device)
+    name, settings = asked[0]
+    assert (name, settings["device_id"]) == (CUDA, card)
+
+
 @without_cuda
 def test_cuda_is_an_error_without_it() -> None:
     commands = r"`pip uninstall -y onnxruntime`, then `pip install 'onnxruntime-gpu\[cuda,cudnn\]'`"

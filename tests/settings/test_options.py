@@ -94,6 +94,13 @@ def test_numbers_of_too_many_digits_are_refused(name: str) -> None:
         Options(**{name: 10**5000})
 
 
+def test_a_card_may_be_named() -> None:
+    assert Options(device="cuda:1").device == "cuda:1"
+    for wrong in ("cuda:", "cuda:x", "cuda:-1", "cpu:1", "cuda:1000", "cuda:1 "):
+        with pytest.raises(OptionError, match="device must be one of auto, cpu, cuda"):
+            Options(device=wrong)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "near"),
     [("device", "cdua", "cuda"), ("init", "contents", "content"), ("variables", "pixel", "pixels")],
