@@ -46,9 +46,8 @@ class Emission(Writer):
     def __init__(
         self, graph: GraphBuilder, steps: Sequence[Step], in_blocks: set[str], library: Library, threads: int
     ) -> None:
-        super().__init__(graph, in_blocks, threads)
+        super().__init__(graph, in_blocks, library, threads)
         self._steps = steps
-        self._library = library
         self._convolutions: dict[str, onnx.NodeProto] = {}  # result in blocks → its node
         self._inputs: set[str] = set()
         self._readers = find_readers(graph, steps)
@@ -137,10 +136,6 @@ class Emission(Writer):
             inputs = [self.blocked(step.inputs[0]), name, bias, add, mask]
             result = self.operator("Convolution", inputs, shape, flipped=is_flipped, relu=relu)
             self._convolutions[result] = graph.nodes[-1]
-            features = graph.shapes[inputs[0]]
-            graph.scratch[result] = self._library.convolution_scratch(
-                features, shape, is_flipped, self.threads
-            )
             return result
 
         self._offer(output, [Term(write, rank=1)])
@@ -228,11 +223,9 @@ class Emission(Writer):
         features, mask = step.inputs
         channels = self.graph.shapes[features][1] or 1
         inputs = [self.blocked(features), mask and self.plain(mask)]
-        product = self.operator("Gram", inputs, [channels, channels], name=step.outputs[0], channels=channels)
+        self.operator("Gram", inputs, [channels, channels], name=step.outputs[0], channels=channels)
         for mean in step.outputs[1:]:
             self.graph.nodes[-1].output.append(mean)
-        shape = self.graph.shapes[inputs[0]]
-        self.graph.scratch[product] = self._library.gram_scratch(shape, channels)
 
     def _gram_gradient(self, step: Step) -> None:
         features, derivative, mean, mask = step.inputs

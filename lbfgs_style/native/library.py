@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import struct
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 DOMAIN = "lbfgs_style"
 
 # Version of the operators, which the library must have: raised with every change of their inputs or weights.
-VERSION = 1
+VERSION = 2
 
 # File of the library, next to this module.
 FILE_NAME = "operators" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
@@ -73,23 +73,35 @@ class Library:
         version = self._functions.lbfgs_style_onnxruntime_version()
         return None if version is None else version.decode()
 
-    def convolution_scratch(
+    def scratch_bytes(
         self,
-        x: Sequence[int | None],
-        y: Sequence[int | None],
-        is_flipped: bool,
+        kind: str,
+        inputs: int,
+        outputs: int,
+        size: tuple[int, int],
+        *,
+        hidden: int = 0,
+        is_flipped: bool = False,
         threads: int,
     ) -> int:
-        """Return the bytes that a Convolution needs while it runs, for features x and y in blocks."""
-        inputs, height, width, _ = (length or 0 for length in x)
-        return self._functions.lbfgs_style_convolution_scratch(
-            inputs, y[0] or 0, height, width, int(is_flipped), threads
-        )
+        """Return the bytes that an operator needs while it runs, besides its inputs and outputs.
 
-    def gram_scratch(self, x: Sequence[int | None], channels: int) -> int:
-        """Return the bytes that a Gram needs while it runs, for features x in blocks."""
-        inputs, height, width, _ = (length or 0 for length in x)
-        return self._functions.lbfgs_style_gram_scratch(inputs, channels, height * width)
+        Parameters
+        ----------
+        kind : str
+            Name of the operator.
+        inputs, outputs, hidden : int
+            Blocks of channels; `hidden` of what is between the convolutions of a PointPair.
+        size : (int, int)
+            Height and width of the features.
+        is_flipped : bool
+            Whether a Convolution is the gradient of one.
+        threads : int
+            Threads of the session.
+        """
+        return self._functions.lbfgs_style_scratch(
+            kind.encode(), inputs, hidden, outputs, *size, int(is_flipped), threads
+        )
 
 
 def find() -> Library | None:
@@ -126,7 +138,13 @@ def describe() -> str:
 
 def _look() -> Library | str:
     """Return the library, or why it is not used."""
-    return "LBFGS_STYLE_NATIVE=0" if os.environ.get("LBFGS_STYLE_NATIVE") == "0" else _load(PATH)
+    match os.environ.get("LBFGS_STYLE_NATIVE", ""):
+        case "" | "1":
+            return _load(PATH)
+        case "0":
+            return "LBFGS_STYLE_NATIVE=0"
+        case other:
+            return f"LBFGS_STYLE_NATIVE={other}: expected 0 or 1"
 
 
 @cache
@@ -134,6 +152,8 @@ def _load(path: Path) -> Library | str:
     """Return the library in a file, or why it cannot be used."""
     if not path.exists():
         return "they were not compiled when the package was built"
+    if _is_truncated(path):  # loading it would end the process
+        return "the library is incomplete: install the package again"
     try:
         functions = ctypes.CDLL(str(path))
         version = functions.lbfgs_style_operators_version()
@@ -152,8 +172,20 @@ def _declare(path: Path, functions: ctypes.CDLL) -> Library:
     size = ctypes.c_size_t
     for name in ("lbfgs_style_instructions", "lbfgs_style_available", "lbfgs_style_onnxruntime_version"):
         getattr(functions, name).restype = ctypes.c_char_p
-    functions.lbfgs_style_convolution_scratch.argtypes = [size, size, size, size, ctypes.c_int, size]
-    functions.lbfgs_style_convolution_scratch.restype = size
-    functions.lbfgs_style_gram_scratch.argtypes = [size, size, size]
-    functions.lbfgs_style_gram_scratch.restype = size
+    functions.lbfgs_style_scratch.argtypes = [ctypes.c_char_p, *[size] * 5, ctypes.c_int, size]
+    functions.lbfgs_style_scratch.restype = size
     return Library(path, functions)
+
+
+def _is_truncated(path: Path) -> bool:
+    """Return whether an ELF file, of Linux, ends before the table of its sections, which is its last part."""
+    with path.open("rb") as file:
+        header = file.read(64)
+        size = file.seek(0, os.SEEK_END)
+    if not header.startswith(b"\x7fELF\x02\x01"):  # 64 bits, little-endian
+        return False
+    if len(header) < 64:
+        return True
+    (table,) = struct.unpack_from("<Q", header, 40)
+    entry, count = struct.unpack_from("<HH", header, 58)
+    return size < table + entry * count

@@ -31,22 +31,12 @@ if TYPE_CHECKING:
 IMAGE_CHANNELS = 4
 
 # Elementwise operators that give 0 for zeros: they keep the channels beyond the last at 0.
-_ZERO_FOR_ZEROS = {"Abs", "Add", "Identity", "Max", "Min", "Mul", "Neg", "Relu", "Sign", "Sqrt", "Sub"}
+_ZERO_FOR_ZEROS = {
+    *("Abs", "Add", "Elu", "HardSwish", "Identity", "LeakyRelu", "Max", "Min", "Mul", "Neg", "Relu", "Sign"),
+    *("Sqrt", "Sub", "Tanh"),
+}
 _ELEMENTWISE = _ZERO_FOR_ZEROS | {
-    *(
-        "Clip",
-        "Div",
-        "Elu",
-        "Exp",
-        "HardSigmoid",
-        "HardSwish",
-        "LeakyRelu",
-        "Log",
-        "Pow",
-        "Sigmoid",
-        "Softplus",
-    ),
-    "Tanh",
+    *("Clip", "Div", "Exp", "HardSigmoid", "Log", "Pow", "Sigmoid", "Softplus"),
 }
 
 # Kinds whose outputs are features in blocks.
@@ -137,7 +127,7 @@ def _kind(graph: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> str:
         return "Pool" if _is_small_pool(node) else ""
     rule = {"Slice": _fits_slice, "Pad": _fits_pad, "Concat": _fits_concat}.get(node.op_type)
     if rule is not None:
-        return node.op_type if rule(graph, node, blocked) else ""
+        return node.op_type if rule(graph, node) else ""
     if node.op_type in ("ReduceSum", "ReduceSumSquare", "ReduceL1"):
         return "Reduce" if _fits_reduction(graph, node) else ""
     return ""
@@ -215,20 +205,20 @@ def _is_small_pool(node: onnx.NodeProto) -> bool:
     return plain and values.get("kernel_shape") == values.get("strides") == [2, 2] and len(node.output) == 1
 
 
-def _fits_slice(graph: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> bool:
+def _fits_slice(graph: GraphBuilder, node: onnx.NodeProto) -> bool:
     """Return whether a Slice cuts rows and columns only."""
     axes = graph.constants.get(node.input[3]) if len(node.input) > 3 else None
     return axes is not None and set(axes.tolist()) <= {2, 3}
 
 
-def _fits_pad(graph: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> bool:
+def _fits_pad(graph: GraphBuilder, node: onnx.NodeProto) -> bool:
     """Return whether a Pad adds rows and columns of zeros only."""
     pads = graph.constants.get(node.input[1])
     is_zero = attributes(node).get("mode", b"constant") == b"constant" and len(node.input) == 2
     return is_zero and pads is not None and pads.size == 8 and not pads[[0, 1, 4, 5]].any()
 
 
-def _fits_concat(graph: GraphBuilder, node: onnx.NodeProto, blocked: set[str]) -> bool:
+def _fits_concat(graph: GraphBuilder, node: onnx.NodeProto) -> bool:
     """Return whether a Concat joins whole blocks of channels."""
     channels = [shape[1] if len(shape := graph.shapes.get(name, ())) == 4 else None for name in node.input]
     return attributes(node).get("axis") == 1 and all(n is not None and n % BLOCK == 0 for n in channels)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..graphs.builder import GraphBuilder
 from ..graphs.gradient_rule import step as step_function
-from .library import DOMAIN
+from .library import DOMAIN, Library
 from .packing import BLOCK, blocks
 from .steps import attributes
 
@@ -53,12 +53,15 @@ class Writer:
         Gets nodes, constants and shapes.
     in_blocks : set of str
         Tensors that are computed in blocks.
+    library : Library
+        Asked for the scratch memory that operators need.
     threads : int
         Threads of the session.
     """
 
-    def __init__(self, graph: GraphBuilder, in_blocks: set[str], threads: int) -> None:
+    def __init__(self, graph: GraphBuilder, in_blocks: set[str], library: Library, threads: int) -> None:
         self.graph = graph
+        self.library = library
         self.threads = threads
         self._in_blocks = in_blocks
         self.names: dict[str, str] = {}  # tensor → its name in blocks
@@ -135,7 +138,31 @@ class Writer:
             attributes={"domain": DOMAIN, "threads": self.threads, **settings},
         )
         self.graph.shapes[result] = tuple(shape)
+        self.graph.scratch[result] = self._scratch_bytes(kind, names, shape, bool(settings.get("flipped")))
         return result
+
+    def _scratch_bytes(
+        self, kind: str, names: Sequence[str], shape: Sequence[int | None], is_flipped: bool
+    ) -> int:
+        """Return the bytes of scratch memory of an operator; 0 where a length is unknown, in a tile."""
+        inputs, *size = self.graph.shapes[names[0]][:3]
+        if kind == "ImageConvolution":
+            inputs, size = 1, self.graph.shapes[names[0]][2:]
+        outputs, hidden = shape[0], 0
+        if kind == "PointPair":
+            hidden = blocks(self.graph.shape(names[1])[0])
+            outputs = blocks(self.graph.shape(names[3])[0])
+        if inputs is None or outputs is None or size[0] is None or size[1] is None:
+            return 0
+        return self.library.scratch_bytes(
+            kind,
+            inputs,
+            outputs,
+            (size[0], size[1]),
+            hidden=hidden,
+            is_flipped=is_flipped,
+            threads=self.threads,
+        )
 
     def onnx_operator(
         self,

@@ -72,8 +72,8 @@ class Engine:
         return self.cache.provider
 
     @property
-    def operators(self) -> str:
-        """Which operators the last session has, see `SessionCache.operators`."""
+    def operators(self) -> str | None:
+        """Which operators the last session has, see `Session`; None before the first."""
         return self.cache.operators
 
     def during(self, cancellation: Cancellation) -> Engine:

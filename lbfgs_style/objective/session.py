@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from ..errors import MemoryShortage, SessionError
 from ..graphs.builder import GraphBuilder, is_plain
-from ..native.library import Library
+from ..native.library import DOMAIN, Library
 from ..settings.options import Device
+from ..system import workers
 from ..system.memory import trim_heap
 from ..system.threads import NEVER, Cancellation
-from ..system.workers import borrowed_worker
 
 if TYPE_CHECKING:
     import onnx
@@ -44,9 +44,6 @@ _CUDA_OPTIONS = {
     "use_tf32": "0",
     "cudnn_conv_algo_search": "HEURISTIC",
 }
-
-# Seconds between two checks for a cancellation.
-_POLL = 0.05
 
 # Parts of onnxruntime's messages when it gets no memory.
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "bad array new length")
@@ -82,6 +79,8 @@ class Session:
     ----------
     provider : str
         onnxruntime's name of what the graph runs on, as in ``CPUExecutionProvider``.
+    operators : str
+        "native" with the instruction set, if the graph has native operators, else "onnxruntime".
 
     Raises
     ------
@@ -99,6 +98,9 @@ class Session:
         operators: Library | None = None,
         shrink: bool = False,
     ) -> None:
+        if not any(node.domain == DOMAIN for node in model.graph.node):
+            operators = None
+        self.operators = "onnxruntime" if operators is None else f"native ({operators.instructions})"
         self.inference_session = _open(
             model.SerializeToString(), device, threads, plain=is_plain(model), operators=operators
         )
@@ -201,23 +203,23 @@ def _card(device: Device) -> int:
 
 def run_interruptibly(work: Callable[[], object], options: Any, cancellation: Cancellation) -> None:
     """Run onnxruntime in a worker thread, and terminate the run when it is cancelled or interrupted."""
-    failure: Exception | None = None
-    with borrowed_worker() as worker:
-        try:
-            worker.start(work)
-            while not worker.wait(_POLL):
-                if cancellation.is_requested:
-                    options.terminate = True
-        except Exception as error:
-            failure = error
-        except BaseException:  # KeyboardInterrupt: no run may go on that writes into the caller's arrays
-            options.terminate = True
-            with contextlib.suppress(Exception):  # that of the terminated run
-                worker.wait()
+
+    def stop() -> None:
+        options.terminate = True
+
+    def watch() -> None:
+        if cancellation.is_requested:
+            stop()
+
+    try:
+        # Interrupted, it ends after the run: no run may go on that writes into the caller's arrays.
+        workers.run(work, watch=watch, stop=stop)
+    except Exception as error:
+        if isinstance(error, SessionError):  # there is no thread
             raise
+        cancellation.check()
+        raise session_error("onnxruntime failed to run the graph", error) from error
     cancellation.check()
-    if failure is not None:
-        raise session_error("onnxruntime failed to run the graph", failure) from failure
 
 
 def _open(

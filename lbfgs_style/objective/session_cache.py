@@ -51,6 +51,8 @@ class SessionCache:
     ----------
     provider : str or None
         onnxruntime's name of what the last session runs on; None before the first.
+    operators : str or None
+        Which operators the last session has, see `Session`; None before the first.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class SessionCache:
         keep_sessions: bool,
     ) -> None:
         self.provider: str | None = None
+        self.operators: str | None = None
         self._network = network
         self._device: Device = device
         self._threads = threads
@@ -121,14 +124,8 @@ class SessionCache:
                 trim_heap()
                 if self.sessions is not None:
                     self.sessions[key] = session
-            self.provider = session.provider
+            self.provider, self.operators = session.provider, session.operators
             return session
-
-    @property
-    def operators(self) -> str:
-        """Which operators the last session has: "native" with their instruction set, or "onnxruntime"."""
-        operators = None if self._device.startswith("cuda") else self._operators()
-        return "onnxruntime" if operators is None else f"native ({operators.instructions})"
 
     def release_memory(self) -> None:
         """Return the memory of finished runs on the CPU to the system, unless sessions are kept."""

@@ -59,7 +59,12 @@ def test_convolution(shape: tuple[int, int, int, int], threads: int) -> None:
     assert_near(plain(y, outputs), convolve(x, kernel))
     gradient = normal(2, 1, outputs, *size)
     (d_x,) = run("Convolution", blocked(gradient), packing.pack_kernel(kernel), threads=threads, flipped=1)
-    assert_near(plain(d_x, inputs), convolve(gradient, flipped(kernel)))
+    exact = convolve(gradient, flipped(kernel))
+    assert_near(plain(d_x, inputs), exact)
+    add, mask = normal(3, 1, inputs, *size), normal(4, 1, inputs, *size)
+    operands = (blocked(gradient), packing.pack_kernel(kernel), None, blocked(add), blocked(mask))
+    (d_x,) = run("Convolution", *operands, threads=threads, flipped=1)
+    assert_near(plain(d_x, inputs), np.where(mask > 0, exact + add, 0))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -74,8 +79,8 @@ def test_what_follows_a_convolution(shape: tuple[int, int, int, int], mode: str)
     assert_near(plain(y, outputs), exact + add)
     (y,) = run("Convolution", blocked(x), weights, None, None, blocked(mask))
     assert_near(plain(y, outputs), np.where(mask > 0, exact, 0))
-    every = (blocked(x), weights, padded_bias(bias), blocked(add), blocked(mask))
-    y, small = run("Convolution", *every, outputs=2, relu=1, pooling=POOLINGS[mode])
+    operands = (blocked(x), weights, padded_bias(bias), blocked(add), blocked(mask))
+    y, small = run("Convolution", *operands, outputs=2, relu=1, pooling=POOLINGS[mode])
     expected = np.maximum(np.where(mask > 0, exact + bias[:, None, None] + add, 0), 0)
     assert_near(plain(y, outputs), expected)
     assert_near(plain(small, outputs), pooled(expected, mode))
@@ -88,8 +93,8 @@ def test_point_convolution(shape: tuple[int, int, int, int]) -> None:
     add, mask = normal(3, 1, outputs, *size), normal(4, 1, outputs, *size)
     scale = np.abs(normal(5, 1, 1, *size))
     exact = np.einsum("oc,nchw->nohw", matrix.astype(float), x)
-    every = (blocked(x), matrix, padded_bias(bias), blocked(add), blocked(mask), scale)
-    (y,) = run("PointConvolution", *every)
+    operands = (blocked(x), matrix, padded_bias(bias), blocked(add), blocked(mask), scale)
+    (y,) = run("PointConvolution", *operands)
     assert_near(plain(y, outputs), np.where(mask > 0, (exact + bias[:, None, None]) * scale + add, 0))
     (y,) = run("PointConvolution", blocked(x), matrix, relu=1)
     assert_near(plain(y, outputs), np.maximum(exact, 0))
@@ -106,11 +111,11 @@ def test_point_pair(channels: tuple[int, int, int], size: tuple[int, int]) -> No
     bias, after = normal(3, hidden), normal(4, outputs)
     between = np.einsum("oc,nchw->nohw", first.astype(float), x) + bias[:, None, None]
     exact = np.einsum("oc,nchw->nohw", second.astype(float), np.maximum(between, 0)) + after[:, None, None]
-    given = (blocked(x), first, padded_bias(bias), second)
-    (y,) = run("PointPair", *given, None, padded_bias(after))
+    operands = (blocked(x), first, padded_bias(bias), second)
+    (y,) = run("PointPair", *operands, None, padded_bias(after))
     assert_near(plain(y, outputs), exact)
     add, mask = normal(5, 1, outputs, *size), normal(6, 1, outputs, *size)
-    (y,) = run("PointPair", *given, None, padded_bias(after), blocked(add), blocked(mask), relu=1)
+    (y,) = run("PointPair", *operands, None, padded_bias(after), blocked(add), blocked(mask), relu=1)
     assert_near(plain(y, outputs), np.where(mask > 0, np.maximum(exact + add, 0), 0))
     gradient, add, mask = (
         normal(7, 1, outputs, *size),
@@ -119,7 +124,7 @@ def test_point_pair(channels: tuple[int, int, int], size: tuple[int, int]) -> No
     )
     slopes = np.where(between > 0, np.einsum("oc,nohw->nchw", second.astype(float), gradient), 0)
     d_x = np.einsum("oc,nohw->nchw", first.astype(float), slopes)
-    (y,) = run("PointPair", *given, blocked(gradient), None, blocked(add), blocked(mask))
+    (y,) = run("PointPair", *operands, blocked(gradient), None, blocked(add), blocked(mask))
     assert_near(plain(y, inputs), np.where(mask > 0, d_x + add, 0))
 
 
@@ -209,6 +214,8 @@ def test_nan_stays_nan() -> None:
     (y,) = run("PointConvolution", blocked(x), normal(1, 16, 16), relu=1)
     assert np.isnan(plain(y, 16)[0, :, 2, 2]).all()
     assert np.isnan(y).sum() == 16
+    (y,) = run("Pool", blocked(x), pooling=1)
+    assert np.isnan(plain(y, 16)[0, 3, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -219,6 +226,8 @@ def test_nan_stays_nan() -> None:
         ("Convolution", [(1, 4, 4, 16), (36, 1, 16, 16), None, (1, 4, 5, 16)], {}, "another size"),
         ("Convolution", [(1, 4, 16), (36, 1, 16, 16)], {}, "another rank"),
         ("PointConvolution", [(1, 4, 4, 16), (8, 33)], {}, "matrix does not fit"),
+        ("Convolution", [(1, 4, 4, 16), (36, 1, 20, 16)], {}, "weights do not fit"),
+        ("ImageGradient", [(1, 4, 4, 16), (16, 7, 3, 3)], {}, "kernel does not fit"),
         ("PointPair", [(1, 4, 4, 16), (8, 16), (16,), (9, 9)], {}, "matrices do not fit"),
         ("PointPair", [(1, 4, 4, 16), (8, 16), (8,), (9, 8)], {}, "another size"),
         ("Gram", [(1, 4, 4, 16)], {"channels": 17}, "number of channels"),

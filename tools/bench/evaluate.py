@@ -28,17 +28,17 @@ from tools.bench.timing import timed_in_turn
 # copied.
 _SIDE, _COPIED = 4096, 2**28
 
-PRODUCTS = {f"({library}'s product)": library for library in ("onnxruntime", "NumPy", "PyTorch")}
+PRODUCTS = {f"({program}'s product)": program for program in ("onnxruntime", "NumPy", "PyTorch")}
 COPY = "(copying)"
 
 
-def matrix_product(library: str, threads: int) -> Callable[[], object]:
+def matrix_product(program: str, threads: int) -> Callable[[], object]:
     """Return a large float32 matrix product in onnxruntime, NumPy or PyTorch."""
     matrix = np.ones((_SIDE, _SIDE), np.float32)
-    if library == "PyTorch":
+    if program == "PyTorch":
         tensor = torch.from_numpy(matrix)
         return lambda: tensor @ tensor
-    if library == "NumPy":
+    if program == "NumPy":
         return lambda: matrix @ matrix
     b = GraphBuilder()
     b.output(b.op("MatMul", b.input("a", [_SIDE, _SIDE]), b.input("b", [_SIDE, _SIDE])), "c")
@@ -70,7 +70,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
                 np.linalg.norm(slope - gradient) / np.linalg.norm(gradient)
             )
     work = {network: _work(network, arguments.size) for network in arguments.networks}
-    speeds = {f"{library}, product": 2 * _SIDE**3 / seconds.pop(name) for name, library in PRODUCTS.items()}
+    speeds = {f"{program}, product": 2 * _SIDE**3 / seconds.pop(name) for name, program in PRODUCTS.items()}
     for network in arguments.networks:
         if (name := f"{network}, direct") in seconds:
             speeds[name] = work[network].direct / seconds[name]

@@ -20,6 +20,12 @@ from pathlib import Path
 
 _DATA = Path(__file__).resolve().parents[2] / "tests" / "data"
 
+# Seconds below which a part is not begun: starting Python and loading the libraries takes as long.
+_LEAST = 5
+
+# Characters of an error's end that are kept.
+_TAIL = 800
+
 # Seconds between two readings of the memory in use on the card.
 _LOOK = 0.2
 
@@ -48,24 +54,24 @@ def _run_all(arguments: argparse.Namespace) -> None:
     parts = [parts[0], f"evaluate {middle}", "tests", *parts[1:3], f"torch {middle} eager", *parts[3:]]
     parts += [f"torch {middle} compiled"]
     for part in parts:
-        left = end - time.monotonic()
-        if left < 5:
-            results[part] = "no time left"
-            continue
-        command = [sys.executable, "-m", "tools.bench.gpu", "--device", arguments.device, "--part", part]
-        with _card_memory() as used:
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=left)
-            except subprocess.TimeoutExpired:
-                results[part] = "no time left"
-                continue
-        lines = done.stdout.strip().splitlines()
-        found = json.loads(lines[-1]) if done.returncode == 0 and lines else {"error": done.stderr[-800:]}
-        if used:
-            found["MB of the card"] = max(used)
-        results[part] = found
+        found = results[part] = _measure(part, arguments.device, end - time.monotonic())
         arguments.output.write_text(json.dumps(results, indent=2), "utf-8")
         print(part, json.dumps(found))
+
+
+def _measure(part: str, device: str, seconds: float) -> dict[str, object]:
+    """Return what a part's process finds within some seconds."""
+    command = [sys.executable, "-m", "tools.bench.gpu", "--device", device, "--part", part]
+    if seconds < _LEAST:
+        return {"error": "no time left"}
+    with _card_memory() as used:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return {"error": "no time left"}
+    lines = done.stdout.strip().splitlines()
+    found = json.loads(lines[-1]) if done.returncode == 0 and lines else {"error": done.stderr[-_TAIL:]}
+    return found | {"MB of the card": max(used)} if used else found
 
 
 def _card() -> str:

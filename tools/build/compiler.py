@@ -55,7 +55,7 @@ class CompilationError(Exception):
 
 
 def compile_library(folder: Path = NATIVE, *, flags: Sequence[str] = ()) -> Path:
-    """Compile the library and return its path; an old one is replaced once the new one is whole.
+    """Compile the library and return its path; an old one is removed, the new one appears when it is whole.
 
     Parameters
     ----------
@@ -67,8 +67,21 @@ def compile_library(folder: Path = NATIVE, *, flags: Sequence[str] = ()) -> Path
     Raises
     ------
     CompilationError
-        There is no compiler, or it fails.
+        There is no compiler, it fails, or the result cannot be written.
     """
+    try:
+        return _compile(folder, flags)
+    except (OSError, ValueError) as error:  # the disk, or a CXX that is no command
+        raise CompilationError(f"{type(error).__name__}: {error}") from error
+
+
+def remove_library(folder: Path = NATIVE) -> None:
+    """Remove the library of an earlier build."""
+    (folder / _constants()[1]).unlink(missing_ok=True)
+
+
+def _compile(folder: Path, flags: Sequence[str]) -> Path:
+    remove_library(folder)
     compiler = _compiler()
     version, name = _constants()
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -104,8 +117,8 @@ def _constants() -> tuple[str, str]:
 
 def _compiler() -> list[str]:
     """Return the command of the compiler."""
-    if wanted := os.environ.get("CXX"):
-        return shlex.split(wanted)
+    if wanted := shlex.split(os.environ.get("CXX", "")):
+        return wanted
     for name in _COMPILERS:
         if path := shutil.which(name):
             return [path]

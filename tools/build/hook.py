@@ -16,7 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compiler import NATIVE, CompilationError, compile_library
+from compiler import NATIVE, CompilationError, compile_library, remove_library
 
 
 class NativeOperators(BuildHookInterface[Any]):
@@ -25,10 +25,17 @@ class NativeOperators(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile the library, and give the wheel the tag of this platform."""
         wanted = os.environ.get("LBFGS_STYLE_NATIVE", "")
-        if self.target_name != "wheel" or wanted == "0":
+        if self.target_name != "wheel":
             return
         # An editable package finds the library in its sources; building a wheel leaves them as they are.
-        folder = NATIVE if version == "editable" else Path(tempfile.mkdtemp())
+        if version == "editable":
+            folder = NATIVE
+            remove_library()
+        else:
+            self._temporary = tempfile.TemporaryDirectory()
+            folder = Path(self._temporary.name)
+        if wanted == "0":
+            return
         try:
             library = compile_library(folder)
         except CompilationError as error:

@@ -10,11 +10,10 @@ namespace {
 // Inputs of a tile along one axis, results of it, values of a transformed tile.
 constexpr size_t kTile = 6, kResults = 4, kPoints = kTile * kTile;
 
-// Bᵀ d, for 6 values `stride` apart. A flipped kernel has the same transform in another order (graphs/winograd.py), and
+// Bᵀ d, with the results `out_stride` apart. A flipped kernel has the same transform in another order (graphs/winograd.py), and
 // the order and the signs are in the transforms of the data.
-template <bool Flipped> INLINE void transform_input(const Vector *d, size_t stride, Vector *out, size_t out_stride) {
-  const Vector d0 = d[0], d1 = d[stride], d2 = d[2 * stride], d3 = d[3 * stride], d4 = d[4 * stride],
-               d5 = d[5 * stride];
+template <bool Flipped> INLINE void transform_input(const Vector *d, Vector *out, size_t out_stride) {
+  const Vector d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3], d4 = d[4], d5 = d[5];
   Vector *o0 = out, *o1 = out + out_stride, *o2 = out + 2 * out_stride, *o3 = out + 3 * out_stride,
          *o4 = out + 4 * out_stride, *o5 = out + 5 * out_stride;
   if (Flipped) {
@@ -35,9 +34,8 @@ template <bool Flipped> INLINE void transform_input(const Vector *d, size_t stri
 }
 
 // Aᵀ m.
-template <bool Flipped> INLINE void transform_output(const Vector *m, size_t stride, Vector *out, size_t out_stride) {
-  const Vector m0 = m[0], m1 = m[stride], m2 = m[2 * stride], m3 = m[3 * stride], m4 = m[4 * stride],
-               m5 = m[5 * stride];
+template <bool Flipped> INLINE void transform_output(const Vector *m, Vector *out, size_t out_stride) {
+  const Vector m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5];
   const Vector sum = m1 + m2, difference = m1 - m2;
   Vector *y0 = out, *y1 = out + out_stride, *y2 = out + 2 * out_stride, *y3 = out + 3 * out_stride;
   if (Flipped) {
@@ -81,7 +79,7 @@ INLINE Division divide(const Convolution &c, size_t threads) {
   d.rows = ceil_div(c.height, kResults), d.columns = ceil_div(c.width, kResults), d.tiles = d.rows * d.columns;
   const size_t channels = larger(c.inputs, c.outputs) * kBlock;
   d.together = channels >= kTogether;
-  d.chunk = smaller(d.tiles, d.together ? kLargeChunk : smaller(kSmallChunk, larger(kTiles, ceil_div(d.tiles, threads))));
+  d.chunk = smaller(d.tiles, d.together ? kLargeChunk : smaller(kSmallChunk, larger(kProductColumns, ceil_div(d.tiles, threads))));
   d.slots = d.together ? 1 : smaller(threads, ceil_div(d.tiles, d.chunk));
   d.group = d.together ? smaller(kGroup, c.outputs) : c.outputs;
   d.input_size = d.chunk * c.inputs * kBlock + kGap;
@@ -130,11 +128,11 @@ void transform_inputs(const Convolution &c, const Division &d, size_t block, siz
                             ? load(x + ((row + i - 1) * c.width + at - 1) * kBlock + r)
                             : Vector{};
         }
-        transform_input<Flipped>(values, 1, half + j, kTile);
+        transform_input<Flipped>(values, half + j, kTile);
       }
       UNROLL(6)
       for (size_t i = 0; i < kTile; i++) {
-        transform_input<Flipped>(half + i * kTile, 1, whole, 1);
+        transform_input<Flipped>(half + i * kTile, whole, 1);
         UNROLL(6)
         for (size_t j = 0; j < kTile; j++) store(out + (i * kTile + j) * d.input_size + r, whole[j]);
       }
@@ -164,10 +162,10 @@ void transform_outputs(const Convolution &c, const Division &d, size_t block, si
         Vector values[kTile];
         UNROLL(6)
         for (size_t i = 0; i < kTile; i++) values[i] = load(in + (i * kTile + j) * d.output_size + r);
-        transform_output<Flipped>(values, 1, half + j, kTile);
+        transform_output<Flipped>(values, half + j, kTile);
       }
       UNROLL(4)
-      for (size_t i = 0; i < kResults; i++) transform_output<Flipped>(half + i * kTile, 1, results + i * kResults, 1);
+      for (size_t i = 0; i < kResults; i++) transform_output<Flipped>(half + i * kTile, results + i * kResults, 1);
       const bool whole = rows == kResults && columns == kResults;
       UNROLL(4)
       for (size_t i = 0; i < kResults; i++)
@@ -180,10 +178,7 @@ void transform_outputs(const Convolution &c, const Division &d, size_t block, si
           if (mask) v = where_positive(load(mask + at), v);
           if (e.relu) v = rectified(v);
           results[i * kResults + j] = v;
-          if (past_cache)
-            store_past_cache(y + at, v);
-          else
-            store(y + at, v);
+          store_result(y + at, v, past_cache);
         }
       if (pooled)
         for (size_t i = 0; i + 1 < rows; i += 2)

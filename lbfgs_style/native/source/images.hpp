@@ -66,10 +66,7 @@ void image_convolution(const ImageConvolution &c, float *scratch, const Threads 
             UNROLL(8)
             for (size_t i = 0; i < kColumns; i++) {
               const Vector v = c.relu ? rectified(sums[i]) : sums[i];
-              if (past_cache)
-                store_past_cache(out + (x + i) * kBlock, v);
-              else
-                store(out + (x + i) * kBlock, v);
+              store_result(out + (x + i) * kBlock, v, past_cache);
             }
           }
           for (; x < c.width; x++) {

@@ -21,6 +21,6 @@ const Kernels KERNELS = {
     image_gradient,
     pool,
     pool_gradient,
-    to_blocked,
-    to_plain,
+    reorder<true>,
+    reorder<false>,
 };

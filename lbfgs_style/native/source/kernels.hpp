@@ -8,6 +8,9 @@
 // Channels of a block: the floats of an AVX-512 register, and of a cache line of 64 bytes.
 constexpr size_t kBlock = 16;
 
+// Channels of an image at most.
+constexpr size_t kImageChannels = 4;
+
 // Threads that share the work: `run` calls body(data, i) once for every i below `count`.
 struct Threads {
   void *pool;

@@ -111,7 +111,8 @@ class Call {
     check(get_output_count(table)(context, &outputs_));
   }
   ~Call() {
-    if (scratch_) check(deallocate(table)(allocator_, scratch_));
+    if (scratch_)
+      if (Status *failed = deallocate(table)(allocator_, scratch_)) release_status(table)(failed);
     if (allocator_) release_allocator(table)(allocator_);
   }
   Call(const Call &) = delete;
@@ -204,10 +205,10 @@ class Call {
 
 size_t blocks_of(size_t channels) { return (channels + kBlock - 1) / kBlock; }
 
-// Requires an optional tensor to be absent or as large as another one.
-void require_size(Call &call, const Tensor &tensor, size_t size) {
-  call.require(!tensor.data || tensor.size() == size, "an input has another size than expected");
-}
+// Requires an input, unless it is left out, to have a number of values. NAME is that of a variable.
+#define REQUIRE_SIZE(NAME, SIZE) \
+  call.require(!NAME.data || NAME.size() == (SIZE), "the input '" #NAME "' has another size than expected")
+
 
 // --- the operators
 
@@ -223,11 +224,12 @@ void compute_convolution(Call &call, const Kernels &kernels) {
   c.x = x.data, c.weights = weights.data, c.flipped = flipped;
   c.epilogue = {bias.data, nullptr, add.data, mask.data, call.attributes.relu != 0};
   c.pooling = static_cast<Pooling>(call.attributes.pooling);
-  call.require(weights[0] == 36 && c.inputs == x[0] && x[3] == kBlock && weights[3] == kBlock,
+  call.require(weights[0] == 36 && c.inputs == x[0] && x[3] == kBlock && weights[2] % kBlock == 0 &&
+                   weights[3] == kBlock && x.size() > 0,
                "the weights do not fit the features");
-  require_size(call, bias, c.outputs * kBlock);
-  require_size(call, add, c.outputs * c.height * c.width * kBlock);
-  require_size(call, mask, c.outputs * c.height * c.width * kBlock);
+  REQUIRE_SIZE(bias, c.outputs * kBlock);
+  REQUIRE_SIZE(add, c.outputs * c.height * c.width * kBlock);
+  REQUIRE_SIZE(mask, c.outputs * c.height * c.width * kBlock);
   if (!call.ok()) return;
   c.y = call.output(0, c.outputs, c.height, c.width, kBlock);
   if (c.pooling != Pooling::kNone) c.pooled = call.output(1, c.outputs, c.height / 2, c.width / 2, kBlock);
@@ -248,10 +250,10 @@ void compute_point_convolution(Call &call, const Kernels &kernels) {
   c.x = x.data;
   c.epilogue = {bias.data, scale.data, add.data, mask.data, call.attributes.relu != 0};
   call.require(c.inputs == x[0] && x[3] == kBlock, "the matrix does not fit the features");
-  require_size(call, bias, c.outputs * kBlock);
-  require_size(call, scale, c.height * c.width);
-  require_size(call, add, c.outputs * c.height * c.width * kBlock);
-  require_size(call, mask, c.outputs * c.height * c.width * kBlock);
+  REQUIRE_SIZE(bias, c.outputs * kBlock);
+  REQUIRE_SIZE(scale, c.height * c.width);
+  REQUIRE_SIZE(add, c.outputs * c.height * c.width * kBlock);
+  REQUIRE_SIZE(mask, c.outputs * c.height * c.width * kBlock);
   if (!call.ok()) return;
   c.y = call.output(0, c.outputs, c.height, c.width, kBlock);
   const Threads threads = call.threads();
@@ -273,11 +275,11 @@ void compute_point_pair(Call &call, const Kernels &kernels) {
   p.epilogue = {last_bias.data, nullptr, add.data, mask.data, call.attributes.relu != 0};
   const size_t results = p.gradient ? p.inputs : p.outputs, area = p.height * p.width * kBlock;
   call.require(p.inputs == x[0] && x[3] == kBlock && second[1] == first[0], "the matrices do not fit the features");
-  require_size(call, bias, p.hidden * kBlock);
-  require_size(call, gradient, p.outputs * area);
-  require_size(call, last_bias, results * kBlock);
-  require_size(call, add, results * area);
-  require_size(call, mask, results * area);
+  REQUIRE_SIZE(bias, p.hidden * kBlock);
+  REQUIRE_SIZE(gradient, p.outputs * area);
+  REQUIRE_SIZE(last_bias, results * kBlock);
+  REQUIRE_SIZE(add, results * area);
+  REQUIRE_SIZE(mask, results * area);
   if (!call.ok()) return;
   p.y = call.output(0, results, p.height, p.width, kBlock);
   const Threads threads = call.threads();
@@ -293,7 +295,7 @@ void compute_gram(Call &call, const Kernels &kernels) {
   g.blocks = x[0], g.channels = static_cast<size_t>(call.attributes.channels), g.positions = x[1] * x[2];
   g.x = x.data, g.weights = weights.data;
   call.require(blocks_of(g.channels) == g.blocks && x[3] == kBlock, "the number of channels is not that of the features");
-  require_size(call, weights, g.positions);
+  REQUIRE_SIZE(weights, g.positions);
   if (!call.ok()) return;
   g.products = call.output(0, g.channels, g.channels, 0, 0, 2);
   g.sums = call.output(1, g.channels, 1, 0, 0, 2);
@@ -310,9 +312,10 @@ void compute_image_convolution(Call &call, const Kernels &kernels) {
   c.channels = image[1], c.kernel_outputs = kernel[0], c.outputs = blocks_of(kernel[0]);
   c.height = image[2], c.width = image[3];
   c.image = image.data, c.kernel = kernel.data, c.bias = bias.data, c.relu = call.attributes.relu;
-  call.require(image[0] == 1 && kernel[1] == c.channels && kernel[2] == 3 && kernel[3] == 3,
+  call.require(image[0] == 1 && kernel[1] == c.channels && kernel[2] == 3 && kernel[3] == 3 &&
+                   c.channels <= kImageChannels && image.size() > 0,
                "the kernel does not fit the image");
-  require_size(call, bias, c.kernel_outputs);
+  REQUIRE_SIZE(bias, c.kernel_outputs);
   if (!call.ok()) return;
   c.y = call.output(0, c.outputs, c.height, c.width, kBlock);
   const Threads threads = call.threads();
@@ -328,7 +331,8 @@ void compute_image_gradient(Call &call, const Kernels &kernels) {
   g.channels = kernel[1], g.kernel_outputs = kernel[0], g.inputs = gradient[0];
   g.height = gradient[1], g.width = gradient[2];
   g.gradient = gradient.data, g.kernel = kernel.data;
-  call.require(blocks_of(g.kernel_outputs) == g.inputs && kernel[2] == 3 && kernel[3] == 3 && gradient[3] == kBlock,
+  call.require(blocks_of(g.kernel_outputs) == g.inputs && kernel[2] == 3 && kernel[3] == 3 && gradient[3] == kBlock &&
+                   g.channels <= kImageChannels && gradient.size() > 0,
                "the kernel does not fit the features");
   if (!call.ok()) return;
   g.image = call.output(0, 1, g.channels, g.height, g.width);
@@ -359,7 +363,7 @@ void compute_pool_gradient(Call &call, const Kernels &kernels) {
                     static_cast<Pooling>(call.attributes.pooling),
                     nullptr};
   call.require(x[3] == kBlock, "the features are not in blocks");
-  require_size(call, gradient, p.blocks * (p.height / 2) * (p.width / 2) * kBlock);
+  REQUIRE_SIZE(gradient, p.blocks * (p.height / 2) * (p.width / 2) * kBlock);
   if (!call.ok()) return;
   p.y = call.output(0, p.blocks, p.height, p.width, kBlock);
   if (call.ok() && p.y) kernels.pool_gradient(p, call.threads());
@@ -524,15 +528,37 @@ EXPORT const char *lbfgs_style_available(int i) {
   return nullptr;
 }
 
-// Bytes of scratch memory of a Convolution, and of a Gram: for plans of memory.
-EXPORT size_t lbfgs_style_convolution_scratch(size_t inputs, size_t outputs, size_t height, size_t width, int flipped,
-                                              size_t threads) {
-  Convolution c = {};
-  c.inputs = inputs, c.outputs = outputs, c.height = height, c.width = width, c.flipped = flipped;
-  return chosen_kernels().convolution_scratch(c, threads) * sizeof(float);
-}
-EXPORT size_t lbfgs_style_gram_scratch(size_t blocks, size_t channels, size_t positions) {
-  Gram g = {};
-  g.blocks = blocks, g.channels = channels, g.positions = positions;
-  return chosen_kernels().gram_scratch(g, 1) * sizeof(float);
+// Bytes of scratch memory of an operator, for plans of memory: blocks of input, hidden and output features, height and
+// width. Operators without scratch memory take 0.
+EXPORT size_t lbfgs_style_scratch(const char *name, size_t inputs, size_t hidden, size_t outputs, size_t height,
+                                  size_t width, int flipped, size_t threads) {
+  const Kernels &kernels = chosen_kernels();
+  size_t floats = 0;
+  if (!strcmp(name, "Convolution")) {
+    Convolution c = {};
+    c.inputs = inputs, c.outputs = outputs, c.height = height, c.width = width, c.flipped = flipped;
+    floats = kernels.convolution_scratch(c, threads);
+  } else if (!strcmp(name, "PointConvolution")) {
+    PointConvolution c = {};
+    c.inputs = inputs, c.outputs = outputs;
+    floats = kernels.point_convolution_scratch(c, threads);
+  } else if (!strcmp(name, "PointPair")) {
+    PointPair p = {};
+    const float something = 0;
+    p.inputs = inputs, p.hidden = hidden, p.outputs = outputs, p.gradient = &something;
+    floats = kernels.point_pair_scratch(p, threads);
+  } else if (!strcmp(name, "Gram")) {
+    Gram g = {};
+    g.blocks = inputs, g.channels = inputs * kBlock, g.positions = height * width;
+    floats = kernels.gram_scratch(g, threads);
+  } else if (!strcmp(name, "ImageConvolution")) {
+    ImageConvolution c = {};
+    c.channels = kImageChannels, c.outputs = outputs, c.height = height, c.width = width;
+    floats = kernels.image_convolution_scratch(c, threads);
+  } else if (!strcmp(name, "ImageGradient")) {
+    ImageGradient g = {};
+    g.channels = kImageChannels, g.inputs = inputs, g.height = height, g.width = width;
+    floats = kernels.image_gradient_scratch(g, threads);
+  }
+  return floats * sizeof(float);
 }

@@ -56,10 +56,7 @@ void pool_gradient(const PoolGradient &p, const Threads &threads) {
       }
       UNROLL(4)
       for (size_t k = 0; k < 4; k++)
-        if (past_cache)
-          store_past_cache(y + corners[k], shares[k]);
-        else
-          store(y + corners[k], shares[k]);
+        store_result(y + corners[k], shares[k], past_cache);
     }
     if (p.width % 2) {
       fill_zero(y + line - kBlock, kBlock);
@@ -71,7 +68,8 @@ void pool_gradient(const PoolGradient &p, const Threads &threads) {
 // Positions that a thread converts at once: 128 KB of a block.
 constexpr size_t kReordered = 2048;
 
-void to_blocked(const Reorder &r, const Threads &threads) {
+// Copies between plain [channels, positions] and blocked [blocks, positions, 16] tensors.
+template <bool ToBlocked> void reorder(const Reorder &r, const Threads &threads) {
   const size_t parts = ceil_div(r.positions, kReordered);
   parallel(threads, ceil_div(r.channels, kBlock) * parts, [&](size_t i) {
     const size_t block = i / parts, start = i % parts * kReordered, end = smaller(r.positions, start + kReordered);
@@ -84,36 +82,19 @@ void to_blocked(const Reorder &r, const Threads &threads) {
         for (size_t lane = 0; lane < kBlock; lane += kLanes) {
           Vector rows[kLanes];
           UNROLL(16)
-          for (size_t k = 0; k < kLanes; k++) rows[k] = load(from + (lane + k) * r.positions + t);
+          for (size_t k = 0; k < kLanes; k++)
+            rows[k] = load(ToBlocked ? from + (lane + k) * r.positions + t : from + (t + k) * kBlock + lane);
           transpose(rows);
           UNROLL(16)
-          for (size_t k = 0; k < kLanes; k++) store(to + (t + k) * kBlock + lane, rows[k]);
+          for (size_t k = 0; k < kLanes; k++)
+            store(ToBlocked ? to + (t + k) * kBlock + lane : to + (lane + k) * r.positions + t, rows[k]);
         }
     for (; t < end; t++)
-      for (size_t k = 0; k < kBlock; k++) to[t * kBlock + k] = k < channels ? from[k * r.positions + t] : 0;
-  });
-}
-
-void to_plain(const Reorder &r, const Threads &threads) {
-  const size_t parts = ceil_div(r.positions, kReordered);
-  parallel(threads, ceil_div(r.channels, kBlock) * parts, [&](size_t i) {
-    const size_t block = i / parts, start = i % parts * kReordered, end = smaller(r.positions, start + kReordered);
-    const float *from = r.from + block * kBlock * r.positions;
-    float *to = r.to + block * kBlock * r.positions;
-    const size_t channels = smaller(kBlock, r.channels - block * kBlock);
-    size_t t = start;
-    if (channels == kBlock)
-      for (; t + kLanes <= end; t += kLanes)
-        for (size_t lane = 0; lane < kBlock; lane += kLanes) {
-          Vector rows[kLanes];
-          UNROLL(16)
-          for (size_t k = 0; k < kLanes; k++) rows[k] = load(from + (t + k) * kBlock + lane);
-          transpose(rows);
-          UNROLL(16)
-          for (size_t k = 0; k < kLanes; k++) store(to + (lane + k) * r.positions + t, rows[k]);
-        }
-    for (; t < end; t++)
-      for (size_t k = 0; k < channels; k++) to[k * r.positions + t] = from[t * kBlock + k];
+      for (size_t k = 0; k < (ToBlocked ? kBlock : channels); k++)
+        if (ToBlocked)
+          to[t * kBlock + k] = k < channels ? from[k * r.positions + t] : 0;
+        else
+          to[k * r.positions + t] = from[t * kBlock + k];
   });
 }
 

@@ -44,7 +44,7 @@ INLINE void product_step(const float *x, size_t stride_x, const float *const *we
   }
 }
 
-// The last columns, fewer than kTiles. Their number is a template argument: only then do the sums stay in registers.
+// The last columns, fewer than kProductColumns. Their number is a template argument: only then do the sums stay in registers.
 template <size_t Panels, size_t Tiles, bool Add> struct Rest {
   static INLINE void run(size_t n, const float *x, size_t stride_x, const float *const *weights, float *y,
                          size_t stride_y, size_t blocks) {
@@ -63,9 +63,9 @@ template <size_t Panels, bool Add>
 __attribute__((noinline)) void product_rows(const float *x, size_t stride_x, const float *const *weights, float *y,
                                             size_t stride_y, size_t blocks, size_t n) {
   size_t t = 0;
-  for (; t + kTiles <= n; t += kTiles)
-    product_step<Panels, kTiles, Add>(x + t * kBlock, stride_x, weights, y + t * kBlock, stride_y, blocks);
-  Rest<Panels, kTiles - 1, Add>::run(n - t, x + t * kBlock, stride_x, weights, y + t * kBlock, stride_y, blocks);
+  for (; t + kProductColumns <= n; t += kProductColumns)
+    product_step<Panels, kProductColumns, Add>(x + t * kBlock, stride_x, weights, y + t * kBlock, stride_y, blocks);
+  Rest<Panels, kProductColumns - 1, Add>::run(n - t, x + t * kBlock, stride_x, weights, y + t * kBlock, stride_y, blocks);
 }
 
 // Blocks of inner indices of one pass: their weights for kPanels blocks of rows, 32 KB with AVX-512 (else 16), stay in
@@ -104,7 +104,7 @@ INLINE void product(const float *x, size_t stride_x, const Panel &panel, float *
 }
 
 // Writes n positions of block `block` from `products` [n, 16], with an epilogue, from position `start` of `positions`.
-INLINE void finish(const Epilogue &e, const float *products, float *y, size_t block, size_t positions, size_t start,
+INLINE void write_results(const Epilogue &e, const float *products, float *y, size_t block, size_t positions, size_t start,
                    size_t n, bool past_cache) {
   const size_t offset = (block * positions + start) * kBlock;
   for (size_t r = 0; r < kRegisters; r++) {
@@ -117,10 +117,7 @@ INLINE void finish(const Epilogue &e, const float *products, float *y, size_t bl
       if (e.add) v += load(e.add + at);
       if (e.mask) v = where_positive(load(e.mask + at), v);
       if (e.relu) v = rectified(v);
-      if (past_cache)
-        store_past_cache(y + at, v);
-      else
-        store(y + at, v);
+      store_result(y + at, v, past_cache);
     }
   }
 }
@@ -128,7 +125,7 @@ INLINE void finish(const Epilogue &e, const float *products, float *y, size_t bl
 // --- 1×1 convolutions
 
 // Positions that a thread takes at once: their products are still in the cache when the epilogue reads them.
-constexpr size_t kPointPositions = kTiles * 8;
+constexpr size_t kPointPositions = kProductColumns * 8;
 
 // Copies the rows of block `o` of a matrix into a panel [inner, 16], with zeros beyond its channels.
 INLINE void pack_panel(const Matrix &m, size_t o, size_t inner, float *panel) {
@@ -177,7 +174,7 @@ void point_convolution(const PointConvolution &c, float *scratch, const Threads 
     float *products = all_products + slot * c.outputs * kPointPositions * kBlock;
     panels.multiply(c.x + start * kBlock, positions, products, n);
     for (size_t o = 0; o < c.outputs; o++)
-      finish(c.epilogue, products + o * n * kBlock, c.y, o, positions, start, n, past_cache);
+      write_results(c.epilogue, products + o * n * kBlock, c.y, o, positions, start, n, past_cache);
   });
 }
 
@@ -225,7 +222,7 @@ void point_pair(const PointPair &p, float *scratch, const Threads &threads) {
       }
     last.multiply(backward ? slopes : hidden, n, products, n);
     for (size_t o = 0; o < results; o++)
-      finish(p.epilogue, products + o * n * kBlock, p.y, o, positions, start, n, past_cache);
+      write_results(p.epilogue, products + o * n * kBlock, p.y, o, positions, start, n, past_cache);
   });
 }
 
@@ -280,7 +277,7 @@ INLINE void gram_step(const float *x, size_t stride, const float *z, size_t n, f
 }
 
 // Rows of a step: their sums take half of the registers, 16 or 8.
-constexpr size_t kGramRows = kLanes == 16 ? 8 : kTiles == 6 ? 4 : 2;
+constexpr size_t kGramRows = kLanes == 16 ? 8 : kProductColumns == 6 ? 4 : 2;
 
 void gram(const Gram &g, float *scratch, const Threads &threads) {
   const size_t parts = gram_parts(g), chunk = gram_chunk(g), channels = g.blocks * kBlock;

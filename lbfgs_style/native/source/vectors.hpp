@@ -21,17 +21,17 @@
 
 namespace {
 
-// kLanes: floats of a register. A step of a matrix product keeps kPanels blocks of 16 rows × kTiles columns of its
+// kLanes: floats of a register. A step of a matrix product keeps kPanels blocks of 16 rows × kProductColumns columns of its
 // result in registers: 2·12 of AVX-512's 32, 2·6 of AVX2's 16, 4·6 of NEON's 32, 4·2 of SSE2's 16. The others hold the
 // weights of the rows and a broadcast value.
 #if defined(__AVX512F__)
-constexpr size_t kLanes = 16, kTiles = 12, kPanels = 2;
+constexpr size_t kLanes = 16, kProductColumns = 12, kPanels = 2;
 #elif defined(__AVX2__)
-constexpr size_t kLanes = 8, kTiles = 6, kPanels = 1;
+constexpr size_t kLanes = 8, kProductColumns = 6, kPanels = 1;
 #elif defined(__aarch64__)
-constexpr size_t kLanes = 4, kTiles = 6, kPanels = 1;
+constexpr size_t kLanes = 4, kProductColumns = 6, kPanels = 1;
 #else
-constexpr size_t kLanes = 4, kTiles = 2, kPanels = 1;
+constexpr size_t kLanes = 4, kProductColumns = 2, kPanels = 1;
 #endif
 // Registers of a block.
 constexpr size_t kRegisters = kBlock / kLanes;
@@ -51,13 +51,24 @@ INLINE bool goes_past_cache(const float *p, size_t size) {
   return size > kPastCache && reinterpret_cast<uintptr_t>(p) % 64 == 0;
 }
 INLINE void store_past_cache(float *p, Vector v) { _mm512_stream_ps(p, reinterpret_cast<__m512>(v)); }
+INLINE void fence() { _mm_sfence(); }
 #else
 INLINE bool goes_past_cache(const float *, size_t) { return false; }
 INLINE void store_past_cache(float *p, Vector v) { store(p, v); }
+INLINE void fence() {}
 #endif
+INLINE void store_result(float *p, Vector v, bool past_cache) {
+  if (past_cache)
+    store_past_cache(p, v);
+  else
+    store(p, v);
+}
 
 INLINE Vector broadcast(float x) { return x - Vector{}; }  // x − 0 is x, also for −0
-INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
+INLINE Vector maximum(Vector a, Vector b) {  // NaN if one of them is
+  const Vector larger_one = a > b ? a : b;
+  return a == a ? larger_one : a;
+}
 INLINE Vector rectified(Vector v) { return Vector{} > v ? Vector{} : v; }  // NaN stays NaN
 INLINE Vector where_positive(Vector mask, Vector v) { return mask > Vector{} ? v : Vector{}; }
 
@@ -111,13 +122,19 @@ INLINE void transpose_block(const float *from, float *to) {
     }
 }
 
-// Calls body(i) for every i below count, in parallel.
+// Calls body(i) for every i below count, in parallel. What a call has written, also past the cache, is seen by all
+// threads afterwards.
 template <class Body> void parallel(const Threads &threads, size_t count, const Body &body) {
-  if (count == 1) return body(0);
+  const auto fenced = [&](size_t i) {
+    body(i);
+    fence();
+  };
+  if (count == 1) return fenced(0);
   if (count == 0) return;
+  typedef decltype(fenced) Fenced;
   threads.run(
-      threads.pool, count, [](void *data, size_t i) { (*static_cast<const Body *>(data))(i); },
-      const_cast<Body *>(&body));
+      threads.pool, count, [](void *data, size_t i) { (*static_cast<const Fenced *>(data))(i); },
+      const_cast<void *>(static_cast<const void *>(&fenced)));
 }
 
 // Runs of consecutive items in which the share of a slot is taken: few, so that memory is read in long stretches, but
