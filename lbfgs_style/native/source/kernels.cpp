@@ -3,6 +3,7 @@
 #include "convolution.hpp"
 #include "images.hpp"
 #include "pooling.hpp"
+#include "reorder.hpp"
 
 extern const Kernels KERNELS;
 const Kernels KERNELS = {

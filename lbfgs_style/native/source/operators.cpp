@@ -1,14 +1,9 @@
-// The kernels as operators of onnxruntime: their inputs and outputs, memory, threads, and the choice of the
-// instruction set. README.md of lbfgs_style/native lists the operators.
+// The kernels as operators of onnxruntime: their inputs, outputs and attributes, and their registration. README.md of
+// lbfgs_style/native lists the operators.
 #include <stdlib.h>
-#include <string.h>
 
-#if defined(LBFGS_X86)
-#include <cpuid.h>
-#endif
-
-#include "kernels.hpp"
-#include "onnxruntime_api.hpp"
+#include "call.hpp"
+#include "instruction_sets.hpp"
 
 #if defined(_WIN32)
 #define EXPORT extern "C" __declspec(dllexport)
@@ -18,197 +13,13 @@
 
 using namespace onnxruntime_api;
 
-#if defined(LBFGS_X86)
-extern const Kernels kernels_avx512, kernels_avx2;
-#endif
-extern const Kernels kernels_baseline;
-
 namespace {
-
-// --- instruction sets
-
-#if defined(LBFGS_X86)
-// Returns whether processor and operating system have AVX2, or AVX-512, with all that x86-64-v3, or v4, has.
-//
-// Uses the instruction CPUID: __builtin_cpu_supports needs a runtime library that not every compiler links.
-bool has_avx(bool wide) {
-  const auto bit = [](unsigned value, int i) { return (value >> i & 1) != 0; };
-  unsigned a, b, c, d, low, high;
-  if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
-  // FMA, MOVBE, OSXSAVE, AVX, F16C. XGETBV tells which registers the system saves.
-  if (!(bit(c, 12) && bit(c, 22) && bit(c, 27) && bit(c, 28) && bit(c, 29))) return false;
-  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !bit(c, 5)) return false;  // LZCNT
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-  const bool avx2 = (low & 0x6) == 0x6 && bit(b, 3) && bit(b, 5) && bit(b, 8);  // BMI1, AVX2, BMI2
-  if (!wide) return avx2;
-  // AVX-512 F, DQ, CD, BW, VL
-  return avx2 && (low & 0xe0) == 0xe0 && bit(b, 16) && bit(b, 17) && bit(b, 28) && bit(b, 30) && bit(b, 31);
-}
-#endif
-
-struct InstructionSet {
-  const Kernels *kernels;
-  bool available;
-};
-
-constexpr size_t kSets = 3;
-
-// The instruction sets of this library, the best first, and whether this processor has them.
-const InstructionSet *instruction_sets() {
-  static const InstructionSet sets[kSets] = {
-#if defined(LBFGS_X86)
-      {&kernels_avx512, has_avx(true)},
-      {&kernels_avx2, has_avx(false)},
-#endif
-      {&kernels_baseline, true},
-  };
-  return sets;
-}
-
-// The kernels in use; null stands for the best of this processor.
-const Kernels *wanted_kernels;
-
-const Kernels &chosen_kernels() {
-  if (wanted_kernels) return *wanted_kernels;
-  const InstructionSet *sets = instruction_sets();
-  size_t i = 0;
-  while (!sets[i].available) i++;
-  return *sets[i].kernels;
-}
-
-// --- what onnxruntime gives a kernel
-
-Table table;
-MemoryInfo *cpu_memory;
-const char *runtime_version;
-
-// The attributes of all operators; those that an operator does not have are 0.
-struct Attributes {
-  int64_t threads, flipped, relu, pooling, channels, transposed;
-};
-
-constexpr size_t kRank = 4;
-
-struct Tensor {
-  const float *data = nullptr;
-  size_t rank = 0;
-  int64_t lengths[kRank] = {0, 0, 0, 0};
-
-  size_t operator[](size_t axis) const { return static_cast<size_t>(lengths[axis]); }
-  size_t size() const {
-    size_t n = 1;
-    for (size_t i = 0; i < rank; i++) n *= (*this)[i];
-    return n;
-  }
-};
-
-// One call of an operator. The first error is kept; after it, nothing is computed.
-class Call {
- public:
-  Call(KernelContext *context, const Attributes &attributes) : attributes(attributes), context_(context) {
-    check(get_input_count(table)(context, &inputs_));
-    check(get_output_count(table)(context, &outputs_));
-  }
-  ~Call() {
-    if (scratch_)
-      if (Status *failed = deallocate(table)(allocator_, scratch_)) release_status(table)(failed);
-    if (allocator_) release_allocator(table)(allocator_);
-  }
-  Call(const Call &) = delete;
-  Call &operator=(const Call &) = delete;
-
-  const Attributes &attributes;
-
-  // Returns an input; without data if it is left out. A tensor of another rank than expected is an error.
-  Tensor input(size_t index, size_t rank, bool optional = false) {
-    Tensor tensor;
-    const Value *value = nullptr;
-    if (ok() && index < inputs_) check(get_input(table)(context_, index, &value));
-    if (!value) {
-      require(optional, "an input is missing");
-      return tensor;
-    }
-    Shape *shape = nullptr;
-    void *data = nullptr;
-    if (check(get_shape(table)(value, &shape))) {
-      check(get_rank(table)(shape, &tensor.rank));
-      if (require(tensor.rank == rank, "an input has another rank than expected"))
-        check(get_lengths(table)(shape, tensor.lengths, rank));
-      release_shape(table)(shape);
-    }
-    if (check(get_data(table)(const_cast<Value *>(value), &data))) tensor.data = static_cast<const float *>(data);
-    return tensor;
-  }
-
-  // Returns the memory of an output, null if nothing reads it.
-  float *output(size_t index, size_t a, size_t b, size_t c, size_t d, size_t rank = kRank) {
-    const int64_t lengths[kRank] = {static_cast<int64_t>(a), static_cast<int64_t>(b), static_cast<int64_t>(c),
-                                    static_cast<int64_t>(d)};
-    Value *value = nullptr;
-    void *data = nullptr;
-    if (ok() && index < outputs_) check(get_output(table)(context_, index, lengths, rank, &value));
-    if (value) check(get_data(table)(value, &data));
-    return static_cast<float *>(data);
-  }
-
-  // Returns memory for `size` floats until the end of the call; null after an error.
-  float *scratch(size_t size) {
-    if (ok() && check(get_allocator(table)(context_, cpu_memory, &allocator_)))
-      check(allocate(table)(allocator_, size * sizeof(float) + kLine, &scratch_));
-    if (!ok()) return nullptr;
-    const uintptr_t address = reinterpret_cast<uintptr_t>(scratch_);
-    return reinterpret_cast<float *>((address + kLine - 1) / kLine * kLine);
-  }
-
-  // Threads of the session that runs the graph.
-  Threads threads() {
-    return {this,
-            [](void *self, size_t count, void (*body)(void *, size_t), void *data) {
-              Call *call = static_cast<Call *>(self);
-              call->check(parallel_for(table)(call->context_, body, count, 0, data));
-            },
-            static_cast<size_t>(attributes.threads > 0 ? attributes.threads : 1)};
-  }
-
-  bool require(bool condition, const char *message) {
-    if (!condition && ok()) status_ = create_status(table)(kInvalidArgument, message);
-    return condition;
-  }
-
-  bool ok() const { return !status_; }
-
-  Status *take_status() {
-    Status *status = status_;
-    status_ = nullptr;
-    return status;
-  }
-
- private:
-  static constexpr uintptr_t kLine = 64;  // bytes of a cache line
-
-  bool check(Status *status) {
-    if (!status) return true;
-    if (status_)
-      release_status(table)(status);
-    else
-      status_ = status;
-    return false;
-  }
-
-  KernelContext *context_;
-  size_t inputs_ = 0, outputs_ = 0;
-  Allocator *allocator_ = nullptr;
-  void *scratch_ = nullptr;
-  Status *status_ = nullptr;
-};
 
 size_t blocks_of(size_t channels) { return (channels + kBlock - 1) / kBlock; }
 
 // Requires an input, unless it is left out, to have a number of values. NAME is that of a variable.
 #define REQUIRE_SIZE(NAME, SIZE) \
   call.require(!NAME.data || NAME.size() == (SIZE), "the input '" #NAME "' has another size than expected")
-
 
 // --- the operators
 
