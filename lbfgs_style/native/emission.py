@@ -108,11 +108,11 @@ class Emission(Writer):
         return self.graph.flipped.get(kernel, kernel), kernel in self.graph.flipped
 
     def _bias(self, step: Step) -> str:
-        """Return the bias of a convolution, with zeros up to whole blocks; empty if it has none."""
+        """Return the bias of a convolution, with zeros up to whole blocks; "" without a bias."""
         return self._padded(step.inputs[2]) if len(step.inputs) > 2 else ""
 
     def _padded(self, bias: str) -> str:
-        """Return a bias with zeros up to whole blocks; empty for an empty name."""
+        """Return a bias with zeros up to whole blocks; "" for ""."""
 
         def padded(values: np.ndarray) -> np.ndarray:
             return np.pad(values, (0, blocks(len(values)) * BLOCK - len(values)))
@@ -168,6 +168,7 @@ class Emission(Writer):
         shape = self.blocked_shape(step.outputs[0])
 
         def write(add: str, mask: str, relu: bool) -> str:
+            assert not relu  # nothing but sums and masks reads a gradient
             inputs = [self.late(x), *parts, self.blocked(cotangent), "", add, mask]
             return self.operator("PointPair", inputs, shape)
 
@@ -212,6 +213,7 @@ class Emission(Writer):
         pooling = _POOLINGS[step.kind.removesuffix("Gradient")]
 
         def write(add: str, mask: str, relu: bool) -> str:
+            assert not relu  # nothing but sums and masks reads a gradient
             inputs = [x, self.blocked(step.inputs[1])]
             return self.operator("PoolGradient", inputs, shape, pooling=pooling, relu=bool(mask))
 

@@ -33,8 +33,8 @@ ARENA = 1.3
 # next.
 TURNS_ARENA = 1.7
 
-# Minimum number of gradients that L-BFGS keeps: with fewer it needs so many more iterations that tiles or
-# blocks are faster.
+# Minimum number of gradients that L-BFGS keeps. With fewer it needs more iterations, and takes longer than
+# tiles or blocks.
 SHORTEST_HISTORY = 20
 
 # Bytes per pixel of a scale besides the optimiser's: image, content, gradient.
