@@ -25,8 +25,8 @@ STRANGERS = {("networks", "images"), ("objective", "images"), ("optimization", "
 
 # Package of others → the rooms or modules that may import it.
 ONLY = {
-    "onnxruntime": ("objective.session",),
-    "onnx": ("graphs", "native", "networks", "objective"),
+    "onnxruntime": ("objective.providers", "objective.session"),
+    "onnx": ("graphs", "native", "networks", "objective", "optimization.vector_graphs"),
     # Contact sheets have labels, recordings are videos, and the command captures what decoders log.
     "cv2": ("images", "outputs.contact_sheet", "outputs.recording", "cli.streams"),
     "scipy": ("optimization", "system.threads"),

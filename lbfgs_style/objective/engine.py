@@ -15,10 +15,11 @@ from ..graphs.receptive_fields import receptive_fields, smallest_side
 from ..networks.network import FeatureNetwork
 from ..settings.options import Convolution, Device
 from ..system.threads import NEVER, Cancellation
-from .evaluation import Objective
+from .device_arrays import DeviceInputs
+from .evaluation import DeviceObjective, Objective
 from .losses.terms import LossTerms, complete_targets, features_name
 from .memory_costs import Costs, estimate_costs
-from .session import DeviceInputs, Session
+from .session import Session
 from .session_cache import BuildGraph, SessionCache
 from .tiling.blocks import Blocks
 from .tiling.sessions import BlockSessions, TileSessions
@@ -194,7 +195,8 @@ class Engine:
             ("objective", size, terms),
             lambda rewrite: objective_graph(model, size, terms, rewrite=rewrite),
         )
-        return Objective(partial(_evaluate, session, session.to_device({**targets, "weights": weights})))
+        inputs = session.to_device({**targets, "weights": weights})
+        return Objective(partial(_evaluate, session, inputs), DeviceObjective(session, inputs))
 
     def blocks(
         self,

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..graphs.network_graph import IMAGE
+from .device_arrays import DeviceArray, DeviceInputs
+from .session import Session
+
 Array = NDArray[np.float32]
 
 
@@ -40,6 +44,29 @@ class Evaluation(Value):
     gradient: Array
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceObjective:
+    """The loss as a function of an image in the memory of the device.
+
+    Attributes
+    ----------
+    session : Session
+        Evaluates it; its siblings run on the same device.
+    inputs : mapping of str to DeviceArray
+        Targets and weights.
+    """
+
+    session: Session
+    inputs: DeviceInputs
+
+    def __call__(self, image: DeviceArray) -> tuple[Value, DeviceArray]:
+        """Return the value, and the gradient [1,3,H,W], for an image [1,3,H,W]."""
+        (loss, terms), (gradient,) = self.session.run_on_device(
+            ["loss", "terms"], {}, {IMAGE: image, **self.inputs}, kept=["d_image"]
+        )
+        return Value(float(loss), terms), gradient
+
+
 class Objective:
     """The loss as a function of an image, with fixed targets and weights.
 
@@ -47,10 +74,21 @@ class Objective:
     ----------
     evaluate : function
         Image [3,H,W], float32 and C-contiguous → loss, terms [K], gradient [3,H,W].
+    on_device : DeviceObjective, optional
+        The same function of an image in the memory of the device.
+
+    Attributes
+    ----------
+    on_device : DeviceObjective or None
+        As given.
     """
 
-    def __init__(self, evaluate: Callable[[Array], tuple[float, Array, Array]]) -> None:
-        self._evaluate = evaluate
+    def __init__(
+        self,
+        evaluate: Callable[[Array], tuple[float, Array, Array]],
+        on_device: DeviceObjective | None = None,
+    ) -> None:
+        self._evaluate, self.on_device = evaluate, on_device
 
     def __call__(self, image: NDArray[np.floating]) -> Evaluation:
         """Evaluate the loss of an image [3,H,W]."""

@@ -1,4 +1,4 @@
-"""Run graphs with onnxruntime; the only module that imports it.
+"""Run graphs with onnxruntime; only this module and `providers` import it.
 
 Runs are made in worker threads, because Python handles no signal while onnxruntime computes: so a Ctrl-C or a
 cancellation terminates the run within tens of milliseconds.
@@ -6,10 +6,6 @@ cancellation terminates the run within tens of milliseconds.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
@@ -18,42 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MemoryShortage, SessionError
+from ..errors import SessionError
 from ..graphs.builder import GraphBuilder, is_plain
 from ..native.library import DOMAIN, Library
 from ..settings.options import Device
 from ..system import workers
 from ..system.memory import trim_heap
 from ..system.threads import NEVER, Cancellation
+from .device_arrays import DeviceArray, DeviceInputs
+from .providers import CUDA, card_number, open_session, session_error
 
 if TYPE_CHECKING:
     import onnx
-    import onnxruntime
-
-log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
-
-DeviceInputs = Mapping[str, "onnxruntime.OrtValue"]
-"""Input of a graph → its value on the device of a session."""
-
-CUDA = "CUDAExecutionProvider"
-
-_CUDA_OPTIONS = {
-    # TensorFloat-32 keeps 10 bits of the mantissa: too few for L-BFGS, which works with small differences.
-    "use_tf32": "0",
-    "cudnn_conv_algo_search": "HEURISTIC",
-}
-
-# Parts of onnxruntime's messages when it gets no memory.
-_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "bad array new length")
-
-# onnxruntime's pass that moves features into its blocked NCHWc layout.
-NCHWC_PASS = "NchwcTransformer"
-
-# Whether the allocator that all sessions share has been registered, and the lock of that.
-_is_shared = False
-_sharing = threading.Lock()
 
 
 class Session:
@@ -101,15 +75,25 @@ class Session:
         if not any(node.domain == DOMAIN for node in model.graph.node):
             operators = None
         self.operators = "onnxruntime" if operators is None else f"native ({operators.instructions})"
-        self.inference_session = _open(
+        self.inference_session = open_session(
             model.SerializeToString(), device, threads, plain=is_plain(model), operators=operators
         )
         self.provider: str = self.inference_session.get_providers()[0]
         self._device = "cuda" if self.provider == CUDA else "cpu"
-        self._card = _card(device)
+        self._card, self._threads = card_number(device), threads
         self._fixed = self.to_device(fixed or {})
         self._cancellation = NEVER
         self._shrink = shrink and self._device == "cpu"
+
+    @property
+    def is_on_card(self) -> bool:
+        """Whether the graph runs on a card, with a memory of its own."""
+        return self._device != "cpu"
+
+    def sibling(self, model: onnx.ModelProto, fixed: Mapping[str, NDArray[Any]] | None = None) -> Session:
+        """Open another graph on the same device, with the same threads and the same cancellation."""
+        device: Device = f"cuda:{self._card}" if self.is_on_card else "cpu"
+        return Session(model, device=device, threads=self._threads, fixed=fixed).during(self._cancellation)
 
     def to_device(self, inputs: Mapping[str, NDArray[Any]]) -> DeviceInputs:
         """Copy inputs that stay the same over many runs to the device, for `run`.
@@ -118,12 +102,19 @@ class Session:
         """
         import onnxruntime
 
-        return {
-            name: onnxruntime.OrtValue.ortvalue_from_numpy(
-                np.ascontiguousarray(array, np.float32), self._device, self._card
-            )
-            for name, array in inputs.items()
-        }
+        placed: dict[str, DeviceArray] = {}
+        for name, array in inputs.items():
+            numbers = np.ascontiguousarray(array, np.float32)
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(numbers, self._device, self._card)
+            placed[name] = DeviceArray(value, numbers.shape)
+        return placed
+
+    def empty(self, *shape: int) -> DeviceArray:
+        """Return an array on the device whose numbers are not set, for graphs to write into."""
+        import onnxruntime
+
+        value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self._device, self._card)
+        return DeviceArray(value, shape)
 
     def during(self, cancellation: Cancellation) -> Session:
         """Return this session with a cancellation, which terminates the runs of its graph."""
@@ -161,22 +152,69 @@ class Session:
         Cancelled
             If the session's cancellation was requested, see `during`.
         """
+        return self.run_on_device(outputs, inputs, on_device or {})[0]
+
+    def run_on_device(
+        self,
+        outputs: Sequence[str],
+        inputs: Mapping[str, Array],
+        on_device: DeviceInputs,
+        *,
+        kept: Sequence[str] = (),
+        into: DeviceInputs | None = None,
+    ) -> tuple[list[Array], list[DeviceArray]]:
+        """Run the graph, and leave some outputs on the device.
+
+        Parameters
+        ----------
+        outputs, inputs, on_device
+            As in `run`.
+        kept : sequence of str
+            Names of more outputs, which stay on the device.
+        into : mapping of str to DeviceArray, optional
+            Names of more outputs → the arrays that they are written into.
+
+        Returns
+        -------
+        outputs : list of array
+            In the memory of the CPU.
+        kept : list of DeviceArray
+            On the device.
+
+        Raises
+        ------
+        SessionError, Cancelled
+            As in `run`.
+        """
         import onnxruntime
 
         self._cancellation.check()
         binding = self.inference_session.io_binding()
-        for name, value in {**self._fixed, **(on_device or {})}.items():
-            binding.bind_ortvalue_input(name, value)
+        for name, array in {**self._fixed, **on_device}.items():
+            self._bind(binding.bind_input, name, array)
         for name, array in inputs.items():
             binding.bind_cpu_input(name, array)
         for name in outputs:
             binding.bind_output(name, "cpu")
+        for name in kept:
+            binding.bind_output(name, self._device, self._card)
+        for name, array in (into or {}).items():
+            self._bind(binding.bind_output, name, array)
         options = onnxruntime.RunOptions()
         if self._shrink:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         work = partial(self.inference_session.run_with_iobinding, binding, options)
         run_interruptibly(work, options, self._cancellation)
-        return binding.copy_outputs_to_cpu()
+        if not kept and not into:
+            return binding.copy_outputs_to_cpu(), []
+        values = binding.get_outputs()
+        left = values[len(outputs) : len(outputs) + len(kept)]
+        return [value.numpy() for value in values[: len(outputs)]], [
+            DeviceArray(value, tuple(value.shape()), session=self.inference_session) for value in left
+        ]
+
+    def _bind(self, bind: Callable[..., object], name: str, array: DeviceArray) -> None:
+        bind(name, self._device, self._card, np.float32, list(array.shape), array.pointer)
 
 
 def resolve_device(device: Device) -> Device:
@@ -194,11 +232,6 @@ def resolve_device(device: Device) -> Device:
     if Session(graph.model(), device=device).provider != CUDA:
         return "cpu"
     return "cuda" if device == "auto" else device
-
-
-def _card(device: Device) -> int:
-    """Return the number of the card, 0 if the device names none."""
-    return int(device.partition(":")[2] or 0)
 
 
 def run_interruptibly(work: Callable[[], object], options: Any, cancellation: Cancellation) -> None:
@@ -222,55 +255,6 @@ def run_interruptibly(work: Callable[[], object], options: Any, cancellation: Ca
     cancellation.check()
 
 
-def _open(
-    graph: bytes, device: Device, threads: int, *, plain: bool, operators: Library | None
-) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised; a library does not print
-    # Memory patterns double the memory of activations from the second run on, and gain no speed.
-    options.enable_mem_pattern = False
-    # With reuse, a buffer is kept for a later tensor of the same shape. In a graph whose backward pass
-    # mirrors its forward pass, that keeps nearly all of them.
-    options.enable_mem_reuse = False
-    if device != "cpu":
-        session = _open_cuda(graph, options, device)
-        if session is not None:
-            return session
-    if operators is not None:
-        options.register_custom_ops_library(str(operators.path))
-    _share_memory()
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    return _create(graph, options, ["CPUExecutionProvider"], [NCHWC_PASS] if plain else [])
-
-
-def _share_memory() -> None:
-    """Register one allocator for all sessions on the CPU, for the rest of the process.
-
-    Sessions of tiles, scales and targets run in turn. With allocators of their own, each would hold the
-    memory of its largest run.
-    """
-    import onnxruntime
-
-    global _is_shared
-    with _sharing:
-        if _is_shared:
-            return
-        _is_shared = True
-        kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
-        memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
-        defaults = dict.fromkeys(("arena_extend_strategy", "initial_chunk_size_bytes"), -1)
-        settings = onnxruntime.OrtArenaCfg({"max_mem": 0, **defaults, "max_dead_bytes_per_chunk": -1})
-        try:
-            onnxruntime.create_and_register_allocator(memory, settings)
-        except Exception as error:  # onnxruntime's exceptions share no narrower type
-            # The host program has registered an allocator already, which serves as well.
-            log.debug("sharing an allocator: %s", _one_line(error))
-
-
 def release_memory() -> None:
     """Return the memory of finished runs on the CPU to the system.
 
@@ -281,64 +265,3 @@ def release_memory() -> None:
     identity = Session(graph.model(), device="cpu", threads=1, shrink=True)
     identity.run(["y"], {"x": np.zeros(1, np.float32)})
     trim_heap()
-
-
-def _open_cuda(graph: bytes, options: Any, device: Device) -> onnxruntime.InferenceSession | None:
-    """Open a session on CUDA; where that fails, return None if `device` is ``auto``, else raise SessionError.
-
-    onnxruntime lists CUDA even where its libraries are missing, and then silently runs on the CPU. So the
-    provider of the finished session decides.
-    """
-    import onnxruntime
-
-    reason = "this onnxruntime is built without CUDA"
-    settings = {**_CUDA_OPTIONS, "device_id": str(_card(device))}
-    if CUDA in onnxruntime.get_available_providers():
-        if hasattr(onnxruntime, "preload_dlls"):
-            with contextlib.redirect_stdout(io.StringIO()) as printed:  # it prints what it cannot load
-                onnxruntime.preload_dlls()
-            log.debug("loading CUDA: %s", printed.getvalue().strip() or "done")
-        try:
-            session = _create(graph, options, [(CUDA, settings), "CPUExecutionProvider"])
-        except SessionError as error:
-            reason = str(error)
-        else:
-            if session.get_providers()[0] == CUDA:
-                return session
-            reason = "the CUDA or cuDNN libraries could not be loaded"
-    if device != "auto":
-        raise SessionError(
-            f"Device {device!r} is not available: {reason}; `pip uninstall -y onnxruntime`, then "
-            "`pip install 'onnxruntime-gpu[cuda,cudnn]'`, or use device 'cpu'."
-        )
-    log.debug("running on the CPU: %s", reason)
-    return None
-
-
-def _create(
-    graph: bytes, options: Any, providers: list[Any], disabled: Sequence[str] = ()
-) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    try:
-        # The fall-back would print, try again, and run on another device than asked for.
-        session = onnxruntime.InferenceSession(
-            graph, options, providers=providers, disabled_optimizers=list(disabled), enable_fallback=0
-        )
-    except Exception as error:  # onnxruntime's exceptions share no narrower type
-        raise session_error("onnxruntime refuses the graph", error) from error
-    # The bytes of the graph, with all weights, are kept for the fall-back only.
-    session._model_bytes = None  # pyright: ignore[reportPrivateUsage]
-    return session
-
-
-def session_error(what: str, error: Exception) -> SessionError:
-    """Convert an error of onnxruntime; it has no type for a shortage of memory, only messages."""
-    text = _one_line(error)
-    if isinstance(error, MemoryError) or any(part in text for part in _OUT_OF_MEMORY):
-        return MemoryShortage("Not enough memory: choose a smaller size, or give a budget with --memory.")
-    return SessionError(f"{what}: {text}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -24,6 +24,7 @@ from ..system.threads import NEVER, Cancellation, Cancelled
 from .first_order import Step
 from .held_variables import DetailVariables, HeldVariables
 from .lbfgs import FAR, OnIterate, Outcome, minimize
+from .problem import AnyImage, HostProblem
 from .state import BlockwiseState, FinishedBlocks, OptimizerState
 from .variables import Parametrization
 
@@ -273,8 +274,7 @@ class _BlockRun:
         """Minimise the loss of the block; the outcome has the block's image and values."""
         resume = self._resume
         return minimize(
-            Objective(self._block.evaluate),
-            self._variables(visit.tile, settings),
+            HostProblem(Objective(self._block.evaluate), self._variables(visit.tile, settings)),
             self._before,
             iterations=visit.iterations + (0 if resume is None else resume.relearning_iterations()),
             history=settings.history,
@@ -295,9 +295,7 @@ class _BlockRun:
             hold = 1 - (1 - hold) * (1 - settings.opacity[tile_in_image(tile)[1:]])
         return HeldVariables(variables, self._before, hold)
 
-    def _report(
-        self, iteration: int, evaluations: int, block_value: Value, pixels: NDArray[np.floating]
-    ) -> bool:
+    def _report(self, iteration: int, evaluations: int, block_value: Value, pixels: AnyImage) -> bool:
         self._block.image[...] = pixels
         value = Value(*self._block.value())
         if block_value.loss <= self._lowest:

@@ -6,27 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .variables import Flat
+from .problem import ROUNDING, Basis, Coordinates, Vector
 
 if TYPE_CHECKING:
     from scipy.optimize import LbfgsInvHessProduct
 
-Coordinates = NDArray[np.float64]
-
-# A vector is projected again if the projection leaves less than this fraction of its length. With 0.1 the
-# basis is not orthogonal enough: the minimisation of badly scaled functions stops.
-_CANCELLED = 0.7
-
-# Fraction of a vector's length below which the rest after a projection is only rounding.
-_ROUNDING = 1e-6
-
 # Fraction of the usual inverse curvature below which an inverse curvature is only rounding.
 _FLATTEST = 1e-6
-
-# Columns of the basis that are rotated at once, in place.
-_COLUMNS = 2**16
 
 
 class Subspace:
@@ -36,9 +23,7 @@ class Subspace:
     Zhou, "Large-scale L-BFGS using MapReduce", NIPS 2014). So it makes the same steps in coordinates [K] of
     an orthonormal basis of the gradients so far, where vectors have K numbers instead of n: SciPy's part
     costs next to nothing, and an iteration is remembered in 4 n bytes, where SciPy keeps two vectors of 8 n
-    bytes. The basis is that of Gram and Schmidt; where digits cancel, a gradient is projected once more
-    (Daniel, Gragg, Kaufman and Stewart, "Reorthogonalization and Stable Algorithms for Updating the
-    Gram-Schmidt QR Factorization", Mathematics of Computation, 1976).
+    bytes.
 
         z = z₀ + Bᵀ S c,   dL/dc = S B dL/dz,   B Bᵀ = 1
 
@@ -47,62 +32,47 @@ class Subspace:
 
     Parameters
     ----------
-    origin : array [n]
+    origin : Vector
         z₀, whose coordinates are 0.
-    capacity : int
-        K, the number of vectors of the basis at most.
-    precision : dtype
-        Type of the basis: that of the gradients.
+    basis : Basis
+        B, empty; its capacity is K.
+    factor : float
+        Factor of the loss that is minimised, and so of all coordinates of gradients.
 
     Attributes
     ----------
     capacity : int
-        As given.
-    basis : array [K,n]
-        Its vectors, of which those that were kept are valid.
+        K.
     """
 
-    def __init__(self, origin: Flat, capacity: int, precision: np.dtype[np.floating]) -> None:
-        self.capacity = capacity
-        self._origin = origin
-        self.basis = np.empty((capacity, origin.size), precision)  # takes memory when it is written
-        self._scales = np.ones(capacity)
+    def __init__(self, origin: Vector, basis: Basis, factor: float = 1.0) -> None:
+        self.capacity = basis.capacity
+        self._origin, self._basis, self._factor = origin, basis, factor
+        self._scales = np.ones(self.capacity)
         self._kept = 0
         self._is_new = False
 
-    def point(self, coordinates: Coordinates) -> Flat:
-        """Map coordinates [K] to the point [n]; those of vectors that were not kept are 0."""
-        # A step of the line search may be far too long: then the loss is not finite.
-        with np.errstate(over="ignore", invalid="ignore"):
-            basis = self.basis[: self._kept]
-            return self._origin + (self._scales * coordinates)[: self._kept].astype(basis.dtype) @ basis
+    def point(self, coordinates: Coordinates) -> Vector:
+        """Map coordinates [K] to the point; those of vectors that were not kept are 0."""
+        return self._basis.combine(self._origin, (self._scales * coordinates)[: self._kept])
 
-    def coordinates(self, gradient: Flat) -> Coordinates:
-        """Map a gradient [n] to its coordinates [K]; its part outside the basis is the next basis vector."""
-        basis = self.basis[: self._kept]
-        coordinates = np.zeros(len(self.basis))
-        length = float(np.linalg.norm(gradient))
-        self._is_new = length > 0
-        if not self._is_new:
-            return coordinates
-        rest = (gradient / length).astype(basis.dtype)  # a gradient may be too long for float32
-        before, left = np.inf, 1.0
-        while _ROUNDING < left < _CANCELLED * before:
-            projection = basis @ rest
-            rest -= projection @ basis
-            coordinates[: self._kept] += projection
-            before, left = left, float(np.linalg.norm(rest))
-        self._is_new = left > _ROUNDING
+    def coordinates(self, gradient: Vector) -> Coordinates:
+        """Map a gradient to its coordinates [K]; its part outside the basis is the next basis vector."""
+        projection = self._basis.project(gradient, self._kept)
+        coordinates = np.zeros(self.capacity)
+        coordinates[: self._kept] = projection.coordinates
+        self._is_new = projection.left > ROUNDING
         if self._is_new:
-            np.divide(rest, left, out=self.basis[self._kept])
-            coordinates[self._kept] = left
-        return self._scales * (length * coordinates)
+            coordinates[self._kept] = projection.left
+        return self._factor * projection.length * self._scales * coordinates
 
     def keep_latest(self) -> None:
         """Keep the basis vector of the latest gradient."""
         self._kept += self._is_new
 
-    def restart(self, origin: Flat, gradient: Flat, inverse: LbfgsInvHessProduct, directions: int) -> None:
+    def restart(
+        self, origin: Vector, gradient: Vector, inverse: LbfgsInvHessProduct, directions: int
+    ) -> None:
         """Restart from another point, with the curvature of a few directions.
 
         L-BFGS has found an inverse Hessian γ (1 + Σ_k (λ_k − 1) v_k v_kᵀ) in the coordinates. The v_k whose
@@ -113,7 +83,7 @@ class Subspace:
 
         Parameters
         ----------
-        origin, gradient : array [n]
+        origin, gradient : Vector
             The point, and the gradient there.
         inverse : scipy.optimize.LbfgsInvHessProduct
             The inverse Hessian that SciPy returned.
@@ -132,10 +102,7 @@ class Subspace:
         ratios, vectors = np.linalg.eigh(LbfgsInvHessProduct(steps / root, changes * root).todense())
         ratios = np.maximum(ratios, _FLATTEST)
         chosen = np.argsort(-np.abs(np.log(ratios)))[:directions]
-        rotation = vectors[:, chosen].T.astype(self.basis.dtype)
-        for first in range(0, origin.size, _COLUMNS):
-            part = self.basis[:kept, first : first + _COLUMNS]
-            part[: len(chosen)] = rotation @ part
+        self._basis.rotate(vectors[:, chosen].T)
         self._origin, self._kept = origin, len(chosen)
         self._scales[:] = 1
         self._scales[: len(chosen)] = np.sqrt(ratios[chosen])

@@ -7,7 +7,6 @@ other than pixels. A term of the loss keeps the pixels in range instead, see `di
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError, OptimizationError
-from ..objective.evaluation import Evaluation, Value
+from ..objective.evaluation import Value
 from ..system import threads
 from ..system.threads import NEVER, Cancellation, Cancelled
 from .first_order import Step, is_memory
-from .gradient_subspace import Coordinates, Subspace, kept_vectors, restart_directions
+from .gradient_subspace import Subspace, kept_vectors, restart_directions
+from .problem import AnyImage, Coordinates, Point, Problem, Vector
 from .state import OptimizerState
-from .variables import Flat, Image, Parametrization
 
 if TYPE_CHECKING:
     from scipy.optimize import LbfgsInvHessProduct
@@ -55,7 +54,7 @@ _BY_STATUS = {0: "converged", 1: "iterations", 2: "line search"}
 # Evaluations of a line search at most.
 _LINE_SEARCH = 20
 
-OnIterate = Callable[[int, int, Value, NDArray[np.floating]], bool]
+OnIterate = Callable[[int, int, Value, AnyImage], bool]
 """(iteration, evaluations, value, image [3,H,W]) → whether to stop."""
 
 
@@ -91,8 +90,7 @@ class _Stop(Exception):
 
 
 def minimize(
-    objective: Callable[[NDArray[np.floating]], Evaluation],
-    parametrization: Parametrization,
+    problem: Problem,
     image: NDArray[np.floating],
     *,
     iterations: int,
@@ -103,14 +101,12 @@ def minimize(
     on_state: Callable[[OptimizerState], None] | None = None,
     cancellation: Cancellation = NEVER,
 ) -> Outcome:
-    """Minimise an objective, starting from an image.
+    """Minimise a loss, starting from an image.
 
     Parameters
     ----------
-    objective : callable
-        Image [3,H,W] → `Evaluation`.
-    parametrization : Parametrization
-        The variables.
+    problem : Problem
+        The loss as a function of variables; a `HostProblem` if there is a `step`.
     image : array [3,H,W]
         The image to start from.
     iterations : int
@@ -142,8 +138,8 @@ def minimize(
     CheckpointError
         If `resume` has another number of variables, or belongs to another method.
     """
-    run = _Minimization(objective, parametrization, on_iterate, step, on_state, cancellation)
-    z = parametrization.encode(image)
+    run = _Minimization(problem, on_iterate, step, on_state, cancellation)
+    z = problem.encode(image)
     if resume is not None:
         if resume.z.shape != z.shape or not is_memory(resume.memory, step, z.size, resume.iterations):
             raise CheckpointError(OTHER_VARIABLES)
@@ -159,7 +155,7 @@ def minimize(
             f"Cannot start: {STOP_REASONS[stop.reason]}; check the weights and the images."
         ) from stop
     if resume is None:
-        run.start, run.best, run.best_z = first, first, z
+        run.start, run.best, run.best_z = first.value, first.value, z
     left = iterations - run.iterations
     try:
         with threads.single_blas_thread:
@@ -176,58 +172,54 @@ class _Minimization:
 
     def __init__(
         self,
-        objective: Callable[..., Evaluation],
-        parametrization: Parametrization,
+        problem: Problem,
         on_iterate: OnIterate | None,
         step: Step | None,
         on_state: Callable[[OptimizerState], None] | None,
         cancellation: Cancellation,
     ) -> None:
-        self.objective, self.parametrization, self.on_iterate = objective, parametrization, on_iterate
+        self.problem, self.on_iterate = problem, on_iterate
         self.step, self.on_state, self.cancellation = step, on_state, cancellation
         self.iterations = self.evaluations = 0
         self.start: Value
         self.best: Value
-        self.best_z: Flat
-        self._latest: Evaluation
-        self._z: Flat
-        self._image: Image
+        self.best_z: Vector
+        self._latest: Point
         self._scale = 1.0
 
-    def restore(self, state: OptimizerState) -> Flat:
+    def restore(self, state: OptimizerState) -> Vector:
         """Take over a state and return its variables."""
-        self.start, self.best, self.best_z = state.start, state.best, state.best_z
+        self.start, self.best = state.start, state.best
+        self.best_z = self.problem.vector(np.asarray(state.best_z))
         self.iterations, self.evaluations = state.iterations, state.evaluations
         if self.step is not None:
             self.step.memory = dict(state.memory)
-        return state.z
+        return self.problem.vector(np.asarray(state.z))
 
     def outcome(self, reason: str) -> Outcome:
-        best = self.parametrization.decode(self.best_z)
+        best = self.problem.decode(self.best_z)
         return Outcome(best, self.start, self.best, self.iterations, self.evaluations, reason)
 
-    def evaluate(self, z: Flat) -> Evaluation:
-        """Evaluate the objective at variables [n], or raise `_Stop` if it is not finite."""
+    def evaluate(self, z: Vector) -> Point:
+        """Evaluate the loss at variables, or raise `_Stop` if it is not finite."""
         self.cancellation.check()  # before decoding, which takes time, too
-        # A step that is far too long overflows float32: the result is checked below.
-        with np.errstate(over="ignore", invalid="ignore"):
-            image = self.parametrization.decode(z)
-            evaluation = self.objective(image)
+        point = self.problem.evaluate(z)
         self.evaluations += 1
-        if not math.isfinite(evaluation.loss) or not np.isfinite(evaluation.gradient).all():
+        if not point.is_finite:
             raise _Stop("non-finite")
-        self._latest, self._z, self._image = evaluation, z, image
-        return evaluation
+        self._latest = point
+        return point
 
-    def minimize(self, z: Flat, iterations: int, history: int) -> str:
+    def minimize(self, z: Vector, iterations: int, history: int) -> str:
         """Minimise with L-BFGS from the variables of the latest evaluation on; return the stop reason."""
         self._scale = _START / max(self.start.loss, 1e-30)
-        space = Subspace(z, kept_vectors(iterations, history) + 1, self._latest.gradient.dtype)
+        basis = self.problem.basis(kept_vectors(iterations, history) + 1)
+        space = Subspace(z, basis, self._scale)
         reason, inverse = "iterations", None
         while iterations > 0 and reason == "iterations":
             if inverse is not None:
-                gradient = self._gradient(self._latest)
-                space.restart(self._z, gradient, inverse, restart_directions(history))
+                at = self._latest
+                space.restart(at.z, at.gradient, inverse, restart_directions(history))
             reason, inverse = self._descend(space, min(iterations, history))
             iterations -= history
         return reason
@@ -254,10 +246,10 @@ class _Minimization:
         )
         return _BY_STATUS[int(result.status)], result.hess_inv
 
-    def walk(self, z: Flat, iterations: int, step: Step) -> str:
+    def walk(self, z: Vector, iterations: int, step: Step) -> str:
         """Make steps of a first-order method; return the stop reason."""
         for _ in range(iterations):
-            z = step(z, self.parametrization.pull_back(self._latest.gradient))
+            z = step(z, self._latest.gradient)
             self.evaluate(z)
             self._accept()
         return "iterations"
@@ -272,17 +264,12 @@ class _Minimization:
             return self._scaled(self.evaluate(z), space)
         except _Stop:
             # Where rounding hides every decrease, SciPy finally tries steps of any length.
-            if not np.abs(self.parametrization.decode(z)).max() <= FAR:
+            if not np.abs(self.problem.decode(z)).max() <= FAR:
                 raise _Stop("line search") from None
             raise
 
-    def _scaled(self, evaluation: Evaluation, space: Subspace) -> tuple[float, Coordinates]:
-        return evaluation.loss * self._scale, space.coordinates(self._gradient(evaluation))
-
-    def _gradient(self, evaluation: Evaluation) -> Flat:
-        gradient = self.parametrization.pull_back(evaluation.gradient)
-        gradient *= self._scale
-        return gradient
+    def _scaled(self, point: Point, space: Subspace) -> tuple[float, Coordinates]:
+        return point.value.loss * self._scale, space.coordinates(point.gradient)
 
     def _after_iteration(self, space: Subspace, _: Any) -> None:
         space.keep_latest()
@@ -291,15 +278,15 @@ class _Minimization:
     def _accept(self) -> None:
         """End an iteration at the point of the latest evaluation, where each line search ends, too."""
         self.iterations += 1
-        accepted = self._latest
+        accepted, value = self._latest, self._latest.value
         # A first-order step may raise the loss, and on a device whose sums change from run to run L-BFGS may
         # accept a step that does not lower it.
-        if accepted.loss <= self.best.loss:
-            self.best, self.best_z = accepted, self._z
+        if value.loss <= self.best.loss:
+            self.best, self.best_z = value, accepted.z
         wants_to_stop = False
         if self.on_iterate is not None:
             try:
-                wants_to_stop = self.on_iterate(self.iterations, self.evaluations, accepted, self._image)
+                wants_to_stop = self.on_iterate(self.iterations, self.evaluations, value, accepted.image)
             except StopIteration:
                 wants_to_stop = True
         if self.on_state is not None:
@@ -310,5 +297,5 @@ class _Minimization:
 
     def _state(self) -> OptimizerState:
         memory = {} if self.step is None else self.step.memory
-        start, best = (Value(at.loss, at.terms) for at in (self.start, self.best))  # without gradients
-        return OptimizerState(self._z, self.best_z, start, best, self.iterations, self.evaluations, memory)
+        z, best_z = self._latest.z, self.best_z
+        return OptimizerState(z, best_z, self.start, self.best, self.iterations, self.evaluations, memory)

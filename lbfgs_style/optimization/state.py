@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..objective.device_arrays import DeviceArray
 from ..objective.evaluation import Value
 from .variables import Flat
 
@@ -21,7 +22,7 @@ class OptimizerState:
 
     Attributes
     ----------
-    z, best_z : array [n]
+    z, best_z : array or DeviceArray [n]
         The current variables, and the best ones so far.
     start, best : Value
         Values of the first image and of the best one.
@@ -31,8 +32,8 @@ class OptimizerState:
         State of the step of a first-order method; empty for L-BFGS-B.
     """
 
-    z: Flat
-    best_z: Flat
+    z: Flat | DeviceArray
+    best_z: Flat | DeviceArray
     start: Value
     best: Value
     iterations: int

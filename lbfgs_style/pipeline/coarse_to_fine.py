@@ -120,7 +120,7 @@ class CoarseToFine:
                 if isinstance(state, BlockwiseState):
                     image: NDArray[np.floating] = state.image
                 else:
-                    image = variables_of(self.options, self.images, size).decode(state.best_z)
+                    image = variables_of(self.options, self.images, size).decode(np.asarray(state.best_z))
         except ValueError as error:
             raise CheckpointError(OTHER_VARIABLES) from error
         if not -FAR < image.min() <= image.max() < FAR:

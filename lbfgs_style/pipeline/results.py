@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..images import FloatImage, Picture, to_array, to_hwc
 from ..optimization.lbfgs import STOP_REASONS
+from ..optimization.problem import AnyImage
 from .plan.scales import ScaleResult
 
 
@@ -48,7 +49,7 @@ class Iterate:
     loss: float
     seconds: float
     _terms: tuple[tuple[str, float], ...]
-    _picture: NDArray[np.floating] = field(repr=False)
+    _picture: AnyImage = field(repr=False)
     _restore_colors: Callable[[FloatImage], FloatImage] | None = field(default=None, repr=False)
 
     @property
@@ -57,8 +58,11 @@ class Iterate:
         return dict(self._terms)
 
     def image(self) -> FloatImage:
-        """Return the image after this iteration: float32 H×W×3, RGB in [0,1], in its final colours."""
-        picture = to_hwc(self._picture)
+        """Return the image after this iteration: float32 H×W×3, RGB in [0,1], in its final colours.
+
+        On a card it is copied from there when this is called, and until then takes memory there.
+        """
+        picture = to_hwc(np.asarray(self._picture))
         return picture if self._restore_colors is None else self._restore_colors(picture)
 
 

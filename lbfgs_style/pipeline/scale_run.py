@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..images import resize, to_chw
 from ..objective.engine import Engine
-from ..objective.evaluation import Value
+from ..objective.evaluation import Objective, Value
 from ..objective.losses.terms import term_weights
 from ..optimization.block_sweeps import (
     BlockSettings,
@@ -20,11 +20,13 @@ from ..optimization.block_sweeps import (
     restored_block,
     total_iterations,
 )
+from ..optimization.device_problem import DeviceProblem, has_device_vectors
 from ..optimization.first_order import Step, make_step
 from ..optimization.held_variables import HeldVariables
 from ..optimization.lbfgs import Outcome, minimize
+from ..optimization.problem import AnyImage, HostProblem, Problem
 from ..optimization.state import BlockwiseState, OptimizerState
-from ..optimization.variables import VARIABLES, Parametrization
+from ..optimization.variables import VARIABLES, Parametrization, Pixels, Spectral
 from ..settings.options import Options
 from .inputs import RunImages
 from .plan.run_plan import RunPlan
@@ -102,8 +104,7 @@ class ScaleRun:
             lambda: self.engine.objective(scale.size, self.plan.terms, targets, weights, window_pixels=window)
         )
         return minimize(
-            objective,
-            variables_of(self.options, self.images, scale.size),
+            self._problem(objective, scale.size),
             image,
             iterations=self._iterations,
             history=method.history,
@@ -154,12 +155,22 @@ class ScaleRun:
                 cancellation=self.engine.cancellation,
             )
 
+    def _problem(self, objective: Objective, size: tuple[int, int]) -> Problem:
+        """Return what is minimised, with its vectors on the card if there is one and it can have them."""
+        variables, on_device = variables_of(self.options, self.images, size), objective.on_device
+        if (
+            on_device is None
+            or not isinstance(variables, Pixels | Spectral)
+            or self.options.optimizer != "lbfgs"
+            or not has_device_vectors(on_device)
+        ):
+            return HostProblem(objective, variables)
+        return DeviceProblem(on_device, variables)
+
     def _make_step(self) -> Step | None:
         return make_step(self.options.optimizer, self.options.learning_rate)
 
-    def _on_iterate(
-        self, iteration: int, evaluations: int, value: Value, image: NDArray[np.floating]
-    ) -> bool:
+    def _on_iterate(self, iteration: int, evaluations: int, value: Value, image: AnyImage) -> bool:
         """Note an iteration and call the callback; return True to stop."""
         self.run_log.record(value)
         relearning = 0 if self._is_in_blocks else self._relearning

@@ -16,7 +16,7 @@ from lbfgs_style.graphs import cpu_layout, winograd
 from lbfgs_style.graphs.autodiff import gradients
 from lbfgs_style.graphs.builder import GraphBuilder, is_plain
 from lbfgs_style.graphs.peak_memory import peak_bytes
-from lbfgs_style.objective.session import NCHWC_PASS
+from lbfgs_style.objective.providers import NCHWC_PASS
 from lbfgs_style.objective.whole_graphs import LossTerms, objective_builder, objective_graph
 from tests.helpers.small_networks import small_vgg
 

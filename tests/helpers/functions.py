@@ -8,6 +8,7 @@ import numpy as np
 
 from lbfgs_style.objective.evaluation import Evaluation
 from lbfgs_style.optimization.lbfgs import Outcome, minimize
+from lbfgs_style.optimization.problem import HostProblem
 from lbfgs_style.optimization.variables import Pixels
 
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -53,7 +54,8 @@ def run(
     **more: object,
 ) -> Outcome:
     image = np.full((3, 1, n), start)
-    return minimize(objective, Pixels((1, n)), image, iterations=iterations, history=100, **more)
+    problem = HostProblem(objective, Pixels((1, n)), np.float64)
+    return minimize(problem, image, iterations=iterations, history=100, **more)
 
 
 def spoil(after: int, effect: Callable[[Evaluation], Evaluation]) -> Callable[[np.ndarray], Evaluation]:

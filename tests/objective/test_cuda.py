@@ -8,6 +8,10 @@ import pytest
 from lbfgs_style import Options, StyleTransfer, networks
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import LossTerms
+from lbfgs_style.optimization.device_problem import DeviceProblem, has_device_vectors
+from lbfgs_style.optimization.lbfgs import minimize
+from lbfgs_style.optimization.problem import HostProblem
+from lbfgs_style.optimization.variables import Spectral
 
 pytestmark = pytest.mark.gpu
 
@@ -44,3 +48,18 @@ def test_a_run_lowers_the_loss_as_on_the_cpu() -> None:
         for device in ("cpu", "cuda")
     ]
     assert losses[1] < 1.2 * losses[0]
+
+
+def test_vectors_stay_on_the_card() -> None:
+    """Those of L-BFGS cross to the host only where somebody asks for the image."""
+    engine, _ = evaluation("cuda")
+    network = engine.network
+    terms = LossTerms(network.content_layers, network.style_layers)
+    targets = engine.statistics(picture(1), terms, what="picture")
+    objective = engine.objective((128, 128), terms, targets, np.ones(len(terms.names), np.float32))
+    variables = Spectral((128, 128))
+    assert has_device_vectors(objective.on_device)
+    problem, on_host = DeviceProblem(objective.on_device, variables), HostProblem(objective, variables)
+    outcomes = [minimize(each, picture(2), iterations=20, history=8) for each in (problem, on_host)]
+    assert outcomes[0].end.loss < 1.2 * outcomes[1].end.loss
+    np.testing.assert_allclose(problem.decode(problem.encode(picture(2))), picture(2), atol=1e-4)

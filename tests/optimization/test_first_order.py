@@ -9,6 +9,7 @@ from lbfgs_style import Options, StyleTransfer
 from lbfgs_style.objective.evaluation import Evaluation
 from lbfgs_style.optimization.first_order import Adam, Sgd, make_step
 from lbfgs_style.optimization.lbfgs import minimize
+from lbfgs_style.optimization.problem import HostProblem
 from lbfgs_style.optimization.variables import Pixels
 from lbfgs_style.system.threads import Cancelled
 from tests.helpers.small_networks import small_vgg
@@ -55,8 +56,7 @@ def test_the_rates_of_the_sources() -> None:
 def run(name: str, rate: float, iterations: int = 50, objective=bowl, **more):
     step = make_step(name, rate)
     return minimize(
-        objective,
-        Pixels((1, 2)),
+        HostProblem(objective, Pixels((1, 2)), np.float64),
         np.full((3, 1, 2), 0.9),
         iterations=iterations,
         history=1,

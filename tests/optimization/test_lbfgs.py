@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from lbfgs_style import OptimizationError
 from lbfgs_style.objective.evaluation import Evaluation
 from lbfgs_style.optimization.lbfgs import STOP_REASONS, minimize
+from lbfgs_style.optimization.problem import HostProblem
 from lbfgs_style.optimization.state import OptimizerState
 from lbfgs_style.optimization.variables import Spectral
 from lbfgs_style.system.threads import Cancelled
@@ -40,7 +41,7 @@ def test_quadratic_is_solved() -> None:
 
 def test_quadratic_is_solved_in_spectral_variables() -> None:
     image = np.full((3, 1, 2), 0.9)
-    outcome = minimize(Counted(quadratic), Spectral((1, 2)), image, iterations=200, history=10)
+    outcome = minimize(HostProblem(Counted(quadratic), Spectral((1, 2))), image, iterations=200, history=10)
     np.testing.assert_allclose(outcome.image.ravel(), MINIMUM, atol=1e-4)
 
 
@@ -127,6 +128,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 from lbfgs_style.objective.evaluation import Evaluation
 from lbfgs_style.optimization.lbfgs import minimize
+from lbfgs_style.optimization.problem import HostProblem
 from lbfgs_style.optimization.variables import Pixels
 
 def bowl(x):
@@ -136,7 +138,7 @@ def note(*_):
     print({p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"})
     return True
 
-minimize(bowl, Pixels((4, 4)), np.ones((3, 4, 4)), iterations=2, history=2, on_iterate=note)
+minimize(HostProblem(bowl, Pixels((4, 4))), np.ones((3, 4, 4)), iterations=2, history=2, on_iterate=note)
 """
 
 

@@ -14,6 +14,7 @@ import pytest
 from lbfgs_style import Checkpoint, CheckpointError
 from lbfgs_style.objective.evaluation import Value
 from lbfgs_style.optimization.lbfgs import minimize
+from lbfgs_style.optimization.problem import HostProblem
 from lbfgs_style.optimization.state import BlockwiseState, FinishedBlocks, OptimizerState
 from lbfgs_style.optimization.variables import Pixels
 from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
@@ -369,7 +370,13 @@ def test_a_block_of_another_length_is_refused():
     """Where the picture fits, but not what is in work."""
     wrong = OptimizerState(np.zeros(30), np.zeros(30), value(1), value(1), 1, 1, {})
     with pytest.raises(CheckpointError, match="has other variables than this run"):
-        minimize(lambda _: None, Pixels((4, 4)), np.zeros((3, 4, 4)), iterations=1, history=5, resume=wrong)
+        minimize(
+            HostProblem(lambda _: None, Pixels((4, 4))),
+            np.zeros((3, 4, 4)),
+            iterations=1,
+            history=5,
+            resume=wrong,
+        )
 
 
 @pytest.mark.parametrize(

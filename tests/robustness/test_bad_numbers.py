@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,16 +142,16 @@ def spoiled(monkeypatch, *, scale: int, after: int):
     original: Callable[..., object] = scale_run.minimize
     scales: list[int] = []
 
-    def minimized(objective, *args, **kwargs):
+    def minimized(problem, *args, **kwargs):
         scales.append(0)
         number, count = len(scales), [0]
 
         def evaluate(image):
             count[0] += 1
-            e = objective(image)
+            e = problem.objective(image)
             return Evaluation(math.nan, e.terms, e.gradient) if number == scale and count[0] > after else e
 
-        return original(evaluate, *args, **kwargs)
+        return original(replace(problem, objective=evaluate), *args, **kwargs)
 
     monkeypatch.setattr(scale_run, "minimize", minimized)
 

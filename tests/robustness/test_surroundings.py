@@ -19,7 +19,8 @@ from lbfgs_style import MemoryShortage, Options, StyleTransfer, images, networks
 from lbfgs_style.cli import files
 from lbfgs_style.errors import NetworkFileError, SessionError
 from lbfgs_style.networks import pull
-from lbfgs_style.objective.session import Session, session_error
+from lbfgs_style.objective.providers import session_error
+from lbfgs_style.objective.session import Session
 from lbfgs_style.system import memory
 from lbfgs_style.system.workers import forget_workers
 from tests.helpers.command import ROOT, contents, one_error, paint, photo, run, save

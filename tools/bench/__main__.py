@@ -9,10 +9,11 @@
     python -m tools.bench memory --sizes 256 512 1024
     python -m tools.bench large --sizes 1024 4096 --memory 2GB 3GB
     python -m tools.bench startup
+    python -m tools.bench vectors --size 512
     python -m tools.bench interrupt --sizes 4096 8192 --memory 3GB 5GB
 
-All but large, interrupt and startup need the extra `bench` (PyTorch, and matplotlib for the plot). Run it on
-a quiet machine: all sides are timed in turn within one run, and medians and ratios are what to quote.
+All but large, interrupt, startup and vectors need the extra `bench` (PyTorch, and matplotlib for the plot).
+Run it on a quiet machine: all sides are timed in turn within one run; quote medians and ratios.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ MEASUREMENTS = {
     "memory": "peak memory of evaluations",
     "startup": "seconds until the first iteration, and installed size",
     "large": "large pictures within a budget of memory",
+    "vectors": "seconds of whole images: vectors of L-BFGS in NumPy, and on the device",
     "interrupt": "seconds from Ctrl-C to the end of the process",
 }
 
@@ -136,6 +138,9 @@ def main() -> None:
     one.add_argument("--sides", nargs="+", choices=memory.SIDES, default=memory.SIDES)
     one = measurement("startup", size=512, rounds=5)
     one.add_argument("--python", default=sys.executable, help="of the environment to time")
+    one = measurement("vectors", size=512, rounds=3)
+    one.add_argument("--network", default="compact")
+    one.add_argument("--device", default="cpu")
     one = measurement("large", iterations=4)
     one.add_argument("--sizes", type=int, nargs="+", default=[1024, 4096])
     one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])

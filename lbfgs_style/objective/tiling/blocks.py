@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from ...errors import CheckpointError
 from ...graphs.network_graph import IMAGE
+from ..device_arrays import DeviceInputs
 from ..losses.terms import REGION_WEIGHTS, LossTerms
-from ..session import DeviceInputs
 from .block_graph import GRADIENT_FACTOR, OWN_FACTOR
 from .sessions import BlockSessions
 from .stages import Area, surroundings_name

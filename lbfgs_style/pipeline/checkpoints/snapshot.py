@@ -143,9 +143,9 @@ def write(
         arrays |= {"image": state.image, "before": state.before}
         arrays |= {f"sum_{name}": array for name, array in state.reference.items()}
         state = state.block
-    arrays["z"] = state.z
+    arrays["z"] = np.asarray(state.z, np.float64)
     if state.best_z is not state.z:
-        arrays["best_z"] = state.best_z
+        arrays["best_z"] = np.asarray(state.best_z, np.float64)
     arrays |= {f"memory_{name}": array for name, array in state.memory.items()}
     about = {
         "identity": identity,

@@ -14,6 +14,7 @@ from ...objective.evaluation import Evaluation
 from ...objective.losses.terms import LossTerms
 from ...optimization.gradient_subspace import kept_vectors
 from ...optimization.lbfgs import minimize
+from ...optimization.problem import HostProblem
 from ...optimization.variables import VARIABLES
 from ...settings.options import Options
 from .memory import ScaleMethod
@@ -138,8 +139,7 @@ def _optimizer_seconds(size: tuple[int, int], options: Options) -> tuple[float, 
         return False
 
     minimize(
-        quadratic,
-        VARIABLES[options.variables](size),
+        HostProblem(quadratic, VARIABLES[options.variables](size)),
         image,
         iterations=_ITERATIONS,
         history=_ITERATIONS,
