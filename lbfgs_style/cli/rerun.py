@@ -39,6 +39,7 @@ class MovedInputs:
     keep_mask: Annotated[
         Path | None, typer.Option(help="Where the mask of the kept part of the content image is now.")
     ] = None
+    content_map: Annotated[Path | None, typer.Option(help="Where the content map is now.")] = None
     init: Annotated[Path | None, typer.Option(help="Where the initial image is now.")] = None
     network: Annotated[str | None, typer.Option(help="Where the network is now.")] = None
 
@@ -72,6 +73,7 @@ def rerun(
                 style_masks=moved.style_mask or (),
                 painting_masks=moved.painting_mask or (),
                 keep_mask=moved.keep_mask,
+                content_map=moved.content_map,
                 init=moved.init,
                 network=moved.network,
                 max_pixels=max_pixels,

@@ -77,6 +77,15 @@ class InputParameters:
             rich_help_panel="Content and masks",
         ),
     ] = None
+    content_map: Annotated[
+        Path | None,
+        typer.Option(
+            help="How much the content image holds, place by place: middle grey as without a map, white four "
+            "times as much, black not at all. For faces, or for skies that are to be painted freely.",
+            metavar="FILE",
+            rich_help_panel="Content and masks",
+        ),
+    ] = None
     init: Annotated[
         str,
         typer.Option(
@@ -123,6 +132,7 @@ class InputParameters:
             content=self.content,
             styles=tuple(StyleInput(*row) for row in rows),
             keep=Path(str(self.keep_mask)) if is_file else "alpha" if self.keep_mask == "alpha" else None,
+            content_map=self.content_map,
             init=self.init_file,
             network=network,
         )

@@ -79,6 +79,8 @@ def estimate_costs(model: onnx.ModelProto, terms: LossTerms, rewrite: Rewrite, s
     masked = [part for part in terms.style_parts if part.region is not None]
     masks = sum(positions(shapes[part.layer]) for part in masked) / side**2
     keep_mask = 1 if terms.regions else 0
+    mapped = terms.content_layers if terms.content_map else ()
+    masks += sum(positions(shapes[layer]) for layer in mapped) / side**2
     return Costs(
         weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
         per_pixel=peak_bytes(objective_builder(model, (side, side), terms, rewrite=rewrite)) / side**2,

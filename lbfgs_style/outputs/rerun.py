@@ -54,6 +54,7 @@ def prepare(
     style_masks: Sequence[Path | str] = (),
     painting_masks: Sequence[Path | str] = (),
     keep_mask: Path | str | None = None,
+    content_map: Path | str | None = None,
     init: Path | str | None = None,
     network: Path | str | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -64,7 +65,7 @@ def prepare(
     ----------
     path : path
         A PNG or JPEG with its recipe, or the JSON report of a run.
-    content, styles, style_masks, painting_masks, keep_mask, init, network
+    content, styles, style_masks, painting_masks, keep_mask, content_map, init, network
         Where the inputs are now, if they were moved; masks of those styles that have one.
     max_pixels : int
         See `lbfgs_style.images.read`.
@@ -87,6 +88,7 @@ def prepare(
             "style-mask": style_masks,
             "painting-mask": painting_masks,
             "keep-mask": [] if keep_mask is None else [keep_mask],
+            "content-map": [] if content_map is None else [content_map],
             "init": [] if init is None else [init],
         },
     )

@@ -48,8 +48,8 @@ class StyleInput(Generic[T]):
 class RunInputs(Generic[T]):
     """The inputs of a run.
 
-    An input has a role: content, style, style-mask, painting-mask, keep-mask or init. The command ``rerun``
-    has an option of the same name for each.
+    An input has a role: content, style, style-mask, painting-mask, keep-mask, content-map or init. The
+    command ``rerun`` has an option of the same name for each.
 
     Attributes
     ----------
@@ -59,6 +59,8 @@ class RunInputs(Generic[T]):
         One or more.
     keep : T, "alpha" or None
         Where the content image is kept; ``"alpha"``: where it is transparent.
+    content_map : T or None
+        How much the content image holds, place by place.
     init : T or None
         The initial image.
     network : str
@@ -68,6 +70,7 @@ class RunInputs(Generic[T]):
     content: T
     styles: tuple[StyleInput[T], ...]
     keep: T | Literal["alpha"] | None = None
+    content_map: T | None = None
     init: T | None = None
     network: str
 
@@ -90,6 +93,7 @@ class RunInputs(Generic[T]):
                 for style in self.styles
             ),
             keep="alpha" if isinstance(self.keep, str) else optional("keep-mask", self.keep),
+            content_map=optional("content-map", self.content_map),
             init=optional("init", self.init),
             network=self.network,
         )
@@ -107,6 +111,8 @@ class RunInputs(Generic[T]):
                 yield "painting-mask", style.style_mask
         if self.keep is not None and not isinstance(self.keep, str):
             yield "keep-mask", self.keep
+        if self.content_map is not None:
+            yield "content-map", self.content_map
         if self.init is not None:
             yield "init", self.init
 
@@ -138,6 +144,7 @@ def inputs_of(
     style_masks: Sequence[Origin | None] = (),
     painting_masks: Sequence[Origin | None] = (),
     keep_mask: Origin | None = None,
+    content_map: Origin | None = None,
     init: Origin | None = None,
 ) -> Inputs:
     """Return the inputs of a run with the fingerprints of their files.
@@ -152,6 +159,8 @@ def inputs_of(
         One for each style, None for a style without a mask; empty where no style has one.
     keep_mask
         A file, its fingerprint, or ``"alpha"``.
+    content_map
+        A file, or its fingerprint.
 
     Raises
     ------
@@ -171,6 +180,7 @@ def inputs_of(
             for image, mask, part in columns
         ),
         keep="alpha" if keep_mask == "alpha" else optional(keep_mask),
+        content_map=optional(content_map),
         init=optional(init),
         network=str(network),
     )
@@ -191,6 +201,7 @@ def run(
         _styles(images),
         init=images.init,
         keep=images.keep,
+        content_map=images.content_map,
         on_iterate=on_iterate,
         cancel=cancel,
         checkpoint=checkpoint,
@@ -200,7 +211,13 @@ def run(
 def plan(job: StyleTransfer, inputs: LoadedInputs) -> tuple[ScalePlan, ...]:
     """Plan a job on loaded inputs, see `lbfgs_style.StyleTransfer.plan`."""
     images = _images(inputs)
-    return job.plan(images.content, _styles(images), init=images.init, keep=images.keep)
+    return job.plan(
+        images.content,
+        _styles(images),
+        init=images.init,
+        keep=images.keep,
+        content_map=images.content_map,
+    )
 
 
 def _images(inputs: LoadedInputs) -> RunInputs[Any]:
@@ -220,6 +237,7 @@ def to_json(inputs: Inputs, text_of: Callable[[Source], str]) -> dict[str, Any]:
         "style_masks": [style.mask for style in texts.styles],
         "painting_masks": [style.style_mask for style in texts.styles],
         "keep_mask": texts.keep,
+        "content_map": texts.content_map,
         "init": texts.init,
     }
 
@@ -252,7 +270,8 @@ def from_json(
         return [None if path is None else Source(str(path), str(sha256)) for path, sha256 in both]
 
     def optional(key: str) -> Source | None:
-        return None if files[key] is None else Source(str(files[key]), str(hashes[key]))
+        # Recipes of versions before content maps have no such key.
+        return None if files.get(key) is None else Source(str(files[key]), str(hashes[key]))
 
     images = [Source(str(p), str(h)) for p, h in zip(files["styles"], hashes["styles"], strict=True)]
     columns = zip(images, weights, scales, pairs("style_masks"), pairs("painting_masks"), strict=True)
@@ -260,6 +279,7 @@ def from_json(
         content=Source(str(files["content"]), str(hashes["content"])),
         styles=tuple(StyleInput(*row) for row in columns),
         keep="alpha" if files["keep_mask"] == "alpha" else optional("keep_mask"),
+        content_map=optional("content_map"),
         init=optional("init"),
         network=str(files["network"]),
     )

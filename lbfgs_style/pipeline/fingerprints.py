@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..images import Picture
 from ..settings.options import Options
+from .inputs import RunImages
 from .style_statistics import StyleStatistics
 from .styles import StylePicture
 
@@ -23,18 +24,28 @@ def fingerprint_run(
     options: Options,
     network_sha256: str,
     content: Picture,
+    images: RunImages,
     styles: Sequence[StylePicture],
-    keep: NDArray[np.float32] | None,
     init: Picture | None,
 ) -> dict[str, Any]:
-    """Return the options of a run and fingerprints of its other inputs, as a dictionary for JSON."""
+    """Return the options of a run and fingerprints of its other inputs, as a dictionary for JSON.
+
+    Parameters
+    ----------
+    options, network_sha256, content, styles, init
+        What the user gave; `content` and `styles` in their own colours.
+    images : RunImages
+        Has the masks.
+    """
     fingerprints: dict[str, Any] = {
         "options": {k: v for k, v in asdict(options).items() if k not in _ANYWHERE},
         "network": network_sha256,
         "content picture": fingerprint(content.rgb, content.alpha),
-        "keep mask": fingerprint(keep),
+        "keep mask": fingerprint(images.keep),
         "init picture": None if init is None else fingerprint(init.rgb),
     }
+    if images.content_map is not None:  # checkpoints of earlier versions have no such entry
+        fingerprints["content map"] = fingerprint(images.content_map)
     for number, style in enumerate(styles, 1):
         image = style.image
         if isinstance(image, StyleStatistics):

@@ -16,7 +16,7 @@ from ..images.hidden_pixels import fill_hidden
 from ..networks.network import FeatureNetwork
 from ..settings.options import Options
 from ..settings.preset_hints import advice
-from .regions import MIN_AREA, Mask, Regions, divide_among_styles, mask_of
+from .regions import MIN_AREA, Mask, Regions, content_weights, divide_among_styles, mask_of
 from .style_statistics import StyleStatistics
 from .styles import Style, StylePicture
 
@@ -39,6 +39,8 @@ class RunImages:
         The styles.
     keep : array, float32, H×W, or None
         In [0,1]: 1 where the content image is kept.
+    content_map : array, float32, H×W, or None
+        In [0,1]: a quarter of the content loss's weight at each pixel; None where the weight is 1 everywhere.
     restore_colors : callable or None
         Turns an image of the network into the colours of the result; None where both are the same.
     """
@@ -46,6 +48,7 @@ class RunImages:
     content: Picture
     styles: Sequence[StylePicture]
     keep: Mask | None = None
+    content_map: Mask | None = None
     restore_colors: Callable[[FloatImage], FloatImage] | None = None
 
     def regions(self, size: tuple[int, int]) -> Regions | None:
@@ -58,7 +61,7 @@ class RunImages:
         """Bytes of all images and masks."""
         images = [style.image for style in self.styles if not isinstance(style.image, StyleStatistics)]
         masks = (mask for style in self.styles for mask in (style.mask, style.style_mask))
-        arrays = (self.content.rgb, *images, self.keep, *masks)
+        arrays = (self.content.rgb, *images, self.keep, self.content_map, *masks)
         return sum(array.nbytes for array in arrays if array is not None)
 
 
@@ -115,6 +118,11 @@ def check_keep_mask(keep: Keep | None, content: Picture) -> Mask | None:
     if content.alpha is None:
         raise ImageError("The content image has no alpha that says what to keep: give a mask.")
     return 1 - content.alpha
+
+
+def check_content_map(content_map: NDArray[Any] | Picture | None) -> Mask | None:
+    """Return the weights of a content map, see `regions.content_weights`."""
+    return None if content_map is None else content_weights(check_image(content_map, "content map"))
 
 
 def check_styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
@@ -184,7 +192,11 @@ def check_style_image(
 
 
 def as_network_sees(
-    content: Picture, styles: Sequence[StylePicture], keep: Mask | None, options: Options
+    content: Picture,
+    styles: Sequence[StylePicture],
+    keep: Mask | None,
+    content_map: Mask | None,
+    options: Options,
 ) -> RunImages:
     """Return the images of a run as the network sees them, by ``options.preserve_color``.
 
@@ -197,7 +209,7 @@ def as_network_sees(
         preserve_color needs the pixels of a style that is given as statistics.
     """
     restore = _color_restorer(content, keep) if options.preserve_color == "luminance" else None
-    images_ = RunImages(content, list(styles), keep, restore)
+    images_ = RunImages(content, list(styles), keep, content_map, restore)
     if options.preserve_color == "none":
         return images_
     style_images: list[FloatImage] = []

@@ -21,6 +21,9 @@ Mask = NDArray[np.float32]
 # Sum of a mask's values, in pixels, below which the mask counts as empty.
 MIN_AREA = 1e-3
 
+# Weight of the content loss where a content map is white.
+MOST_CONTENT = 4
+
 # Rows that are blended at a time: images that are optimised in blocks leave no memory for another image.
 _ROWS = 256
 
@@ -50,6 +53,21 @@ def mask_of(picture: Picture) -> Mask:
     """Return the luma of an image as a mask; transparent pixels are 0."""
     gray = to_array(replace(picture, gray=True, keeps_axis=False, alpha=None, dtype=np.dtype(np.float32)))
     return gray if picture.alpha is None else gray * picture.alpha
+
+
+def content_weights(picture: Picture) -> Mask:
+    """Return the weight of the content loss at each pixel of a map, divided by `MOST_CONTENT`.
+
+    The weight is 4 v² for a luma v, so 1 for a middle grey. Transparent pixels have the weight 1.
+    """
+    gray = to_array(replace(picture, gray=True, keeps_axis=False, alpha=None, dtype=np.dtype(np.float32)))
+    squares, even = gray**2, np.float32(1 / MOST_CONTENT)
+    return squares if picture.alpha is None else even + picture.alpha * (squares - even)
+
+
+def content_map_for_layer(weights: Mask, height: int, width: int) -> NDArray[np.float32]:
+    """Return the roots of the content's weights at the positions of a layer, [1,1,h,w]."""
+    return np.sqrt(MOST_CONTENT * resize(weights, (height, width)), dtype=np.float32)[None, None]
 
 
 def divide_among_styles(

@@ -95,6 +95,7 @@ class StyleTransfer:
         *,
         init: NDArray[Any] | Picture | None = None,
         keep: Keep | None = None,
+        content_map: NDArray[Any] | Picture | None = None,
         on_iterate: IterateCallback | None = None,
         cancel: threading.Event | None = None,
         checkpoint: Checkpoint | None = None,
@@ -115,6 +116,10 @@ class StyleTransfer:
             White where the content image is kept, black where it is painted, grey for soft edges:
             H×W of any resolution, stretched to the content image. ``"alpha"`` keeps what is
             transparent.
+        content_map : array or Picture, optional
+            How much the content image holds, place by place: H×W of any resolution, stretched to it. A value
+            v in [0,1] multiplies the content loss by 4 v²: middle grey holds as without a map, white four
+            times as much, black not at all.
         on_iterate : callable, optional
             Gets an `Iterate` after each iteration; stops the run by returning True.
         cancel : threading.Event, optional
@@ -140,14 +145,14 @@ class StyleTransfer:
             The loss is not finite at the start.
         """
         cancellation = Cancellation(cancel)
-        picture, checked, run = self._prepare(content, styles, keep, on_iterate, cancellation)
+        picture, checked, run = self._prepare(content, styles, keep, content_map, on_iterate, cancellation)
         initial = None if init is None else inputs.check_image(init, "initial image")
         with checkpoint or nullcontext():
             if checkpoint is not None:
                 run.log.resume(
                     checkpoint,
                     lambda: fingerprint_run(
-                        self.options, self.weights_sha256, picture, checked, run.images.keep, initial
+                        self.options, self.weights_sha256, picture, run.images, checked, initial
                     ),
                     cancellation,
                 )
@@ -175,12 +180,13 @@ class StyleTransfer:
         *,
         init: NDArray[Any] | Picture | None = None,
         keep: Keep | None = None,
+        content_map: NDArray[Any] | Picture | None = None,
     ) -> tuple[ScalePlan, ...]:
         """Return what `run` would do: scales, tiles or blocks, memory and time. Times a trial evaluation.
 
         Parameters
         ----------
-        content, styles, init, keep
+        content, styles, init, keep, content_map
             As in `run`.
 
         Raises
@@ -192,7 +198,7 @@ class StyleTransfer:
         SessionError
             The device is not available.
         """
-        _, _, run = self._prepare(content, styles, keep, None, NEVER)
+        _, _, run = self._prepare(content, styles, keep, content_map, None, NEVER)
         plan = run.plan(has_initial_image=init is not None)
         warn_of_changes(run.images.content, plan.scales[-1].size, self.options)
         scales = describe_scales(self._engine, plan, self.options, timed=True)
@@ -204,6 +210,7 @@ class StyleTransfer:
         content: NDArray[Any] | Picture,
         styles: OneStyle | Sequence[OneStyle],
         keep: Keep | None,
+        content_map: NDArray[Any] | Picture | None,
         on_iterate: IterateCallback | None,
         cancellation: Cancellation,
     ) -> tuple[Picture, list[StylePicture], CoarseToFine]:
@@ -217,7 +224,9 @@ class StyleTransfer:
                     self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
                 )
         kept = inputs.check_keep_mask(keep, picture)
-        run_images = inputs.as_network_sees(filled, checked, kept, self.options)
+        run_images = inputs.as_network_sees(
+            filled, checked, kept, inputs.check_content_map(content_map), self.options
+        )
         engine = self._engine.during(cancellation)
         return picture, checked, CoarseToFine(engine, self.options, self._terms, run_images, on_iterate)
 
@@ -285,6 +294,7 @@ class StyleTransfer:
                 "styles": [style.mask is not None for style in styles],
                 "paintings": [style.style_mask is not None for style in styles],
                 "keep": run.images.keep is not None,
+                "content": run.images.content_map is not None,
             },
             "size": list(size),
             "network": {
@@ -308,6 +318,7 @@ def transfer(
     options: Options | None = None,
     init: NDArray[Any] | Picture | None = None,
     keep: Keep | None = None,
+    content_map: NDArray[Any] | Picture | None = None,
     on_iterate: IterateCallback | None = None,
 ) -> NDArray[Any]:
     """Paint an image in the style of others: arrays in, array out.
@@ -319,7 +330,7 @@ def transfer(
         [0,1].
     styles : array, Picture, StyleStatistics, Style, or sequence of them
         One or more style images, RGB, or statistics of them.
-    network, options, init, keep, on_iterate
+    network, options, init, keep, content_map, on_iterate
         See `StyleTransfer` and `StyleTransfer.run`.
 
     Returns
@@ -333,4 +344,6 @@ def transfer(
         One of its subclasses, see `StyleTransfer`.
     """
     job = StyleTransfer(network, options=options, keep_sessions=False)
-    return job.run(content, styles, init=init, keep=keep, on_iterate=on_iterate).image
+    return job.run(
+        content, styles, init=init, keep=keep, content_map=content_map, on_iterate=on_iterate
+    ).image

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from ..graphs.network_graph import feature_shapes
 from ..images import resize, to_chw
 from ..objective.engine import Engine
-from ..objective.losses.terms import REGION_WEIGHTS, LossTerms, blend_grams
+from ..objective.losses.terms import REGION_WEIGHTS, LossTerms, blend_grams, content_map_name
 from .inputs import RunImages
 from .plan.scales import Scale, style_size
-from .regions import mask_for_layer
+from .regions import content_map_for_layer, mask_for_layer
 from .style_measuring import moments_at
 from .style_statistics import StyleStatistics
 from .styles import StylePicture
@@ -41,6 +41,11 @@ def targets_at(
     targets = engine.statistics(
         content, LossTerms(terms.content_layers, ()), what="content image", window_pixels=window_pixels
     )
+    if images.content_map is not None:
+        shapes = feature_shapes(engine.network.model, scale.size, terms.content_layers)
+        for layer in terms.content_layers:
+            roots = content_map_for_layer(images.content_map, *shapes[layer][1:])
+            targets[content_map_name(layer)] = roots
     moments = [_moments(engine, terms, style, scale, window_pixels) for style in images.styles]
     weights = [style.weight for style in images.styles]
     regions = images.regions(scale.size)

@@ -27,7 +27,7 @@ from .presets import Init, Optimizer, Pooling, Preset, Variables
 from .presets import preset as row_of
 from .validation import MAX_WEIGHT, require_positive
 
-StyleStatistic = Literal["gram", "mean-cov", "wasserstein"]
+StyleStatistic = Literal["gram", "mean-cov", "moments", "wasserstein"]
 DeviceKind = Literal["auto", "cpu", "cuda"]
 Device = str
 """A `DeviceKind`; ``cuda:1`` is the second card."""
@@ -157,7 +157,7 @@ class Options:
         StyleStatistic,
         Choice(StyleStatistic),
         Help(
-            "Statistic of the features that the style loss compares: gram, mean-cov or wasserstein.",
+            "Statistic of the features that the style loss compares: gram, mean-cov, moments or wasserstein.",
             "Style",
             "See `lbfgs_style.objective.losses.style`.",
         ),

@@ -150,13 +150,14 @@ def test_the_report_is_complete(folder, network):
         "style_masks": [None],
         "painting_masks": [None],
         "keep_mask": None,
+        "content_map": None,
         "init": None,
         "network": network,
         "output": "out.png",
     }
     assert (report["style_scales"], report["masks"]) == (
         [1],
-        {"styles": [False], "paintings": [False], "keep": False},
+        {"styles": [False], "paintings": [False], "keep": False, "content": False},
     )
     assert report["size"] == [27, 32]
     assert [scale["size"] for scale in report["scales"]] == [[20, 24], [27, 32]]
@@ -320,8 +321,8 @@ def captured(monkeypatch):
         def __init__(self, network, *, options, keep_sessions):
             seen.update(network=network, options=options)
 
-        def run(self, content, styles, *, init, keep, on_iterate, cancel, checkpoint):
-            seen.update(content=content, styles=styles, init=init, keep=keep)
+        def run(self, content, styles, *, init, keep, content_map, on_iterate, cancel, checkpoint):
+            seen.update(content=content, styles=styles, init=init, keep=keep, content_map=content_map)
             raise OptionError("enough")
 
     monkeypatch.setattr(transfer, "StyleTransfer", Caught)
@@ -351,6 +352,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--style-blend": "2,0.5",
         "--style-scale": "0.5,1",
         "--keep-mask": "photo.png",
+        "--content-map": "other.png",
         "--tv-power": 1.25,
         "--style-statistic": "wasserstein",
         "--pooling": "l2",
@@ -395,6 +397,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
     first, second = (style.mask for style in seen["styles"])
     assert (first.rgb[:, 3:5, 0] == [1, 0]).all()
     assert second is None
+    assert seen["content_map"].rgb.shape == (20, 20, 3)
     assert seen["keep"].rgb.shape == seen["content"].rgb.shape == (27, 32, 3)
     assert seen["init"] is None
 

@@ -27,6 +27,7 @@ def folder(tmp_path, monkeypatch):
     enter(tmp_path, monkeypatch)
     save("other.png", photo(20, 20)[:, ::-1].copy())
     save("left.png", HALF)
+    save("map.png", HALF.T.copy())
     save("face.png", np.pad(np.ones((6, 6), np.float32), 8))
     return tmp_path
 
@@ -48,6 +49,8 @@ EVERYTHING = (
         "rest",
         "--keep-mask",
         "face.png",
+        "--content-map",
+        "map.png",
         "--style-scale",
         "0.7,1",
     ),
@@ -66,7 +69,7 @@ def test_a_run_with_every_feature_is_repeated(folder, network, capfd, output):
     assert [(style.weight, style.scale) for style in recipe.inputs.styles] == [(2, 0.7), (1, 1)]
     assert recipe.quality == 70
     assert [source.path for _, source in recipe.inputs] == [
-        *("photo.png", "painting.png", "other.png", "left.png", "face.png")
+        *("photo.png", "painting.png", "other.png", "left.png", "face.png", "map.png")
     ]
     o = recipe.options
     assert (o.loss, o.strength, o.preserve_color, o.style_layer_weights) == (
@@ -81,7 +84,10 @@ def test_a_run_with_every_feature_is_repeated(folder, network, capfd, output):
     assert f"the same as {output}, pixel for pixel" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("mask", "option"), [("left.png", "--style-mask"), ("face.png", "--keep-mask")])
+@pytest.mark.parametrize(
+    ("mask", "option"),
+    [("left.png", "--style-mask"), ("face.png", "--keep-mask"), ("map.png", "--content-map")],
+)
 def test_masks_are_inputs_like_others(folder, network, capfd, mask, option):
     assert paint(network, *EVERYTHING, styles=STYLES) == 0
     Path(mask).rename("moved.png")
@@ -102,7 +108,7 @@ def test_masks_are_inputs_like_others(folder, network, capfd, mask, option):
 
 def test_an_input_that_the_recipe_lacks_cannot_be_moved(folder, network, capfd):
     assert paint(network) == 0
-    for option in ("--init", "--keep-mask", "--style-mask"):
+    for option in ("--init", "--keep-mask", "--content-map", "--style-mask"):
         capfd.readouterr()
         assert run("rerun", "out.png", option, "face.png") == 2
         one_error(capfd, f"made without an image for {option}")
@@ -255,7 +261,7 @@ def test_the_ends_of_strength_with_weights_of_layers_and_masks(strength):
 # Statistics of a style
 
 
-@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "wasserstein"])
+@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "moments", "wasserstein"])
 def test_statistics_serve_every_statistic_with_masks_and_scales(statistic):
     """To the bit, at sizes of the ladder: 24 and 36 are three quarters of the scales."""
     job = StyleTransfer(small_vgg(), options=replace(QUICK, style_statistic=statistic))

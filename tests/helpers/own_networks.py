@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 
 from lbfgs_style import networks
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import LossTerms, complete_targets
+from lbfgs_style.objective.losses.terms import LossTerms, complete_targets, content_map_name
 from lbfgs_style.objective.whole_graphs import objective_graph
 
 TERMS = LossTerms(("z",), ("r", "z"))
@@ -98,10 +98,21 @@ class Problem:
     @cache  # noqa: B019  # problems live as long as a test
     def targets(self, pixels: int | None = None) -> dict[str, np.ndarray]:
         """Measure the targets, whole or in tiles."""
-        content, style = replace(self.terms, style_layers=()), replace(self.terms, content_layers=())
+        content, style = (
+            replace(self.terms, style_layers=(), content_map=False),
+            replace(self.terms, content_layers=()),
+        )
         statistics = self.engine.statistics(self.photo, content, what="photo", window_pixels=pixels)
-        return statistics | self.engine.statistics(
-            self.painting, style, what="painting", window_pixels=pixels
+        maps: dict[str, np.ndarray] = {}
+        if self.terms.content_map:
+            for layer in self.terms.content_layers:
+                height, width = statistics[f"features_{layer}"].shape[2:]
+                roots = np.linspace(0, 2, width) * np.ones((height, 1))
+                maps[content_map_name(layer)] = roots.astype(np.float32)[None, None]
+        return (
+            maps
+            | statistics
+            | self.engine.statistics(self.painting, style, what="painting", window_pixels=pixels)
         )
 
     def evaluate(self, pixels: int | None = None) -> tuple[float, np.ndarray]:

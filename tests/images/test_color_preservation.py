@@ -266,7 +266,7 @@ def test_each_painting_gets_the_colours_of_its_own_part_of_the_photo(how):
     keep[:20, 24:] = 1
     styles = [StylePicture(STYLE, mask=left), StylePicture(STYLE), StylePicture(STYLE)]
     options = Options(preserve_color=how, color_match="pca")
-    seen = inputs.as_network_sees(images.from_array(content), styles, keep, options).styles
+    seen = inputs.as_network_sees(images.from_array(content), styles, keep, None, options).styles
     parts = [content[:, :24].copy(), content[20:, 24:].copy(), content[20:, 24:].copy()]
     for actual, part in zip(seen, parts, strict=True):
         _, (expected,) = color_preservation.seen_by_network(part, [STYLE], how, "pca")

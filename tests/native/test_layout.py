@@ -59,7 +59,9 @@ def relative_distance(actual: np.ndarray, expected: np.ndarray) -> float:
 FORMS = {
     "gram": TERMS,
     "mean and covariance": LossTerms(TERMS.content_layers, STYLE, statistic="mean-cov"),
+    "moments": LossTerms(TERMS.content_layers, STYLE, statistic="moments"),
     "wasserstein": LossTerms(TERMS.content_layers, STYLE, statistic="wasserstein"),
+    "content map": LossTerms(TERMS.content_layers, STYLE, content_map=True),
     "content alone": LossTerms(TERMS.content_layers, ()),
     "style alone": LossTerms((), STYLE),
     **{

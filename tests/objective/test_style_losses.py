@@ -19,7 +19,7 @@ from lbfgs_style.objective.losses.wasserstein import NOISE, covariance_root
 from lbfgs_style.objective.whole_graphs import objective_graph, statistics_graph
 from tests.helpers.small_networks import small_vgg
 
-STATISTICS = ("gram", "mean-cov", "wasserstein")
+STATISTICS = ("gram", "mean-cov", "moments", "wasserstein")
 Sample = tuple[np.ndarray, np.ndarray]
 
 
@@ -81,6 +81,13 @@ def means_and_covariances(current: Sample, target: Sample) -> float:
     return (means + ((first - second) ** 2).sum() / energy) / 2
 
 
+def gram_means_deviations(current: Sample, target: Sample) -> float:
+    floor = 1e-4 * np.diag(target[0])[:, None]
+    own, aim = (np.sqrt(np.diag(gram)[:, None] - mean**2 + floor) for gram, mean in (current, target))
+    pairs = ((current[0], target[0]), (current[1], target[1]), (own, aim))
+    return sum(((value - goal) ** 2).sum() / (goal**2).sum() for value, goal in pairs) / 3
+
+
 def gram_distance(current: Sample, target: Sample) -> float:
     return ((current[0] - target[0]) ** 2).sum() / (target[0] ** 2).sum()
 
@@ -88,6 +95,7 @@ def gram_distance(current: Sample, target: Sample) -> float:
 BY_HAND: dict[str, Callable[[Sample, Sample], float]] = {
     "gram": gram_distance,
     "mean-cov": means_and_covariances,
+    "moments": gram_means_deviations,
     "wasserstein": bures,
 }
 

@@ -10,7 +10,7 @@ import pytest
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.receptive_fields import Field, alignment, halo, receptive_fields
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import LossTerms, StylePart
+from lbfgs_style.objective.losses.terms import LossTerms, StylePart, content_map_name
 from lbfgs_style.objective.tiling.tile_plan import plan_tiles
 from lbfgs_style.settings.presets import PRESETS
 from tests.helpers.small_networks import small_vgg
@@ -102,8 +102,10 @@ def test_tiles_give_the_numbers_of_the_whole(pooling: str, size: tuple[int, int]
 
 FORMS = {
     "mean and covariance": replace(TERMS, statistic="mean-cov", tv_power=1.25),
+    "moments": replace(TERMS, statistic="moments"),
     "wasserstein": replace(TERMS, statistic="wasserstein", tv_power=1.0),
     "guided": replace(TERMS, regions=2),
+    "content map": replace(TERMS, content_map=True),
     "guided wasserstein": replace(TERMS, statistic="wasserstein", regions=2),
     **{
         row.name: replace(TERMS, form=row.form, tv_power=row.tv_power)
@@ -121,6 +123,10 @@ def all_targets(
     content = LossTerms(terms.content_layers, ())
     targets = engine.statistics(photo, content, what="photo", window_pixels=pixels)
     style = engine.statistics(painting, plain, what="painting", window_pixels=pixels)
+    for layer in terms.content_layers if terms.content_map else ():
+        stride = 2 ** (int(layer[4]) - 1)
+        roots = np.linspace(0, 2, 75 // stride) * np.ones((101 // stride, 1))
+        targets[content_map_name(layer)] = roots.astype(np.float32)[None, None]
     for part in terms.style_parts:
         source, names = StylePart(part.layer), terms.moments(part).names
         targets |= {n: style[s] for n, s in zip(names, plain.moments(source).names, strict=True)}
@@ -150,7 +156,22 @@ def test_tiles_give_the_numbers_of_every_form(name: str) -> None:
         assert np.linalg.norm(np.subtract(tiled, whole)) <= 2e-5 * np.linalg.norm(whole)
 
 
-@pytest.mark.parametrize("name", ["plain", "wasserstein", "guided", "keras"])
+def test_the_content_loss_with_a_map_by_hand() -> None:
+    """Σ w (F − P)² / ‖P‖², the weights w being the squares of the map's roots."""
+    terms, size = FORMS["content map"], (101, 75)
+    rng = np.random.default_rng(3)
+    photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
+    targets = all_targets(engine, terms, photo, painting)
+    own = all_targets(engine, terms, x, painting)
+    values = engine.objective(size, terms, targets, WEIGHTS)(x).terms
+    for value, layer in zip(values, terms.content_layers, strict=False):
+        name, weights = f"features_{layer}", targets[content_map_name(layer)] ** 2
+        expected = (weights * (own[name] - targets[name]) ** 2).sum() / (targets[name] ** 2).sum()
+        assert value == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["plain", "wasserstein", "guided", "content map", "keras"])
 def test_a_free_block_gives_the_numbers_of_the_whole(name: str) -> None:
     """Loss and gradient are those of the whole picture, before and after other blocks changed."""
     terms, size, pixels = {"plain": TERMS, **FORMS}[name], (101, 75), 4500

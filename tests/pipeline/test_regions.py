@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style import ImageError, OptionError, Options, Style, StyleTransfer, images, transfer
-from lbfgs_style.pipeline.regions import divide_among_styles, mask_for_layer, mask_of
+from lbfgs_style.pipeline.regions import content_weights, divide_among_styles, mask_for_layer, mask_of
 from tests.helpers.small_networks import small_vgg
 
 LEFT = np.array([[1, 0], [1, 0]], np.float32)
@@ -103,7 +103,7 @@ def colours(result: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return result[:, :20].mean((0, 1)), result[:, 28:].mean((0, 1))
 
 
-@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "wasserstein"])
+@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "moments", "wasserstein"])
 @pytest.mark.parametrize("second", [1 - half(30), None])
 def test_each_style_goes_where_its_mask_is_white(statistic: str, second: np.ndarray | None) -> None:
     """A red style on the left, a blue one by another mask, of another size, or on the rest; then swapped."""
@@ -199,3 +199,40 @@ def test_what_is_kept_stays_where_light_and_dark_alone_are_painted() -> None:
     np.testing.assert_array_equal(result.image[:, :24], photo()[:, :24].astype(np.float32))
     np.testing.assert_array_equal(shown[-1], result.image.astype(np.float32))
     assert np.abs(result.image[:, 24:] - photo()[:, 24:]).mean() > 0.01
+
+
+# Content maps
+
+
+def test_weights_of_a_content_map_by_hand() -> None:
+    """4 v²: black 0, a quarter 1/4, the middle 1, white 4; where it is transparent it says nothing."""
+    gray = np.array([[0, 0.25, 0.5, 1]], np.float32)
+    np.testing.assert_allclose(4 * content_weights(images.from_array(gray)), [[0, 0.25, 1, 4]], atol=1e-6)
+    clear = np.dstack([gray] * 3 + [np.array([[0, 0.5, 1, 1]])]).astype(np.float32)
+    np.testing.assert_allclose(4 * content_weights(images.from_array(clear)), [[1, 0.625, 1, 4]], atol=1e-6)
+
+
+def painted(content_map: np.ndarray | None, **settings: object):
+    job = StyleTransfer(small_vgg(), options=replace(OPTIONS, **settings))
+    return job.run(photo(), flat(0.9, 0.1, 0.1), content_map=content_map)
+
+
+def test_a_map_of_middle_grey_has_no_effect() -> None:
+    plain, mapped = painted(None), painted(np.full((5, 7), 0.5))
+    assert mapped.history[:5] == pytest.approx(plain.history[:5], rel=1e-4)
+
+
+def test_a_white_map_is_four_times_the_weight() -> None:
+    everywhere = painted(np.ones((3, 3)))
+    by_weight = painted(None, content_weight=4 * OPTIONS.content_weight)
+    assert everywhere.history[:5] == pytest.approx(by_weight.history[:5], rel=1e-4)
+
+
+def test_a_content_map_without_content_loss_has_no_effect() -> None:
+    plain, mapped = painted(None, content_weight=0), painted(np.ones((3, 3)), content_weight=0)
+    assert mapped.history == pytest.approx(plain.history)
+
+
+def test_a_content_map_that_is_no_image_is_refused() -> None:
+    with pytest.raises(ImageError, match="content map"):
+        painted(np.zeros((4, 4, 7)))

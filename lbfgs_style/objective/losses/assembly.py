@@ -28,6 +28,7 @@ from .terms import (
     REGION_WEIGHTS,
     LossTerms,
     StylePart,
+    content_map_name,
     distance_name,
     features_name,
     positions,
@@ -40,9 +41,17 @@ Masks = Mapping[StylePart, str | None]
 
 
 def content_differences(graph: GraphBuilder, terms: LossTerms) -> tuple[dict[str, str], dict[str, str]]:
-    """Declare the targets P of the content layers, and append nodes for F − P; return both by layer."""
+    """Declare the targets P of the content layers, and append nodes for F − P; return both by layer.
+
+    With a map of weights w, the difference is √w ∘ (F − P), and the content loss Σ w (F − P)² / ‖P‖².
+    """
     targets = {layer: graph.input(features_name(layer), graph.shape(layer)) for layer in terms.content_layers}
-    return targets, {layer: graph.op("Sub", layer, target) for layer, target in targets.items()}
+    differences = {layer: graph.op("Sub", layer, target) for layer, target in targets.items()}
+    if terms.content_map:
+        for layer, difference in differences.items():
+            roots = graph.input(content_map_name(layer), [1, 1, *graph.shape(layer)[2:]])
+            differences[layer] = graph.op("Mul", difference, roots)
+    return targets, differences
 
 
 def declare_masks(graph: GraphBuilder, terms: LossTerms) -> Masks:
@@ -248,7 +257,10 @@ def image_gradient(
         parts: list[str] = []
         if layer in differences:
             doubled = graph.op("Mul", derivatives[distance_name(layer)], graph.constant(2.0))
-            parts.append(graph.op("Mul", differences[layer], doubled))
+            cotangent = graph.op("Mul", differences[layer], doubled)
+            if terms.content_map:
+                cotangent = graph.op("Mul", cotangent, content_map_name(layer))
+            parts.append(cotangent)
         for part, mask in masks.items():
             if part.layer == layer:
                 d_moments = _moments_of(terms, part, derivatives)

@@ -4,7 +4,8 @@ The features of a layer are M vectors f_i ∈ R^C. The statistics are
 
 - ``gram``: the Gram matrix, or second moment, G = Σ f_i f_iᵀ / M;
 - ``mean-cov``: the mean μ = Σ f_i / M and the covariance Σ = G − μ μᵀ;
-- ``wasserstein``: the same two, as those of a normal distribution, compared by optimal transport.
+- ``moments``: the Gram matrix, the mean and the standard deviation of each channel;
+- ``wasserstein``: mean and covariance, as those of a normal distribution, compared by optimal transport.
 
 With a mask of weights w_i that sum to 1, G = Σ w_i f_i f_iᵀ and μ = Σ w_i f_i: the guided Gram matrices of
 Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer" (CVPR 2017), sec. 4. Differs from the
@@ -84,9 +85,40 @@ def mean_covariance_distance(
     return Distance(graph.op("Mul", both, graph.constant(0.5)))
 
 
+def moments_distance(graph: GraphBuilder, own: Moments, target: Moments, factor: float | None) -> Distance:
+    """Append nodes for the mean of the relative distances of Gram matrices, means and standard deviations.
+
+    Galerne, Raad, Lezama and Morel, "Scaling Painting Style Transfer" (Computer Graphics Forum, 2024), add
+    the mean and the standard deviation of each channel to the Gram loss. Differs from the paper: all three
+    are relative, ‖·‖² of the difference divided by ‖·‖² of the target, with equal weights. 1e-4 of the
+    target's energy is added to each variance, so that the root has a slope where a channel is constant.
+    """
+    assert own.mean is not None
+    assert target.mean is not None
+    energy = _diagonal(graph, target.gram)
+    floor = graph.op("Mul", energy, graph.constant(_FLAT))
+    sigma, tau = (_deviation(graph, each.gram, each.mean, floor) for each in (own, target) if each.mean)
+    parts = ((own.gram, target.gram), (own.mean, target.mean), (sigma, tau))
+    total = graph.total(distances.relative_distance(graph, value, aim) for value, aim in parts)
+    return Distance(graph.op("Mul", total, graph.constant(1 / 3)))
+
+
+def _diagonal(graph: GraphBuilder, matrix: str) -> str:
+    """Append nodes for the diagonal [C,1] of a matrix [C,C]."""
+    ones = graph.constant(np.eye(graph.shape(matrix)[0]))
+    return graph.reduce("ReduceSum", graph.op("Mul", matrix, ones), [1], keepdims=True)
+
+
+def _deviation(graph: GraphBuilder, gram: str, mean: str, floor: str) -> str:
+    """Append nodes for √(max(diag G − μ², 0) + floor) [C,1]: rounding may make a variance negative."""
+    variance = graph.op("Sub", _diagonal(graph, gram), graph.op("Mul", mean, mean))
+    return graph.op("Sqrt", graph.op("Add", graph.op("Relu", variance), floor))
+
+
 STATISTICS: Mapping[StyleStatistic, StatisticKind] = {
     "gram": StatisticKind(False, gram_distance),
     "mean-cov": StatisticKind(True, mean_covariance_distance),
+    "moments": StatisticKind(True, moments_distance),
     "wasserstein": StatisticKind(True, wasserstein_distance, target_root=covariance_root),
 }
 

@@ -74,12 +74,14 @@ class LossTerms:
         Layers of the network, in the order of the weights.
     form : LossForm
         The factors of the distances.
-    statistic : {"gram", "mean-cov", "wasserstein"}
+    statistic : {"gram", "mean-cov", "moments", "wasserstein"}
         A key of `style.STATISTICS`.
     tv_power : float
         Exponent of the total variation.
     regions : int
         Number of masks that divide the image among styles; 0 for none.
+    content_map : bool
+        Whether the content loss has a weight for each position.
     """
 
     content_layers: tuple[str, ...]
@@ -88,6 +90,7 @@ class LossTerms:
     statistic: StyleStatistic = "gram"
     tv_power: float = 2.0
     regions: int = 0
+    content_map: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -155,6 +158,11 @@ def positions(shape: tuple[int, int, int]) -> int:
 def features_name(layer: str) -> str:
     """Return the name of a layer's features: output of the statistics, target of the objective."""
     return f"features_{layer}"
+
+
+def content_map_name(layer: str) -> str:
+    """Return the name of the roots of the content's weights [1,1,h,w] at a layer's positions."""
+    return f"content_map_{layer}"
 
 
 def distance_name(layer: str) -> str:

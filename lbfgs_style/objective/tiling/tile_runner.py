@@ -20,6 +20,7 @@ from ..losses.terms import (
     PIXEL_TERMS,
     REGION_WEIGHTS,
     StylePart,
+    content_map_name,
     distance_name,
     energy_name,
     features_name,
@@ -110,6 +111,8 @@ class TileRunner:
             for layer in self._terms.content_layers:
                 index = self._feature_index(layer, tile.rows, tile.columns)
                 difference = sums[features_name(layer)] - targets[features_name(layer)][index]
+                if self._terms.content_map:
+                    difference = difference * targets[content_map_name(layer)][index]
                 scalars[distance_name(layer)] += sum_of_squares(difference)
             for name in PIXEL_TERMS:
                 scalars[name] += float(sums[name])
@@ -120,12 +123,13 @@ class TileRunner:
         return self.loss_and_derivatives(sums, inputs)[:2]
 
     def window_inputs(self, inputs: LossInputs, pixels: Pixels) -> dict[str, Array]:
-        """Cut the window of each layer out of the content's targets and the masks."""
+        """Cut the window of each layer out of the content's targets and maps, and of the masks."""
         windows = self._window_masks(inputs.targets, pixels)
         for layer in self._terms.content_layers:
-            name = features_name(layer)
             index = self._feature_index(layer, *pixels(layer))
-            windows[name] = np.ascontiguousarray(inputs.targets[name][index])
+            names = [features_name(layer), *([content_map_name(layer)] if self._terms.content_map else [])]
+            for name in names:
+                windows[name] = np.ascontiguousarray(inputs.targets[name][index])
         return windows
 
     def region_fractions(self, tile: Tile, inputs: LossInputs) -> tuple[float, ...]:

@@ -68,7 +68,11 @@ def plan_run(
     from_noise = options.init_noise == 1 or (options.init == "noise" and not has_initial_image)
     scales = plan(size, sides, options.iterations, engine.smallest_side(terms), from_noise=from_noise)
     regions = images.regions(size)
-    terms = replace(terms, regions=len(regions.masks) if regions else 0)
+    terms = replace(
+        terms,
+        regions=len(regions.masks) if regions else 0,
+        content_map=images.content_map is not None and bool(terms.content_layers),
+    )
     methods = choose_methods(engine, terms, options, scales, images.nbytes)
     return RunPlan(terms, scales, tuple(methods))
 
