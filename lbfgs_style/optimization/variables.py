@@ -7,7 +7,7 @@ coordinates, weighted by 1/√frequency, the same loss is reached in fewer evalu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -66,46 +66,114 @@ class Pixels:
 class Spectral:
     """The variables are weighted coefficients of the orthonormal DCT-II of each channel.
 
-    image = IDCT(s ∘ z) with s(f) = 1 / max(|f|, 1 / max(H, W))^exponent scaled to mean 1, where the
-    coefficient (u, v) has the frequency f = (u / 2H, v / 2W) in cycles per pixel. The adjoint is s ∘ DCT, the
-    inverse DCT / s. Decorrelation by a spectrum that falls with the frequency follows Olah, Mordvintsev and
-    Schubert, "Feature Visualization" (Distill, 2017), who use the Fourier transform and exponent 1.
+    image = Cᵀ IDCT(s ∘ z) with s(f) = 1 / max(|f|, 1 / max(H, W))^exponent scaled to a mean, where the
+    coefficient (u, v) has the frequency f = (u / 2H, v / 2W) in cycles per pixel. The adjoint is s ∘ DCT C,
+    the inverse DCT C / s. Decorrelation by a spectrum that falls with the frequency, and of colours, follows
+    Olah, Mordvintsev and Schubert, "Feature Visualization" (Distill, 2017), who use the Fourier transform and
+    exponent 1.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width.
+    exponent : float
+        Of the weights s, whose mean is 1.
+    chroma : Chroma or None
+        The weights of chroma; with it C maps RGB to one channel of lightness and two of chroma. Without it C
+        is 1, and s the same for all channels.
     """
 
     size: tuple[int, int]
     exponent: float = 0.5
+    chroma: Chroma | None = None
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """s, [3,H,W] or, where it is the same for all channels, [H,W]."""
+        return spectral_weights(self)
 
     def decode(self, z: Flat) -> Image:
         """Map variables [n] to an image [3,H,W]."""
-        coefficients = z.reshape(3, *self.size).astype(np.float32) * spectrum(self.size, self.exponent)
-        return _dct(coefficients, inverse=True)
+        channels = _dct(z.reshape(3, *self.size).astype(np.float32) * self.weights, inverse=True)
+        return channels if self.chroma is None else _mixed(OPPONENT.T, channels)
 
     def encode(self, image: Image) -> Flat:
         """Map an image [3,H,W] to the variables [n] that decode to it."""
-        coefficients = _dct(image.astype(np.float64)) / spectrum(self.size, self.exponent)
-        return coefficients.astype(np.float64).ravel()
+        channels = image.astype(np.float64)
+        if self.chroma is not None:
+            channels = _mixed(OPPONENT, channels)
+        return (_dct(channels) / self.weights).astype(np.float64).ravel()
 
     def pull_back(self, gradient: Image) -> Flat:
         """Map dL/d image [3,H,W] to dL/dz [n]."""
-        return (_dct(gradient) * spectrum(self.size, self.exponent)).astype(np.float64).ravel()
+        channels = gradient if self.chroma is None else _mixed(OPPONENT, gradient)
+        return (_dct(channels) * self.weights).astype(np.float64).ravel()
+
+
+@dataclass(frozen=True, slots=True)
+class Chroma:
+    """The weights of the chroma channels of `Spectral`.
+
+    Attributes
+    ----------
+    exponent : float
+        As that of the lightness.
+    mean : float
+        Of the weights; that of the lightness is 1.
+    """
+
+    exponent: float
+    mean: float
+
+
+# Orthonormal map [3,3] from RGB to lightness, red-green and blue-yellow (Ohta, Kanade and Sakai, "Color
+# Information for Region Segmentation", 1980: nearly the principal components of natural images).
+_AXES = np.array([[1, 1, 1], [1, -1, 0], [-1, -1, 2]])
+OPPONENT: NDArray[np.float64] = _AXES / np.linalg.norm(_AXES, axis=1, keepdims=True)
+
+# With L-BFGS's few steps, fine chroma hardly changes: the specks of colour that a network asks for, and no
+# eye, do not come into being. Chosen by `tools.looks` among means of 0.5 to 1.5 and exponents of 0.5 to 1.
+COARSE_CHROMA = Chroma(exponent=0.75, mean=0.5)
+
+
+def _decorrelated(size: tuple[int, int]) -> Spectral:
+    return Spectral(size, chroma=COARSE_CHROMA)
 
 
 # The option `variables` → the map for an image of a size.
-VARIABLES: Mapping[Variables, type[Pixels] | type[Spectral]] = {"spectral": Spectral, "pixels": Pixels}
+VARIABLES: Mapping[Variables, Callable[[tuple[int, int]], Pixels | Spectral]] = {
+    "decorrelated": _decorrelated,
+    "spectral": Spectral,
+    "pixels": Pixels,
+}
 
 
-# Each evaluation of a scale uses the same spectrum twice; two runs may go on in parallel.
+# Each evaluation of a scale uses the same weights twice; two runs may go on in parallel.
 @lru_cache(maxsize=2)
-def spectrum(size: tuple[int, int], exponent: float) -> NDArray[np.float32]:
+def spectral_weights(variables: Spectral) -> NDArray[np.float32]:
+    """Return `Spectral.weights`."""
+    weights = _spectrum(variables.size, variables.exponent)
+    if variables.chroma is not None:
+        chroma = np.float32(variables.chroma.mean) * _spectrum(variables.size, variables.chroma.exponent)
+        weights = np.stack([weights, chroma, chroma])
+    weights.setflags(write=False)  # all callers share the array
+    return weights
+
+
+def _spectrum(size: tuple[int, int], exponent: float) -> NDArray[np.float32]:
     """Return the weights of the cosine coefficients [H,W], frequency**-exponent with mean 1."""
     height, width = size
     rows = np.arange(height, dtype=np.float32)[:, None] / (2 * height)
     columns = np.arange(width, dtype=np.float32)[None, :] / (2 * width)
     frequency = np.maximum(np.hypot(rows, columns), 1 / max(height, width))
     weights = frequency**-exponent
-    scaled = (weights / weights.mean()).astype(np.float32)
-    scaled.setflags(write=False)  # all callers share the array
-    return scaled
+    return (weights / weights.mean()).astype(np.float32)
+
+
+def _mixed(matrix: NDArray[np.float64], channels: Image) -> Image:
+    """Return matrix [3,3] · channels [3,H,W] in the channels' precision."""
+    flat = channels.reshape(3, -1)
+    return (matrix.astype(flat.dtype) @ flat).reshape(channels.shape)
 
 
 def _dct(channels: Image, *, inverse: bool = False) -> Image:

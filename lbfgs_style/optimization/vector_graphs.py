@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graphs.builder import GraphBuilder
-from .variables import Spectral, spectrum
+from .variables import OPPONENT, Spectral
 
 if TYPE_CHECKING:
     import onnx
@@ -38,18 +38,27 @@ def cosines(length: int) -> NDArray[np.float32]:
 def spectral_inputs(variables: Spectral) -> dict[str, NDArray[np.float32]]:
     """Return the inputs that `decode_graph` and `pull_back_graph` take beside vectors."""
     height, width = variables.size
+    colors = np.eye(3) if variables.chroma is None else OPPONENT
     return {
         "cosines_down": cosines(height),
         "cosines_across": cosines(width),
-        "spectrum": spectrum(variables.size, variables.exponent),
+        "weights": np.broadcast_to(variables.weights, (3, height, width)),
+        "colors": colors.astype(np.float32),
     }
 
 
-def _declare_spectral_inputs(graph: GraphBuilder, variables: Spectral) -> tuple[str, str, str]:
+def _declare_spectral_inputs(graph: GraphBuilder, variables: Spectral) -> tuple[str, str, str, str]:
     height, width = variables.size
     down = graph.input("cosines_down", [height, height])
     across = graph.input("cosines_across", [width, width])
-    return down, across, graph.input("spectrum", [height, width])
+    weights = graph.input("weights", [3, height, width])
+    return down, across, weights, graph.input("colors", [3, 3])
+
+
+def _mixed(graph: GraphBuilder, matrix: str, channels: str, size: tuple[int, int]) -> str:
+    """Append nodes for matrix [3,3] · channels [1,3,H,W]."""
+    flat = graph.op("MatMul", matrix, graph.reshape(channels, [3, -1]))
+    return graph.reshape(flat, [1, 3, *size])
 
 
 def _transposed(graph: GraphBuilder, matrix: str) -> str:
@@ -59,13 +68,14 @@ def _transposed(graph: GraphBuilder, matrix: str) -> str:
 def decode_graph(variables: Spectral) -> onnx.ModelProto:
     """Build the graph of `Spectral.decode`: ``z`` [1,3,H,W] → ``image`` [1,3,H,W].
 
-    The inverse DCT is two products with matrices of cosines: Cᵀ (s ∘ z) D.
+    The inverse DCT is two products with matrices of cosines, Aᵀ (s ∘ z) B; then the channels are mixed.
     """
     graph = GraphBuilder()
     z = graph.input("z", [1, 3, *variables.size])
-    down, across, weights = _declare_spectral_inputs(graph, variables)
+    down, across, weights, colors = _declare_spectral_inputs(graph, variables)
     columns = graph.op("MatMul", _transposed(graph, down), graph.op("Mul", z, weights))
-    graph.output(graph.op("MatMul", columns, across), "image")
+    channels = graph.op("MatMul", columns, across)
+    graph.output(_mixed(graph, _transposed(graph, colors), channels, variables.size), "image")
     return graph.model()
 
 
@@ -84,8 +94,8 @@ def pull_back_graph(variables: Spectral | None) -> onnx.ModelProto:
         gradient = graph.input("d_image", [1, 3, "height", "width"])
     else:
         gradient = graph.input("d_image", [1, 3, *variables.size])
-        down, across, weights = _declare_spectral_inputs(graph, variables)
-        columns = graph.op("MatMul", down, gradient)
+        down, across, weights, colors = _declare_spectral_inputs(graph, variables)
+        columns = graph.op("MatMul", down, _mixed(graph, colors, gradient, variables.size))
         gradient = graph.op("Mul", graph.op("MatMul", columns, _transposed(graph, across)), weights)
     largest = graph.reduce("ReduceMax", graph.op("Abs", gradient))
     scaled = graph.op("Div", gradient, graph.op("Max", largest, graph.constant(_TINY)))

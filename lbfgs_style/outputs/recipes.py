@@ -51,6 +51,8 @@ class Recipe:
         Every setting.
     network_sha256 : str
         Fingerprint of the weights, see `lbfgs_style.networks.FeatureNetwork`.
+    content_layers, style_layers : tuple of str
+        The layers of the run; those of a loss without weight are not there.
     inputs : RunInputs of Source
         The files, and the weight and scale of each style.
     quality : int
@@ -62,6 +64,8 @@ class Recipe:
     program: str
     options: Options
     network_sha256: str
+    content_layers: tuple[str, ...]
+    style_layers: tuple[str, ...]
     inputs: Inputs
     quality: int
     path: Path
@@ -161,11 +165,14 @@ def _parsed(contents: dict[str, Any], path: Path) -> Recipe:
         options = with_values(Options(), values, source=str(path))
     except OptionError as error:
         raise OptionError(f"{error} The image was made by {program}.") from error
+    network = contents["network"]
     weights, scales = (tuple(map(float, contents[key])) for key in ("style_weights", "style_scales"))
     return Recipe(
         program=program,
         options=options,
-        network_sha256=str(contents["network"]["sha256"]),
+        network_sha256=str(network["sha256"]),
+        content_layers=tuple(map(str, network["content_layers"])),
+        style_layers=tuple(map(str, network["style_layers"])),
         inputs=from_json(contents["files"], contents["sha256"], weights=weights, scales=scales),
         quality=int(contents["quality"]),
         path=path,

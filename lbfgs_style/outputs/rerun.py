@@ -13,6 +13,7 @@ from ..images import MAX_PIXELS
 from ..pipeline.results import IterateCallback, Result
 from ..pipeline.style_statistics import read_style
 from ..pipeline.style_transfer import StyleTransfer
+from ..settings.options import Options
 from .input_files import Source, locate
 from .recipes import Recipe, read_recipe
 from .run_inputs import LoadedFile, LoadedInputs, RunInputs, run
@@ -93,7 +94,8 @@ def prepare(
         },
     )
     used = network or _network(recipe)
-    job = StyleTransfer(used, options=recipe.options, keep_sessions=False)
+    loaded = networks.load(used)
+    job = StyleTransfer(loaded, options=_with_layers(recipe, loaded), keep_sessions=False)
     if job.weights_sha256 != recipe.network_sha256:
         raise NetworkError(
             f"{path} was made with other weights than those of {job.network.name!r}: expected sha256 "
@@ -106,6 +108,16 @@ def prepare(
 
     inputs = files.map(load)
     return Rerun(recipe, replace(inputs, network=str(used)), job)
+
+
+def _with_layers(recipe: Recipe, network: networks.FeatureNetwork) -> Options:
+    """Return the options of a recipe; layers of its run where the network's own choice has changed."""
+    options = recipe.options
+    if options.content_layers is None and recipe.content_layers not in ((), network.content_layers):
+        options = replace(options, content_layers=recipe.content_layers)
+    if options.style_layers is None and recipe.style_layers not in ((), network.style_layers):
+        options = replace(options, style_layers=recipe.style_layers)
+    return options
 
 
 def _located(recipe: Recipe, moved: dict[str, Sequence[Path | str]]) -> RunInputs[Source]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import images, networks
 from ..errors import ImageError, OptionError
-from ..images import Picture
+from ..images import FloatImage, Picture
 from ..images.hidden_pixels import fill_hidden
 from ..networks.pooling import pooling_of, with_pooling
 from ..objective.engine import Engine
@@ -77,7 +77,7 @@ class StyleTransfer:
             content if self.options.balance[0] else (),
             style if self.options.balance[1] else (),
             form=preset(self.options.loss).form,
-            statistic=self.options.style_statistic,
+            statistic=self.options.statistic,
             tv_power=self.options.tv_power,
         )
         self._engine = Engine(
@@ -159,19 +159,8 @@ class StyleTransfer:
             rgb, plan = run.run(None if initial is None else initial.rgb)
         if run.log.stop_reason != "cancelled":  # the caller waits; the next run returns the memory
             self._engine.release_memory()
-        restore = run.images.restore_colors
-        result = rgb if restore is None else restore(rgb)
-        result = inputs.with_kept_hidden(result, picture, run.images.keep)
-        return Result(
-            picture=images.with_rgb(picture, result),
-            history=tuple(run.log.history),
-            term_history=run.log.term_curves(plan.terms),
-            scales=tuple(run.log.results),
-            evaluations=sum(scale.evaluations for scale in run.log.results),
-            stop_reason=run.log.stop_reason,
-            seconds=time.monotonic() - run.log.started,
-            settings=self._settings(run, (rgb.shape[0], rgb.shape[1]), init is not None),
-        )
+        settings = self._settings(run, (rgb.shape[0], rgb.shape[1]), init is not None)
+        return _result(run, plan.terms, rgb, picture, settings)
 
     def plan(
         self,
@@ -308,6 +297,24 @@ class StyleTransfer:
             "resumed": run.log.resumed,
             "versions": versions(),
         }
+
+
+def _result(
+    run: CoarseToFine, terms: LossTerms, rgb: FloatImage, picture: Picture, settings: dict[str, Any]
+) -> Result:
+    """Return the result of a finished run, whose image is `rgb` in the colours of the network."""
+    restore = run.images.restore_colors
+    result = inputs.with_kept_hidden(rgb if restore is None else restore(rgb), picture, run.images.keep)
+    return Result(
+        picture=images.with_rgb(picture, result),
+        history=tuple(run.log.history),
+        term_history=run.log.term_curves(terms),
+        scales=tuple(run.log.results),
+        evaluations=sum(scale.evaluations for scale in run.log.results),
+        stop_reason=run.log.stop_reason,
+        seconds=time.monotonic() - run.log.started,
+        settings=settings,
+    )
 
 
 def transfer(

@@ -172,7 +172,7 @@ class Flag(_Typed):
 _SYNONYMS = {"gpu": "cuda", "nvidia": "cuda", "l-bfgs": "lbfgs", "mean": "average", "avg": "average"}
 
 # Choices that earlier versions had → what to use instead.
-_REMOVED = {"laplacian": "spectral"}
+_REMOVED = {"laplacian": "decorrelated"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,10 @@ from .limits import (
     Weight,
 )
 from .option_fields import Help, attributes_section, is_optional, limits_of
-from .presets import Init, Optimizer, Pooling, Preset, Variables
+from .presets import Init, Optimizer, Pooling, Preset, StyleStatistic, Variables
 from .presets import preset as row_of
 from .validation import MAX_WEIGHT, require_positive
 
-StyleStatistic = Literal["gram", "mean-cov", "moments", "wasserstein"]
 DeviceKind = Literal["auto", "cpu", "cuda"]
 Device = str
 """A `DeviceKind`; ``cuda:1`` is the second card."""
@@ -154,14 +153,15 @@ class Options:
         Help("w_l before they are made to sum to 1, one for each of `style_layers`; None for equal ones."),
     ] = None
     style_statistic: Annotated[
-        StyleStatistic,
+        StyleStatistic | None,
         Choice(StyleStatistic),
         Help(
-            "Statistic of the features that the style loss compares: gram, mean-cov, moments or wasserstein.",
+            "Statistic of the features that the style loss compares: gram, mean-cov, moments or wasserstein. "
+            "Without it moments, and gram in the losses of another program.",
             "Style",
             "See `lbfgs_style.objective.losses.style`.",
         ),
-    ] = "gram"
+    ] = None
     loss: Annotated[
         str,
         None,
@@ -177,9 +177,9 @@ class Options:
         Help(
             "Pooling in place of the network's own: max, average or l2.",
             "Network and device",
-            "See `lbfgs_style.networks.pooling`.",
+            "See `lbfgs_style.networks.pooling`. None leaves the network's own.",
         ),
-    ] = None
+    ] = "average"
     init: Annotated[
         Init,
         Choice(Init),
@@ -220,7 +220,7 @@ class Options:
         Variables,
         Choice(Variables),
         Help("What L-BFGS optimises, see `lbfgs_style.optimization.variables`."),
-    ] = "spectral"
+    ] = "decorrelated"
     history: Annotated[
         int,
         Int(1, 400),
@@ -303,7 +303,7 @@ class Options:
                     "strength stands for content_weight and style_weight and contradicts them: give one or "
                     "the other."
                 )
-        if preset.form.style is not None and self.style_statistic != "gram":
+        if preset.form.style is not None and self.style_statistic not in (None, "gram"):
             raise OptionError(
                 f"The losses of the preset {self.loss!r} compare Gram matrices, got style_statistic "
                 f"{self.style_statistic!r}: take 'gram', or the default losses."
@@ -312,6 +312,13 @@ class Options:
             raise OptionError(
                 "init 'noise' is all noise, and init_noise blends noise with an image: leave out one of them."
             )
+
+    @property
+    def statistic(self) -> StyleStatistic:
+        """Style statistic in use."""
+        if self.style_statistic is not None:
+            return self.style_statistic
+        return "moments" if row_of(self.loss).form.style is None else "gram"
 
     @property
     def balance(self) -> tuple[float, float]:

@@ -18,7 +18,8 @@ from .loss_forms import RELATIVE, Factor, LossForm, Variation
 Init = Literal["content", "noise", "style"]
 Optimizer = Literal["lbfgs", "adam", "sgd"]
 Pooling = Literal["max", "average", "l2"]
-Variables = Literal["spectral", "pixels"]
+Variables = Literal["decorrelated", "spectral", "pixels"]
+StyleStatistic = Literal["gram", "mean-cov", "moments", "wasserstein"]
 
 _VGG_STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -72,7 +73,8 @@ PRESETS: tuple[Preset, ...] = (
         range_weight=10.0,
         content_layers=None,
         style_layers=None,
-        variables="spectral",
+        pooling="average",
+        variables="decorrelated",
         iterations=None,
         scales="auto",
     ),

@@ -311,7 +311,7 @@ def test_the_command_measures_with_a_pooling(folder, network, capfd, standard_in
     assert paint(network, "--pooling", "average", styles=("a.npz",), output="same.png") == 0
     np.testing.assert_array_equal(images.read("same.png").rgb, images.read("out.png").rgb)
     capfd.readouterr()
-    assert paint(network, styles=("a.npz",)) == 2
+    assert paint(network, "--pooling", "max", styles=("a.npz",)) == 2
     one_error(capfd, "measured with the pooling 'average', but this run uses 'max'")
 
 

@@ -14,12 +14,12 @@ from lbfgs_style.objective.session import Session
 from lbfgs_style.optimization import vector_graphs
 from lbfgs_style.optimization.device_problem import DeviceProblem
 from lbfgs_style.optimization.problem import HostProblem
-from lbfgs_style.optimization.variables import Pixels, Spectral
+from lbfgs_style.optimization.variables import VARIABLES
 from lbfgs_style.pipeline import scale_run
 
 SIZE = (20, 27)
 RNG = np.random.default_rng(3)
-KINDS = pytest.mark.parametrize("kind", [Pixels, Spectral])
+KINDS = pytest.mark.parametrize("kind", VARIABLES.values(), ids=VARIABLES)
 
 
 def pixels(*shape: int) -> np.ndarray:

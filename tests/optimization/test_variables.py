@@ -8,10 +8,10 @@ from scipy import fft
 
 from lbfgs_style.optimization import variables as parametrization
 from lbfgs_style.optimization.held_variables import DetailVariables, HeldVariables
-from lbfgs_style.optimization.variables import Pixels, Spectral
+from lbfgs_style.optimization.variables import OPPONENT, VARIABLES, Chroma, Spectral
 
 SIZES = [(8, 12), (7, 5), (1, 9), (16, 16), (37, 50)]
-ALL = pytest.mark.parametrize("kind", [Pixels, Spectral])
+ALL = pytest.mark.parametrize("kind", VARIABLES.values(), ids=VARIABLES)
 
 
 @ALL
@@ -115,12 +115,12 @@ def test_cosine_is_one_coefficient() -> None:
 
 
 def test_the_spectrum_is_computed_once_for_a_size() -> None:
-    parametrization.spectrum.cache_clear()
+    parametrization.spectral_weights.cache_clear()
     picture = np.zeros((3, 6, 5), np.float32)
     for _ in range(3):
         variables = Spectral((6, 5))
         variables.pull_back(variables.decode(variables.encode(picture)))
-    assert parametrization.spectrum.cache_info().misses == 1
+    assert parametrization.spectral_weights.cache_info().misses == 1
     assert not np.allclose(amplitudes((6, 5), exponent=1.0), amplitudes((6, 5), exponent=0.5))
 
 
@@ -145,3 +145,19 @@ def test_detail_leaves_large_forms(kind: type, size: tuple[int, int]) -> None:
     pulled = detail.pull_back(gradient)
     scale = np.linalg.norm(moved) * np.linalg.norm(gradient)
     assert abs(np.vdot(moved, gradient) - np.vdot(z, pulled)) <= 1e-5 * max(scale, 1)
+
+
+def test_lightness_and_chroma_are_apart() -> None:
+    """A grey image has no chroma; its variables are those of lightness alone."""
+    gray = np.repeat(np.random.default_rng(4).uniform(0, 1, (1, 6, 5)), 3, 0)
+    lightness, *chroma = VARIABLES["decorrelated"]((6, 5)).encode(gray).reshape(3, 6, 5)
+    assert np.abs(lightness).max() > 1
+    np.testing.assert_allclose(chroma, 0, atol=1e-12)
+    np.testing.assert_allclose(OPPONENT @ OPPONENT.T, np.eye(3), atol=1e-12)
+
+
+def test_chroma_has_weights_of_its_own() -> None:
+    lightness, first, second = Spectral((9, 8), chroma=Chroma(exponent=1.0, mean=0.25)).weights
+    np.testing.assert_allclose(lightness, Spectral((9, 8)).weights)
+    np.testing.assert_allclose(first, 0.25 * Spectral((9, 8), exponent=1.0).weights, rtol=1e-6)
+    np.testing.assert_array_equal(first, second)

@@ -109,7 +109,10 @@ def test_what_is_typed_wins_over_the_file(folder, network):
         ),
         ("size = 4", r"mine\.toml: size must be a whole number from 16.*got 4"),
         ("size = ", r"mine\.toml: not a TOML file"),
-        ("variables = 'laplacian'", r"mine\.toml: variables must be.*no longer has it: use 'spectral'\.$"),
+        (
+            "variables = 'laplacian'",
+            r"mine\.toml: variables must be.*no longer has it: use 'decorrelated'\.$",
+        ),
         ("tv-weight = 1\ntv_weight = 2", r"tv_weight is given twice"),
         (b"\xff\xfe", r"mine\.toml: not a TOML file"),
         (
@@ -242,8 +245,8 @@ def test_pictures_without_a_recipe(folder, network, capfd):
         (lambda text: text.replace('"size": 32', '"size": 3'), "size must be.*made by lbfgs-style"),
         (lambda text: text.replace('"seed"', '"sed"'), "no option 'sed'.*made by lbfgs-style"),
         (
-            lambda text: text.replace('"variables": "spectral"', '"variables": "laplacian"'),
-            "variables must be.*no longer has it: use 'spectral'.*made by lbfgs-style",
+            lambda text: text.replace('"variables": "decorrelated"', '"variables": "laplacian"'),
+            "variables must be.*no longer has it: use 'decorrelated'.*made by lbfgs-style",
         ),
     ],
 )
@@ -285,3 +288,16 @@ def test_from_python(folder, network):
     again = rerun.prepare("out.jpg")
     assert again.recipe.options == replace(options)
     np.testing.assert_array_equal(again.run().image, result.image)
+
+
+def test_the_layers_of_a_recipe_are_those_of_its_run(folder, network, capfd):
+    """The network's own choice may be another by now; the layers of the run are what is repeated."""
+    assert paint(network) == 0
+    model = onnx.load(network)
+    for entry in model.metadata_props:
+        if entry.key == "lbfgs_style.style_layers":
+            before, entry.value = entry.value, entry.value.split(",")[0]
+    onnx.save(model, network)
+    assert run("rerun", "out.png", "-o", "again.png", "--quiet") == 0
+    np.testing.assert_array_equal(images.read("again.png").rgb, images.read("out.png").rgb)
+    assert recipes.read_recipe("again.png").options.style_layers == tuple(before.split(","))

@@ -65,7 +65,7 @@ def optimize(run: CoarseToFine, init: np.ndarray | None) -> tuple[np.ndarray, li
     return image, run.log.results
 
 
-@pytest.mark.parametrize("variables", ["spectral", "pixels"])
+@pytest.mark.parametrize("variables", ["decorrelated", "spectral", "pixels"])
 def test_each_scale_lowers_its_loss(variables: str) -> None:
     loop = job(dataclasses.replace(OPTIONS, variables=variables))
     picture, _ = loop.run(None)

@@ -131,7 +131,7 @@ def test_a_white_mask_has_no_effect(keep: np.ndarray | None) -> None:
     assert masked.history[:5] == pytest.approx(plain.history[:5], rel=1e-3)
 
 
-@pytest.mark.parametrize("variables", ["spectral", "pixels"])
+@pytest.mark.parametrize("variables", ["decorrelated", "spectral", "pixels"])
 def test_what_is_kept_stays(variables: str) -> None:
     """To the last digit, at every iterate; the rest is painted."""
     seen: list[np.ndarray] = []

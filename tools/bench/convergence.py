@@ -23,7 +23,7 @@ import torch
 from lbfgs_style import Iterate, Options, StyleTransfer, images, networks
 from lbfgs_style.objective.evaluation import Objective
 from lbfgs_style.pipeline import initial_image
-from tools.bench.ours import WEIGHTS, our_objective, random_vgg19
+from tools.bench.ours import AS_PYTORCH, WEIGHTS, our_objective, random_vgg19
 from tools.bench.pytorch import TorchObjective
 
 Size = tuple[int, int]
@@ -233,6 +233,7 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
             threads=arguments.threads,
             iterations=arguments.ours,
             history=arguments.history,
+            **AS_PYTORCH,
         )
         first = (
             initial_image.InitialImage(options, photo, [painting], None)

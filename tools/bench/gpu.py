@@ -124,9 +124,9 @@ def _whole_run(name: str, size: int, device: str) -> dict[str, object]:
     """Paint with the defaults, twice, for what the first time takes longer; then with vectors in NumPy."""
     from lbfgs_style import Options, StyleTransfer, images
     from lbfgs_style.pipeline import scale_run
-    from tools.bench.ours import bench_network
+    from tools.bench.ours import AS_PYTORCH, bench_network
 
-    job = StyleTransfer(bench_network(name), options=Options(size=size, device=device))
+    job = StyleTransfer(bench_network(name), options=Options(size=size, device=device, **AS_PYTORCH))
     photo, painting = (images.read(_DATA / f"{stem}.jpg") for stem in ("coast", "painting"))
     results = [job.run(photo, painting) for _ in range(2)]
     with patch.object(scale_run, "has_device_vectors", lambda objective: False):

@@ -13,6 +13,9 @@ from lbfgs_style.settings.options import Convolution, Device
 
 _DEFAULTS = Options()
 
+# Options of a run whose loss PyTorch's side computes, too: Gram matrices, the network's own pooling.
+AS_PYTORCH = {"style_statistic": "gram", "pooling": None}
+
 # Term of the loss → its default weight.
 WEIGHTS = {
     "content": _DEFAULTS.content_weight,

@@ -12,6 +12,7 @@ from lbfgs_style import Options, StyleTransfer, images, networks
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import LossTerms, StylePart, features_name
 from tools.distill.export import teacher_model
+from tools.distill.model import STYLE_LAYERS
 from tools.figures.contact_sheet import contact_sheet
 
 # Weights of the losses in all runs.
@@ -39,7 +40,7 @@ class Judge:
 
     def __init__(self, teacher: networks.FeatureNetwork) -> None:
         self._engine = Engine(teacher, device="cpu", threads=0, keep_sessions=True)
-        self._terms = LossTerms(teacher.content_layers, teacher.style_layers)
+        self._terms = LossTerms(teacher.content_layers, STYLE_LAYERS)
 
     def statistics(self, rgb: np.ndarray) -> dict[str, np.ndarray]:
         """Return Gram matrices and content features of an H×W×3 picture."""
@@ -88,6 +89,10 @@ def evaluate(
         iterations=iterations,
         style_weight=STYLE_WEIGHT,
         content_weight=CONTENT_WEIGHT,
+        style_layers=STYLE_LAYERS,
+        style_statistic="gram",
+        pooling=None,
+        variables="spectral",
     )
     jobs = {
         name: StyleTransfer(which, options=options)

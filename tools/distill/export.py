@@ -12,7 +12,7 @@ from torch import Tensor
 from lbfgs_style import networks
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.system.files import atomic_write
-from tools.distill.model import LAYOUT, STYLE_LAYERS
+from tools.distill.model import DEFAULT_STYLE_LAYERS, LAYOUT, STYLE_LAYERS
 
 SOURCE = (
     "Trained by tools.distill from a VGG19 of Wang et al., Collaborative Distillation for "
@@ -56,7 +56,7 @@ class _Writer:
             name=name,
             source=source,
             licence=licence,
-            style_layers=STYLE_LAYERS,
+            style_layers=DEFAULT_STYLE_LAYERS,
             content_layers=content,
         )
 

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+# Those that a style is compared at by default: relu5_1 asks for figures of the painting.
+DEFAULT_STYLE_LAYERS = STYLE_LAYERS[:4]
 LAYOUT = (2, 2, 4, 4, 1)
 WIDTHS = (16, 32, 64, 128, 128)
 HIDDEN = (32, 64, 128, 256, 512)
