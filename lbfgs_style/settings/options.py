@@ -77,6 +77,15 @@ class Options:
             "Optimisation",
         ),
     ] = None
+    fast: Annotated[
+        bool,
+        Flag(),
+        Help(
+            "Paint a draft in about half the time, by fewer scales and iterations.",
+            "Basics",
+            "--scales and --iterations win.",
+        ),
+    ] = False
     content_weight: Annotated[
         float,
         Weight(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbfgs_style import OptionError
-from lbfgs_style.pipeline.plan.scales import Scale, plan
+from lbfgs_style.pipeline.plan.scales import DRAFT, FROM_NOISE, Scale, plan
 
 
 def test_plan_of_the_default_size() -> None:
@@ -39,9 +39,18 @@ def test_plan_gives_coarse_scales_more_iterations() -> None:
     ],
 )
 def test_a_run_from_noise_has_iterations_of_its_own(longest, scales, iterations):
-    planned = plan((longest, longest), scales, None, 16, from_noise=True)
+    planned = plan((longest, longest), scales, None, 16, FROM_NOISE)
     assert [s.iterations for s in planned] == iterations
-    assert [s.iterations for s in plan((512, 512), (256,), (3, 4), 16, from_noise=True)] == [3, 4]
+    assert [s.iterations for s in plan((512, 512), (256,), (3, 4), 16, FROM_NOISE)] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("longest", "scales", "iterations"),
+    [(2048, "auto", [36, 36, 36, 11]), (512, "auto", [36, 11]), (256, "auto", [36]), (512, (100,), [36, 11])],
+)
+def test_a_draft_has_fewer_scales_and_iterations(longest, scales, iterations):
+    planned = plan((longest, longest), scales, None, 16, DRAFT)
+    assert [s.iterations for s in planned] == iterations
 
 
 @pytest.mark.parametrize(

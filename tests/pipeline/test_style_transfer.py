@@ -521,3 +521,16 @@ def test_processes_may_share_the_work(network_file, job):
 def test_other_types_of_options_are_refused():
     with pytest.raises(OptionError, match=r"options must be lbfgs_style\.Options.*got dict"):
         StyleTransfer(small_vgg(), options={})
+
+
+def test_a_draft_takes_fewer_evaluations(network) -> None:
+    photo, painting = np.random.default_rng(5).uniform(0, 1, (2, 200, 360, 3))
+    settings = {"size": 360, "device": "cpu", "threads": 1}
+    plans = [
+        StyleTransfer(network, options=Options(fast=fast, **settings)).plan(photo, painting)
+        for fast in (False, True)
+    ]
+    assert [[scale.iterations for scale in plan] for plan in plans] == [[80, 40, 40], [36, 11]]
+    options = Options(fast=True, init="noise", **settings)
+    with pytest.raises(OptionError, match="fast paints a draft from the content image"):
+        StyleTransfer(network, options=options).run(photo, painting)

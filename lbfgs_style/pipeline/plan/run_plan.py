@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ...errors import ImageError
+from ...errors import ImageError, OptionError
 from ...objective.engine import Engine
 from ...objective.losses.terms import LossTerms
 from ...objective.memory_costs import Costs
@@ -13,7 +13,7 @@ from ...settings.options import Options
 from ...system.memory import available_memory
 from ..inputs import RunImages
 from .memory import ScaleMethod, blocks_bytes, choose_method, too_large
-from .scales import Scale, plan, result_size
+from .scales import AUTO, DRAFT, FROM_NOISE, Scale, plan, result_size
 
 # Bytes that a run may take where the operating system does not tell what is left.
 UNKNOWN_MEMORY = 4 * 10**9
@@ -66,7 +66,10 @@ def plan_run(
     if has_initial_image and sides == "auto":
         sides = ()
     from_noise = options.init_noise == 1 or (options.init == "noise" and not has_initial_image)
-    scales = plan(size, sides, options.iterations, engine.smallest_side(terms), from_noise=from_noise)
+    if options.fast and from_noise:
+        raise OptionError("fast paints a draft from the content image: leave it out, or leave out the noise.")
+    schedule = FROM_NOISE if from_noise else DRAFT if options.fast else AUTO
+    scales = plan(size, sides, options.iterations, engine.smallest_side(terms), schedule)
     regions = images.regions(size)
     terms = replace(
         terms,
