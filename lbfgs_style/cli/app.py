@@ -12,7 +12,7 @@ import typer
 from ..errors import StyleError
 from ..native.library import describe
 from ..version import __version__
-from . import inspection, measure_style, networks, presets, rerun, transfer
+from . import inspection, looks, measure_style, networks, presets, rerun, transfer
 from .signals import INTERRUPTED
 from .streams import finish_output, prepare, print_message
 
@@ -28,6 +28,7 @@ app.command()(transfer.transfer)
 app.command()(rerun.rerun)
 app.command()(measure_style.style)
 app.command()(inspection.grid)
+app.command()(looks.looks)
 app.command()(inspection.reconstruct)
 app.command("presets")(presets.show_presets)
 app.add_typer(networks.app, name="networks")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -57,7 +57,7 @@ def reconstruct(
     if what not in _WHAT:
         raise OptionError(f"reconstruct content or style, got {what!r}.{did_you_mean(what, _WHAT)}")
     options = replace(RECONSTRUCTION, **typed.values())
-    target = _target(output, image, network=network, overwrite=overwrite)
+    target = sheet_target(output, image, network=network, overwrite=overwrite)
     loaded, picture = networks.load(network), files.read_picture(image, max_pixels)
     reconstruct_layers, default_layers, how = _WHAT[what]
     chosen = names(layers) or default_layers(loaded)
@@ -69,11 +69,11 @@ def reconstruct(
             options=options,
             on_iterate=on_iterate,
             cancel=cancel,
-            announce=_announce(quiet),
+            announce=announce(quiet),
         )
-    legend = Legend(f"{what.title()} of {title(image)}, {how}", [_how(loaded.name, panels)])
+    legend = Legend(f"{what.title()} of {title(image)}, {how}", [how_made(loaded.name, panels)])
     sheet = inspection.reconstruction_sheet(picture, panels, legend, columns=columns) if panels else None
-    _finish(sheet, target, len(panels), len(chosen), quiet=quiet)
+    finish_sheet(sheet, target, len(panels), len(chosen), quiet=quiet)
 
 
 @command_line("size", "iterations", "device", "threads", defaults=GRID)
@@ -104,7 +104,7 @@ def grid(
 ) -> None:
     """Paint one pair of images with every combination of layers and weights, on one labelled sheet."""
     options = replace(GRID, **typed.values())
-    target = _target(output, content, style, network=network, overwrite=overwrite)
+    target = sheet_target(output, content, style, network=network, overwrite=overwrite)
     loaded = networks.load(network)
     axes = _Axes(
         content_layers=_sets(content_layers, comma_separates=True) or [loaded.content_layers],
@@ -124,11 +124,11 @@ def grid(
             options=options,
             on_iterate=on_iterate,
             cancel=cancel,
-            announce=_announce(quiet),
+            announce=announce(quiet),
         )
     legend = Legend(
         f"{title(content)} in the style of {title(style)}",
-        [*axes.lines(options), _how(loaded.name, panels)],
+        [*axes.lines(options), how_made(loaded.name, panels)],
         [
             (picture.rgb, name)
             for picture, name in ((content_picture, "content"), (style_image, "style"))
@@ -136,7 +136,7 @@ def grid(
         ],
     )
     sheet = inspection.grid_sheet(panels, legend, **asdict(axes)) if panels else None
-    _finish(sheet, target, len(panels), axes.count, quiet=quiet)
+    finish_sheet(sheet, target, len(panels), axes.count, quiet=quiet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def _sets(text: str | None, *, comma_separates: bool) -> list[tuple[str, ...]]:
     return [names(part) or () for part in sets]
 
 
-def _target(output: Path, *pictures: Path, network: str, overwrite: bool) -> files.Output:
+def sheet_target(output: Path, *pictures: Path, network: str, overwrite: bool) -> files.Output:
     """Return the output of a sheet, once it is sure that it can be written."""
     files.check_inputs(pictures)
     target = files.output(output)
@@ -201,15 +201,17 @@ def _target(output: Path, *pictures: Path, network: str, overwrite: bool) -> fil
     return target
 
 
-def _announce(quiet: bool) -> Callable[[int, int, str], None]:
-    def announce(number: int, count: int, label: str) -> None:
+def announce(quiet: bool) -> inspection.Announce:
+    """Return a function that prints which image of a sheet is painted next, or nothing if `quiet`."""
+
+    def print_number(number: int, count: int, label: str) -> None:
         if not quiet:
             print_message(f"{number} of {count}: {label}")
 
-    return announce
+    return print_number
 
 
-def _how(network: str, panels: Sequence[Panel]) -> str:
+def how_made(network: str, panels: Sequence[Panel]) -> str:
     """Return a line with the network, size and iterations, which all images share."""
     if not panels:
         return ""
@@ -220,7 +222,8 @@ def _how(network: str, panels: Sequence[Panel]) -> str:
     return f"network {network}, {width}x{height} pixels, iterations {each}, from {start}"
 
 
-def _finish(sheet: Canvas | None, target: files.Output, done: int, wanted: int, *, quiet: bool) -> None:
+def finish_sheet(sheet: Canvas | None, target: files.Output, done: int, wanted: int, *, quiet: bool) -> None:
+    """Write a sheet with the first `done` of `wanted` images, or exit if it has none."""
     if sheet is None:
         print_message("stopped before the first image was done: nothing is written")
         raise typer.Exit(INTERRUPTED)

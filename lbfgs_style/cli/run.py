@@ -100,8 +100,8 @@ class InputParameters:
         """The initial image, if it is a file."""
         return None if self.init in get_args(Init) else Path(self.init)
 
-    def inputs(self, network: str) -> RunInputs[Path]:
-        """Return the input files of a run with a network.
+    def inputs(self, network: str, *, stroke_size: float = 1.0) -> RunInputs[Path]:
+        """Return the input files of a run with a network; `stroke_size` multiplies the scale of each style.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class InputParameters:
         count = len(self.styles)
         weights = (1.0,) * count if self.style_blend is None else numbers("--style-blend", self.style_blend)
         scales = numbers("--style-scale", self.style_scale)
-        scales = scales * count if len(scales) == 1 else scales
+        scales = tuple(stroke_size * scale for scale in (scales * count if len(scales) == 1 else scales))
         columns: dict[str, Sequence[Any]] = {
             "--style-blend": weights,
             "--style-scale": scales,

@@ -21,6 +21,9 @@ from ..outputs.run_inputs import LoadedInputs, RunInputs
 from ..pipeline.plan.scales import result_size
 from ..pipeline.results import Iterate
 from ..pipeline.style_transfer import DEFAULT_NETWORK, StyleTransfer
+from ..settings.looks import LOOKS
+from ..settings.looks import Look as LookRow
+from ..settings.looks import look as look_row
 from ..settings.options import Options
 from ..settings.options_file import WEIGHTS, of_file
 from ..settings.presets import Init
@@ -40,6 +43,14 @@ Preset = Annotated[
     typer.Option(
         help="Losses, weights, layers, initial image and optimizer of another program, as `lbfgs-style "
         "presets` lists them. Options on the command line win.",
+        rich_help_panel="Basics",
+    ),
+]
+Look = Annotated[
+    str,
+    typer.Option(
+        help="How to paint, as `lbfgs-style looks` lists it: bold, fine, soft, portrait, … Options on the "
+        "command line win.",
         rich_help_panel="Basics",
     ),
 ]
@@ -73,6 +84,7 @@ def transfer(
     outputs: OutputParameters,
     typed: Typed,
     saving: SavingParameters,
+    look: Look = LOOKS[0].name,
     preset: Preset = Options().loss,
     network: Network = DEFAULT_NETWORK,
     options_file: OptionsFile = None,
@@ -85,8 +97,10 @@ def transfer(
     if quiet and verbose:
         raise OptionError("--quiet and --verbose contradict each other: give one of them.")
     load = cache(partial(networks.load, network))
-    options = _options(typed, preset, options_file, inputs, lambda: load().layers)
-    paths = inputs.inputs(network)
+    chosen = look_row(look)
+    options = _options(typed, preset, chosen, options_file, inputs, lambda: load().layers)
+    is_typed = "style_scale" in typed.explicit
+    paths = inputs.inputs(network, stroke_size=1.0 if is_typed else chosen.stroke_size)
     protected = (*(path for _, path in paths), networks.find(network))
     protected = protected if options_file is None else (*protected, options_file)
     target = _checked_output(outputs, paths, protected, resume=saving.resume)
@@ -138,9 +152,14 @@ def transfer(
 
 
 def _options(
-    typed: Typed, preset: str, file: Path | None, inputs: InputParameters, known_layers: Any
+    typed: Typed, preset: str, look: LookRow, file: Path | None, inputs: InputParameters, known_layers: Any
 ) -> Options:
-    """Return the options of the command line, over those of the file, the preset and the defaults."""
+    """Return the options of the command line, over those of the file, the look or preset and the defaults."""
+    if look.options and (preset != Options().loss or file is not None):
+        raise OptionError(
+            f"--look changes the defaults, and {'--options' if file else '--preset'} replaces them: give one "
+            "of them."
+        )
     if "strength" in typed.explicit and typed.explicit & WEIGHTS:
         raise OptionError(
             "--strength stands for --content-weight and --style-weight and contradicts them: give one or the "
@@ -150,7 +169,10 @@ def _options(
     if "init" in typed.explicit:
         values["init"] = _init(inputs.init)
     if file is None:
-        base = Options.preset(preset)
+        changed = dict(look.options)
+        if typed.explicit & WEIGHTS:
+            changed.pop("strength", None)
+        base = replace(Options.preset(preset), **changed)
     else:
         base = of_file(file, preset=preset if "preset" in typed.explicit else None, without=values)
     options = replace(base, **values)

@@ -21,7 +21,10 @@ from ..errors import OptionError
 from ..images import FloatImage, Picture
 from ..pipeline.inputs import OneStyle
 from ..pipeline.results import IterateCallback, Result
+from ..pipeline.style_statistics import StyleStatistics
 from ..pipeline.style_transfer import DEFAULT_NETWORK, StyleTransfer
+from ..pipeline.styles import Style
+from ..settings.looks import LOOKS
 from ..settings.options import Options
 from .contact_sheet import Canvas, Legend, sheet
 
@@ -115,10 +118,14 @@ def reconstruct_content(
     loaded = networks.load(network)
     chosen = content_layers(loaded) if layers is None else tuple(layers)
     runs = [
-        (layer, replace(options, **_ALONE, content_layers=(layer,), content_weight=1.0, style_weight=0.0))
+        _Run(
+            layer,
+            replace(options, **_ALONE, content_layers=(layer,), content_weight=1.0, style_weight=0.0),
+            image,
+        )
         for layer in chosen
     ]
-    return _series(loaded, runs, (image, image), on_iterate, cancel, announce)
+    return _series(loaded, runs, image, on_iterate, cancel, announce)
 
 
 def reconstruct_style(
@@ -143,13 +150,14 @@ def reconstruct_style(
     loaded = networks.load(network)
     chosen = style_layers(loaded) if layers is None else tuple(layers)
     runs = [
-        (
+        _Run(
             ("+ " if n else "") + layer,
             replace(options, **_ALONE, style_layers=chosen[: n + 1], content_weight=0.0, style_weight=1.0),
+            image,
         )
         for n, layer in enumerate(chosen)
     ]
-    return _series(loaded, runs, (image, image), on_iterate, cancel, announce)
+    return _series(loaded, runs, image, on_iterate, cancel, announce)
 
 
 def reconstruction_sheet(
@@ -202,37 +210,72 @@ def grid(
     styles = style_layers or [options.style_layers or loaded.style_layers]
     weights = content_weights or [options.content_weight]
     runs = [
-        (
+        _Run(
             f"{'+'.join(c)}, content weight {w:g}, {'+'.join(s)}",
             replace(options, content_layers=c, style_layers=s, content_weight=w, **_EQUAL),
+            style,
         )
         for c in contents
         for w in weights
         for s in styles
     ]
-    return _series(loaded, runs, (content, style), on_iterate, cancel, announce)
+    return _series(loaded, runs, content, on_iterate, cancel, announce)
+
+
+def paint_looks(
+    content: NDArray[Any] | Picture,
+    style: NDArray[Any] | Picture | StyleStatistics,
+    *,
+    network: Network = DEFAULT_NETWORK,
+    options: Options = GRID,
+    on_iterate: IterateCallback | None = None,
+    cancel: threading.Event | None = None,
+    announce: Announce | None = None,
+) -> list[Panel]:
+    """Paint one pair in every look, see `lbfgs_style.settings.looks`.
+
+    Parameters
+    ----------
+    content, style
+        As for `lbfgs_style.StyleTransfer.run`.
+    network, options, on_iterate, cancel, announce
+        See `reconstruct_content`; what a look changes is changed.
+    """
+    runs = [
+        _Run(row.name, replace(options, **row.options), Style(style, scale=row.stroke_size)) for row in LOOKS
+    ]
+    return _series(networks.load(network), runs, content, on_iterate, cancel, announce)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """A run of a series: its label, its options and its style."""
+
+    label: str
+    options: Options
+    style: OneStyle
 
 
 def _series(
     network: networks.FeatureNetwork,
-    runs: Sequence[tuple[str, Options]],
-    pair: tuple[Any, Any],
+    runs: Sequence[_Run],
+    content: NDArray[Any] | Picture,
     on_iterate: IterateCallback | None,
     cancel: threading.Event | None,
     announce: Announce | None,
 ) -> list[Panel]:
     # All are checked before the first run: a misspelt layer must not cost an hour.
-    jobs = [(label, StyleTransfer(network, options=o, keep_sessions=False)) for label, o in runs]
+    jobs = [(run, StyleTransfer(network, options=run.options, keep_sessions=False)) for run in runs]
     if not jobs:
         raise OptionError("No layers: give at least one.")
     panels: list[Panel] = []
-    for number, (label, job) in enumerate(jobs, 1):
+    for number, (run, job) in enumerate(jobs, 1):
         if announce is not None:
-            announce(number, len(jobs), label)
-        result = job.run(*pair, on_iterate=on_iterate, cancel=cancel)
+            announce(number, len(jobs), run.label)
+        result = job.run(content, run.style, on_iterate=on_iterate, cancel=cancel)
         if result.stop_reason == "cancelled":
             break
-        panels.append(Panel(label, result))
+        panels.append(Panel(run.label, result))
     return panels
 
 

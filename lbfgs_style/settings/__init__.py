@@ -3,5 +3,6 @@
 - options: `Options`, each option once, with its default, limits, help and panel.
 - option_fields, limits, validation: what a field carries, and how values are checked and read.
 - options_file: options in TOML files and recipes.
+- looks: named sets of options.
 - presets, loss_forms, preset_hints: what other programs compute.
 """

@@ -22,6 +22,7 @@ from .limits import (
     SidesOrWord,
     Weight,
 )
+from .looks import look as look_of
 from .option_fields import Help, attributes_section, is_optional, limits_of
 from .presets import Init, Optimizer, Pooling, Preset, StyleStatistic, Variables
 from .presets import preset as row_of
@@ -336,6 +337,19 @@ class Options:
             return self.content_weight, self.style_weight
         content, style = 2 - 2 * self.strength, 2 * self.strength
         return self.content_weight * content**_STRENGTH_POWER, self.style_weight * style**_STRENGTH_POWER
+
+    @classmethod
+    def look(cls, name: str) -> Self:
+        """Return the settings of a look, a row of `lbfgs_style.settings.looks.LOOKS`.
+
+        Its size of the strokes belongs to the style: ``Style(image, scale=looks.look(name).stroke_size)``.
+
+        Raises
+        ------
+        OptionError
+            There is no such look.
+        """
+        return cls(**look_of(name).options)
 
     @classmethod
     def preset(cls, name: str) -> Self:

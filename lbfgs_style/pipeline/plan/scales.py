@@ -41,8 +41,8 @@ AUTO = Schedule(128, (40, 40, 80, 150))
 # At about 256 px the forms of the content are larger than the strokes of the style.
 FROM_NOISE = Schedule(256, (60, 200), first=300)
 
-# Of the schedules that take about half the time of `AUTO` at 512 px, one that ends low: over eight pairs at 1.56
-# times the loss of `AUTO`.
+# Of the schedules that take about half the time of `AUTO` at 512 px, one that ends low: over eight pairs at
+# 1.56 times the loss of `AUTO`.
 DRAFT = Schedule(256, (11, 36), first=36)
 
 
