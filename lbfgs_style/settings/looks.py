@@ -36,7 +36,7 @@ class Look:
 
 LOOKS: tuple[Look, ...] = (
     Look("default", "the defaults"),
-    Look("bold", "large strokes, more of the style", 2.0, {"strength": 0.65}),
+    Look("bold", "large, flowing strokes", 1.6, {"strength": 0.4, "style_statistic": "mean-cov"}),
     Look("fine", "strokes of half the size", 0.5),
     Look("soft", "even areas and soft edges", 1.2, {"strength": 0.4, "tv_weight": 3.0}),
     Look(

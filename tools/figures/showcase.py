@@ -44,7 +44,7 @@ def main() -> None:
         "--preserve-color luminance": (replace(base, preserve_color="luminance"), one),
         "--preserve-color match": (replace(base, preserve_color="match"), one),
         "--style-statistic wasserstein": (replace(base, style_statistic="wasserstein"), one),
-        "--pooling average": (replace(base, pooling="average"), one),
+        "--pooling max": (replace(base, pooling="max"), one),
         "--init noise": (replace(base, init="noise"), one),
     }
     pictures = []
