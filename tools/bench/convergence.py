@@ -23,7 +23,7 @@ import torch
 from lbfgs_style import Iterate, Options, StyleTransfer, images, networks
 from lbfgs_style.objective.evaluation import Objective
 from lbfgs_style.pipeline import initial_image
-from tools.bench.ours import AS_PYTORCH, WEIGHTS, our_objective, random_vgg19
+from tools.bench.ours import AS_PYTORCH, WEIGHTS, bench_network, our_objective, random_vgg19
 from tools.bench.pytorch import TorchObjective
 
 Size = tuple[int, int]
@@ -218,7 +218,7 @@ def convergence(arguments: argparse.Namespace) -> dict[str, object]:
     the same run.
     """
     torch.set_num_threads(arguments.threads)
-    network = random_vgg19() if arguments.network == "random-vgg19" else networks.load(arguments.network)
+    network = bench_network(arguments.network)
     curves: dict[str, dict[str, Curve]] = {}
     measured, vgg19 = Timings(network, arguments.threads), Timings(random_vgg19(), arguments.threads)
     photos, paintings = arguments.photos.split(","), arguments.paintings.split(",")

@@ -35,11 +35,10 @@ def _peak(side: str, size: int, threads: int) -> float:
 
 
 def _evaluate(side: str, size: int, threads: int, sender: Connection) -> None:
-    from lbfgs_style import networks
-    from tools.bench.ours import our_objective, random_vgg19, smooth_pictures
+    from tools.bench.ours import bench_network, our_objective, smooth_pictures
 
     content, style, current = smooth_pictures(size)
-    network = networks.load("compact") if side.startswith("compact") else random_vgg19()
+    network = bench_network("compact" if side.startswith("compact") else "vgg19")
     if side.endswith("PyTorch"):
         import torch
 

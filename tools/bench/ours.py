@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from lbfgs_style import Options, networks
@@ -14,7 +16,9 @@ from lbfgs_style.settings.options import Convolution, Device
 _DEFAULTS = Options()
 
 # Options of a run whose loss PyTorch's side computes, too: Gram matrices, the network's own pooling.
-AS_PYTORCH = {"style_statistic": "gram", "pooling": None}
+AS_PYTORCH = {"style_statistic": "gram", "pooling": None, "variables": "spectral"}
+
+GATYS_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 # Term of the loss → its default weight.
 WEIGHTS = {
@@ -40,8 +44,15 @@ def random_vgg19() -> networks.FeatureNetwork:
 
 
 def bench_network(name: str) -> networks.FeatureNetwork:
-    """Return VGG19 with random weights, or the bundled network."""
-    return random_vgg19() if name == "vgg19" else networks.load(name)
+    """Return VGG19 with random weights, or a network with the style layers of Gatys et al. if it has them.
+
+    So the bundled network is measured at relu1_1 to relu5_1, though its own choice ends at relu4_1.
+    """
+    if name in ("vgg19", "random-vgg19"):
+        return random_vgg19()
+    network = networks.load(name)
+    has_all = set(GATYS_LAYERS) <= set(network.layers)
+    return replace(network, style_layers=GATYS_LAYERS) if has_all else network
 
 
 def vgg19_of(weights: vgg.Weights, pooling: vgg.Pooling = "max") -> networks.FeatureNetwork:

@@ -64,8 +64,8 @@ def _coarse_to_fine(iterations: int) -> tuple[int, ...]:
 def _written_loss(settings: tuple[str, str, str, tuple[int, ...], str, int, int]) -> float:
     from pathlib import Path
 
-    from lbfgs_style import Options, StyleTransfer, images, networks
-    from tools.bench.ours import WEIGHTS, our_objective
+    from lbfgs_style import Options, StyleTransfer, images
+    from tools.bench.ours import AS_PYTORCH, WEIGHTS, bench_network, our_objective
 
     content, style, start, iterations, kind, size, history = settings
     photo, painting = (_reduced(images.read(Path(path)).rgb, size) for path in (content, style))
@@ -73,13 +73,13 @@ def _written_loss(settings: tuple[str, str, str, tuple[int, ...], str, int, int]
         size=size,
         scales="single" if len(iterations) == 1 else (size // 2, size),
         iterations=iterations,
-        variables=kind,
+        **(AS_PYTORCH | {"variables": kind}),
         init=start,
         history=history,
         device="cpu",
         threads=1,
     )
-    network = networks.load("compact")
+    network = bench_network("compact")
     result = StyleTransfer(network, options=options, keep_sessions=False).run(photo, painting)
     planes = [np.ascontiguousarray(rgb.transpose(2, 0, 1)[None]) for rgb in (photo, painting, result.image)]
     rounded = np.rint(np.clip(planes[2][0], 0, 1) * 255).astype(np.float32) / np.float32(255)
