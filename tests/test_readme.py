@@ -80,7 +80,8 @@ def test_the_example_of_the_class_runs(quick):
     names = {
         name: rng.integers(0, 256, (36, 48, 3)).astype(np.uint8) for name in ("photo", "starry", "scream")
     }
-    names |= {name: rng.integers(0, 256, (9, 12)).astype(np.uint8) for name in ("sky", "face", "figure")}
+    masks = ("sky", "face", "faces", "figure")
+    names |= {name: rng.integers(0, 256, (9, 12)).astype(np.uint8) for name in masks}
     exec(compile(python("from lbfgs_style import Options, Style,"), "README.md", "exec"), names)
     assert names["result"].image.shape == (36, 48, 3)
     assert [options.size for options in quick] == [512, 48]  # the second run has the first one's job
