@@ -39,7 +39,7 @@ def looks(
         Path | None,
         typer.Option("--output", "-o", help="Sheet to write: png, jpg, webp, avif or tiff; '-' for stdout."),
     ] = None,
-    columns: Annotated[int, typer.Option(min=1, help="Images in a row of the sheet.")] = 5,
+    columns: Annotated[int, typer.Option(min=1, help="Images in a row of the sheet.")] = 4,
     network: Network = DEFAULT_NETWORK,
     overwrite: Overwrite = True,
     max_pixels: MaxPixels = MAX_PIXELS,

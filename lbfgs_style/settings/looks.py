@@ -56,6 +56,17 @@ LOOKS: tuple[Look, ...] = (
             "tv_power": 1.0,
         },
     ),
+    Look(
+        "swirls",
+        "large forms of the style image, which may bring its figures",
+        1.0,
+        {
+            "strength": 0.3,
+            "style_statistic": "mean-cov",
+            "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+            "style_layer_weights": (1.0, 1.0, 1.0, 1.0, 0.3),
+        },
+    ),
     Look("wild", "the style above all", 1.6, {"strength": 0.72, "style_statistic": "mean-cov"}),
     Look(
         "portrait",
