@@ -223,7 +223,7 @@ def how_made(network: str, panels: Sequence[Panel]) -> str:
 
 
 def finish_sheet(sheet: Canvas | None, target: files.Output, done: int, wanted: int, *, quiet: bool) -> None:
-    """Write a sheet with the first `done` of `wanted` images, or exit if it has none."""
+    """Write a sheet with the first `done` of `wanted` images; exit without a file if `done` is 0."""
     if sheet is None:
         print_message("stopped before the first image was done: nothing is written")
         raise typer.Exit(INTERRUPTED)
