@@ -40,7 +40,7 @@ def _cells(row: Preset) -> tuple[str, ...]:
         row.source,
         row.network if row.pooling is None else f"{row.network}, {row.pooling} pooling",
         _distance("‖F−P‖²", row.form.content, "‖P‖²"),
-        _distance("‖G−A‖²", row.form.style, "‖A‖²") + (", mean of layers" if row.form.mean else ""),
+        _style(row) + (", mean of layers" if row.form.mean else ""),
         _variation(row.form.variation, row.tv_power) if row.tv_weight else "–",
         f"{row.content_weight:g}, {row.style_weight:g}, {row.tv_weight:g}",
         f"{row.optimizer}{rate}, {count} iterations",
@@ -48,6 +48,12 @@ def _cells(row: Preset) -> tuple[str, ...]:
         layers,
         on_compact(row.name) or "–",
     )
+
+
+def _style(row: Preset) -> str:
+    if row.form.style is None:
+        return "moments: mean of ‖G−A‖² / ‖A‖², ‖μ−ν‖² / ‖ν‖², ‖σ−τ‖² / ‖τ‖²"
+    return _distance("‖G−A‖²", row.form.style, "‖A‖²")
 
 
 def _distance(text: str, factor: Factor | None, energy: str) -> str:

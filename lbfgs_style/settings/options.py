@@ -117,7 +117,7 @@ class Options:
             "In place of both weights, 0 to 1: 0 is the content image, 0.5 has the weights of the preset or "
             "the defaults, 1 takes the style alone.",
             "Basics",
-            "See `balance`. A strength means the same at every size.",
+            "See `balance`. A strength means about the same at every size.",
         ),
     ] = None
     tv_power: Annotated[

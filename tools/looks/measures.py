@@ -46,7 +46,7 @@ class Looks:
     Attributes
     ----------
     loss : float
-        The default loss of the written picture.
+        Of the written picture, with Gram matrices, the network's own pooling and the default weights.
     color : float
         Sliced Wasserstein distance, in Oklab × 100, of its pixels to the painting's.
     confetti : float
