@@ -30,6 +30,8 @@ def train(arguments: argparse.Namespace) -> None:
         teacher=arguments.teacher,
         checkpoint=arguments.checkpoint,
         minutes=arguments.minutes,
+        pooling=arguments.pooling,
+        start=arguments.start,
         batch=arguments.batch,
         crop=arguments.crop,
         rate=arguments.rate,
@@ -84,6 +86,8 @@ def main() -> None:
     step.add_argument(
         "--minutes", type=float, default=120, help="training time in all, resumed runs included"
     )
+    step.add_argument("--pooling", choices=["average", "max"], default="average")
+    step.add_argument("--start", type=Path, help="a feature network of `export`, whose weights are the first")
     step.add_argument("--batch", type=int, default=4)
     step.add_argument("--crop", type=int, default=144)
     step.add_argument("--rate", type=float, default=0.008, help="learning rate of the convolutions")

@@ -61,7 +61,10 @@ class _Writer:
         )
 
 
-def student_model(state: dict[str, Tensor]) -> onnx.ModelProto:
+POOLS = {"average": "AveragePool", "max": "MaxPool"}
+
+
+def student_model(state: dict[str, Tensor], pooling: str = "average") -> onnx.ModelProto:
     """Return the student as a feature network.
 
     Its relu1_1 … relu5_1 are the heads' coordinates; the other layers, relu1_2 … relu4_4, are the trunk's.
@@ -75,7 +78,7 @@ def student_model(state: dict[str, Tensor]) -> onnx.ModelProto:
     x, layers = conv("image", "preprocess", "preprocess"), []
     for block, count in enumerate(LAYOUT):
         if block:
-            x = w.pool(x, "MaxPool")
+            x = w.pool(x, POOLS[pooling])
         for position in range(count):
             label = f"{block + 1}_{position + 1}"
             x = conv(x, f"blocks.{block}.{position}", f"conv{label}")
@@ -89,7 +92,7 @@ def student_model(state: dict[str, Tensor]) -> onnx.ModelProto:
     return w.model(layers, name="compact", source=SOURCE, licence=LICENCE)
 
 
-def teacher_model(path: Path) -> onnx.ModelProto:
+def teacher_model(path: Path, pooling: str = "average") -> onnx.ModelProto:
     """Return the branch teacher as a feature network, for comparison; see `tools.distill.model`."""
     arrays = np.load(path)
     w = _Writer()
@@ -100,7 +103,7 @@ def teacher_model(path: Path) -> onnx.ModelProto:
     x = conv("image", "conv0")
     for block, count in enumerate(LAYOUT, start=1):
         if block > 1:
-            x = w.pool(x, "MaxPool")
+            x = w.pool(x, POOLS[pooling])
         for position in range(1, count + 1):
             margin = w.b.constant([0, 0, 1, 1, 0, 0, 1, 1], integer=True)
             x = w.b.op("Pad", x, margin, attributes={"mode": "reflect"})
@@ -113,7 +116,7 @@ def teacher_model(path: Path) -> onnx.ModelProto:
 def export(checkpoint: Path, output: Path) -> onnx.ModelProto:
     """Write the averaged student of a checkpoint to `output`."""
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    model = student_model(state["average"])
+    model = student_model(state["average"], state.get("pooling", "max"))
     networks.from_model(model)  # raises what it would raise for a user
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(output) as temporary:

@@ -1,10 +1,10 @@
 """The student network and the teachers it learns from (PyTorch).
 
 The student has VGG19's layout at a quarter of its width: thirteen 3×3 convolutions with zero padding, ReLUs,
-2×2 max pooling (with average pooling it could not follow a teacher that pools maxima), and at relu1_1 …
-relu5_1 a head (1×1 convolution, ReLU, 1×1 convolution) that predicts the leading principal coordinates of the
-teacher's features. Principal coordinates keep the Gram loss: for an orthonormal U that
-holds the energy of F, the Gram matrix of UᵀF has the same Frobenius distances as that of F.
+2×2 pooling of averages or maxima as the teacher's (one that pools averages cannot follow a teacher that pools
+maxima), and at relu1_1 … relu5_1 a head (1×1 convolution, ReLU, 1×1 convolution) that predicts the leading
+principal coordinates of the teacher's features. Principal coordinates keep the Gram loss: for an orthonormal
+U that holds the energy of F, the Gram matrix of UᵀF has the same Frobenius distances as that of F.
 
 A teacher is an `nn.Module` that maps RGB images [N,3,H,W] in [0,1] to a list of five feature maps, one for
 each of relu1_1 … relu5_1, and a list of hints: the features of its trunk where they are as wide as the
@@ -13,11 +13,13 @@ student's, else none (Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -33,6 +35,12 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
+POOLINGS: Mapping[str, Callable[[Tensor, int], Tensor]] = {
+    "average": nn.functional.avg_pool2d,
+    "max": nn.functional.max_pool2d,
+}
+
+
 def normalization() -> nn.Conv2d:
     """Return the 1×1 convolution x ↦ (x − mean) / std, not trained."""
     layer = nn.Conv2d(3, 3, 1).requires_grad_(False)
@@ -44,8 +52,9 @@ def normalization() -> nn.Conv2d:
 class Student(nn.Module):
     """VGG19's layout at a quarter of its width, with heads at the first layer of each block."""
 
-    def __init__(self) -> None:
+    def __init__(self, pooling: str = "average") -> None:
         super().__init__()
+        self.pool = POOLINGS[pooling]
         self.preprocess = normalization()
         self.blocks = nn.ModuleList()
         self.heads = nn.ModuleList()
@@ -72,7 +81,7 @@ class Student(nn.Module):
         x, outputs, trunk = self.preprocess(image), [], []
         for index, (block, head) in enumerate(zip(self.blocks, self.heads, strict=True)):
             if index:
-                x = nn.functional.max_pool2d(x, 2)
+                x = self.pool(x, 2)
             for position, convolution in enumerate(block):
                 x = torch.relu(convolution(x))
                 trunk.append(x)
@@ -84,12 +93,14 @@ class Student(nn.Module):
 class BranchTeacher(nn.Module):
     """A narrow VGG19 with 1×1 branches onto VGG19's own features, from one .npz file.
 
-    Reflection padding before each 3×3 convolution, 2×2 max pooling ("Collaborative Distillation for
-    Ultra-Resolution Universal Style Transfer", Wang et al., CVPR 2020).
+    Reflection padding before each 3×3 convolution, 2×2 pooling ("Collaborative Distillation for
+    Ultra-Resolution Universal Style Transfer", Wang et al., CVPR 2020, with maxima; averages in their place
+    follow Gatys et al.).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pooling: str = "average") -> None:
         super().__init__()
+        self.pool = POOLINGS[pooling]
         arrays = np.load(path)
         self.convolutions = nn.ModuleDict()
         for name in sorted({key.rsplit(".", 1)[0] for key in arrays.files}):
@@ -104,7 +115,7 @@ class BranchTeacher(nn.Module):
         x, outputs, trunk = self.convolutions["conv0"](image), [], []
         for block, count in enumerate(LAYOUT, start=1):
             if block > 1:
-                x = nn.functional.max_pool2d(x, 2)
+                x = self.pool(x, 2)
             for index in range(1, count + 1):
                 padded = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
                 x = torch.relu(self.convolutions[f"conv{block}{index}"](padded))
@@ -117,10 +128,11 @@ class BranchTeacher(nn.Module):
 class TorchvisionTeacher(nn.Module):
     """torchvision's VGG19 (weights downloaded by torchvision on first use)."""
 
-    def __init__(self) -> None:
+    def __init__(self, pooling: str = "average") -> None:
         super().__init__()
         from tools.export.torchvision_vgg import load_vgg
 
+        self.pool = POOLINGS[pooling]
         self.preprocess = normalization()
         self.layers = load_vgg("vgg19", "imagenet").features[:30].requires_grad_(False)
 
@@ -128,8 +140,9 @@ class TorchvisionTeacher(nn.Module):
         """Map RGB images [N,3,H,W] in [0,1] to relu1_1 … relu5_1; its trunk is too wide for hints."""
         x, outputs, fresh = self.preprocess(image), [], True
         for layer in self.layers:
-            x = layer(x)
-            if isinstance(layer, nn.MaxPool2d):
+            is_pooling = isinstance(layer, nn.MaxPool2d)
+            x = self.pool(x, 2) if is_pooling else layer(x)
+            if is_pooling:
                 fresh = True
             elif isinstance(layer, nn.ReLU) and fresh:
                 outputs.append(x.clone())  # torchvision's ReLUs work in place
@@ -137,9 +150,37 @@ class TorchvisionTeacher(nn.Module):
         return outputs, []
 
 
-def load_teacher(name: str) -> nn.Module:
+def load_teacher(name: str, pooling: str = "average") -> nn.Module:
     """Return the teacher `name`: ``vgg19`` for torchvision's, else the path of an .npz file."""
-    return TorchvisionTeacher().eval() if name == "vgg19" else BranchTeacher(Path(name)).eval()
+    if name == "vgg19":
+        return TorchvisionTeacher(pooling).eval()
+    return BranchTeacher(Path(name), pooling).eval()
+
+
+def load_student(path: Path, pooling: str = "average") -> Student:
+    """Return a student with the weights of a feature network that `tools.distill.export` wrote."""
+    arrays = {each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
+    student = Student(pooling)
+    state = student.state_dict()
+    for key in state:
+        module, part = key.rsplit(".", 1)
+        state[key] = torch.from_numpy(arrays[f"{exported_name(module)}.{part}"].copy())
+    student.load_state_dict(state)
+    return student
+
+
+def exported_name(module: str) -> str:
+    """Return the name that a convolution of the student has in a feature network.
+
+    ``blocks.0.1`` is ``conv1_2``, ``heads.0.0`` ``hidden1_1`` and ``heads.0.1`` ``relu1_1``.
+    """
+    kind, *numbers = module.split(".")
+    if kind == "preprocess":
+        return kind
+    block, position = map(int, numbers)
+    if kind == "blocks":
+        return f"conv{block + 1}_{position + 1}"
+    return f"{('hidden', 'relu')[position]}{block + 1}_1"
 
 
 def gram(features: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tools.distill.model import STYLE_LAYERS, Goals, Student, gram, load_teacher
+from tools.distill.model import STYLE_LAYERS, Goals, Student, gram, load_student, load_teacher
 
 log = logging.getLogger("distill")
 
@@ -27,6 +27,9 @@ LOG_EVERY = 100
 # Longer side in pixels, at most, of the pictures, which are all kept in memory.
 LONGEST_SIDE = 640
 
+# Share of relu5_1 in the loss: it is no style layer by default, and the hardest to follow.
+DEEPEST_SHARE = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -36,6 +39,8 @@ class Settings:
     teacher: str
     checkpoint: Path
     minutes: float
+    pooling: str = "average"  # of student and teacher
+    start: Path | None = None  # a feature network to begin with
     steps: int = 10**9
     batch: int = 4
     crop: int = 144
@@ -192,6 +197,33 @@ def measure_goals(teacher: nn.Module, crops: Crops, batches: int = 40) -> Goals:
     return Goals(means(grams), means(squares))
 
 
+def fit_heads(student: Student, teacher: nn.Module, goals: Goals, crops: Crops, batches: int = 20) -> None:
+    """Change the last layer of each head so that its outputs predict `goals` best, in least squares.
+
+    A student that begins with the weights of another one has heads for the coordinates of that one.
+    """
+    products: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad():
+        for _ in range(batches):
+            images = crops.batch(8)
+            pairs = zip(student(images)[0], goals(teacher(images)[0]), strict=True)
+            for index, (output, goal) in enumerate(pairs):
+                flat = output.transpose(0, 1).flatten(1).double()
+                flat = torch.cat([flat, torch.ones_like(flat[:1])])
+                new = (flat @ flat.T, flat @ goal.transpose(0, 1).flatten(1).double().T)
+                if index == len(products):
+                    products.append(new)
+                else:
+                    for total, part in zip(products[index], new, strict=True):
+                        total.add_(part)
+        for head, (own, cross) in zip(student.heads, products, strict=True):
+            last = head[1]
+            ridge = 1e-6 * own.diagonal().mean() * torch.eye(len(own), dtype=own.dtype)
+            matrix = torch.linalg.solve(own + ridge, cross).T.float()  # [K, K + 1]
+            last.bias.copy_(matrix[:, :-1] @ last.bias + matrix[:, -1])
+            last.weight.copy_(torch.einsum("kj,jihw->kihw", matrix[:, :-1], last.weight))
+
+
 def save(path: Path, state: dict[str, object]) -> None:
     """Write a checkpoint through a temporary file, so that a killed process leaves the last one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,10 +261,15 @@ def train(settings: Settings) -> None:
     resumed = torch.load(settings.checkpoint, weights_only=True) if settings.checkpoint.exists() else None
     rng = np.random.default_rng([settings.seed, resumed["step"] if resumed else 0])
     crops = Crops(settings.images, settings.crop, rng)
-    teacher = load_teacher(settings.teacher).to(memory_format=torch.channels_last)
-    student = Student().to(memory_format=torch.channels_last)
+    teacher = load_teacher(settings.teacher, settings.pooling).to(memory_format=torch.channels_last)
+    begun = settings.start is not None
+    student = load_student(settings.start, settings.pooling) if begun else Student(settings.pooling)
+    student = student.to(memory_format=torch.channels_last)
     # Resumed, one batch gives the shapes and the checkpoint the values.
     projection = measure_goals(teacher, crops, batches=1 if resumed else 40)
+    if begun and not resumed:
+        fit_heads(student, teacher, projection, crops)
+    shares = torch.tensor([1.0] * (len(STYLE_LAYERS) - 1) + [DEEPEST_SHARE])
     kernels, biases = student.parameters_by_kind()
     rates = (settings.rate, settings.rate * settings.bias_rate)
     optimizers = [Muon(kernels, rates[0]), torch.optim.Adam(biases, rates[1], betas=(0.9, 0.98))]
@@ -258,6 +295,7 @@ def train(settings: Settings) -> None:
             "step": step,
             "seconds": spent,
             "teacher": Path(settings.teacher).name,
+            "pooling": settings.pooling,
         }
         save(settings.checkpoint, state)
 
@@ -276,7 +314,8 @@ def train(settings: Settings) -> None:
         outputs, trunk = student(images)
         features, grams = losses(outputs, goals, projection)
         hint = hint_loss(trunk, hints)
-        (features.sum() + settings.gram_weight * grams.sum() + settings.hint_weight * hint).backward()
+        loss = (shares * (features + settings.gram_weight * grams)).sum() + settings.hint_weight * hint
+        loss.backward()
         for optimizer in optimizers:
             optimizer.step()
         average.update_parameters(student)
