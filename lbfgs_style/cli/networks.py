@@ -12,6 +12,7 @@ import typer
 
 from .. import networks
 from ..errors import NetworkFileError
+from ..networks.catalog import FACE_DETECTOR
 from .progress import show_log
 from .streams import can_draw, show_table
 
@@ -26,7 +27,8 @@ Name = Annotated[str, typer.Argument(help="A name from `list`, or the path of an
 @app.command("list")
 def list_networks() -> None:
     """List the known networks, with the paths of those on this machine."""
-    rows = [(row.name, _where(row.name), row.summary, row.licence) for row in networks.KNOWN]
+    known = (*networks.KNOWN, FACE_DETECTOR)
+    rows = [(row.name, _where(row.name), row.summary, row.licence) for row in known]
     show_table(("name", "file", "what it is", "licence of the weights"), rows)
 
 

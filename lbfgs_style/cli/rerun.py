@@ -40,6 +40,7 @@ class MovedInputs:
         Path | None, typer.Option(help="Where the mask of the kept part of the content image is now.")
     ] = None
     content_map: Annotated[Path | None, typer.Option(help="Where the content map is now.")] = None
+    face_mask: Annotated[Path | None, typer.Option(help="Where the mask of faces is now.")] = None
     init: Annotated[Path | None, typer.Option(help="Where the initial image is now.")] = None
     network: Annotated[str | None, typer.Option(help="Where the network is now.")] = None
 
@@ -74,6 +75,7 @@ def rerun(
                 painting_masks=moved.painting_mask or (),
                 keep_mask=moved.keep_mask,
                 content_map=moved.content_map,
+                face_mask=moved.face_mask,
                 init=moved.init,
                 network=moved.network,
                 max_pixels=max_pixels,

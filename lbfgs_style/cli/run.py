@@ -81,7 +81,16 @@ class InputParameters:
         Path | None,
         typer.Option(
             help="How much the content image holds, place by place: middle grey as without a map, white four "
-            "times as much, black not at all. For faces, or for skies that are to be painted freely.",
+            "times as much, black not at all. For skies that are to be painted freely, for example.",
+            metavar="FILE",
+            rich_help_panel="Content and masks",
+        ),
+    ] = None
+    face_mask: Annotated[
+        str | None,
+        typer.Option(
+            help="Mask that is white where faces are: painted, but held four times as much, they stay "
+            "people. 'find' finds them (needs lbfgs-style networks pull yunet once).",
             metavar="FILE",
             rich_help_panel="Content and masks",
         ),
@@ -127,15 +136,19 @@ class InputParameters:
             for value in columns[option]:
                 require_positive(f"each number of {option}", value)
         rows = zip(self.styles, *columns.values(), strict=True)
-        is_file = self.keep_mask not in (None, "alpha")
         return RunInputs(
             content=self.content,
             styles=tuple(StyleInput(*row) for row in rows),
-            keep=Path(str(self.keep_mask)) if is_file else "alpha" if self.keep_mask == "alpha" else None,
+            keep="alpha" if self.keep_mask == "alpha" else _path(self.keep_mask),
             content_map=self.content_map,
+            face_mask="find" if self.face_mask == "find" else _path(self.face_mask),
             init=self.init_file,
             network=network,
         )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _masks(names: Sequence[str] | None, word: str, count: int) -> list[Path | None]:

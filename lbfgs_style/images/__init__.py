@@ -4,6 +4,7 @@
 - picture: arrays in, float32 RGB inside, the same kind of array out. pillow_images: images of Pillow.
 - input_limits: how much is read, and from where.
 - icc_profile, srgb, color_preservation: colours. exif: tags of TIFF files and EXIF blocks.
+- faces: find faces, and mark them in a mask.
 - resize, row_strips, hidden_pixels: sizes, large images in strips, transparent pixels.
 """
 

@@ -21,15 +21,15 @@ class KnownNetwork:
     name, summary, licence : str
         Name, description in a few words, licence of the weights.
     arch : str
-        Architecture: ``vgg16``, ``vgg19``, or ``compact``.
+        Architecture: ``vgg16``, ``vgg19``, ``compact`` or ``yunet``.
     url : str or None
         Address of the published weights; None for the bundled network.
     size : int or None
         Bytes of the download; None if unknown.
     known_hash : str or None
         ``algorithm:digest`` of the download.
-    format : {"pth", "h5"} or None
-        Format of the download.
+    format : {"pth", "h5", "onnx"} or None
+        Format of the download; ONNX is kept as it is.
     """
 
     name: str
@@ -39,7 +39,7 @@ class KnownNetwork:
     url: str | None = None
     size: int | None = None
     known_hash: str | None = None
-    format: Literal["pth", "h5"] | None = None
+    format: Literal["pth", "h5", "onnx"] | None = None
 
     @property
     def file_name(self) -> str:
@@ -99,15 +99,29 @@ KNOWN: tuple[KnownNetwork, ...] = (
 )
 
 
+# No feature network, but pulled like one; `images.faces` runs it.
+FACE_DETECTOR = KnownNetwork(
+    name="yunet",
+    summary="finds faces for --face-mask find",
+    licence="MIT, Shiqi Yu",
+    arch="yunet",
+    url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
+    "face_detection_yunet_2023mar.onnx",
+    size=232_589,
+    known_hash="sha256:8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    format="onnx",
+)
+
+
 def known(name: str) -> KnownNetwork:
-    """Return the row of `KNOWN` that has this name.
+    """Return the row of `KNOWN` that has this name, or `FACE_DETECTOR`.
 
     Raises
     ------
     NetworkError
         If there is none.
     """
-    for row in KNOWN:
+    for row in (*KNOWN, FACE_DETECTOR):
         if row.name == name:
             return row
     names = [row.name for row in KNOWN]
@@ -165,6 +179,11 @@ def find(name_or_path: str | Path) -> Path:
             if path.is_file():
                 return path
     row = known(text)
+    if row == FACE_DETECTOR:
+        raise NetworkFileError(
+            f"The face detector {text!r} is not on this computer: get it with `lbfgs-style networks pull "
+            f"{text}`, or mark the faces in a mask."
+        )
     if row.url is None:
         raise NetworkFileError(
             f"The bundled network {text!r} is missing from this installation: install lbfgs-style again."

@@ -15,7 +15,7 @@ from ..system.files import atomic_write
 from ..system.locks import wait_for_lock
 from . import vgg
 from .catalog import KnownNetwork, find, known
-from .download import Progress, download
+from .download import Progress, download, file_hash
 from .network import load, verify
 from .published_weights import read_keras_h5, require_h5py, vgg_weights
 from .torch_pickle import read_pth
@@ -97,6 +97,8 @@ def convert(row: KnownNetwork, raw: Path) -> bytes:
     NetworkError
         If the file does not contain the weights of `row`.
     """
+    if row.format == "onnx":
+        return raw.read_bytes()
     if row.format == "pth":
         # Without the classifier, which is 85 % of the file.
         weights = vgg_weights(row.arch, read_pth(raw, prefix="features."), "pth")
@@ -141,12 +143,26 @@ def _find_valid(name: str, target: Path) -> Path | None:
     except NetworkFileError:
         return None
     try:
-        verify(load(path))
+        if known(name).format == "onnx":
+            check_hash(known(name), path)
+        else:
+            verify(load(path))
     except NetworkError:
         if path == target:
             return None
         raise
     return path
+
+
+def check_hash(row: KnownNetwork, path: Path) -> None:
+    """Raise NetworkError unless a file that is kept as it was downloaded has the published hash."""
+    expected = row.known_hash or ""
+    actual = file_hash(path, expected)
+    if actual != expected:
+        raise NetworkError(
+            f"{path}: not the published file: expected {expected}, got {actual}; get it again with "
+            f"`lbfgs-style networks pull {row.name} --force`."
+        )
 
 
 def _mirror_url(file_name: str) -> str | None:

@@ -32,7 +32,7 @@ class Costs:
     per_pixel : float
         Bytes of the tensors of an evaluation, for each pixel of the image or window.
     targets : float
-        Bytes of the content's targets and of the masks, for each pixel of the image.
+        Bytes of the targets of the feature terms and of the masks, for each pixel of the image.
     sources : int
         Bytes of the images that were read.
     halo : int
@@ -75,7 +75,9 @@ def estimate_costs(model: onnx.ModelProto, terms: LossTerms, rewrite: Rewrite, s
         reach, obstacle = halo(list(receptive_fields(model, terms.layers).values())), ""
     except GraphError as error:  # matters only if the whole image does not fit into memory
         reach, obstacle = 0, str(error)
-    content = sum(math.prod(shapes[layer]) for layer in terms.content_layers) / side**2
+    features = sum(math.prod(shapes[layer]) for layer in terms.content_layers)
+    # Beside the nearest neighbours, the features of the content and of the image that they are found for.
+    features += 3 * sum(math.prod(shapes[layer]) for layer in terms.matched_layers)
     masked = [part for part in terms.style_parts if part.region is not None]
     masks = sum(positions(shapes[part.layer]) for part in masked) / side**2
     keep_mask = 1 if terms.regions else 0
@@ -84,7 +86,7 @@ def estimate_costs(model: onnx.ModelProto, terms: LossTerms, rewrite: Rewrite, s
     return Costs(
         weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
         per_pixel=peak_bytes(objective_builder(model, (side, side), terms, rewrite=rewrite)) / side**2,
-        targets=4 * (content + masks + keep_mask),
+        targets=4 * (features / side**2 + masks + keep_mask),
         sources=sources,
         halo=reach,
         obstacle=obstacle,

@@ -21,7 +21,7 @@ from ..graphs.autodiff import gradients
 from ..graphs.builder import GraphBuilder, Rewrite
 from ..graphs.network_graph import IMAGE, Floating, layer_shape, with_network
 from .losses import assembly, distances
-from .losses.terms import LossTerms, distance_name, features_name
+from .losses.terms import LossTerms, features_name
 
 if TYPE_CHECKING:
     import onnx
@@ -89,9 +89,9 @@ def objective_graph(
     -------
     onnx.ModelProto
         Inputs ``image`` [1,3,H,W], ``weights`` [K], the targets ``features_<layer>``, ``gram_<layer>`` and
-        others that the style statistic needs; with masks ``mask_<layer>_<region>`` [1,1,h,w] and
-        ``region_weights`` [R]. Outputs ``loss`` [], ``terms`` [K] (unweighted, in the order of
-        `LossTerms.names`), ``d_image``.
+        others that the style statistic needs, such as ``neighbours_<layer>``; with masks
+        ``mask_<layer>_<region>`` [1,1,h,w] and ``region_weights`` [R]. Outputs ``loss`` [], ``terms`` [K]
+        (unweighted, in the order of `LossTerms.names`), ``d_image``.
 
     Raises
     ------
@@ -111,15 +111,13 @@ def objective_builder(
 ) -> GraphBuilder:
     """Build `objective_graph`, but return its builder."""
     graph = with_network(model, size, terms.layers, dtype)
-    targets, differences = assembly.content_differences(graph, terms)
+    targets, differences = assembly.feature_differences(graph, terms)
     masks = assembly.declare_masks(graph, terms)
     pixels = assembly.pixel_sums(graph, terms, size)
     sums = assembly.style_moments(graph, terms, masks) | pixels
-    for layer, difference in differences.items():
-        sums[distance_name(layer)] = distances.sum_all(graph, "ReduceSumSquare", difference)
-    energies = {
-        layer: distances.sum_all(graph, "ReduceSumSquare", target) for layer, target in targets.items()
-    }
+    for term, difference in differences.items():
+        sums[term.distance] = distances.sum_all(graph, "ReduceSumSquare", difference)
+    energies = {term: distances.sum_all(graph, "ReduceSumSquare", target) for term, target in targets.items()}
     shapes = {layer: layer_shape(graph, layer) for layer in terms.layers}
     nodes = assembly.add_loss(graph, terms, sums, energies, shapes, size)
     graph.output(nodes.loss, "loss")

@@ -56,6 +56,7 @@ def prepare(
     painting_masks: Sequence[Path | str] = (),
     keep_mask: Path | str | None = None,
     content_map: Path | str | None = None,
+    face_mask: Path | str | None = None,
     init: Path | str | None = None,
     network: Path | str | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -66,7 +67,7 @@ def prepare(
     ----------
     path : path
         A PNG or JPEG with its recipe, or the JSON report of a run.
-    content, styles, style_masks, painting_masks, keep_mask, content_map, init, network
+    content, styles, style_masks, painting_masks, keep_mask, content_map, face_mask, init, network
         Where the inputs are now, if they were moved; masks of those styles that have one.
     max_pixels : int
         See `lbfgs_style.images.read`.
@@ -90,6 +91,7 @@ def prepare(
             "painting-mask": painting_masks,
             "keep-mask": [] if keep_mask is None else [keep_mask],
             "content-map": [] if content_map is None else [content_map],
+            "face-mask": [] if face_mask is None else [face_mask],
             "init": [] if init is None else [init],
         },
     )

@@ -48,8 +48,8 @@ class StyleInput(Generic[T]):
 class RunInputs(Generic[T]):
     """The inputs of a run.
 
-    An input has a role: content, style, style-mask, painting-mask, keep-mask, content-map or init. The
-    command ``rerun`` has an option of the same name for each.
+    An input has a role: content, style, style-mask, painting-mask, keep-mask, content-map, face-mask or init.
+    The command ``rerun`` has an option of the same name for each.
 
     Attributes
     ----------
@@ -61,6 +61,8 @@ class RunInputs(Generic[T]):
         Where the content image is kept; ``"alpha"``: where it is transparent.
     content_map : T or None
         How much the content image holds, place by place.
+    face_mask : T, "find" or None
+        Where faces are; ``"find"``: where a detector finds them.
     init : T or None
         The initial image.
     network : str
@@ -71,6 +73,7 @@ class RunInputs(Generic[T]):
     styles: tuple[StyleInput[T], ...]
     keep: T | Literal["alpha"] | None = None
     content_map: T | None = None
+    face_mask: T | Literal["find"] | None = None
     init: T | None = None
     network: str
 
@@ -94,6 +97,7 @@ class RunInputs(Generic[T]):
             ),
             keep="alpha" if isinstance(self.keep, str) else optional("keep-mask", self.keep),
             content_map=optional("content-map", self.content_map),
+            face_mask="find" if isinstance(self.face_mask, str) else optional("face-mask", self.face_mask),
             init=optional("init", self.init),
             network=self.network,
         )
@@ -113,6 +117,8 @@ class RunInputs(Generic[T]):
             yield "keep-mask", self.keep
         if self.content_map is not None:
             yield "content-map", self.content_map
+        if self.face_mask is not None and not isinstance(self.face_mask, str):
+            yield "face-mask", self.face_mask
         if self.init is not None:
             yield "init", self.init
 
@@ -145,6 +151,7 @@ def inputs_of(
     painting_masks: Sequence[Origin | None] = (),
     keep_mask: Origin | None = None,
     content_map: Origin | None = None,
+    face_mask: Origin | None = None,
     init: Origin | None = None,
 ) -> Inputs:
     """Return the inputs of a run with the fingerprints of their files.
@@ -161,6 +168,8 @@ def inputs_of(
         A file, its fingerprint, or ``"alpha"``.
     content_map
         A file, or its fingerprint.
+    face_mask
+        A file, its fingerprint, or ``"find"``.
 
     Raises
     ------
@@ -181,6 +190,7 @@ def inputs_of(
         ),
         keep="alpha" if keep_mask == "alpha" else optional(keep_mask),
         content_map=optional(content_map),
+        face_mask="find" if face_mask == "find" else optional(face_mask),
         init=optional(init),
         network=str(network),
     )
@@ -202,6 +212,7 @@ def run(
         init=images.init,
         keep=images.keep,
         content_map=images.content_map,
+        face_mask=images.face_mask,
         on_iterate=on_iterate,
         cancel=cancel,
         checkpoint=checkpoint,
@@ -217,6 +228,7 @@ def plan(job: StyleTransfer, inputs: LoadedInputs) -> tuple[ScalePlan, ...]:
         init=images.init,
         keep=images.keep,
         content_map=images.content_map,
+        face_mask=images.face_mask,
     )
 
 
@@ -238,6 +250,7 @@ def to_json(inputs: Inputs, text_of: Callable[[Source], str]) -> dict[str, Any]:
         "painting_masks": [style.style_mask for style in texts.styles],
         "keep_mask": texts.keep,
         "content_map": texts.content_map,
+        "face_mask": texts.face_mask,
         "init": texts.init,
     }
 
@@ -270,7 +283,7 @@ def from_json(
         return [None if path is None else Source(str(path), str(sha256)) for path, sha256 in both]
 
     def optional(key: str) -> Source | None:
-        # Recipes of versions before content maps have no such key.
+        # Recipes of versions before content maps and masks of faces have no such key.
         return None if files.get(key) is None else Source(str(files[key]), str(hashes[key]))
 
     images = [Source(str(p), str(h)) for p, h in zip(files["styles"], hashes["styles"], strict=True)]
@@ -280,6 +293,7 @@ def from_json(
         styles=tuple(StyleInput(*row) for row in columns),
         keep="alpha" if files["keep_mask"] == "alpha" else optional("keep_mask"),
         content_map=optional("content_map"),
+        face_mask="find" if files.get("face_mask") == "find" else optional("face_mask"),
         init=optional("init"),
         network=str(files["network"]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from .. import images
 from ..errors import ImageError, NetworkError, OptionError, did_you_mean
 from ..images import FloatImage, Picture, color_preservation
+from ..images.faces import find_faces, mark_faces
 from ..images.hidden_pixels import fill_hidden
+from ..networks.catalog import FACE_DETECTOR, find
 from ..networks.network import FeatureNetwork
+from ..networks.pull import check_hash
 from ..settings.options import Options
 from ..settings.preset_hints import advice
-from .regions import MIN_AREA, Mask, Regions, content_weights, divide_among_styles, mask_of
+from .regions import MIN_AREA, Mask, Regions, content_weights, divide_among_styles, mask_of, with_faces
 from .style_statistics import StyleStatistics
 from .styles import Style, StylePicture
 
@@ -25,6 +29,11 @@ OneStyle = NDArray[Any] | Picture | StyleStatistics | Style
 
 # The mask of the kept part of the content image.
 Keep = NDArray[Any] | Picture | Literal["alpha"]
+
+# The mask of faces.
+FaceMask = NDArray[Any] | Picture | Literal["find"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,9 +129,33 @@ def check_keep_mask(keep: Keep | None, content: Picture) -> Mask | None:
     return 1 - content.alpha
 
 
-def check_content_map(content_map: NDArray[Any] | Picture | None) -> Mask | None:
-    """Return the weights of a content map, see `regions.content_weights`."""
-    return None if content_map is None else content_weights(check_image(content_map, "content map"))
+def check_content_map(
+    content_map: NDArray[Any] | Picture | None, face_mask: FaceMask | None, content: Picture
+) -> Mask | None:
+    """Return the weights of a content map and of a mask of faces, see `regions.content_weights`.
+
+    Raises
+    ------
+    OptionError
+        `face_mask` is another word than ``"find"``.
+    NetworkError
+        The face detector is missing or damaged.
+    """
+    weights = None if content_map is None else content_weights(check_image(content_map, "content map"))
+    if face_mask is None:
+        return weights
+    if not isinstance(face_mask, str):
+        return with_faces(weights, mask_of(check_image(face_mask, "face mask")))
+    if face_mask != "find":
+        raise OptionError(f"face_mask must be an array, a Picture or 'find', got {face_mask!r}.")
+    detector = find(FACE_DETECTOR.name)
+    check_hash(FACE_DETECTOR, detector)
+    boxes = find_faces(content.rgb, detector)
+    if not boxes:
+        log.warning("no face found in the content image: mark faces in a mask, or leave face_mask out")
+        return weights
+    log.info("%d %s found in the content image", len(boxes), "face" if len(boxes) == 1 else "faces")
+    return with_faces(weights, mark_faces(boxes, (content.rgb.shape[0], content.rgb.shape[1])))
 
 
 def check_styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:

@@ -65,6 +65,13 @@ def content_weights(picture: Picture) -> Mask:
     return squares if picture.alpha is None else even + picture.alpha * (squares - even)
 
 
+def with_faces(weights: Mask | None, faces: Mask) -> Mask:
+    """Return weights of the content loss, divided by `MOST_CONTENT`, that are at their most at faces."""
+    weights = np.full((1, 1), 1 / MOST_CONTENT, np.float32) if weights is None else weights
+    weights = resize(weights, (faces.shape[0], faces.shape[1]))
+    return (weights + faces * (1 - weights)).astype(np.float32)
+
+
 def content_map_for_layer(weights: Mask, height: int, width: int) -> NDArray[np.float32]:
     """Return the roots of the content's weights at the positions of a layer, [1,1,h,w]."""
     return np.sqrt(MOST_CONTENT * resize(weights, (height, width)), dtype=np.float32)[None, None]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import OptimizationError
 from ..images import resize, to_chw
 from ..objective.engine import Engine
 from ..objective.evaluation import Objective, Value
@@ -28,7 +30,10 @@ from ..optimization.problem import AnyImage, HostProblem, Problem
 from ..optimization.state import BlockwiseState, OptimizerState
 from ..optimization.variables import VARIABLES, Parametrization, Pixels, Spectral
 from ..settings.options import Options
+from ..system.threads import Cancelled
 from .inputs import RunImages
+from .matching import Matcher, matcher_at
+from .plan.rounds import plan_rounds, rounds_after
 from .plan.run_plan import RunPlan
 from .regions import blend_in_place
 from .results import Iterate, IterateCallback, work_done
@@ -84,6 +89,7 @@ class ScaleRun:
     _relearning: int = 0  # iterations that a resumed L-BFGS needs in addition
     _iterations: int = 0  # maximum number of iterations
     _is_in_blocks: bool = False
+    _before: Outcome | None = None  # the rounds of this scale that are done
     _share: float = 0.0  # share of the run's work that is done
 
     def optimize(self, image: NDArray[np.floating]) -> Outcome:
@@ -96,24 +102,80 @@ class ScaleRun:
             lambda: targets_at(self.engine, self.plan.terms, self.images, scale, window)
         )
         weights = term_weights(self.options, self.plan.terms)
+        if self.plan.terms.matched_layers:
+            matcher = cancellation.run(
+                lambda: matcher_at(self.engine, self.plan.terms, self.images, scale, window)
+            )
+            if method.kind != "blocks" and self.options.optimizer == "lbfgs":
+                return self._optimize_rounds(image, targets, matcher, state)
+            targets |= cancellation.run(lambda: matcher.targets(None))
         if method.kind == "blocks" and window is not None:
             before = state if isinstance(state, BlockwiseState) else None
             return self._optimize_blocks(np.ascontiguousarray(image, np.float32), targets, weights, before)
         self._iterations = self._relearning + scale.iterations
-        objective = cancellation.run(
+        return self._minimize(
+            image, targets, self._iterations, state if isinstance(state, OptimizerState) else None
+        )
+
+    def _minimize(
+        self,
+        image: NDArray[np.floating],
+        targets: dict[str, NDArray[np.float32]],
+        iterations: int,
+        state: OptimizerState | None,
+    ) -> Outcome:
+        """Minimise the loss of whole images, or resume at a state."""
+        scale, method = self.plan.scales[self.index], self.plan.methods[self.index]
+        weights, window = term_weights(self.options, self.plan.terms), method.window_pixels
+        objective = self.engine.cancellation.run(
             lambda: self.engine.objective(scale.size, self.plan.terms, targets, weights, window_pixels=window)
         )
         return minimize(
             self._problem(objective, scale.size),
             image,
-            iterations=self._iterations,
+            iterations=iterations,
             history=method.history,
             on_iterate=self._on_iterate,
             step=self._make_step(),
-            resume=state if isinstance(state, OptimizerState) else None,
+            resume=state,
             on_state=self._offer,
-            cancellation=cancellation,
+            cancellation=self.engine.cancellation,
         )
+
+    def _optimize_rounds(
+        self,
+        image: NDArray[np.floating],
+        targets: dict[str, NDArray[np.float32]],
+        matcher: Matcher,
+        state: OptimizerState | BlockwiseState | None,
+    ) -> Outcome:
+        """Minimise in rounds, for each of which the neighbours of the image are found.
+
+        A resumed round starts from the saved image, whose neighbours are found again.
+        """
+        scale, before = self.plan.scales[self.index], None
+        rounds = plan_rounds(scale.iterations, is_last=self.index == len(self.plan.scales) - 1)
+        if isinstance(state, OptimizerState):
+            before = Outcome(
+                image, state.start, state.best, state.iterations, state.evaluations, "iterations"
+            )
+            rounds = rounds_after(rounds, state.iterations, relearning=self._relearning)
+        self._iterations = self._relearning + scale.iterations
+        for each in rounds:
+            self._before = before
+            try:
+                found = self.engine.cancellation.run(partial(matcher.targets, image, by_layer=each.by_layer))
+                outcome = self._minimize(image, targets | found, each.iterations, None)
+            except (Cancelled, OptimizationError) as error:
+                if before is None:
+                    raise
+                return replace(before, reason="cancelled" if isinstance(error, Cancelled) else "non-finite")
+            before = outcome if before is None else _joined(before, outcome)
+            image = outcome.image
+            if outcome.reason in ("callback", "cancelled", "non-finite"):
+                break
+        assert before is not None
+        return before
 
     def _optimize_blocks(
         self,
@@ -173,6 +235,9 @@ class ScaleRun:
     def _on_iterate(self, iteration: int, evaluations: int, value: Value, image: AnyImage) -> bool:
         """Note an iteration and call the callback; return True to stop."""
         self.run_log.record(value)
+        if self._before is not None:
+            iteration += self._before.iterations
+            evaluations += self._before.evaluations
         relearning = 0 if self._is_in_blocks else self._relearning
         iterate = Iterate(
             scale=self.index + 1,
@@ -195,7 +260,24 @@ class ScaleRun:
         return self.on_iterate is not None and bool(self.on_iterate(iterate))
 
     def _offer(self, state: OptimizerState | BlockwiseState) -> None:
+        if self._before is not None and isinstance(state, OptimizerState):
+            state = replace(
+                state,
+                start=self._before.start,
+                iterations=self._before.iterations + state.iterations,
+                evaluations=self._before.evaluations + state.evaluations,
+            )
         self.run_log.offer_checkpoint(self.plan, self.index, state, self._share)
+
+
+def _joined(before: Outcome, outcome: Outcome) -> Outcome:
+    """Return the result of one round after others."""
+    return replace(
+        outcome,
+        start=before.start,
+        iterations=before.iterations + outcome.iterations,
+        evaluations=before.evaluations + outcome.evaluations,
+    )
 
 
 def _warn_of_blocks_alone(size: tuple[int, int]) -> None:

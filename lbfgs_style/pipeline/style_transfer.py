@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -28,12 +29,15 @@ from . import inputs
 from .checkpoints.checkpoint import Checkpoint
 from .coarse_to_fine import CoarseToFine, warn_of_changes
 from .fingerprints import fingerprint_run
-from .inputs import Keep, OneStyle
+from .inputs import FaceMask, Keep, OneStyle
+from .matching import matched_layers
 from .plan.schedule import ScalePlan, describe_scales
 from .results import IterateCallback, Result
 from .style_measuring import measure
 from .style_statistics import StyleStatistics
 from .styles import StylePicture
+
+log = logging.getLogger(__name__)
 
 # The network that comes with the package.
 DEFAULT_NETWORK = "compact"
@@ -80,6 +84,8 @@ class StyleTransfer:
             statistic=self.options.statistic,
             tv_power=self.options.tv_power,
         )
+        if self._terms.kind.matches:
+            self._terms = replace(self._terms, matched_layers=matched_layers(loaded, self._terms))
         self._engine = Engine(
             with_pooling(loaded, self.options.pooling),
             device=self.options.device,
@@ -96,6 +102,7 @@ class StyleTransfer:
         init: NDArray[Any] | Picture | None = None,
         keep: Keep | None = None,
         content_map: NDArray[Any] | Picture | None = None,
+        face_mask: FaceMask | None = None,
         on_iterate: IterateCallback | None = None,
         cancel: threading.Event | None = None,
         checkpoint: Checkpoint | None = None,
@@ -120,6 +127,10 @@ class StyleTransfer:
             How much the content image holds, place by place: H×W of any resolution, stretched to it. A value
             v in [0,1] multiplies the content loss by 4 v²: middle grey holds as without a map, white four
             times as much, black not at all.
+        face_mask : array, Picture or "find", optional
+            White where faces are, which are held four times as much, whatever the content map says:
+            H×W of any resolution, stretched to the content image. ``"find"`` finds them with the
+            detector ``yunet``.
         on_iterate : callable, optional
             Gets an `Iterate` after each iteration; stops the run by returning True.
         cancel : threading.Event, optional
@@ -145,7 +156,9 @@ class StyleTransfer:
             The loss is not finite at the start.
         """
         cancellation = Cancellation(cancel)
-        picture, checked, run = self._prepare(content, styles, keep, content_map, on_iterate, cancellation)
+        picture, checked, run = self._prepare(
+            content, styles, keep, (content_map, face_mask), on_iterate, cancellation
+        )
         initial = None if init is None else inputs.check_image(init, "initial image")
         with checkpoint or nullcontext():
             if checkpoint is not None:
@@ -170,12 +183,13 @@ class StyleTransfer:
         init: NDArray[Any] | Picture | None = None,
         keep: Keep | None = None,
         content_map: NDArray[Any] | Picture | None = None,
+        face_mask: FaceMask | None = None,
     ) -> tuple[ScalePlan, ...]:
         """Return what `run` would do: scales, tiles or blocks, memory and time. Times a trial evaluation.
 
         Parameters
         ----------
-        content, styles, init, keep, content_map
+        content, styles, init, keep, content_map, face_mask
             As in `run`.
 
         Raises
@@ -187,7 +201,7 @@ class StyleTransfer:
         SessionError
             The device is not available.
         """
-        _, _, run = self._prepare(content, styles, keep, content_map, None, NEVER)
+        _, _, run = self._prepare(content, styles, keep, (content_map, face_mask), None, NEVER)
         plan = run.plan(has_initial_image=init is not None)
         warn_of_changes(run.images.content, plan.scales[-1].size, self.options)
         scales = describe_scales(self._engine, plan, self.options, timed=True)
@@ -199,11 +213,14 @@ class StyleTransfer:
         content: NDArray[Any] | Picture,
         styles: OneStyle | Sequence[OneStyle],
         keep: Keep | None,
-        content_map: NDArray[Any] | Picture | None,
+        held: tuple[NDArray[Any] | Picture | None, FaceMask | None],
         on_iterate: IterateCallback | None,
         cancellation: Cancellation,
     ) -> tuple[Picture, list[StylePicture], CoarseToFine]:
-        """Return the content and the styles, checked, and the loop over the scales."""
+        """Return the content and the styles, checked, and the loop over the scales.
+
+        `held` are the content map and the mask of faces.
+        """
         picture = inputs.check_content(content, self.options)
         filled = replace(picture, rgb=fill_hidden(picture.rgb, picture.alpha))
         checked = inputs.check_styles(styles)
@@ -214,10 +231,26 @@ class StyleTransfer:
                 )
         kept = inputs.check_keep_mask(keep, picture)
         run_images = inputs.as_network_sees(
-            filled, checked, kept, inputs.check_content_map(content_map), self.options
+            filled, checked, kept, inputs.check_content_map(*held, filled), self.options
         )
-        engine = self._engine.during(cancellation)
-        return picture, checked, CoarseToFine(engine, self.options, self._terms, run_images, on_iterate)
+        engine, terms = self._engine.during(cancellation), self._terms_for(checked)
+        return picture, checked, CoarseToFine(engine, self.options, terms, run_images, on_iterate)
+
+    def _terms_for(self, styles: Sequence[StylePicture]) -> LossTerms:
+        """Return the terms of a run: without neighbours where a style is statistics, which have none.
+
+        Raises ImageError if the options ask for neighbours.
+        """
+        measured = [style.image.name for style in styles if isinstance(style.image, StyleStatistics)]
+        if not self._terms.matched_layers or not measured:
+            return self._terms
+        if self.options.style_statistic == "neighbours":
+            raise ImageError(
+                f"{measured[0]}: holds moments, and style_statistic 'neighbours' needs the style image: give "
+                "the image, or take 'moments'."
+            )
+        log.info("%s holds moments alone: no features are compared with their neighbours", measured[0])
+        return replace(self._terms, statistic="moments", matched_layers=())
 
     def measure_style(
         self,
@@ -326,6 +359,7 @@ def transfer(
     init: NDArray[Any] | Picture | None = None,
     keep: Keep | None = None,
     content_map: NDArray[Any] | Picture | None = None,
+    face_mask: FaceMask | None = None,
     on_iterate: IterateCallback | None = None,
 ) -> NDArray[Any]:
     """Paint an image in the style of others: arrays in, array out.
@@ -337,7 +371,7 @@ def transfer(
         [0,1].
     styles : array, Picture, StyleStatistics, Style, or sequence of them
         One or more style images, RGB, or statistics of them.
-    network, options, init, keep, content_map, on_iterate
+    network, options, init, keep, content_map, face_mask, on_iterate
         See `StyleTransfer` and `StyleTransfer.run`.
 
     Returns
@@ -352,5 +386,11 @@ def transfer(
     """
     job = StyleTransfer(network, options=options, keep_sessions=False)
     return job.run(
-        content, styles, init=init, keep=keep, content_map=content_map, on_iterate=on_iterate
+        content,
+        styles,
+        init=init,
+        keep=keep,
+        content_map=content_map,
+        face_mask=face_mask,
+        on_iterate=on_iterate,
     ).image

@@ -166,8 +166,8 @@ class Options:
         StyleStatistic | None,
         Choice(StyleStatistic),
         Help(
-            "Statistic of the features that the style loss compares: gram, mean-cov, moments or wasserstein. "
-            "Without it moments, and gram in the losses of another program.",
+            "Statistic of the features that the style loss compares: gram, mean-cov, moments, neighbours or "
+            "wasserstein. Without it moments, and gram in the losses of another program.",
             "Style",
             "See `lbfgs_style.objective.losses.style`.",
         ),

@@ -19,7 +19,7 @@ Init = Literal["content", "noise", "style"]
 Optimizer = Literal["lbfgs", "adam", "sgd"]
 Pooling = Literal["max", "average", "l2"]
 Variables = Literal["decorrelated", "spectral", "pixels"]
-StyleStatistic = Literal["gram", "mean-cov", "moments", "wasserstein"]
+StyleStatistic = Literal["gram", "mean-cov", "moments", "neighbours", "wasserstein"]
 
 _VGG_STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 

@@ -151,6 +151,7 @@ def test_the_report_is_complete(folder, network):
         "painting_masks": [None],
         "keep_mask": None,
         "content_map": None,
+        "face_mask": None,
         "init": None,
         "network": network,
         "output": "out.png",
@@ -322,8 +323,9 @@ def captured(monkeypatch):
         def __init__(self, network, *, options, keep_sessions):
             seen.update(network=network, options=options)
 
-        def run(self, content, styles, *, init, keep, content_map, on_iterate, cancel, checkpoint):
+        def run(self, content, styles, *, init, keep, content_map, face_mask, on_iterate, cancel, checkpoint):
             seen.update(content=content, styles=styles, init=init, keep=keep, content_map=content_map)
+            seen.update(face_mask=face_mask)
             raise OptionError("enough")
 
     monkeypatch.setattr(transfer, "StyleTransfer", Caught)
@@ -354,6 +356,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
         "--style-scale": "0.5,1",
         "--keep-mask": "photo.png",
         "--content-map": "other.png",
+        "--face-mask": "photo.png",
         "--tv-power": 1.25,
         "--style-statistic": "wasserstein",
         "--pooling": "l2",
@@ -399,6 +402,7 @@ def test_every_option_arrives(folder, network, monkeypatch):
     assert (first.rgb[:, 3:5, 0] == [1, 0]).all()
     assert second is None
     assert seen["content_map"].rgb.shape == (20, 20, 3)
+    assert seen["face_mask"].rgb.shape == (27, 32, 3)
     assert seen["keep"].rgb.shape == seen["content"].rgb.shape == (27, 32, 3)
     assert seen["init"] is None
 
@@ -442,7 +446,7 @@ def test_without_options_the_library_decides(folder, monkeypatch):
 def test_networks_are_listed_one_on_a_line(folder, capsys):
     assert run("networks", "list") == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [row[0] for row in rows] == ["compact", "vgg19", "vgg16", "vgg19-caffe", "vgg16-caffe"]
+    assert [row[0] for row in rows] == ["compact", "vgg19", "vgg16", "vgg19-caffe", "vgg16-caffe", "yunet"]
     assert {len(row) for row in rows} == {4}
     assert rows[0][1].endswith("compact.onnx")
     assert "CC BY 4.0" in rows[3][3]

@@ -99,8 +99,8 @@ class Problem:
     def targets(self, pixels: int | None = None) -> dict[str, np.ndarray]:
         """Measure the targets, whole or in tiles."""
         content, style = (
-            replace(self.terms, style_layers=(), content_map=False),
-            replace(self.terms, content_layers=()),
+            replace(self.terms, style_layers=(), content_map=False, matched_layers=()),
+            replace(self.terms, content_layers=(), matched_layers=()),
         )
         statistics = self.engine.statistics(self.photo, content, what="photo", window_pixels=pixels)
         maps: dict[str, np.ndarray] = {}
@@ -109,6 +109,9 @@ class Problem:
                 height, width = statistics[f"features_{layer}"].shape[2:]
                 roots = np.linspace(0, 2, width) * np.ones((height, 1))
                 maps[content_map_name(layer)] = roots.astype(np.float32)[None, None]
+        matched = replace(content, content_layers=self.terms.matched_layers)
+        features = self.engine.statistics(self.painting, matched, what="painting", window_pixels=pixels)
+        statistics |= {name.replace("features", "neighbours"): array for name, array in features.items()}
         return (
             maps
             | statistics

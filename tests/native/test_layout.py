@@ -60,6 +60,7 @@ FORMS = {
     "gram": TERMS,
     "mean and covariance": LossTerms(TERMS.content_layers, STYLE, statistic="mean-cov"),
     "moments": LossTerms(TERMS.content_layers, STYLE, statistic="moments"),
+    "neighbours": LossTerms(TERMS.content_layers, STYLE, statistic="neighbours", matched_layers=STYLE[-2:]),
     "wasserstein": LossTerms(TERMS.content_layers, STYLE, statistic="wasserstein"),
     "content map": LossTerms(TERMS.content_layers, STYLE, content_map=True),
     "content alone": LossTerms(TERMS.content_layers, ()),

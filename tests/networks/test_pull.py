@@ -5,6 +5,7 @@ import hashlib
 import re
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -397,3 +398,16 @@ def test_the_command_lists_pulls_verifies_and_describes(published):
     shown = run("info", "vgg19").stdout
     assert "style layers:   relu1_1 relu2_1 relu3_1 relu4_1 relu5_1" in shown
     assert "content layers: relu4_2" in shown
+
+
+def test_the_face_detector_is_kept_as_it_is_published(site, tmp_path, monkeypatch):
+    monkeypatch.setenv("LBFGS_STYLE_CACHE", str(tmp_path))
+    row = replace(catalog.FACE_DETECTOR, url=f"{site.url}/file.bin", size=len(DATA), known_hash=SHA256)
+    monkeypatch.setattr(catalog, "FACE_DETECTOR", row)
+    path = pull("yunet")
+    assert (path, path.read_bytes()) == (tmp_path / "yunet.onnx", DATA)
+    assert pull("yunet") == path
+    assert len(site.ranges) == 1
+    path.write_bytes(DATA[:-1])
+    assert pull("yunet").read_bytes() == DATA
+    assert left(tmp_path) == ["yunet.onnx"]

@@ -103,6 +103,7 @@ def test_tiles_give_the_numbers_of_the_whole(pooling: str, size: tuple[int, int]
 FORMS = {
     "mean and covariance": replace(TERMS, statistic="mean-cov", tv_power=1.25),
     "moments": replace(TERMS, statistic="moments"),
+    "neighbours": replace(TERMS, statistic="neighbours", matched_layers=("relu2_1", "relu2_2")),
     "wasserstein": replace(TERMS, statistic="wasserstein", tv_power=1.0),
     "guided": replace(TERMS, regions=2),
     "content map": replace(TERMS, content_map=True),
@@ -123,6 +124,11 @@ def all_targets(
     content = LossTerms(terms.content_layers, ())
     targets = engine.statistics(photo, content, what="photo", window_pixels=pixels)
     style = engine.statistics(painting, plain, what="painting", window_pixels=pixels)
+    for term in terms.feature_terms:
+        if term.role == "neighbours":
+            matched = LossTerms((term.layer,), ())
+            features = engine.statistics(painting, matched, what="painting", window_pixels=pixels)
+            targets[term.target] = features[f"features_{term.layer}"]
     for layer in terms.content_layers if terms.content_map else ():
         stride = 2 ** (int(layer[4]) - 1)
         roots = np.linspace(0, 2, 75 // stride) * np.ones((101 // stride, 1))
@@ -138,6 +144,11 @@ def all_targets(
     return targets
 
 
+def weights(terms: LossTerms) -> np.ndarray:
+    """Return `WEIGHTS`, and one for each term of neighbours."""
+    return np.array([*WEIGHTS[:1], *[0.7] * len(terms.matched_layers), *WEIGHTS[1:]], np.float32)
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_tiles_give_the_numbers_of_every_form(name: str) -> None:
     """Sides that are no multiple of the strides; masks with soft edges."""
@@ -148,7 +159,7 @@ def test_tiles_give_the_numbers_of_every_form(name: str) -> None:
     for pixels in (None, 4500):
         engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
         targets = all_targets(engine, terms, photo, painting, pixels)
-        evaluation = engine.objective(size, terms, targets, WEIGHTS, window_pixels=pixels)(x)
+        evaluation = engine.objective(size, terms, targets, weights(terms), window_pixels=pixels)(x)
         results.append([*(targets[key] for key in sorted(targets)), evaluation.loss, evaluation.terms])
         results[-1].append(evaluation.gradient)
     for whole, tiled in zip(*results, strict=True):
@@ -171,7 +182,7 @@ def test_the_content_loss_with_a_map_by_hand() -> None:
         assert value == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["plain", "wasserstein", "guided", "content map", "keras"])
+@pytest.mark.parametrize("name", ["plain", "neighbours", "wasserstein", "guided", "content map", "keras"])
 def test_a_free_block_gives_the_numbers_of_the_whole(name: str) -> None:
     """Loss and gradient are those of the whole picture, before and after other blocks changed."""
     terms, size, pixels = {"plain": TERMS, **FORMS}[name], (101, 75), 4500
@@ -179,8 +190,8 @@ def test_a_free_block_gives_the_numbers_of_the_whole(name: str) -> None:
     photo, painting, x = rng.uniform(0, 1, (3, 3, *size)).astype(np.float32)
     engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=False)
     targets = all_targets(engine, terms, photo, painting)
-    whole = engine.objective(size, terms, targets, WEIGHTS)
-    blocks = engine.blocks(x.copy(), terms, targets, WEIGHTS, pixels)
+    whole = engine.objective(size, terms, targets, weights(terms))
+    blocks = engine.blocks(x.copy(), terms, targets, weights(terms), pixels)
     first, second, third, fourth = engine.plan_cuts(size, terms, pixels)
     assert len(first) > 2
     for tile in (first[1], second[-1], first[-1], third[0], fourth[-1]):

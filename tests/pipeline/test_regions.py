@@ -103,7 +103,7 @@ def colours(result: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return result[:, :20].mean((0, 1)), result[:, 28:].mean((0, 1))
 
 
-@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "moments", "wasserstein"])
+@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "moments", "neighbours", "wasserstein"])
 @pytest.mark.parametrize("second", [1 - half(30), None])
 def test_each_style_goes_where_its_mask_is_white(statistic: str, second: np.ndarray | None) -> None:
     """A red style on the left, a blue one by another mask, of another size, or on the rest; then swapped."""

@@ -96,7 +96,7 @@ def test_hidden_pixels_of_a_photo_do_not_change_visible_ones(keep):
 # Where a painting is measured
 
 
-@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "moments", "wasserstein"])
+@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "moments", "neighbours", "wasserstein"])
 def test_hidden_pixels_of_a_painting_change_nothing(statistic):
     first, second = (job(style_statistic=statistic).run(PHOTO, rgba(hidden)) for hidden in (0.0, 0.7))
     np.testing.assert_array_equal(first.image, second.image)

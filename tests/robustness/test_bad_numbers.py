@@ -58,7 +58,7 @@ def ends_well(network, photo, painting, **chosen):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "moments", "wasserstein"])
+@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "moments", "neighbours", "wasserstein"])
 def test_degenerate_pictures(network, pair, statistic):
     ends_well(network, *PAIRS[pair], style_statistic=statistic)
 

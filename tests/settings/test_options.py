@@ -52,7 +52,7 @@ REFUSED = [
     ("tv_power", "2", "number from 1 to 2", "got '2'"),
     ("style_layer_weights", (1.0,), "a number for each of style_layers", "got (1.0,) for None"),
     ("content_layer_weights", [1.0], "a tuple with a number for each", "got [1.0]"),
-    ("style_statistic", "cov", "gram, mean-cov, moments, wasserstein", "got 'cov'"),
+    ("style_statistic", "cov", "gram, mean-cov, moments, neighbours, wasserstein", "got 'cov'"),
     ("pooling", "avg", "max, average, l2", "got 'avg'"),
     ("optimizer", "bfgs", "lbfgs, adam, sgd", "got 'bfgs'"),
     ("learning_rate", 0, "finite number larger than 0", "got 0"),

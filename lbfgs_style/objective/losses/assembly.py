@@ -3,7 +3,7 @@
 Three steps, which the graph of a whole image (`whole_graphs`) and those of its tiles (`tile_graphs`) share:
 
 1. All terms depend on sums over positions: squared distances of features, moments of features, differences
-   of pixels (`content_differences`, `style_moments`, `pixel_sums`).
+   of pixels (`feature_differences`, `style_moments`, `pixel_sums`).
 2. `add_loss` computes from these sums the terms, the loss, and the derivatives of the loss with respect to
 the sums. 3. `image_gradient` computes from these derivatives the gradient of the image.
 """
@@ -26,11 +26,10 @@ from .style import moment_derivatives
 from .terms import (
     PIXEL_TERMS,
     REGION_WEIGHTS,
+    FeatureTerm,
     LossTerms,
     StylePart,
     content_map_name,
-    distance_name,
-    features_name,
     positions,
 )
 
@@ -40,17 +39,23 @@ Masks = Mapping[StylePart, str | None]
 # --- sums over positions ---------------------------------------------------------------------------------
 
 
-def content_differences(graph: GraphBuilder, terms: LossTerms) -> tuple[dict[str, str], dict[str, str]]:
-    """Declare the targets P of the content layers, and append nodes for F − P; return both by layer.
+Differences = Mapping[FeatureTerm, str]
+"""Term → tensor with F − P."""
+
+
+def feature_differences(
+    graph: GraphBuilder, terms: LossTerms
+) -> tuple[dict[FeatureTerm, str], dict[FeatureTerm, str]]:
+    """Declare the targets P of the feature terms, and append nodes for F − P; return both by term.
 
     With a map of weights w, the difference is √w ∘ (F − P), and the content loss Σ w (F − P)² / ‖P‖².
     """
-    targets = {layer: graph.input(features_name(layer), graph.shape(layer)) for layer in terms.content_layers}
-    differences = {layer: graph.op("Sub", layer, target) for layer, target in targets.items()}
-    if terms.content_map:
-        for layer, difference in differences.items():
-            roots = graph.input(content_map_name(layer), [1, 1, *graph.shape(layer)[2:]])
-            differences[layer] = graph.op("Mul", difference, roots)
+    targets = {term: graph.input(term.target, graph.shape(term.layer)) for term in terms.feature_terms}
+    differences = {term: graph.op("Sub", term.layer, target) for term, target in targets.items()}
+    for term, difference in differences.items():
+        if terms.has_map(term):
+            roots = graph.input(content_map_name(term.layer), [1, 1, *graph.shape(term.layer)[2:]])
+            differences[term] = graph.op("Mul", difference, roots)
     return targets, differences
 
 
@@ -106,7 +111,7 @@ def add_loss(
     graph: GraphBuilder,
     terms: LossTerms,
     sums: Mapping[str, str],
-    energies: Mapping[str, str],
+    energies: Mapping[FeatureTerm, str],
     shapes: Shapes,
     size: tuple[int, int],
 ) -> LossNodes:
@@ -121,9 +126,9 @@ def add_loss(
     terms : LossTerms
         The terms.
     sums : mapping of str to str
-        ``distance_<layer>`` of each content layer, `LossTerms.moment_names`, ``tv`` and ``range`` → tensors.
-    energies : mapping of str to str
-        Content layer → tensor with ‖P‖².
+        `FeatureTerm.distance` of each feature term, `LossTerms.moment_names`, ``tv`` and ``range`` → tensors.
+    energies : mapping of FeatureTerm to str
+        Feature term → tensor with ‖P‖².
     shapes : Shapes
         Of all layers.
     size : (int, int)
@@ -144,11 +149,11 @@ def add_loss(
 
     part_values = {part: weighted(distance.value, part) for part, distance in style_distances.items()}
     products = {name: graph.op("Mul", sums[name], factor) for name, factor in factors.items()}
-    content = [products[distance_name(layer)] for layer in terms.content_layers]
+    features = [products[term.distance] for term in terms.feature_terms]
     style = [
         graph.total(part_values[part] for part in terms.layer_parts(layer)) for layer in terms.style_layers
     ]
-    values = [*content, *style, *(products[name] for name in PIXEL_TERMS)]
+    values = [*features, *style, *(products[name] for name in PIXEL_TERMS)]
     weights = graph.input("weights", [len(values)])
     stacked = graph.op("Concat", *(graph.reshape(value, [1]) for value in values), attributes={"axis": 0})
     loss = graph.reduce("ReduceSum", graph.op("Mul", stacked, weights))
@@ -166,19 +171,19 @@ def add_loss(
 
 def _terms_of_sums(terms: LossTerms) -> dict[str, str]:
     """Return the sums that are terms up to a factor → the names of these terms."""
-    content = {distance_name(layer): f"content {layer}" for layer in terms.content_layers}
-    return content | {name: name for name in PIXEL_TERMS}
+    features = {term.distance: term.name for term in terms.feature_terms}
+    return features | {name: name for name in PIXEL_TERMS}
 
 
 def _sum_factors(
-    graph: GraphBuilder, terms: LossTerms, energies: Mapping[str, str], shapes: Shapes, pixels: int
+    graph: GraphBuilder, terms: LossTerms, energies: Mapping[FeatureTerm, str], shapes: Shapes, pixels: int
 ) -> dict[str, str]:
     """Return tensors with the factors of these sums."""
     factors: dict[str, str] = {}
-    for layer in terms.content_layers:
-        factor = _factor(terms.form.content, shapes[layer], pixels)
-        factors[distance_name(layer)] = (
-            distances.relative(graph, graph.constant(1.0), energies[layer])
+    for term in terms.feature_terms:
+        factor = _factor(terms.form.content, shapes[term.layer], pixels)
+        factors[term.distance] = (
+            distances.relative(graph, graph.constant(1.0), energies[term])
             if factor is None
             else graph.constant(factor)
         )
@@ -235,7 +240,7 @@ def image_gradient(
     graph: GraphBuilder,
     terms: LossTerms,
     derivatives: Mapping[str, str],
-    differences: Mapping[str, str],
+    differences: Differences,
     masks: Masks,
     pixels: Mapping[str, str],
 ) -> str:
@@ -250,17 +255,18 @@ def image_gradient(
     derivatives : mapping of str to str
         Name of a sum → tensor; those of moments by their undivided sums, see `derivatives_of_sums`.
     differences, masks, pixels
-        The results of `content_differences`, `declare_masks` and `pixel_sums`.
+        The results of `feature_differences`, `declare_masks` and `pixel_sums`.
     """
 
     def layer_cotangent(layer: str, wait_for: str | None) -> str:
         parts: list[str] = []
-        if layer in differences:
-            doubled = graph.op("Mul", derivatives[distance_name(layer)], graph.constant(2.0))
-            cotangent = graph.op("Mul", differences[layer], doubled)
-            if terms.content_map:
-                cotangent = graph.op("Mul", cotangent, content_map_name(layer))
-            parts.append(cotangent)
+        for term, difference in differences.items():
+            if term.layer == layer:
+                doubled = graph.op("Mul", derivatives[term.distance], graph.constant(2.0))
+                cotangent = graph.op("Mul", difference, doubled)
+                if terms.has_map(term):
+                    cotangent = graph.op("Mul", cotangent, content_map_name(layer))
+                parts.append(cotangent)
         for part, mask in masks.items():
             if part.layer == layer:
                 d_moments = _moments_of(terms, part, derivatives)

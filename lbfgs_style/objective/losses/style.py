@@ -5,6 +5,8 @@ The features of a layer are M vectors f_i ∈ R^C. The statistics are
 - ``gram``: the Gram matrix, or second moment, G = Σ f_i f_iᵀ / M;
 - ``mean-cov``: the mean μ = Σ f_i / M and the covariance Σ = G − μ μᵀ;
 - ``moments``: the Gram matrix, the mean and the standard deviation of each channel;
+- ``neighbours``: the same, and at the deepest layers the style's features that are nearest to each position,
+  see `neighbours`;
 - ``wasserstein``: mean and covariance, as those of a normal distribution, compared by optimal transport.
 
 With a mask of weights w_i that sum to 1, G = Σ w_i f_i f_iᵀ and μ = Σ w_i f_i: the guided Gram matrices of
@@ -47,12 +49,15 @@ class StatisticKind:
     distance : function
         (graph, moments of the image, moments of the target, factor) → the `Distance` of the two. The factor
         is that of an absolute distance, or None for relative distances.
+    matches : bool
+        Whether features are compared with their nearest neighbours, too.
     target_root : function or None
         (A [C,C], ν [C,1]) of a target → a matrix [C,C] that its distance needs too, `Moments.root`.
     """
 
     needs_mean: bool
     distance: Callable[[GraphBuilder, Moments, Moments, float | None], Distance]
+    matches: bool = False
     target_root: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float32]] | None = None
 
 
@@ -119,6 +124,7 @@ STATISTICS: Mapping[StyleStatistic, StatisticKind] = {
     "gram": StatisticKind(False, gram_distance),
     "mean-cov": StatisticKind(True, mean_covariance_distance),
     "moments": StatisticKind(True, moments_distance),
+    "neighbours": StatisticKind(True, moments_distance, matches=True),
     "wasserstein": StatisticKind(True, wasserstein_distance, target_root=covariance_root),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,46 @@ REGION_WEIGHTS = "region_weights"
 
 # Terms that are sums over pixels.
 PIXEL_TERMS = ("tv", "range")
+
+# Weight of all neighbours together, as a share of that of the style.
+NEIGHBOURS_SHARE = 1 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTerm:
+    """A term ‖F − P‖² / ‖P‖² over the features F of a layer: the names of its tensors.
+
+    Attributes
+    ----------
+    layer : str
+        Layer of the network.
+    role : {"content", "neighbours"}
+        Whether the target P are the features of the content image, or at each position those of the place of
+        the style that is nearest to it, see `neighbours`.
+    """
+
+    layer: str
+    role: Literal["content", "neighbours"] = "content"
+
+    @property
+    def name(self) -> str:
+        """Name of the term."""
+        return f"{self.role} {self.layer}"
+
+    @property
+    def target(self) -> str:
+        """Name of P [1,C,h,w], an input of the objective; of the content also an output of statistics."""
+        return features_name(self.layer) if self.role == "content" else f"neighbours_{self.layer}"
+
+    @property
+    def distance(self) -> str:
+        """Name of the sum ‖F − P‖²."""
+        return f"{self.role}_distance_{self.layer}"
+
+    @property
+    def energy(self) -> str:
+        """Name of ‖P‖²."""
+        return f"{self.role}_energy_{self.layer}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +114,7 @@ class LossTerms:
         Layers of the network, in the order of the weights.
     form : LossForm
         The factors of the distances.
-    statistic : {"gram", "mean-cov", "moments", "wasserstein"}
+    statistic : {"gram", "mean-cov", "moments", "neighbours", "wasserstein"}
         A key of `style.STATISTICS`.
     tv_power : float
         Exponent of the total variation.
@@ -82,6 +122,8 @@ class LossTerms:
         Number of masks that divide the image among styles; 0 for none.
     content_map : bool
         Whether the content loss has a weight for each position.
+    matched_layers : tuple of str
+        Style layers whose features are compared with their nearest neighbours in the style, finest first.
     """
 
     content_layers: tuple[str, ...]
@@ -91,13 +133,29 @@ class LossTerms:
     tv_power: float = 2.0
     regions: int = 0
     content_map: bool = False
+    matched_layers: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Name of each term, in the order of the input ``weights`` and the output ``terms``."""
-        content = (f"content {layer}" for layer in self.content_layers)
+        features = (term.name for term in self.feature_terms)
         style = (f"style {layer}" for layer in self.style_layers)
-        return (*content, *style, *PIXEL_TERMS)
+        return (*features, *style, *PIXEL_TERMS)
+
+    @property
+    def feature_terms(self) -> tuple[FeatureTerm, ...]:
+        """The terms that compare features position by position."""
+        content = (FeatureTerm(layer) for layer in self.content_layers)
+        return (*content, *(FeatureTerm(layer, "neighbours") for layer in self.matched_layers))
+
+    @property
+    def feature_layers(self) -> tuple[str, ...]:
+        """The layers of `feature_terms`, each once."""
+        return tuple(dict.fromkeys(term.layer for term in self.feature_terms))
+
+    def has_map(self, term: FeatureTerm) -> bool:
+        """Return whether a term has a weight for each position."""
+        return self.content_map and term.role == "content"
 
     def by_name(self, values: NDArray[np.float32]) -> dict[str, float]:
         """Return the values [K] of the terms by name."""
@@ -106,7 +164,7 @@ class LossTerms:
     @property
     def layers(self) -> tuple[str, ...]:
         """All layers in use, each once."""
-        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers, *self.matched_layers)))
 
     @property
     def kind(self) -> StatisticKind:
@@ -156,7 +214,7 @@ def positions(shape: tuple[int, int, int]) -> int:
 
 
 def features_name(layer: str) -> str:
-    """Return the name of a layer's features: output of the statistics, target of the objective."""
+    """Return the name of a layer's features: output of the statistics, target of the content loss."""
     return f"features_{layer}"
 
 
@@ -165,22 +223,14 @@ def content_map_name(layer: str) -> str:
     return f"content_map_{layer}"
 
 
-def distance_name(layer: str) -> str:
-    """Return the name of the sum ‖F − P‖² of a content layer."""
-    return f"distance_{layer}"
-
-
-def energy_name(layer: str) -> str:
-    """Return the name of ‖P‖² of a content layer."""
-    return f"energy_{layer}"
-
-
 def term_weights(options: Options, terms: LossTerms) -> NDArray[np.float32]:
     """Return the weight of each term [K], in the order of `LossTerms.names`."""
     (alpha, beta), is_mean = options.balance, terms.form.mean
     content, style = len(terms.content_layers), len(terms.style_layers)
+    matched = len(terms.matched_layers)
     weights = (
         *_layer_weights(alpha, options.content_layer_weights, content, is_mean=is_mean),
+        *_layer_weights(NEIGHBOURS_SHARE * beta, None, matched, is_mean=True),
         *_layer_weights(beta, options.style_layer_weights, style, is_mean=is_mean),
         options.tv_weight,
         options.range_weight,

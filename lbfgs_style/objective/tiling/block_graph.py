@@ -8,7 +8,7 @@ from ...graphs.builder import GraphBuilder, Rewrite
 from ...graphs.network_graph import Shapes
 from ..losses import assembly, distances
 from ..losses.moments import moment_sums
-from ..losses.terms import LossTerms, distance_name, energy_name, positions
+from ..losses.terms import LossTerms, positions
 from .stages import Form, Stage, with_stages
 from .tile_graphs import declare_sums
 
@@ -52,20 +52,20 @@ def block_graph(
     -------
     onnx.ModelProto
         Inputs ``image`` [1,3,h,w], the window; ``around_<source>`` of each later stage, see
-        `stages.with_stages`; ``features_<layer>`` and masks of the windows of the stages; ``rest_<name>`` for
-        each sum, undivided; ``own_factor`` [1 + R], by which the window's part is multiplied before it is
-        added to the rest; ``gradient_factor`` [1 + R], by which the derivatives by the window's part are
-        multiplied; ``energy_<layer>``, ``weights`` and the targets of the style as in
-        `tile_graphs.loss_graph`. Outputs ``loss`` [] and ``terms`` [K] of the whole image, ``own_<name>``,
-        the window's part of each sum, and ``d_image`` [1,3,h,w], exact in the block only.
+        `stages.with_stages`; targets of the feature terms and masks of the windows of the stages;
+        ``rest_<name>`` for each sum, undivided; ``own_factor`` [1 + R], by which the window's part is
+        multiplied before it is added to the rest; ``gradient_factor`` [1 + R], by which the derivatives by
+        the window's part are multiplied; `FeatureTerm.energy`, ``weights`` and the targets of the style as
+        in `tile_graphs.loss_graph`. Outputs ``loss`` [] and ``terms`` [K] of the whole image,
+        ``own_<name>``, the window's part of each sum, and ``d_image`` [1,3,h,w], exact in the block only.
     """
     graph = with_stages(model, terms.layers, stages, form, shapes)
-    _, differences = assembly.content_differences(graph, terms)
+    _, differences = assembly.feature_differences(graph, terms)
     masks = assembly.declare_masks(graph, terms)
     pixels = assembly.pixel_sums(graph, terms, form.window)
     own = dict(pixels)
-    for layer, difference in differences.items():
-        own[distance_name(layer)] = distances.sum_all(graph, "ReduceSumSquare", difference)
+    for term, difference in differences.items():
+        own[term.distance] = distances.sum_all(graph, "ReduceSumSquare", difference)
     channels = {layer: graph.shape(layer)[1] for layer in terms.style_layers}
     for part, mask in masks.items():
         moments = moment_sums(graph, part.layer, channels[part.layer], mean=terms.kind.needs_mean, mask=mask)
@@ -80,7 +80,7 @@ def block_graph(
             share = graph.constant(1 / positions(shapes[part.layer]))
             for name in terms.moments(part).names:
                 totals[name] = graph.op("Mul", totals[name], share)
-    energies = {layer: graph.input(energy_name(layer), []) for layer in terms.content_layers}
+    energies = {term: graph.input(term.energy, []) for term in terms.feature_terms}
     nodes = assembly.add_loss(graph, terms, totals, energies, shapes, size)
     graph.output(nodes.loss, "loss")
     graph.output(nodes.terms, "terms")

@@ -224,8 +224,8 @@ def _weights_times(
     factors = np.full(len(terms.names), fractions[0])
     region_weights: dict[str, Array] = {}
     if terms.regions:
-        content, style = len(terms.content_layers), len(terms.style_layers)
-        factors[content : content + style] = 1  # the weights of the regions have the factor
+        features, style = len(terms.feature_terms), len(terms.style_layers)
+        factors[features : features + style] = 1  # the weights of the regions have the factor
         region_weights[REGION_WEIGHTS] = (fractions[1:] * shared[REGION_WEIGHTS]).astype(np.float32)
     return {"weights": (factors * shared["weights"]).astype(np.float32)} | region_weights
 

@@ -12,7 +12,7 @@ from ...graphs.network_graph import IMAGE, Shapes, with_network
 from ...graphs.receptive_fields import Field
 from ..losses import assembly, distances
 from ..losses.moments import moment_sums
-from ..losses.terms import PIXEL_TERMS, LossTerms, distance_name, energy_name, features_name
+from ..losses.terms import PIXEL_TERMS, LossTerms, features_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def tile_statistics_graph(
     """
     graph = with_network(model, window, terms.layers)
     tile = graph.op("Cast", graph.input(TILE, [4]), attributes={"to": _INT64})
-    for layer in terms.content_layers:
+    for layer in terms.feature_layers:
         graph.output(_crop(graph, layer, tile, fields[layer].stride), features_name(layer))
     for part, mask in assembly.declare_masks(graph, terms).items():
         stride, channels = fields[part.layer].stride, graph.shape(part.layer)[1]
@@ -107,13 +107,13 @@ def loss_graph(terms: LossTerms, shapes: Shapes, size: tuple[int, int]) -> onnx.
     -------
     onnx.ModelProto
         Inputs ``own_<name>`` for each sum, those of moments divided by the number of positions;
-        ``energy_<layer>`` [] for each content layer; ``weights`` and the targets of the style, as in
+        `FeatureTerm.energy` [] of each feature term; ``weights`` and the targets of the style, as in
         `whole_graphs.objective_graph`. Outputs ``loss`` [], ``terms`` [K], and ``d_<name>``, the derivative
         of the loss by each sum, undivided.
     """
     graph = GraphBuilder()
     sums = declare_sums(graph, "own", terms, {layer: shapes[layer][0] for layer in terms.style_layers})
-    energies = {layer: graph.input(energy_name(layer), []) for layer in terms.content_layers}
+    energies = {term: graph.input(term.energy, []) for term in terms.feature_terms}
     nodes = assembly.add_loss(graph, terms, sums, energies, shapes, size)
     graph.output(nodes.loss, "loss")
     graph.output(nodes.terms, "terms")
@@ -125,7 +125,7 @@ def loss_graph(terms: LossTerms, shapes: Shapes, size: tuple[int, int]) -> onnx.
 
 def scalar_sums(terms: LossTerms) -> tuple[str, ...]:
     """Return the names of the sums that are scalars."""
-    return (*map(distance_name, terms.content_layers), *PIXEL_TERMS)
+    return (*(term.distance for term in terms.feature_terms), *PIXEL_TERMS)
 
 
 def declare_sums(
@@ -153,12 +153,12 @@ def tile_gradient_graph(
     Returns
     -------
     onnx.ModelProto
-        Inputs ``image`` [1,3,h,w], the window; ``features_<layer>``, the content's features of the window;
-        with masks ``mask_<layer>_<region>`` of the window; ``d_<name>``, the outputs of `loss_graph`. Output
-        ``d_image`` [1,3,h,w], exact in the tile only.
+        Inputs ``image`` [1,3,h,w], the window; the targets of the feature terms in the window; with masks
+        ``mask_<layer>_<region>`` of the window; ``d_<name>``, the outputs of `loss_graph`. Output ``d_image``
+        [1,3,h,w], exact in the tile only.
     """
     graph = with_network(model, window, terms.layers)
-    _, differences = assembly.content_differences(graph, terms)
+    _, differences = assembly.feature_differences(graph, terms)
     masks = assembly.declare_masks(graph, terms)
     pixels = assembly.pixel_sums(graph, terms, window)
     channels = {layer: graph.shape(layer)[1] for layer in terms.style_layers}

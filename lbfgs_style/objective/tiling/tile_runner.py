@@ -21,8 +21,6 @@ from ..losses.terms import (
     REGION_WEIGHTS,
     StylePart,
     content_map_name,
-    distance_name,
-    energy_name,
     features_name,
     positions,
 )
@@ -75,7 +73,7 @@ class TileRunner:
         moments = self._zero_moments()
         features = {
             layer: np.empty((1, *self._sessions.shapes[layer]), np.float32)
-            for layer in self._terms.content_layers
+            for layer in self._terms.feature_layers
         }
         for tile, sums in self._iter_tile_sums(image, masks):
             for name, total in moments.items():
@@ -89,9 +87,8 @@ class TileRunner:
         """Prepare targets and the weights of the terms [K] for evaluations."""
         terms = self._terms
         shared = {"weights": np.asarray(weights, np.float32)}
-        for layer in terms.content_layers:
-            energy = sum_of_squares(targets[features_name(layer)])
-            shared[energy_name(layer)] = np.array(energy, np.float32)
+        for term in terms.feature_terms:
+            shared[term.energy] = np.array(sum_of_squares(targets[term.target]), np.float32)
         names = [*terms.moment_names, *(part.root for part in terms.style_parts), REGION_WEIGHTS]
         return LossInputs(targets, shared | {name: targets[name] for name in names if name in targets})
 
@@ -108,12 +105,12 @@ class TileRunner:
         for tile, sums in self._iter_tile_sums(image, targets):
             for name, total in moments.items():
                 total += sums[name]
-            for layer in self._terms.content_layers:
-                index = self._feature_index(layer, tile.rows, tile.columns)
-                difference = sums[features_name(layer)] - targets[features_name(layer)][index]
-                if self._terms.content_map:
-                    difference = difference * targets[content_map_name(layer)][index]
-                scalars[distance_name(layer)] += sum_of_squares(difference)
+            for term in self._terms.feature_terms:
+                index = self._feature_index(term.layer, tile.rows, tile.columns)
+                difference = sums[features_name(term.layer)] - targets[term.target][index]
+                if self._terms.has_map(term):
+                    difference = difference * targets[content_map_name(term.layer)][index]
+                scalars[term.distance] += sum_of_squares(difference)
             for name in PIXEL_TERMS:
                 scalars[name] += float(sums[name])
         return {name: np.array(total) for name, total in scalars.items()} | moments
@@ -123,12 +120,12 @@ class TileRunner:
         return self.loss_and_derivatives(sums, inputs)[:2]
 
     def window_inputs(self, inputs: LossInputs, pixels: Pixels) -> dict[str, Array]:
-        """Cut the window of each layer out of the content's targets and maps, and of the masks."""
+        """Cut the window of each layer out of the targets and maps of the feature terms, and of the masks."""
         windows = self._window_masks(inputs.targets, pixels)
-        for layer in self._terms.content_layers:
-            index = self._feature_index(layer, *pixels(layer))
-            names = [features_name(layer), *([content_map_name(layer)] if self._terms.content_map else [])]
-            for name in names:
+        for term in self._terms.feature_terms:
+            index = self._feature_index(term.layer, *pixels(term.layer))
+            maps = [content_map_name(term.layer)] if self._terms.has_map(term) else []
+            for name in (term.target, *maps):
                 windows[name] = np.ascontiguousarray(inputs.targets[name][index])
         return windows
 
@@ -146,7 +143,7 @@ class TileRunner:
     ) -> Iterator[tuple[Tile, dict[str, Array]]]:
         """Yield each tile of an image [3,H,W] with the outputs of its `tile_statistics_graph`."""
         terms = self._terms
-        names = [*map(features_name, terms.content_layers), *terms.moment_names, *PIXEL_TERMS]
+        names = [*map(features_name, terms.feature_layers), *terms.moment_names, *PIXEL_TERMS]
         for tile in self._tiles:
             top, left = tile.window_rows.start, tile.window_columns.start
             corners = [tile.rows.start - top, tile.columns.start - left]

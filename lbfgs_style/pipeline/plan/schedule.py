@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...graphs.network_graph import feature_shapes
 from ...objective.engine import Engine
 from ...objective.evaluation import Evaluation
+from ...objective.losses.neighbours import places_per_style
 from ...objective.losses.terms import LossTerms
 from ...optimization.gradient_subspace import kept_vectors
 from ...optimization.lbfgs import minimize
@@ -18,6 +21,7 @@ from ...optimization.problem import HostProblem
 from ...optimization.variables import VARIABLES
 from ...settings.options import Options
 from .memory import ScaleMethod
+from .rounds import plan_rounds
 from .run_plan import RunPlan
 
 # Pixels of the side of the image whose evaluation is timed.
@@ -36,6 +40,10 @@ _ITERATIONS = _GRADIENTS + _TIMED + 1
 
 # Extra evaluations for each restart of L-BFGS, whose first line search has no step length.
 _RESTART_EVALUATIONS = 1.3
+
+
+# Numbers of a search for neighbours that is timed: positions, places, and numbers that are compared.
+_TRIAL_SEARCH = (2048, 2048, 128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ class ScalePlan:
 def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: bool) -> tuple[ScalePlan, ...]:
     """Return the forecast of each scale of a plan; with `timed`, after trial evaluations of a small image."""
     trial = _Trial(engine, plan.terms, options) if timed else None
+    last = plan.scales[-1]
     forecasts: list[ScalePlan] = []
     for scale, method in zip(plan.scales, plan.methods, strict=True):
         pixels = scale.size[0] * scale.size[1]
@@ -79,6 +88,13 @@ def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: b
         seconds = None
         if trial is not None:
             seconds = trial.seconds(pixels, computed, method.history, kept) * scale.iterations
+            if plan.terms.matched_layers:
+                rounds = (
+                    1
+                    if method.kind == "blocks"
+                    else len(plan_rounds(scale.iterations, is_last=scale is last))
+                )
+                seconds += rounds * trial.search_seconds(scale.size)
         forecasts.append(ScalePlan(scale.size, scale.iterations, method, windows, seconds))
     return tuple(forecasts)
 
@@ -95,6 +111,15 @@ class _Trial:
         self._fixed = max(0.0, large - self._per_pixel * side**2)
         self._first, self._per_gradient = _optimizer_seconds((side, side), options)
         self._pixels = side**2
+        self._engine, self._matched = engine, terms.matched_layers
+
+    def search_seconds(self, size: tuple[int, int]) -> float:
+        """Return the time of a search for the neighbours of an image."""
+        shapes = feature_shapes(self._engine.network.model, size, self._matched)
+        _, height, width = shapes[self._matched[0]]
+        compared = height * width * sum(places_per_style(height * width, [1.0]))
+        numbers = sum(channels for channels, _, _ in shapes.values())
+        return _search_seconds() * compared * numbers / math.prod(_TRIAL_SEARCH)
 
     def seconds(self, pixels: int, computed: float, history: int, kept: int) -> float:
         """Return the time of an iteration over some pixels, of which `computed` are in windows.
@@ -105,6 +130,14 @@ class _Trial:
         optimizer = (self._first + self._per_gradient * (kept - history / 2)) / self._pixels
         evaluations = 1 + _RESTART_EVALUATIONS / history if history else 1
         return evaluations * (self._fixed + self._per_pixel * computed) + optimizer * pixels
+
+
+def _search_seconds() -> float:
+    """Time the comparison of `_TRIAL_SEARCH`."""
+    positions, places, numbers = _TRIAL_SEARCH
+    rng = np.random.default_rng(0)
+    searched, keys = (rng.random((count, numbers), np.float32) for count in (positions, places))
+    return min(_timed(lambda: (searched @ keys.T).argmax(1)) for _ in range(3))
 
 
 def _evaluation_seconds(engine: Engine, terms: LossTerms, size: tuple[int, int]) -> float:
