@@ -556,7 +556,9 @@ def test_a_memory_error_of_opencv_is_a_memory_error(monkeypatch, name):
 def test_what_opencv_cannot_encode_leaves_the_old_file(tmp_path, monkeypatch, says_why):
     def fail(*args, **kwargs):
         if says_why:
-            raise cv2.error("no\n  room")
+            error = cv2.error()
+            error.err = "no\n  room"  # as OpenCV sets it
+            raise error
         return False, None
 
     path = tmp_path / "a.png"
