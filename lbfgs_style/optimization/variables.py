@@ -7,8 +7,9 @@ coordinates, weighted by 1/√frequency, the same loss is reached in fewer evalu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -119,11 +120,14 @@ class Chroma:
     exponent : float
         As that of the lightness.
     mean : float
-        Of the weights; that of the lightness is 1.
+        Of the weights without the limit; that of the lightness is 1.
+    limit : float
+        Cycles per pixel at which the weights are halved; beyond it they fall with the fourth power more.
     """
 
     exponent: float
     mean: float
+    limit: float
 
 
 # Orthonormal map [3,3] from RGB to lightness, red-green and blue-yellow (Ohta, Kanade and Sakai, "Color
@@ -131,16 +135,21 @@ class Chroma:
 _AXES = np.array([[1, 1, 1], [1, -1, 0], [-1, -1, 2]])
 OPPONENT: NDArray[np.float64] = _AXES / np.linalg.norm(_AXES, axis=1, keepdims=True)
 
-# With L-BFGS's few steps, fine chroma hardly changes: the specks of colour that a network asks for, and no
-# eye, do not come into being. Chosen by `tools.looks` among means of 0.5 to 1.5 and exponents of 0.5 to 1.
-COARSE_CHROMA = Chroma(exponent=0.75, mean=0.5)
+# With L-BFGS's steps, fine chroma hardly changes: the specks of colour that a network asks for, and no eye,
+# do not come into being. Chosen by `tools.looks` among means of 0.5 to 1.5, exponents of 0.5 to 1, and limits
+# of 0.12, 0.2 and none.
+COARSE_CHROMA = Chroma(exponent=0.75, mean=0.5, limit=0.12)
+
+
+# Of an image that begins as noise or as another image, fine chroma has to change.
+FREE_CHROMA = replace(COARSE_CHROMA, limit=math.inf)
 
 
 def _decorrelated(size: tuple[int, int]) -> Spectral:
     return Spectral(size, chroma=COARSE_CHROMA)
 
 
-# The option `variables` → the map for an image of a size.
+# The option `variables` → the map for an image of a size that begins as the content image.
 VARIABLES: Mapping[Variables, Callable[[tuple[int, int]], Pixels | Spectral]] = {
     "decorrelated": _decorrelated,
     "spectral": Spectral,
@@ -155,6 +164,7 @@ def spectral_weights(variables: Spectral) -> NDArray[np.float32]:
     weights = _spectrum(variables.size, variables.exponent)
     if variables.chroma is not None:
         chroma = np.float32(variables.chroma.mean) * _spectrum(variables.size, variables.chroma.exponent)
+        chroma /= 1 + (_frequencies(variables.size) / np.float32(variables.chroma.limit)) ** 4
         weights = np.stack([weights, chroma, chroma])
     weights.setflags(write=False)  # all callers share the array
     return weights
@@ -162,12 +172,14 @@ def spectral_weights(variables: Spectral) -> NDArray[np.float32]:
 
 def _spectrum(size: tuple[int, int], exponent: float) -> NDArray[np.float32]:
     """Return the weights of the cosine coefficients [H,W], frequency**-exponent with mean 1."""
-    height, width = size
-    rows = np.arange(height, dtype=np.float32)[:, None] / (2 * height)
-    columns = np.arange(width, dtype=np.float32)[None, :] / (2 * width)
-    frequency = np.maximum(np.hypot(rows, columns), 1 / max(height, width))
-    weights = frequency**-exponent
+    weights = np.maximum(_frequencies(size), 1 / max(size)) ** -exponent
     return (weights / weights.mean()).astype(np.float32)
+
+
+def _frequencies(size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the frequencies of the cosine coefficients [H,W] in cycles per pixel."""
+    rows, columns = (np.arange(side, dtype=np.float32) / (2 * side) for side in size)
+    return np.hypot(rows[:, None], columns[None, :])
 
 
 def _mixed(matrix: NDArray[np.float64], channels: Image) -> Image:

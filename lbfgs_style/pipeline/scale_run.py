@@ -28,7 +28,7 @@ from ..optimization.held_variables import HeldVariables
 from ..optimization.lbfgs import Outcome, minimize
 from ..optimization.problem import AnyImage, HostProblem, Problem
 from ..optimization.state import BlockwiseState, OptimizerState
-from ..optimization.variables import VARIABLES, Parametrization, Pixels, Spectral
+from ..optimization.variables import FREE_CHROMA, VARIABLES, Parametrization, Pixels, Spectral
 from ..settings.options import Options
 from ..system.threads import Cancelled
 from .inputs import RunImages
@@ -36,7 +36,7 @@ from .matching import Matcher, matcher_at
 from .plan.rounds import plan_rounds, rounds_after
 from .plan.run_plan import RunPlan
 from .regions import blend_in_place
-from .results import Iterate, IterateCallback, work_done
+from .results import STOP, Iterate, IterateCallback
 from .run_log import RunLog
 from .targets import targets_at
 
@@ -54,7 +54,11 @@ def variables_of(options: Options, images: RunImages, size: tuple[int, int]) -> 
 
 def _free_variables(options: Options, size: tuple[int, int]) -> Parametrization:
     """Return the variables of an image or block of a size."""
-    return VARIABLES[options.variables if options.optimizer == "lbfgs" else "pixels"](size)
+    variables = VARIABLES[options.variables if options.optimizer == "lbfgs" else "pixels"](size)
+    begins_as_content = options.init == "content" and options.init_noise == 0
+    if isinstance(variables, Spectral) and variables.chroma is not None and not begins_as_content:
+        return replace(variables, chroma=FREE_CHROMA)
+    return variables
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +80,7 @@ class ScaleRun:
     run_log : RunLog
         Notes the iterations and offers them to a checkpoint.
     on_iterate : callable or None
-        Gets an `Iterate` after each iteration; stops the run by returning True.
+        Gets an `Iterate` after each iteration; stops the run by returning `STOP`.
     """
 
     engine: Engine
@@ -256,8 +260,8 @@ class ScaleRun:
             _picture=image,
             _restore_colors=self.images.restore_colors,
         )
-        self._share = work_done(iterate)
-        return self.on_iterate is not None and bool(self.on_iterate(iterate))
+        self._share = iterate.progress
+        return self.on_iterate is not None and self.on_iterate(iterate) is STOP
 
     def _offer(self, state: OptimizerState | BlockwiseState) -> None:
         if self._before is not None and isinstance(state, OptimizerState):

@@ -157,7 +157,9 @@ def test_lightness_and_chroma_are_apart() -> None:
 
 
 def test_chroma_has_weights_of_its_own() -> None:
-    lightness, first, second = Spectral((9, 8), chroma=Chroma(exponent=1.0, mean=0.25)).weights
+    lightness, first, second = Spectral((9, 8), chroma=Chroma(exponent=1.0, mean=0.25, limit=0.2)).weights
     np.testing.assert_allclose(lightness, Spectral((9, 8)).weights)
-    np.testing.assert_allclose(first, 0.25 * Spectral((9, 8), exponent=1.0).weights, rtol=1e-6)
+    frequency = np.hypot(np.arange(9)[:, None] / 18, np.arange(8)[None, :] / 16)
+    expected = 0.25 * Spectral((9, 8), exponent=1.0).weights / (1 + (frequency / 0.2) ** 4)
+    np.testing.assert_allclose(first, expected, rtol=1e-5)
     np.testing.assert_array_equal(first, second)
