@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # as X: exported, for type checkers
     from .outputs import rerun as rerun
     from .pipeline.checkpoints.checkpoint import Checkpoint as Checkpoint
     from .pipeline.plan.scales import ScaleResult as ScaleResult
+    from .pipeline.results import STOP as STOP
     from .pipeline.results import Iterate as Iterate
     from .pipeline.results import Result as Result
     from .pipeline.style_statistics import StyleStatistics as StyleStatistics
@@ -44,6 +45,7 @@ _turn_off()  # before anything imports onnxruntime
 
 # Public name → the module that defines it.
 _DEFINED_IN = {
+    "STOP": "pipeline.results",
     "Checkpoint": "pipeline.checkpoints.checkpoint",
     "CheckpointError": "errors",
     "GraphError": "errors",

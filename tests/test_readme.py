@@ -7,6 +7,7 @@ import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,6 +81,7 @@ def test_the_example_of_the_class_runs(quick):
     names = {
         name: rng.integers(0, 256, (36, 48, 3)).astype(np.uint8) for name in ("photo", "starry", "scream")
     }
+    names["bar"] = SimpleNamespace(update=lambda count: True)  # as tqdm's, whose value is ignored
     masks = ("sky", "face", "faces", "figure")
     names |= {name: rng.integers(0, 256, (9, 12)).astype(np.uint8) for name in masks}
     exec(compile(python("from lbfgs_style import Options, Style,"), "README.md", "exec"), names)

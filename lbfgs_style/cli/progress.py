@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
-from ..pipeline.results import Iterate, work_done
+from ..pipeline.results import Iterate
 from .streams import can_draw
 
 Show = Callable[[Iterate], None]
@@ -58,7 +58,7 @@ def show_log(*, quiet: bool, verbose: bool) -> Generator[None]:
 
 def seconds_left(iterate: Iterate) -> float:
     """Return the estimated seconds left, from the time so far."""
-    done = work_done(iterate)
+    done = iterate.progress
     return iterate.seconds * (1 - done) / done
 
 
@@ -131,7 +131,7 @@ def _bar(verbose: bool) -> Generator[Show]:
         task = bar.add_task("measuring the images", total=1.0)
 
         def show(iterate: Iterate) -> None:
-            bar.update(task, completed=work_done(iterate), description=_describe(iterate, verbose=False))
+            bar.update(task, completed=iterate.progress, description=_describe(iterate, verbose=False))
             if verbose:
                 # Above the bar, where it stays; the terms are too many for the line of the bar.
                 line = _describe(iterate, verbose=True)

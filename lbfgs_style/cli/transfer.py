@@ -129,7 +129,7 @@ def transfer(
                     ) as record,
                 ):
 
-                    def on_iterate(iterate: Iterate) -> bool | None:
+                    def on_iterate(iterate: Iterate) -> object:
                         if not started.is_set():
                             _warn_of_order(loaded)
                         started.set()

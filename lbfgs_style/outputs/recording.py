@@ -138,7 +138,7 @@ def recorded(
 
         failures: list[ImageFileError] = []
 
-        def on_iterate(iterate: Iterate) -> bool | None:
+        def on_iterate(iterate: Iterate) -> object:
             try:
                 for take in () if failures else takes:
                     take(iterate)

@@ -45,7 +45,7 @@ class CoarseToFine:
     images : RunImages
         Content, styles and masks.
     on_iterate : callable or None
-        Gets an `Iterate` after each iteration; stops the run by returning True.
+        Gets an `Iterate` after each iteration; stops the run by returning `STOP`.
     log : RunLog
         Losses and finished scales; a resumed run starts with those of the saved one.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ class Iterate:
         Each term without its weight; a new dict each time.
     seconds : float
         Seconds since the start of the run.
+    progress : float
+        Share of the run's work that is done, 0 to 1.
     """
 
     scale: int
@@ -57,6 +60,16 @@ class Iterate:
         """Each term without its weight; a new dict each time."""
         return dict(self._terms)
 
+    @property
+    def progress(self) -> float:
+        """Share of the run's work that is done, 0 to 1.
+
+        An iteration costs in proportion to its pixels; unfinished scales count with all their iterations.
+        """
+        costs = [count * height * width for (height, width), count in self.plan]
+        current = costs[self.scale - 1] * self.iteration / self.iterations
+        return (sum(costs[: self.scale - 1]) + current) / sum(costs)
+
     def image(self) -> FloatImage:
         """Return the image after this iteration: float32 H×W×3, RGB in [0,1], in its final colours.
 
@@ -66,18 +79,18 @@ class Iterate:
         return picture if self._restore_colors is None else self._restore_colors(picture)
 
 
-def work_done(iterate: Iterate) -> float:
-    """Return the share of the run's work that is done, 0 to 1.
+class Stop(Enum):
+    """The type of `STOP`."""
 
-    An iteration costs in proportion to its pixels; unfinished scales count with all their iterations.
-    """
-    costs = [count * height * width for (height, width), count in iterate.plan]
-    current = costs[iterate.scale - 1] * iterate.iteration / iterate.iterations
-    return (sum(costs[: iterate.scale - 1]) + current) / sum(costs)
+    STOP = "stop"
 
 
-# Called after each iteration; stops the run by returning True.
-IterateCallback = Callable[[Iterate], bool | None]
+# What a callback returns to stop the run. Anything else is ignored: ``lambda it: bar.update(1)`` is a
+# callback, whatever the bar's `update` returns.
+STOP = Stop.STOP
+
+# Called after each iteration; stops the run by returning `STOP` or raising StopIteration.
+IterateCallback = Callable[[Iterate], object]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

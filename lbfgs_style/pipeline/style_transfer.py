@@ -132,7 +132,8 @@ class StyleTransfer:
             H×W of any resolution, stretched to the content image. ``"find"`` finds them with the
             detector ``yunet``.
         on_iterate : callable, optional
-            Gets an `Iterate` after each iteration; stops the run by returning True.
+            Gets an `Iterate` after each iteration. Stops the run by returning `lbfgs_style.STOP` or raising
+            StopIteration; other values are ignored.
         cancel : threading.Event, optional
             Stops the run within a moment once it is set, from any thread.
         checkpoint : Checkpoint, optional

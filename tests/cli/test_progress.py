@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style.cli.progress import seconds_left, show_progress
-from lbfgs_style.pipeline.results import Iterate, work_done
+from lbfgs_style.pipeline.results import Iterate
 
 # 4 iterations of 100 pixels, then 2 of 400: 400 + 800 = 1200 units of work.
 PLAN = (((10, 10), 4), ((20, 20), 2))
@@ -50,7 +50,7 @@ class Terminal(io.StringIO):
     [(1, 1, 1 / 12), (1, 2, 1 / 6), (1, 4, 1 / 3), (2, 1, 2 / 3), (2, 2, 1)],
 )
 def test_work_is_pixels_times_iterations(scale, iteration, share):
-    assert work_done(iterate(scale, iteration)) == pytest.approx(share)
+    assert iterate(scale, iteration).progress == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_time_left_follows_from_the_work(scale, iteration, seconds, left):
 def test_work_only_grows_even_if_a_scale_ends_early():
     plan = (((30, 40), 5), ((61, 79), 3), ((120, 160), 4))
     run = [(1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (3, 2), (3, 3), (3, 4)]
-    shares = [work_done(iterate(scale, n, plan=plan)) for scale, n in run]
+    shares = [iterate(scale, n, plan=plan).progress for scale, n in run]
     assert shares == sorted(set(shares))
     assert 0 < shares[0] < shares[-1] == 1
 

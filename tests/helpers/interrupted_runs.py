@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lbfgs_style import Checkpoint, Options, StyleTransfer
+from lbfgs_style import STOP, Checkpoint, Options, StyleTransfer
 from tests.helpers.small_networks import small_vgg
 
 RNG = np.random.default_rng(0)
@@ -33,7 +33,7 @@ def stop_after(count: int):
 
     def on_iterate(iterate):
         seen.append(iterate.iteration)
-        return len(seen) == count
+        return STOP if len(seen) == count else None
 
     return on_iterate
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lbfgs_style import Iterate, Options, StyleTransfer
+from lbfgs_style import STOP, Iterate, Options, StyleTransfer
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.objective.session import Session
@@ -110,9 +110,9 @@ def test_the_reported_loss_is_that_of_the_picture(in_blocks, monkeypatch):
 def test_callbacks_see_the_whole_picture_and_stop_it(in_blocks):
     pictures: list[np.ndarray] = []
 
-    def stop(iterate: Iterate) -> bool:
+    def stop(iterate: Iterate) -> object:
         pictures.append(iterate.image())
-        return iterate.iteration == 6
+        return STOP if iterate.iteration == 6 else None
 
     result = job().run(PHOTO, PAINTING, on_iterate=stop)
     assert result.stop_reason == "callback"
@@ -278,7 +278,7 @@ def test_a_first_order_step_is_as_long_as_that_of_the_whole(in_blocks, monkeypat
 def test_a_block_that_gets_worse_is_left_as_it_was(in_blocks, optimizer):
     """With steps that are far too long, the picture and its reported loss stay."""
     settings = {"optimizer": optimizer, "learning_rate": 1e6} if optimizer == "sgd" else {}
-    result = job(**settings).run(PHOTO, PAINTING, on_iterate=lambda it: it.iteration == 1)
+    result = job(**settings).run(PHOTO, PAINTING, on_iterate=lambda it: STOP if it.iteration == 1 else None)
     scale = result.scales[0]
     assert scale.loss_end <= scale.loss_start
     if optimizer == "sgd":

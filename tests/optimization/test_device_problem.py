@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lbfgs_style import Checkpoint, Options, StyleTransfer, networks
+from lbfgs_style import STOP, Checkpoint, Options, StyleTransfer, networks
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.evaluation import Objective
@@ -143,7 +143,10 @@ def test_callbacks_get_images_of_their_own(network, device_runs) -> None:
 
 def test_a_run_is_saved_and_resumed(network, device_runs, tmp_path) -> None:
     path = tmp_path / "run.checkpoint"
-    stop = lambda iterate: iterate.scale == iterate.scales and iterate.iteration == 3  # noqa: E731
+
+    def stop(iterate):
+        return STOP if iterate.scale == iterate.scales and iterate.iteration == 3 else None
+
     job = paint(network, iterations=6)
     first = job.run(PHOTO, PAINTING, on_iterate=stop, checkpoint=Checkpoint(path, every=0))
     again = job.run(PHOTO, PAINTING, checkpoint=Checkpoint(path, resume=True))

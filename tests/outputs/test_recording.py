@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lbfgs_style import ImageFileError, OptionError, Options, StyleTransfer, images, recording
+from lbfgs_style import STOP, ImageFileError, OptionError, Options, StyleTransfer, images, recording
 from lbfgs_style.cli import transfer
 from lbfgs_style.outputs.recording import VIDEO_FORMATS, check_recording, recorded
 from tests.helpers.command import contents, one_error, paint, photo
@@ -45,7 +45,7 @@ def test_every_fourth_frame(job, tmp_path):
 
 
 def test_the_result_of_the_callback_is_passed_on(job, tmp_path):
-    result = rolled(job, lambda iterate: iterate.iteration == 2, frames=tmp_path / "frames")
+    result = rolled(job, lambda iterate: STOP if iterate.iteration == 2 else True, frames=tmp_path / "frames")
     assert result.stop_reason == "callback"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lbfgs_style import Checkpoint, CheckpointError, OptionError, Options, Style, StyleTransfer
+from lbfgs_style import STOP, Checkpoint, CheckpointError, OptionError, Options, Style, StyleTransfer
 from lbfgs_style.cli import checkpoint as checkpoints_cli
 from lbfgs_style.cli import signals, transfer
 from lbfgs_style.images import to_hwc
@@ -70,7 +70,7 @@ def test_the_saved_variables_are_those_of_the_last_iteration(path, variables, co
     job(options).run(
         PHOTO,
         PAINTING,
-        on_iterate=lambda it: bool(pictures.append(it.image())) or len(pictures) == count,
+        on_iterate=lambda it: pictures.append(it.image()) or (STOP if len(pictures) == count else None),
         checkpoint=Checkpoint(path, every=1000),
     )
     snapshot, _ = snapshots.read(path)

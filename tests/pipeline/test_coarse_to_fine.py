@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lbfgs_style import ImageError, Iterate, Options, images
+from lbfgs_style import STOP, ImageError, Iterate, Options, images
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.pipeline.coarse_to_fine import CoarseToFine
@@ -42,7 +42,7 @@ def job(
     *,
     content: np.ndarray | None = None,
     styles: list[tuple[np.ndarray, float]] | None = None,
-    on_iterate: Callable[[Iterate], bool | None] | None = None,
+    on_iterate: Callable[[Iterate], object] | None = None,
     cancel: threading.Event | None = None,
     keep: bool = False,
 ) -> CoarseToFine:
@@ -228,7 +228,7 @@ def test_images_of_iterates_are_clipped() -> None:
 
 
 def test_callback_stops_all_scales() -> None:
-    loop = job(on_iterate=lambda i: i.iteration == 3)
+    loop = job(on_iterate=lambda i: STOP if i.iteration == 3 else None)
     picture, _ = loop.run(None)
     scales = loop.log.results
     assert loop.log.stop_reason == "callback"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lbfgs_style import Checkpoint, ImageError, Style, StyleTransfer
+from lbfgs_style import STOP, Checkpoint, ImageError, Style, StyleTransfer
 from lbfgs_style.objective.losses.terms import LossTerms
 from lbfgs_style.pipeline import matching
 from lbfgs_style.pipeline.matching import matched_layers
@@ -108,7 +108,7 @@ def test_a_resumed_run_ends_with_the_saved_iterations(tmp_path, count):
     job.run(
         PHOTO,
         PAINTING,
-        on_iterate=lambda it: bool(seen.append(it)) or len(seen) == count,
+        on_iterate=lambda it: seen.append(it) or (STOP if len(seen) == count else None),
         checkpoint=Checkpoint(path, every=1000),
     )
     assert len(seen) == count

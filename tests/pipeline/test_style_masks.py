@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style import (
+    STOP,
     Checkpoint,
     CheckpointError,
     ImageError,
@@ -200,7 +201,7 @@ def test_nothing_to_measure_is_refused(style, says):
 
 def test_a_checkpoint_knows_the_mask(tmp_path):
     path = tmp_path / "run.checkpoint"
-    job().run(PHOTO, PAINTING, on_iterate=lambda it: True, checkpoint=Checkpoint(path, every=0))
+    job().run(PHOTO, PAINTING, on_iterate=lambda it: STOP, checkpoint=Checkpoint(path, every=0))
     with pytest.raises(CheckpointError, match="the mask or transparency of style image 1 is new"):
         job().run(PHOTO, Style(PAINTING, style_mask=ALPHA), checkpoint=Checkpoint(path, resume=True))
 

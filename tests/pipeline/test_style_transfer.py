@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from lbfgs_style import (
+    STOP,
     ImageError,
     NetworkError,
     NetworkFileError,
@@ -323,13 +324,22 @@ def test_the_result_takes_on_the_style(network):
     assert result.image.max() <= 1
 
 
-def test_a_callback_may_stop_the_run(network):
+def return_stop():
+    return STOP
+
+
+def raise_stop():
+    raise StopIteration
+
+
+@pytest.mark.parametrize("stops", [return_stop, raise_stop])
+def test_a_callback_may_stop_the_run(network, stops):
     options = Options(size=48, scales=(32,), iterations=5, device="cpu", threads=1)
     seen = []
 
     def stop_at_2(iterate):
         seen.append(iterate)
-        return iterate.iteration == 2
+        return stops() if iterate.iteration == 2 else None
 
     result = StyleTransfer(network, options=options).run(photo() / 255, painting(), on_iterate=stop_at_2)
     assert result.stop_reason == "callback"
@@ -340,8 +350,10 @@ def test_a_callback_may_stop_the_run(network):
     assert difference(result.image, photo() / 255) > 0.003
 
 
-def test_a_callback_that_returns_nothing_stops_nothing(job):
-    result = job.run(photo(), painting(), on_iterate=lambda iterate: None)
+@pytest.mark.parametrize("value", [None, True, 1, "stop", np.ones(2)])
+def test_other_values_of_a_callback_stop_nothing(job, value):
+    """As that of tqdm's `update`, which is True."""
+    result = job.run(photo(), painting(), on_iterate=lambda iterate: value)
     assert result.stop_reason == "iterations"
     assert len(result.history) == 3
 
