@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -26,10 +27,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds that a run with nothing to save gets to end by itself.
 GRACE_SECONDS = 0.5
 
+# Seconds in which signals count as one: `timeout` and process managers send several at once, to the process
+# and to its group.
+ONE_SECONDS = 0.5
+
 
 @contextmanager
 def cancelled_by_signals(*, begun: threading.Event | None = None) -> Generator[threading.Event]:
-    """Yield an event that Ctrl-C or SIGTERM sets; a second signal ends the process at once.
+    """Yield an event that Ctrl-C or SIGTERM sets; a second signal, half a second later, ends the process.
 
     Parameters
     ----------
@@ -68,7 +73,7 @@ class Watch:
 
     def run(self, signals: socket.socket) -> None:
         """Handle the signals that arrive at a socket until it is closed."""
-        count = 0
+        first: float | None = None
         while True:
             try:
                 numbers = signals.recv(64)
@@ -79,12 +84,15 @@ class Watch:
                 continue
             if not numbers:  # closed: the run is over
                 return
-            count += sum(number in _SIGNALS for number in numbers)
-            if count >= 2:
-                self.leave()
-            if count == 1:
+            if not any(number in _SIGNALS for number in numbers):
+                continue
+            now = time.monotonic()
+            if first is None:
+                first = now
                 self.cancel.set()
                 signals.settimeout(GRACE_SECONDS)
+            elif now - first > ONE_SECONDS:
+                self.leave()
 
     def leave(self, message: str = "") -> None:
         """End the process without flushing buffers or waiting for other threads."""

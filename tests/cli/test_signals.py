@@ -94,10 +94,32 @@ def test_the_watch_sees_the_first_signal(codes):
     assert codes == []
 
 
-def test_the_watch_leaves_at_the_second(codes):
-    with pytest.raises(Left):
-        watched(None, signal.SIGINT, signal.SIGTERM)
-    assert codes == [130]
+@pytest.mark.parametrize("apart", [True, False])
+def test_the_watch_leaves_at_the_second(codes, monkeypatch, apart):
+    """Two at once count as one: `timeout` sends SIGTERM to the process and to its group."""
+    monkeypatch.setattr(signals, "ONE_SECONDS", 0.0 if apart else 1000.0)
+    watch = signals.Watch(threading.Event())
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        reader = threading.Thread(target=lambda: ended.append(run_watch(watch, ours)))
+        ended: list[bool] = []
+        reader.start()
+        theirs.send(bytes([signal.SIGTERM, signal.SIGTERM]))
+        assert watch.cancel.wait(60)
+        theirs.send(bytes([signal.SIGINT]))
+        theirs.shutdown(socket.SHUT_WR)
+        reader.join(60)
+    assert ended == [apart]
+    assert codes == ([130] if apart else [])
+
+
+def run_watch(watch, ours):
+    """Return whether the watch ends the process."""
+    try:
+        watch.run(ours)
+    except Left:
+        return True
+    return False
 
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
