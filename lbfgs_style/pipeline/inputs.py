@@ -110,6 +110,23 @@ def check_image(image: NDArray[Any] | Picture, name: str) -> Picture:
     return image if isinstance(image, Picture) else images.from_array(image, name=name)
 
 
+def check_mask(mask: NDArray[Any] | Picture, name: str) -> Picture:
+    """Return a mask as a Picture, or raise ImageError; messages call it `name`.
+
+    As masks are made elsewhere: arrays may be bool, and whole numbers of which none is above 1 are 0 and 1,
+    in files as well.
+    """
+    if isinstance(mask, np.ndarray) and mask.size:
+        is_whole = mask.dtype.kind in "iu"
+        if mask.dtype == bool or (is_whole and mask.min() >= 0 and mask.max() <= 1):
+            mask = mask.astype(np.float32)
+    picture = check_image(mask, name)
+    if picture.dtype.kind == "u" and round(float(picture.rgb.max()) * np.iinfo(picture.dtype).max) == 1:
+        log.warning("the %s holds 0 and 1 alone: 1 is taken as white", name)
+        return replace(picture, rgb=picture.rgb / picture.rgb.max())
+    return picture
+
+
 def check_content(image: NDArray[Any] | Picture, options: Options) -> Picture:
     """Return the content image, a grey one as colour where the options ask for that."""
     picture = check_image(image, "content image")
@@ -121,7 +138,7 @@ def check_keep_mask(keep: Keep | None, content: Picture) -> Mask | None:
     if keep is None:
         return None
     if not isinstance(keep, str):
-        return mask_of(check_image(keep, "keep mask"))
+        return mask_of(check_mask(keep, "keep mask"))
     if keep != "alpha":
         raise OptionError(f"keep must be an array, a Picture or 'alpha', got {keep!r}.")
     if content.alpha is None:
@@ -145,7 +162,7 @@ def check_content_map(
     if face_mask is None:
         return weights
     if not isinstance(face_mask, str):
-        return with_faces(weights, mask_of(check_image(face_mask, "face mask")))
+        return with_faces(weights, mask_of(check_mask(face_mask, "face mask")))
     if face_mask != "find":
         raise OptionError(f"face_mask must be an array, a Picture or 'find', got {face_mask!r}.")
     detector = find(FACE_DETECTOR.name)
@@ -173,7 +190,7 @@ def check_styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
 
 def _check_style(style: Style, name: str) -> StylePicture:
     image, style_mask = check_style_image(style.image, style.style_mask, name=name)
-    mask = None if style.mask is None else mask_of(check_image(style.mask, "style mask"))
+    mask = None if style.mask is None else mask_of(check_mask(style.mask, "style mask"))
     return StylePicture(image, float(style.weight), float(style.scale), mask, style_mask)
 
 
@@ -206,7 +223,7 @@ def check_style_image(
     mask = picture.alpha
     if style_mask is not None:
         resized = images.resize(
-            mask_of(check_image(style_mask, f"mask of the {name}")),
+            mask_of(check_mask(style_mask, f"mask of the {name}")),
             (picture.rgb.shape[0], picture.rgb.shape[1]),
         )
         mask = resized if mask is None else mask * resized

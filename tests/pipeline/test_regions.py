@@ -181,7 +181,7 @@ def test_alpha_keeps_what_is_transparent() -> None:
         job.run(rgba, flat(0.9, 0.1, 0.1), keep="aplha")
 
 
-@pytest.mark.parametrize("mask", [np.ones((3, 3, 2)), np.full((2, 2), 7.0), np.ones((2, 2), int)])
+@pytest.mark.parametrize("mask", [np.ones((3, 3, 2)), np.full((2, 2), 7.0), np.full((2, 2), 7)])
 def test_invalid_masks_are_refused(mask: np.ndarray) -> None:
     with pytest.raises(ImageError, match="style mask"):
         transfer(photo(), Style(flat(1.0, 0.0, 0.0), mask=mask), network=small_vgg(), options=OPTIONS)
@@ -199,6 +199,41 @@ def test_what_is_kept_stays_where_light_and_dark_alone_are_painted() -> None:
     np.testing.assert_array_equal(result.image[:, :24], photo()[:, :24].astype(np.float32))
     np.testing.assert_array_equal(shown[-1], result.image.astype(np.float32))
     assert np.abs(result.image[:, 24:] - photo()[:, 24:]).mean() > 0.01
+
+
+# Kinds of masks
+
+
+KINDS = {
+    "bool": lambda mask: mask > 0.5,
+    "bool, one channel": lambda mask: (mask > 0.5)[..., None],
+    "0 and 255": lambda mask: (255 * mask).astype(np.uint8),
+    "0 and 1": lambda mask: mask.astype(np.uint8),
+    "0 and 1, one channel": lambda mask: mask.astype(np.uint8)[..., None],
+    "0 and 1, 16 bits": lambda mask: mask.astype(np.uint16),
+    "0 and 1, int64": lambda mask: mask.astype(np.int64),
+    "a picture": lambda mask: images.from_array(mask.astype(np.uint8)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_as_they_are_made_elsewhere(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Kept, faces, where a style goes and where it is measured: the same as a mask of 0.0 and 1.0."""
+    red, blue = flat(0.9, 0.1, 0.1), flat(0.1, 0.1, 0.9)
+    job = StyleTransfer(small_vgg(), options=replace(OPTIONS, iterations=3))
+    results = []
+    for make in (lambda mask: mask, KINDS[kind]):
+        mask, other = make(half(32)), make(1 - half(32))
+        styles = [Style(red, mask=mask, style_mask=other), Style(blue, mask=other)]
+        results.append(job.run(photo(), styles, keep=make(np.eye(32)), face_mask=mask).image)
+    np.testing.assert_allclose(results[1], results[0], atol=1e-6)
+    assert ("holds 0 and 1 alone: 1 is taken as white" in caplog.text) == (kind == "a picture")
+
+
+@pytest.mark.parametrize("mask", [np.full((4, 4), 2), np.full((4, 4), -1), np.zeros((0, 4))])
+def test_other_numbers_are_no_mask(mask: object) -> None:
+    with pytest.raises(ImageError, match="keep mask: "):
+        StyleTransfer(small_vgg(), options=OPTIONS).run(photo(), flat(0.9, 0, 0), keep=mask)
 
 
 # Content maps
