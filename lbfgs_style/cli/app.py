@@ -12,7 +12,7 @@ import typer
 from ..errors import StyleError
 from ..native.library import describe
 from ..version import __version__
-from . import inspection, looks, measure_style, networks, presets, rerun, transfer
+from . import batch, inspection, looks, measure_style, networks, presets, rerun, transfer
 from .signals import INTERRUPTED
 from .streams import finish_output, prepare, print_message
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(transfer.transfer)
+app.command()(batch.batch)
 app.command()(rerun.rerun)
 app.command()(measure_style.style)
 app.command()(inspection.grid)

@@ -145,7 +145,12 @@ def _read(path: Path, max_pixels: int) -> tuple[Picture, Source]:
 
 
 def check_inputs(pictures: Sequence[Path]) -> None:
-    """Raise OptionError where two images would have to come on standard input."""
+    """Raise OptionError where two images would have to come on standard input, or one is a folder."""
+    for path in pictures:
+        if path.is_dir():
+            raise OptionError(
+                f"{path} is a folder: lbfgs-style batch paints all images of folders; expected an image file."
+            )
     if pictures.count(STANDARD) > 1:
         raise OptionError("Only one image can be '-', standard input: give the others as files.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
@@ -98,7 +99,9 @@ def transfer(
         raise OptionError("--quiet and --verbose contradict each other: give one of them.")
     load = cache(partial(networks.load, network))
     chosen = look_row(look)
-    options = _options(typed, preset, chosen, options_file, inputs, lambda: load().layers)
+    options = options_of(
+        typed, preset, chosen, options_file, lambda: load().layers, read_init=lambda: _init(inputs.init)
+    )
     is_typed = "style_scale" in typed.explicit
     paths = inputs.inputs(network, stroke_size=1.0 if is_typed else chosen.stroke_size)
     protected = (*(path for _, path in paths), networks.find(network))
@@ -151,10 +154,28 @@ def transfer(
                     )
 
 
-def _options(
-    typed: Typed, preset: str, look: LookRow, file: Path | None, inputs: InputParameters, known_layers: Any
+def options_of(
+    typed: Typed,
+    preset: str,
+    look: LookRow,
+    file: Path | None,
+    known_layers: Callable[[], Collection[str]],
+    *,
+    read_init: Callable[[], Any] | None = None,
 ) -> Options:
-    """Return the options of the command line, over those of the file, the look or preset and the defaults."""
+    """Return the options of the command line, over those of the file, the look or preset and the defaults.
+
+    Parameters
+    ----------
+    typed : Typed
+        What the user typed.
+    preset, look, file
+        Of --preset, --look and --options.
+    known_layers : function
+        () → the layers of the network.
+    read_init : function, optional
+        () → the option `init`, for commands whose --init may be a file.
+    """
     if look.options and (preset != Options().loss or file is not None):
         raise OptionError(
             f"--look changes the defaults, and {'--options' if file else '--preset'} replaces them: give one "
@@ -166,8 +187,8 @@ def _options(
             "other."
         )
     values = typed.values(known_layers)
-    if "init" in typed.explicit:
-        values["init"] = _init(inputs.init)
+    if "init" in typed.explicit and read_init is not None:
+        values["init"] = read_init()
     if file is None:
         changed = dict(look.options)
         if typed.explicit & WEIGHTS:

@@ -35,6 +35,10 @@ _KERNEL_FORMS = (
 )
 
 
+# Style images whose moments are kept.
+_MOST_STYLES = 2
+
+
 class SessionCache:
     """Sessions of one network on one device, which several threads may use at once.
 
@@ -72,12 +76,18 @@ class SessionCache:
         self._convolution: Convolution = convolution
         self.transformed_kernels: dict[str, Array] = {}
         self.sessions: dict[object, Session] | None = {} if keep_sessions else None
+        self._styles: list[tuple[NDArray[Any], dict[object, dict[str, Array]]]] = []
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without sessions, which cannot be copied and are built again when needed."""
         sessions = None if self.sessions is None else {}
-        return self.__dict__ | {"sessions": sessions, "transformed_kernels": {}, "_lock": None}
+        return self.__dict__ | {
+            "sessions": sessions,
+            "transformed_kernels": {},
+            "_styles": [],
+            "_lock": None,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` returned."""
@@ -126,6 +136,19 @@ class SessionCache:
                     self.sessions[key] = session
             self.provider, self.operators = session.provider, session.operators
             return session
+
+    def moments_of(self, image: NDArray[Any]) -> dict[object, dict[str, Array]]:
+        """Return a dictionary for what is measured of a style image; those of the latest images are kept.
+
+        An image is known by its identity: a `Picture` that is given again, not an array, which is copied.
+        """
+        with self._lock:
+            for known, moments in self._styles:
+                if known is image:
+                    return moments
+            self._styles.append((image, {}))
+            del self._styles[:-_MOST_STYLES]
+            return self._styles[-1][1]
 
     def release_memory(self) -> None:
         """Return the memory of finished runs on the CPU to the system, unless sessions are kept."""

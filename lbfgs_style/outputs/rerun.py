@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import images, networks
+from .. import networks
 from ..errors import NetworkError, OptionError
 from ..images import MAX_PIXELS
 from ..pipeline.results import IterateCallback, Result
-from ..pipeline.style_statistics import read_style
 from ..pipeline.style_transfer import StyleTransfer
 from ..settings.options import Options
 from .input_files import Source, locate
 from .recipes import Recipe, read_recipe
-from .run_inputs import LoadedFile, LoadedInputs, RunInputs, run
+from .run_inputs import LoadedInputs, RunInputs, load, run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,12 +102,7 @@ def prepare(
             f"{path} was made with other weights than those of {job.network.name!r}: expected sha256 "
             f"{recipe.network_sha256[:12]}…, got {job.weights_sha256[:12]}…; name the network with --network."
         )
-
-    def load(role: str, source: Source) -> LoadedFile:
-        read = read_style if role == "style" else images.read
-        return LoadedFile(source, read(source.path, max_pixels=max_pixels))
-
-    inputs = files.map(load)
+    inputs = load(files, max_pixels)
     return Rerun(recipe, replace(inputs, network=str(used)), job)
 
 

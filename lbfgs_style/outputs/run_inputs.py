@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from .. import images
 from ..images import Picture
 from ..pipeline.checkpoints.checkpoint import Checkpoint
 from ..pipeline.plan.schedule import ScalePlan
 from ..pipeline.results import IterateCallback, Result
-from ..pipeline.style_statistics import StyleStatistics
+from ..pipeline.style_statistics import StyleStatistics, read_style
 from ..pipeline.style_transfer import StyleTransfer
 from ..pipeline.styles import Style
 from .input_files import Origin, Source, source_of
@@ -196,6 +197,17 @@ def inputs_of(
     )
 
 
+def load(inputs: Inputs, max_pixels: int) -> LoadedInputs:
+    """Read the files of a run."""
+    return inputs.map(lambda role, source: load_file(role, source, max_pixels))
+
+
+def load_file(role: str, source: Source, max_pixels: int) -> LoadedFile:
+    """Read a file that has a role in a run."""
+    read = read_style if role == "style" else images.read
+    return LoadedFile(source, read(source.path, max_pixels=max_pixels))
+
+
 def run(
     job: StyleTransfer,
     inputs: LoadedInputs,
@@ -205,14 +217,14 @@ def run(
     checkpoint: Checkpoint | None = None,
 ) -> Result:
     """Run a job on loaded inputs, see `lbfgs_style.StyleTransfer.run`."""
-    images = _images(inputs)
+    loaded = _images(inputs)
     return job.run(
-        images.content,
-        _styles(images),
-        init=images.init,
-        keep=images.keep,
-        content_map=images.content_map,
-        face_mask=images.face_mask,
+        loaded.content,
+        _styles(loaded),
+        init=loaded.init,
+        keep=loaded.keep,
+        content_map=loaded.content_map,
+        face_mask=loaded.face_mask,
         on_iterate=on_iterate,
         cancel=cancel,
         checkpoint=checkpoint,
@@ -221,14 +233,14 @@ def run(
 
 def plan(job: StyleTransfer, inputs: LoadedInputs) -> tuple[ScalePlan, ...]:
     """Plan a job on loaded inputs, see `lbfgs_style.StyleTransfer.plan`."""
-    images = _images(inputs)
+    loaded = _images(inputs)
     return job.plan(
-        images.content,
-        _styles(images),
-        init=images.init,
-        keep=images.keep,
-        content_map=images.content_map,
-        face_mask=images.face_mask,
+        loaded.content,
+        _styles(loaded),
+        init=loaded.init,
+        keep=loaded.keep,
+        content_map=loaded.content_map,
+        face_mask=loaded.face_mask,
     )
 
 
@@ -236,8 +248,8 @@ def _images(inputs: LoadedInputs) -> RunInputs[Any]:
     return inputs.map(lambda _, file: file.image)
 
 
-def _styles(images: RunInputs[Any]) -> list[Style]:
-    return [Style(s.image, s.weight, s.scale, s.mask, s.style_mask) for s in images.styles]
+def _styles(loaded: RunInputs[Any]) -> list[Style]:
+    return [Style(s.image, s.weight, s.scale, s.mask, s.style_mask) for s in loaded.styles]
 
 
 def to_json(inputs: Inputs, text_of: Callable[[Source], str]) -> dict[str, Any]:

@@ -128,9 +128,8 @@ class StyleTransfer:
             v in [0,1] multiplies the content loss by 4 v²: middle grey holds as without a map, white four
             times as much, black not at all.
         face_mask : array, Picture or "find", optional
-            White where faces are, which are held four times as much, whatever the content map says:
-            H×W of any resolution, stretched to the content image. ``"find"`` finds them with the
-            detector ``yunet``.
+            White where faces are, which are held four times as much, whatever the content map says: H×W,
+            stretched like it. ``"find"`` finds them with the detector ``yunet``.
         on_iterate : callable, optional
             Gets an `Iterate` after each iteration. Stops the run by returning `lbfgs_style.STOP` or raising
             StopIteration; other values are ignored.
@@ -185,13 +184,16 @@ class StyleTransfer:
         keep: Keep | None = None,
         content_map: NDArray[Any] | Picture | None = None,
         face_mask: FaceMask | None = None,
+        timed: bool = True,
     ) -> tuple[ScalePlan, ...]:
-        """Return what `run` would do: scales, tiles or blocks, memory and time. Times a trial evaluation.
+        """Return what `run` would do: scales, tiles or blocks, memory and time.
 
         Parameters
         ----------
         content, styles, init, keep, content_map, face_mask
             As in `run`.
+        timed : bool
+            Tell the time, after trial evaluations of a small image.
 
         Raises
         ------
@@ -205,7 +207,7 @@ class StyleTransfer:
         _, _, run = self._prepare(content, styles, keep, (content_map, face_mask), None, NEVER)
         plan = run.plan(has_initial_image=init is not None)
         warn_of_changes(run.images.content, plan.scales[-1].size, self.options)
-        scales = describe_scales(self._engine, plan, self.options, timed=True)
+        scales = describe_scales(self._engine, plan, self.options, timed=timed)
         self._engine.release_memory()
         return scales
 

@@ -70,12 +70,16 @@ def _moments(
         style_terms = LossTerms((), terms.style_layers, statistic=terms.statistic)
         moments = style.image.at(max(size))
         return {name: moments[name] for name in style_terms.moment_names}
-    return moments_at(
-        engine,
-        style.image,
-        style.style_mask,
-        size,
-        terms.style_layers,
-        statistic=terms.statistic,
-        window_pixels=window_pixels,
-    )
+    kept = engine.cache.moments_of(style.image) if style.style_mask is None else {}
+    key = (size, terms.style_layers, terms.statistic, window_pixels)
+    if key not in kept:
+        kept[key] = moments_at(
+            engine,
+            style.image,
+            style.style_mask,
+            size,
+            terms.style_layers,
+            statistic=terms.statistic,
+            window_pixels=window_pixels,
+        )
+    return kept[key]

@@ -24,6 +24,7 @@ from lbfgs_style import (
 from lbfgs_style.images.hidden_pixels import fill_hidden
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.losses.terms import LossTerms
+from lbfgs_style.pipeline import targets
 from lbfgs_style.pipeline.plan import run_plan
 from lbfgs_style.pipeline.plan.memory import ScaleMethod
 from lbfgs_style.pipeline.regions import mask_for_layer
@@ -263,3 +264,25 @@ def test_an_older_recipe_is_read(folder, network):
     Path("run.json").write_text(json.dumps(report), "utf-8")
     assert run("rerun", "run.json", "-o", "again.png", "--quiet") == 0
     np.testing.assert_array_equal(images.read("again.png").rgb, images.read("out.png").rgb)
+
+
+# A style that is used again
+
+
+def test_a_picture_is_measured_once_for_many_photos(monkeypatch):
+    measured = []
+    original = targets.moments_at
+
+    def noted(*arguments, **named):
+        measured.append(arguments[3])
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(targets, "moments_at", noted)
+    runner, picture = job(), images.from_array(PAINTING)
+    first = [runner.run(photo, picture).image for photo in (PHOTO, PHOTO[::-1].copy())]
+    once = len(measured)
+    other = job().run(PHOTO[::-1].copy(), PAINTING).image
+    np.testing.assert_array_equal(first[1], other)
+    assert once == len(measured) - once  # as often as in a single run
+    runner.run(PHOTO, images.from_array(PAINTING[:, ::-1].copy()))
+    assert len(measured) == 3 * once

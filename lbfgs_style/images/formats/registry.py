@@ -21,6 +21,9 @@ FORMATS = (PNG, JPEG, WEBP, AVIF, TIFF, GIF, BMP, PAM, PNM, PFM, RADIANCE, JPEG_
 # Extension → format, for those that are written.
 OUTPUT_FORMATS = {suffix: each for each in FORMATS for suffix in each.suffixes}
 
+# Extensions of the images in a folder; files of other names are read, too, by their first bytes.
+INPUT_SUFFIXES = (*OUTPUT_FORMATS, ".jpe", ".jfif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".jp2")
+
 
 def format_of(data: bytes) -> Format | None:
     """Return the format by the first bytes of a file; None where it is not one of `FORMATS`."""

@@ -1,0 +1,134 @@
+"""The command ``batch``: a folder in, a folder out, and again."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from lbfgs_style import images, recipes
+from lbfgs_style.cli import batch
+from tests.helpers.command import enter, one_error, photo, run, save, save_network
+
+QUICK = ("--size", 32, "--scales", "single", "--iterations", 3, "--device", "cpu")
+
+
+@pytest.fixture
+def network(tmp_path, monkeypatch):
+    enter(tmp_path, monkeypatch)
+    for name in ("photos", "paintings"):
+        Path(name).mkdir()
+    for number in range(3):
+        save(f"photos/{number}.png", photo(24, 32 + number))
+    save("paintings/a.png", photo(32, 32))
+    save("paintings/b.png", photo(32, 32)[::-1].copy())
+    return save_network(tmp_path)
+
+
+def table(folder="out"):
+    with Path(folder, batch.TABLE).open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_a_folder_in_and_a_folder_out(network, capfd):
+    arguments = ("photos", "--styles", "paintings", "-o", "out", "--network", network, *QUICK)
+    assert run("batch", *arguments) == 0
+    names = {f"{photo}--{painting}.png" for photo in "012" for painting in "ab"}
+    assert {path.name for path in Path("out").iterdir()} == names | {batch.TABLE, batch.SHEET}
+    assert [row["state"] for row in table()] == ["painted"] * 6
+    assert {row["picture"] for row in table()} == names
+    assert "out: 6 painted, 0 there before, 0 failed" in capfd.readouterr().err
+    rows, columns = images.read("out/sheet.jpg").rgb.shape[:2]
+    assert rows > 3 * 160
+    assert columns > 2 * 160
+    before = Path("out/1--a.png").read_bytes()
+    assert run("batch", *arguments) == 0
+    assert "6 of 6 pictures are there already" in capfd.readouterr().err
+    assert [row["state"] for row in table()] == ["there before"] * 6
+    assert Path("out/1--a.png").read_bytes() == before
+    save("photos/1.png", photo(30, 24))  # another photo of that name
+    assert run("batch", *arguments, "--processes", 1) == 0
+    assert "out: 2 painted, 4 there before, 0 failed" in capfd.readouterr().err
+    assert Path("out/1--a.png").read_bytes() != before
+    assert run("rerun", "out/1--a.png", "-o", "again.png") == 0
+    assert "the same as out/1--a.png, pixel for pixel" in capfd.readouterr().err
+
+
+def test_a_bad_file_is_reported_and_the_rest_goes_on(network, capfd):
+    Path("photos/1.png").write_bytes(b"damaged")
+    arguments = ("photos", "nowhere.png", "--styles", "paintings/a.png", "-o", "out", "--network", network)
+    assert run("batch", *arguments, *QUICK) == batch.FAILED
+    err = capfd.readouterr().err
+    assert "1--a.png: photos/1.png" in err
+    assert "nowhere--a.png: nowhere.png: " in err
+    assert "out: 2 painted, 0 there before, 2 failed" in err
+    assert [row["state"] for row in table()] == ["painted", "failed", "painted", "failed"]
+
+
+def test_pairs_and_options(network, capfd):
+    Path("pairs.csv").write_text("photos/0.png,paintings/b.png\nphotos/2.png,paintings/a.png\n")
+    arguments = ("--pairs", "pairs.csv", "-o", "deep/out", "--network", network, "--format", "jpg", *QUICK)
+    assert run("batch", *arguments, "--strength", 0.7, "--style-scale", 0.8, "--quiet") == 0
+    assert capfd.readouterr().err == ""
+    recipe = recipes.read_recipe("deep/out/2--a.jpg")
+    assert (recipe.options.strength, recipe.inputs.styles[0].scale) == (0.7, 0.8)
+    assert [row["picture"] for row in table("deep/out")] == ["0--b.jpg", "2--a.jpg"]
+    assert run("batch", *arguments, "--look", "fine", "--quiet") == 0
+    assert recipes.read_recipe("deep/out/2--a.jpg").inputs.styles[0].scale == 0.5
+
+
+def test_a_batch_that_is_interrupted_goes_on(network, capfd, monkeypatch):
+    original = batch.paint
+
+    def interrupted(jobs, settings, *, processes, cancel, on_progress):
+        for number, done in enumerate(
+            original(jobs, settings, processes=1, cancel=cancel, on_progress=on_progress)
+        ):
+            yield done
+            if number == 1:
+                cancel.set()
+
+    arguments = ("photos", "-s", "paintings", "-o", "out", "--network", network, *QUICK)
+    monkeypatch.setattr(batch, "paint", interrupted)
+    assert run("batch", *arguments) == 130
+    assert "stopped: 2 pictures painted; the same command goes on" in capfd.readouterr().err
+    assert len(list(Path("out").glob("*--*.png"))) == 2
+    monkeypatch.setattr(batch, "paint", original)
+    assert run("batch", *arguments) == 0
+    assert "out: 4 painted, 2 there before, 0 failed" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("photos", "-o", "out"), "A batch needs photos and paintings: lbfgs-style batch PHOTOS --styles"),
+        (
+            ("photos", "-s", "photos/x*", "-o", "out"),
+            r"photos/x\*: no file matches this pattern of paintings",
+        ),
+        (("photos", "--pairs", "p.csv", "-o", "out"), "--pairs names photos and paintings: leave the others"),
+        (("photos", "-s", "paintings", "-o", "photos/0.png"), "--output photos/0.png: is a file; expected a"),
+        (
+            ("photos", "-s", "paintings", "-o", "out", "--format", "webp"),
+            "--format must be png or jpg, which",
+        ),
+        (("photos", "-s", "paintings", "-o", "out", "--size", "3"), "size"),
+        (("photos", "-s", "paintings", "-o", "out", "--learning-rate", "3"), "--learning-rate is the step"),
+    ],
+)
+def test_mistakes(network, capfd, arguments, message):
+    assert run("batch", *arguments, "--network", network) == 2
+    one_error(capfd, message)
+    assert not Path("out").exists() or list(Path("out").iterdir()) == []
+
+
+def test_an_input_is_never_overwritten(network, capfd):
+    Path("photos/0--a.png").write_bytes(Path("photos/0.png").read_bytes())
+    assert run("batch", "photos", "-s", "paintings/a.png", "-o", "photos", "--network", network, *QUICK) == 2
+    one_error(capfd, "photos/0--a.png would be overwritten, but is an input")
+
+
+def test_a_folder_for_transfer_is_a_batch(network, capfd):
+    assert run("transfer", "photos", "paintings/a.png", "-o", "out.png", "--network", network) == 2
+    one_error(capfd, "photos is a folder: lbfgs-style batch paints all images of folders")
