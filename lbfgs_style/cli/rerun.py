@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from ..images import MAX_PIXELS, Picture
 from ..outputs.rerun import prepare
 from ..version import __version__
 from . import files
-from .parsing import MaxPixels, Overwrite, Quiet, command_line
+from .parsing import MaxPixels, Overwrite, Quiet, Typed, command_line
 from .progress import show_log, show_progress
 from .run import finish
 from .signals import cancelled_by_signals
@@ -42,7 +42,21 @@ class MovedInputs:
     content_map: Annotated[Path | None, typer.Option(help="Where the content map is now.")] = None
     face_mask: Annotated[Path | None, typer.Option(help="Where the mask of faces is now.")] = None
     init: Annotated[Path | None, typer.Option(help="Where the initial image is now.")] = None
+    preview: Annotated[
+        Path | None, typer.Option(help="Where the smaller image is now that this one went on from.")
+    ] = None
     network: Annotated[str | None, typer.Option(help="Where the network is now.")] = None
+
+    @property
+    def by_role(self) -> dict[str, list[Path]]:
+        """Role → the files that were given for it."""
+        files = {field.name.replace("_", "-"): getattr(self, field.name) for field in fields(self)}
+        del files["network"]
+        return {
+            role: given if isinstance(given, list) else [given]
+            for role, given in files.items()
+            if given is not None
+        }
 
 
 @command_line()
@@ -51,6 +65,7 @@ def rerun(
         Path, typer.Argument(help="PNG or JPEG that `transfer` wrote, or its JSON report.", metavar="IMAGE")
     ],
     moved: MovedInputs,
+    typed: Typed,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -60,25 +75,32 @@ def rerun(
     report: Annotated[
         Path | None, typer.Option(help="Report of options, losses and timings, .json or .html.")
     ] = None,
+    from_preview: Annotated[
+        bool | None,
+        typer.Option(
+            "--from-preview/--no-from-preview",
+            help="Go on from IMAGE itself, at the sizes above its own, so that its composition stays.",
+            show_default="where --size makes it larger",
+        ),
+    ] = None,
     overwrite: Overwrite = True,
     max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
-    """Repeat a run from the recipe in its image file, with the same inputs, network and options."""
+    """Repeat a run from the recipe in its image file, with the options that are typed in place of its own.
+
+    Without any, the image is the same.
+    """
+    changes = typed.values()
     with show_log(quiet=quiet, verbose=False):
         with capture_decoder_messages(f"an input of {picture}"):
             again = prepare(
                 picture,
-                content=moved.content,
-                styles=moved.style or (),
-                style_masks=moved.style_mask or (),
-                painting_masks=moved.painting_mask or (),
-                keep_mask=moved.keep_mask,
-                content_map=moved.content_map,
-                face_mask=moved.face_mask,
-                init=moved.init,
+                moved=moved.by_role,
                 network=moved.network,
                 max_pixels=max_pixels,
+                changes=changes,
+                from_preview=from_preview,
             )
         suffix = picture.suffix if picture.suffix != ".json" else ".png"
         path = output or picture.with_name(f"{picture.stem}-rerun{suffix}")
@@ -92,7 +114,7 @@ def rerun(
         with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
             result = again.run(on_iterate=on_iterate, cancel=cancel)
         finish(result, target, report, again.inputs, recipe=True, quiet=quiet)
-        if not quiet and target.path.suffix == picture.suffix:
+        if not quiet and not changes and target.path.suffix == picture.suffix:
             before, now = (images.read(path, max_pixels=max_pixels) for path in (picture, target.path))
             print_message(_comparison(before, now, picture))
 

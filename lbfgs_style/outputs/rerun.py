@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from .. import networks
 from ..errors import NetworkError, OptionError
 from ..images import MAX_PIXELS
+from ..pipeline.plan.scales import result_size
 from ..pipeline.results import IterateCallback, Result
 from ..pipeline.style_transfer import StyleTransfer
 from ..settings.options import Options
-from .input_files import Source, locate
+from ..settings.options_file import WEIGHTS
+from .input_files import Source, locate, source_of
 from .recipes import Recipe, read_recipe
-from .run_inputs import LoadedInputs, RunInputs, load, run
+from .run_inputs import LoadedInputs, RunInputs, load, load_file, run
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,16 +55,11 @@ class Rerun:
 def prepare(
     path: Path | str,
     *,
-    content: Path | str | None = None,
-    styles: Sequence[Path | str] = (),
-    style_masks: Sequence[Path | str] = (),
-    painting_masks: Sequence[Path | str] = (),
-    keep_mask: Path | str | None = None,
-    content_map: Path | str | None = None,
-    face_mask: Path | str | None = None,
-    init: Path | str | None = None,
+    moved: Mapping[str, Sequence[Path | str]] = _NOTHING,
     network: Path | str | None = None,
     max_pixels: int = MAX_PIXELS,
+    changes: Mapping[str, Any] = _NOTHING,
+    from_preview: bool | None = None,
 ) -> Rerun:
     """Read the recipe of an image, find its inputs and check that they are unchanged.
 
@@ -66,10 +67,17 @@ def prepare(
     ----------
     path : path
         A PNG or JPEG with its recipe, or the JSON report of a run.
-    content, styles, style_masks, painting_masks, keep_mask, content_map, face_mask, init, network
-        Where the inputs are now, if they were moved; masks of those styles that have one.
+    moved : mapping
+        Role of an input, see `RunInputs` → where the files are now that have it, in their order.
+    network : path, optional
+        Where the network is now.
     max_pixels : int
         See `lbfgs_style.images.read`.
+    changes : mapping
+        Fields of `Options` in place of the recipe's.
+    from_preview : bool, optional
+        Go on from the image itself, at a larger size: the composition stays. By default where the changes
+        make it larger, and the recipe is in an image and not in a report.
 
     Raises
     ------
@@ -78,31 +86,23 @@ def prepare(
     NetworkError
         The network is missing, or its weights are others.
     OptionError
-        The recipe, or the number of `styles`, `style_masks` or `painting_masks`, does not fit.
+        The recipe, a change, or the number of moved files does not fit.
     """
     recipe = read_recipe(path)
-    files = _located(
-        recipe,
-        {
-            "content": [] if content is None else [content],
-            "style": styles,
-            "style-mask": style_masks,
-            "painting-mask": painting_masks,
-            "keep-mask": [] if keep_mask is None else [keep_mask],
-            "content-map": [] if content_map is None else [content_map],
-            "face-mask": [] if face_mask is None else [face_mask],
-            "init": [] if init is None else [init],
-        },
-    )
+    files = _located(recipe, moved)
     used = network or _network(recipe)
     loaded = networks.load(used)
-    job = StyleTransfer(loaded, options=_with_layers(recipe, loaded), keep_sessions=False)
+    options = _changed(_with_layers(recipe, loaded), changes)
+    job = StyleTransfer(loaded, options=options, keep_sessions=False)
     if job.weights_sha256 != recipe.network_sha256:
         raise NetworkError(
             f"{path} was made with other weights than those of {job.network.name!r}: expected sha256 "
             f"{recipe.network_sha256[:12]}…, got {job.weights_sha256[:12]}…; name the network with --network."
         )
     inputs = load(files, max_pixels)
+    if _goes_on(recipe, inputs, options, from_preview):
+        source = source_of(recipe.path)
+        inputs = replace(inputs, init=None, preview=load_file("preview", source, max_pixels))
     return Rerun(recipe, replace(inputs, network=str(used)), job)
 
 
@@ -116,14 +116,43 @@ def _with_layers(recipe: Recipe, network: networks.FeatureNetwork) -> Options:
     return options
 
 
-def _located(recipe: Recipe, moved: dict[str, Sequence[Path | str]]) -> RunInputs[Source]:
+def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
+    """Return options with changes; weights and a strength that stands for both take each other's place."""
+    changes = dict(changes)
+    if changes.keys() & WEIGHTS:
+        changes = {"strength": None} | changes
+    elif "strength" in changes:
+        plain = Options.preset(options.loss)
+        changes = {name: getattr(plain, name) for name in WEIGHTS} | changes
+    return replace(options, **changes)
+
+
+def _goes_on(recipe: Recipe, inputs: LoadedInputs, options: Options, wanted: bool | None) -> bool:
+    """Return whether a run goes on from the image of its recipe.
+
+    Raises
+    ------
+    OptionError
+        It is wanted, and the recipe is in a report.
+    """
+    if recipe.path.suffix.lower() == ".json":
+        if wanted:
+            raise OptionError(f"{recipe.path}: a report has no image to go on from: give the image.")
+        return False
+    if wanted is not None or options.size == recipe.options.size:
+        return bool(wanted)
+    content = inputs.content.picture
+    return max(result_size(content, options)) > max(result_size(content, recipe.options))
+
+
+def _located(recipe: Recipe, moved: Mapping[str, Sequence[Path | str]]) -> RunInputs[Source]:
     """Return the inputs of a recipe with the paths where they are now.
 
     Parameters
     ----------
     recipe : Recipe
         What to find.
-    moved : dict
+    moved : mapping
         Role → paths that the user gave for it.
     """
     roles = [role for role, _ in recipe.inputs]
@@ -139,7 +168,7 @@ def _located(recipe: Recipe, moved: dict[str, Sequence[Path | str]]) -> RunInput
     remaining = {role: iter(paths) for role, paths in moved.items()}
 
     def find(role: str, source: Source) -> Source:
-        path = locate(source, recipe.path, role=role, moved_to=next(remaining[role], None))
+        path = locate(source, recipe.path, role=role, moved_to=next(remaining.get(role, iter(())), None))
         return Source(str(path), source.sha256)
 
     return recipe.inputs.map(find)

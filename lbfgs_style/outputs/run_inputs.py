@@ -49,8 +49,8 @@ class StyleInput(Generic[T]):
 class RunInputs(Generic[T]):
     """The inputs of a run.
 
-    An input has a role: content, style, style-mask, painting-mask, keep-mask, content-map, face-mask or init.
-    The command ``rerun`` has an option of the same name for each.
+    An input has a role: content, style, style-mask, painting-mask, keep-mask, content-map, face-mask, init or
+    preview. The command ``rerun`` has an option of the same name for each.
 
     Attributes
     ----------
@@ -66,6 +66,8 @@ class RunInputs(Generic[T]):
         Where faces are; ``"find"``: where a detector finds them.
     init : T or None
         The initial image.
+    preview : T or None
+        An earlier result that the run goes on from.
     network : str
         Name or path of the network, as the user asked for it.
     """
@@ -76,6 +78,7 @@ class RunInputs(Generic[T]):
     content_map: T | None = None
     face_mask: T | Literal["find"] | None = None
     init: T | None = None
+    preview: T | None = None
     network: str
 
     def map(self, function: Callable[[str, T], U]) -> RunInputs[U]:
@@ -100,6 +103,7 @@ class RunInputs(Generic[T]):
             content_map=optional("content-map", self.content_map),
             face_mask="find" if isinstance(self.face_mask, str) else optional("face-mask", self.face_mask),
             init=optional("init", self.init),
+            preview=optional("preview", self.preview),
             network=self.network,
         )
 
@@ -122,6 +126,8 @@ class RunInputs(Generic[T]):
             yield "face-mask", self.face_mask
         if self.init is not None:
             yield "init", self.init
+        if self.preview is not None:
+            yield "preview", self.preview
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,6 +228,7 @@ def run(
         loaded.content,
         _styles(loaded),
         init=loaded.init,
+        preview=loaded.preview,
         keep=loaded.keep,
         content_map=loaded.content_map,
         face_mask=loaded.face_mask,
@@ -238,6 +245,7 @@ def plan(job: StyleTransfer, inputs: LoadedInputs) -> tuple[ScalePlan, ...]:
         loaded.content,
         _styles(loaded),
         init=loaded.init,
+        preview=loaded.preview,
         keep=loaded.keep,
         content_map=loaded.content_map,
         face_mask=loaded.face_mask,
@@ -264,6 +272,7 @@ def to_json(inputs: Inputs, text_of: Callable[[Source], str]) -> dict[str, Any]:
         "content_map": texts.content_map,
         "face_mask": texts.face_mask,
         "init": texts.init,
+        "preview": texts.preview,
     }
 
 
@@ -307,5 +316,6 @@ def from_json(
         content_map=optional("content_map"),
         face_mask="find" if files.get("face_mask") == "find" else optional("face_mask"),
         init=optional("init"),
+        preview=optional("preview"),
         network=str(files["network"]),
     )

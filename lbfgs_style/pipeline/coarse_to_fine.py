@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError, OptimizationError
-from ..images import FloatImage, Picture, resize, to_hwc
+from ..images import FloatImage, Picture, fit, resize, to_chw, to_hwc
 from ..objective.engine import Engine
 from ..objective.losses.terms import LossTerms
 from ..optimization.lbfgs import FAR, OTHER_VARIABLES, STOP_REASONS
@@ -57,23 +57,34 @@ class CoarseToFine:
     on_iterate: IterateCallback | None
     log: RunLog = field(default_factory=RunLog)
 
-    def plan(self, *, has_initial_image: bool) -> RunPlan:
+    def plan(self, *, has_initial_image: bool, preview: FloatImage | None = None) -> RunPlan:
         """Plan the run, see `plan_run`."""
         return plan_run(
-            self.engine, self.options, self.terms, self.images, has_initial_image=has_initial_image
+            self.engine,
+            self.options,
+            self.terms,
+            self.images,
+            has_initial_image=has_initial_image,
+            preview=preview,
         )
 
-    def run(self, init: FloatImage | None) -> tuple[FloatImage, RunPlan]:
+    def run(self, init: FloatImage | None, preview: FloatImage | None = None) -> tuple[FloatImage, RunPlan]:
         """Optimise at each scale; return the image H×W×3, float32 in [0,1], and the plan of the run.
+
+        A preview, H×W×3, is taken as the result of the scales up to its size.
 
         When the run is cancelled, the image is the best so far, or the initial one. `log` has the results of
         the scales. Raises what `lbfgs_style.StyleTransfer.run` says.
         """
-        plan = self.plan(has_initial_image=init is not None)
+        plan = self.plan(has_initial_image=init is not None, preview=preview)
         size = plan.scales[-1].size
         warn_of_changes(self.images.content, size, self.options)
         initial = InitialImage(self.options, self.images.content.rgb, _style_images(self.images), init)
-        image: NDArray[np.floating] = initial.first(plan.scales[0].size)
+        image: NDArray[np.floating]
+        if preview is None:
+            image = initial.first(plan.scales[0].size)
+        else:
+            image = to_chw(resize(preview, fit(size, max(preview.shape[:2]))))
         first, plan = self.log.resume_plan(plan, history=longest_history(self.options))
         if self.log.saved is not None:
             image = self._saved_image(self.log.saved.state, plan.scales[first].size)

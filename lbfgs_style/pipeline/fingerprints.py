@@ -27,12 +27,13 @@ def fingerprint_run(
     images: RunImages,
     styles: Sequence[StylePicture],
     init: Picture | None,
+    preview: Picture | None,
 ) -> dict[str, Any]:
     """Return the options of a run and fingerprints of its other inputs, as a dictionary for JSON.
 
     Parameters
     ----------
-    options, network_sha256, content, styles, init
+    options, network_sha256, content, styles, init, preview
         What the user gave; `content` and `styles` in their own colours.
     images : RunImages
         Has the masks.
@@ -46,6 +47,8 @@ def fingerprint_run(
     }
     if images.content_map is not None:  # checkpoints of earlier versions have no such entry
         fingerprints["content map"] = fingerprint(images.content_map)
+    if preview is not None:
+        fingerprints["preview"] = fingerprint(preview.rgb)
     for number, style in enumerate(styles, 1):
         image = style.image
         if isinstance(image, StyleStatistics):

@@ -110,6 +110,13 @@ def check_image(image: NDArray[Any] | Picture, name: str) -> Picture:
     return image if isinstance(image, Picture) else images.from_array(image, name=name)
 
 
+def check_preview(preview: NDArray[Any] | Picture | None, initial: Picture | None) -> Picture | None:
+    """Return an earlier result to go on from; raise OptionError beside an initial image."""
+    if preview is not None and initial is not None:
+        raise OptionError("init and preview are both images to start from: give one of them.")
+    return None if preview is None else check_image(preview, "preview")
+
+
 def check_mask(mask: NDArray[Any] | Picture, name: str) -> Picture:
     """Return a mask as a Picture, or raise ImageError; messages call it `name`.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ImageError
 from ..graphs.network_graph import feature_shapes
 from ..images import resize, to_chw
 from ..networks.network import FeatureNetwork
@@ -48,6 +49,16 @@ def matched_layers(network: FeatureNetwork, terms: LossTerms) -> tuple[str, ...]
     finest_first = sorted(terms.style_layers, key=lambda layer: -shapes[layer][1])
     fine = [layer for layer in finest_first if shapes[layer][1] * _COARSEST_STRIDE >= _SIDE]
     return tuple(fine[-2:] or finest_first[:1])
+
+
+def check_features(terms: LossTerms, styles: Sequence[StylePicture]) -> None:
+    """Raise ImageError where neighbours are wanted of statistics, which have no features."""
+    measured = [style.image.name for style in styles if isinstance(style.image, StyleStatistics)]
+    if terms.matched_layers and measured:
+        raise ImageError(
+            f"{measured[0]}: holds moments, and style_statistic 'neighbours' needs the style image: give the "
+            "image, or take 'moments'."
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

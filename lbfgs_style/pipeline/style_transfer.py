@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -30,14 +29,12 @@ from .checkpoints.checkpoint import Checkpoint
 from .coarse_to_fine import CoarseToFine, warn_of_changes
 from .fingerprints import fingerprint_run
 from .inputs import FaceMask, Keep, OneStyle
-from .matching import matched_layers
+from .matching import check_features, matched_layers
 from .plan.schedule import ScalePlan, describe_scales
 from .results import IterateCallback, Result
 from .style_measuring import measure
 from .style_statistics import StyleStatistics
 from .styles import StylePicture
-
-log = logging.getLogger(__name__)
 
 # The network that comes with the package.
 DEFAULT_NETWORK = "compact"
@@ -100,6 +97,7 @@ class StyleTransfer:
         styles: OneStyle | Sequence[OneStyle],
         *,
         init: NDArray[Any] | Picture | None = None,
+        preview: NDArray[Any] | Picture | None = None,
         keep: Keep | None = None,
         content_map: NDArray[Any] | Picture | None = None,
         face_mask: FaceMask | None = None,
@@ -114,30 +112,28 @@ class StyleTransfer:
         content : array or Picture
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
         styles : array, Picture, StyleStatistics, Style, or sequence of them
-            One or more style images of any size, or statistics of them; several are blended by weight.
+            One or more style images, or statistics of them; several are blended by weight.
         init : array or Picture, optional
-            Initial image in place of ``options.init``, such as an earlier result. It is stretched
-            to the shape of the content image; with ``scales="auto"`` the run then has one scale, the
-            result's own, because coarser ones would take its detail away.
+            Initial image in place of ``options.init``, stretched to the shape of the content image. With
+            ``scales="auto"`` the run has one scale, its own: coarser ones would take its detail away.
+        preview : array or Picture, optional
+            An earlier, smaller result: the run goes on from it at the scales above its size.
         keep : array, Picture or "alpha", optional
-            White where the content image is kept, black where it is painted, grey for soft edges:
-            H×W of any resolution, stretched to the content image. ``"alpha"`` keeps what is
-            transparent.
+            White where the content image is kept, black where it is painted, grey for soft edges: H×W of any
+            resolution, stretched to it. ``"alpha"`` keeps what is transparent.
         content_map : array or Picture, optional
             How much the content image holds, place by place: H×W of any resolution, stretched to it. A value
             v in [0,1] multiplies the content loss by 4 v²: middle grey holds as without a map, white four
             times as much, black not at all.
         face_mask : array, Picture or "find", optional
-            White where faces are, which are held four times as much, whatever the content map says: H×W,
-            stretched like it. ``"find"`` finds them with the detector ``yunet``.
+            White where faces are, which are held four times as much, whatever the content map says; H×W
+            likewise. ``"find"`` finds them with the detector ``yunet``.
         on_iterate : callable, optional
-            Gets an `Iterate` after each iteration. Stops the run by returning `lbfgs_style.STOP` or raising
-            StopIteration; other values are ignored.
+            Gets an `Iterate` after each iteration; stops the run by `lbfgs_style.STOP` or StopIteration.
         cancel : threading.Event, optional
-            Stops the run within a moment once it is set, from any thread.
+            Stops the run within a moment once it is set.
         checkpoint : Checkpoint, optional
-            Saves the run from time to time and when it is stopped, or resumes a saved run. Once the result is
-            safe, `Checkpoint.discard` deletes the file.
+            Saves the run from time to time and when it is stopped, or resumes it; see `Checkpoint.discard`.
 
         Returns
         -------
@@ -160,16 +156,17 @@ class StyleTransfer:
             content, styles, keep, (content_map, face_mask), on_iterate, cancellation
         )
         initial = None if init is None else inputs.check_image(init, "initial image")
+        before = inputs.check_preview(preview, initial)
         with checkpoint or nullcontext():
             if checkpoint is not None:
                 run.log.resume(
                     checkpoint,
                     lambda: fingerprint_run(
-                        self.options, self.weights_sha256, picture, run.images, checked, initial
+                        self.options, self.weights_sha256, picture, run.images, checked, initial, before
                     ),
                     cancellation,
                 )
-            rgb, plan = run.run(None if initial is None else initial.rgb)
+            rgb, plan = run.run(*(None if image is None else image.rgb for image in (initial, before)))
         if run.log.stop_reason != "cancelled":  # the caller waits; the next run returns the memory
             self._engine.release_memory()
         settings = self._settings(run, (rgb.shape[0], rgb.shape[1]), init is not None)
@@ -181,6 +178,7 @@ class StyleTransfer:
         styles: OneStyle | Sequence[OneStyle],
         *,
         init: NDArray[Any] | Picture | None = None,
+        preview: NDArray[Any] | Picture | None = None,
         keep: Keep | None = None,
         content_map: NDArray[Any] | Picture | None = None,
         face_mask: FaceMask | None = None,
@@ -190,7 +188,7 @@ class StyleTransfer:
 
         Parameters
         ----------
-        content, styles, init, keep, content_map, face_mask
+        content, styles, init, preview, keep, content_map, face_mask
             As in `run`.
         timed : bool
             Tell the time, after trial evaluations of a small image.
@@ -205,7 +203,8 @@ class StyleTransfer:
             The device is not available.
         """
         _, _, run = self._prepare(content, styles, keep, (content_map, face_mask), None, NEVER)
-        plan = run.plan(has_initial_image=init is not None)
+        before = inputs.check_preview(preview, None)
+        plan = run.plan(has_initial_image=init is not None, preview=None if before is None else before.rgb)
         warn_of_changes(run.images.content, plan.scales[-1].size, self.options)
         scales = describe_scales(self._engine, plan, self.options, timed=timed)
         self._engine.release_memory()
@@ -227,6 +226,7 @@ class StyleTransfer:
         picture = inputs.check_content(content, self.options)
         filled = replace(picture, rgb=fill_hidden(picture.rgb, picture.alpha))
         checked = inputs.check_styles(styles)
+        check_features(self._terms, checked)
         for style in checked:
             if isinstance(style.image, StyleStatistics):
                 style.image.check(
@@ -236,24 +236,8 @@ class StyleTransfer:
         run_images = inputs.as_network_sees(
             filled, checked, kept, inputs.check_content_map(*held, filled), self.options
         )
-        engine, terms = self._engine.during(cancellation), self._terms_for(checked)
-        return picture, checked, CoarseToFine(engine, self.options, terms, run_images, on_iterate)
-
-    def _terms_for(self, styles: Sequence[StylePicture]) -> LossTerms:
-        """Return the terms of a run: without neighbours where a style is statistics, which have none.
-
-        Raises ImageError if the options ask for neighbours.
-        """
-        measured = [style.image.name for style in styles if isinstance(style.image, StyleStatistics)]
-        if not self._terms.matched_layers or not measured:
-            return self._terms
-        if self.options.style_statistic == "neighbours":
-            raise ImageError(
-                f"{measured[0]}: holds moments, and style_statistic 'neighbours' needs the style image: give "
-                "the image, or take 'moments'."
-            )
-        log.info("%s holds moments alone: no features are compared with their neighbours", measured[0])
-        return replace(self._terms, statistic="moments", matched_layers=())
+        engine = self._engine.during(cancellation)
+        return picture, checked, CoarseToFine(engine, self.options, self._terms, run_images, on_iterate)
 
     def measure_style(
         self,

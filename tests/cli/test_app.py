@@ -153,6 +153,7 @@ def test_the_report_is_complete(folder, network):
         "content_map": None,
         "face_mask": None,
         "init": None,
+        "preview": None,
         "network": network,
         "output": "out.png",
     }
@@ -323,7 +324,20 @@ def captured(monkeypatch):
         def __init__(self, network, *, options, keep_sessions):
             seen.update(network=network, options=options)
 
-        def run(self, content, styles, *, init, keep, content_map, face_mask, on_iterate, cancel, checkpoint):
+        def run(
+            self,
+            content,
+            styles,
+            *,
+            init,
+            preview,
+            keep,
+            content_map,
+            face_mask,
+            on_iterate,
+            cancel,
+            checkpoint,
+        ):
             seen.update(content=content, styles=styles, init=init, keep=keep, content_map=content_map)
             seen.update(face_mask=face_mask)
             raise OptionError("enough")

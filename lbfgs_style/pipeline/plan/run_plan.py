@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import ImageError, OptionError
+from ...images import FloatImage, fit
 from ...objective.engine import Engine
 from ...objective.losses.terms import LossTerms
 from ...objective.memory_costs import Costs
@@ -45,12 +46,19 @@ class RunPlan:
 
 
 def plan_run(
-    engine: Engine, options: Options, terms: LossTerms, images: RunImages, *, has_initial_image: bool
+    engine: Engine,
+    options: Options,
+    terms: LossTerms,
+    images: RunImages,
+    *,
+    has_initial_image: bool,
+    preview: FloatImage | None = None,
 ) -> RunPlan:
     """Plan the scales of a run, and choose the method of each.
 
     An initial image is stretched to the shape of the content. The scales that ``"auto"`` adds would take its
-    detail away, so they are left out.
+    detail away, so they are left out. A preview, an earlier result, takes the place of the scales up to its
+    own size.
 
     Raises
     ------
@@ -69,7 +77,10 @@ def plan_run(
     if options.fast and from_noise:
         raise OptionError("fast paints a draft from the content image: leave it out, or leave out the noise.")
     schedule = FROM_NOISE if from_noise else DRAFT if options.fast else AUTO
-    scales = plan(size, sides, options.iterations, engine.smallest_side(terms), schedule)
+    least = engine.smallest_side(terms)
+    if preview is not None:
+        least = max(least, 1 + min(fit(size, _longest_preview(preview, size))))
+    scales = plan(size, sides, options.iterations, least, schedule)
     regions = images.regions(size)
     terms = replace(
         terms,
@@ -78,6 +89,17 @@ def plan_run(
     )
     methods = choose_methods(engine, terms, options, scales, images.nbytes)
     return RunPlan(terms, scales, tuple(methods))
+
+
+def _longest_preview(preview: FloatImage, size: tuple[int, int]) -> int:
+    """Return the longer side of a preview, or raise OptionError where the result would not be larger."""
+    longest = max(preview.shape[:2])
+    if longest >= max(size):
+        raise OptionError(
+            f"The result of {size[1]}×{size[0]} pixels is not larger than the preview of "
+            f"{preview.shape[1]}×{preview.shape[0]}: choose a larger size, or leave the preview out."
+        )
+    return longest
 
 
 def memory_budget(options: Options) -> int:
