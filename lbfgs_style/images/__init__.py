@@ -12,12 +12,13 @@ from .files import decode, encode, read, write
 from .formats.base import Metadata
 from .formats.registry import check_output, check_size
 from .input_limits import MAX_PIXELS
-from .picture import Picture, from_array, to_array, with_rgb
+from .picture import ImageLike, Picture, from_array, to_array, with_rgb
 from .resize import FloatImage, fit, resize, to_chw, to_hwc
 
 __all__ = [
     "MAX_PIXELS",
     "FloatImage",
+    "ImageLike",
     "Metadata",
     "Picture",
     "check_output",

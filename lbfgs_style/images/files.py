@@ -84,7 +84,9 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     return _in_srgb(picture, name)
 
 
-def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str | None = None) -> None:
+def write(
+    path: Path | str, picture: Picture | NDArray[Any], *, quality: int = 95, recipe: str | None = None
+) -> None:
     """Write an image file atomically.
 
     The extension chooses the format: png, jpg, jpeg, webp, avif, tif, tiff. A 16-bit image keeps its 16
@@ -99,8 +101,8 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str 
     ----------
     path : path
         Written under a temporary name in the same folder and renamed at the end.
-    picture : Picture
-        What to write.
+    picture : Picture or array
+        What to write; an array as for `from_array`.
     quality : int
         1 to 100, for JPEG, WebP and AVIF.
     recipe : str, optional
@@ -113,6 +115,8 @@ def write(path: Path | str, picture: Picture, *, quality: int = 95, recipe: str 
     ImageFileError
         The extension is unknown, or the file cannot be written. An existing file is then left as it was.
     """
+    if not isinstance(picture, Picture):
+        picture = from_array(picture)
     check_output(path, (picture.rgb.shape[0], picture.rgb.shape[1]))
     codec.write_bytes(Path(path), _encode(picture, Path(path).suffix.lower(), quality, str(path), recipe))
 

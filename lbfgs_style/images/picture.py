@@ -6,6 +6,7 @@ Every image passes through here: its kind is checked, remembered in a `Picture`,
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,11 @@ class Picture:
     metadata: Metadata = field(default_factory=Metadata, repr=False)
 
 
-def from_array(array: NDArray[Any], *, name: str = "image") -> Picture:
+ImageLike = NDArray[Any] | Picture | str | Path | pillow_images.PillowImage
+"""An image as functions take it: an array, a Picture, the path of a file, or an image of Pillow."""
+
+
+def from_array(array: NDArray[Any] | pillow_images.PillowImage, *, name: str = "image") -> Picture:
     """Return an array as a picture, or raise ImageError.
 
     Parameters

@@ -9,7 +9,7 @@ import logging
 import struct
 import warnings
 import zlib
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,22 @@ from numpy.typing import NDArray
 from ..errors import ImageError
 
 log = logging.getLogger(__name__)
+
+
+class PillowImage(Protocol):
+    """What an image of Pillow has, as far as type checkers need to know it."""
+
+    mode: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        ...
+
+    def getbands(self) -> tuple[str, ...]:
+        """Return the names of the channels."""
+        ...
+
 
 # Modes of colour whose array is an image.
 _PLAIN = ("RGB", "RGBA")

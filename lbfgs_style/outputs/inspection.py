@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import networks
 from ..errors import OptionError
-from ..images import FloatImage, Picture
+from ..images import FloatImage, ImageLike, Picture
 from ..pipeline.inputs import OneStyle
 from ..pipeline.results import IterateCallback, Result
 from ..pipeline.style_statistics import StyleStatistics
@@ -88,7 +87,7 @@ def style_layers(network: networks.FeatureNetwork) -> tuple[str, ...]:
 
 
 def reconstruct_content(
-    image: NDArray[Any] | Picture,
+    image: ImageLike,
     *,
     layers: Sequence[str] | None = None,
     network: Network = DEFAULT_NETWORK,
@@ -129,7 +128,7 @@ def reconstruct_content(
 
 
 def reconstruct_style(
-    image: NDArray[Any] | Picture,
+    image: ImageLike,
     *,
     layers: Sequence[str] | None = None,
     network: Network = DEFAULT_NETWORK,
@@ -175,7 +174,7 @@ def reconstruction_sheet(
 
 
 def grid(
-    content: NDArray[Any] | Picture,
+    content: ImageLike,
     style: OneStyle,
     *,
     content_layers: Sequence[tuple[str, ...]] | None = None,
@@ -223,8 +222,8 @@ def grid(
 
 
 def paint_looks(
-    content: NDArray[Any] | Picture,
-    style: NDArray[Any] | Picture | StyleStatistics,
+    content: ImageLike,
+    style: ImageLike | StyleStatistics,
     *,
     network: Network = DEFAULT_NETWORK,
     options: Options = GRID,
@@ -259,7 +258,7 @@ class _Run:
 def _series(
     network: networks.FeatureNetwork,
     runs: Sequence[_Run],
-    content: NDArray[Any] | Picture,
+    content: ImageLike,
     on_iterate: IterateCallback | None,
     cancel: threading.Event | None,
     announce: Announce | None,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import images
 from ..errors import ImageError, NetworkError, OptionError, did_you_mean
-from ..images import FloatImage, Picture, color_preservation
+from ..images import FloatImage, ImageLike, Picture, color_preservation
 from ..images.faces import find_faces, mark_faces
 from ..images.hidden_pixels import fill_hidden
 from ..networks.catalog import FACE_DETECTOR, find
@@ -21,17 +21,17 @@ from ..networks.pull import check_hash
 from ..settings.options import Options
 from ..settings.preset_hints import advice
 from .regions import MIN_AREA, Mask, Regions, content_weights, divide_among_styles, mask_of, with_faces
-from .style_statistics import StyleStatistics
+from .style_statistics import StyleStatistics, read_style
 from .styles import Style, StylePicture
 
 # A style as `StyleTransfer.run` accepts it.
-OneStyle = NDArray[Any] | Picture | StyleStatistics | Style
+OneStyle = ImageLike | StyleStatistics | Style
 
 # The mask of the kept part of the content image.
-Keep = NDArray[Any] | Picture | Literal["alpha"]
+Keep = ImageLike | Literal["alpha"]
 
 # The mask of faces.
-FaceMask = NDArray[Any] | Picture | Literal["find"]
+FaceMask = ImageLike | Literal["find"]
 
 log = logging.getLogger(__name__)
 
@@ -105,19 +105,26 @@ def layers_of(
     return tuple(layers)
 
 
-def check_image(image: NDArray[Any] | Picture, name: str) -> Picture:
+def check_image(image: ImageLike | None, name: str) -> Picture:
     """Return an image as a Picture, or raise ImageError; messages call it `name`."""
+    if image is None:
+        raise ImageError(
+            f"{name}: None, which cv2.imread returns for a file that it cannot read: give the path itself, "
+            "and the message says why."
+        )
+    if isinstance(image, str | Path):
+        return images.read(image)
     return image if isinstance(image, Picture) else images.from_array(image, name=name)
 
 
-def check_preview(preview: NDArray[Any] | Picture | None, initial: Picture | None) -> Picture | None:
+def check_preview(preview: ImageLike | None, initial: Picture | None) -> Picture | None:
     """Return an earlier result to go on from; raise OptionError beside an initial image."""
     if preview is not None and initial is not None:
         raise OptionError("init and preview are both images to start from: give one of them.")
     return None if preview is None else check_image(preview, "preview")
 
 
-def check_mask(mask: NDArray[Any] | Picture, name: str) -> Picture:
+def check_mask(mask: ImageLike, name: str) -> Picture:
     """Return a mask as a Picture, or raise ImageError; messages call it `name`.
 
     As masks are made elsewhere: arrays may be bool, and whole numbers of which none is above 1 are 0 and 1,
@@ -134,7 +141,7 @@ def check_mask(mask: NDArray[Any] | Picture, name: str) -> Picture:
     return picture
 
 
-def check_content(image: NDArray[Any] | Picture, options: Options) -> Picture:
+def check_content(image: ImageLike, options: Options) -> Picture:
     """Return the content image, a grey one as colour where the options ask for that."""
     picture = check_image(image, "content image")
     return picture if options.keep_gray else replace(picture, gray=False, keeps_axis=False)
@@ -146,15 +153,17 @@ def check_keep_mask(keep: Keep | None, content: Picture) -> Mask | None:
         return None
     if not isinstance(keep, str):
         return mask_of(check_mask(keep, "keep mask"))
+    if keep != "alpha" and Path(keep).exists():
+        return mask_of(check_mask(keep, "keep mask"))
     if keep != "alpha":
-        raise OptionError(f"keep must be an array, a Picture or 'alpha', got {keep!r}.")
+        raise OptionError(f"keep must be an array, a Picture, a file or 'alpha', got {keep!r}.")
     if content.alpha is None:
         raise ImageError("The content image has no alpha that says what to keep: give a mask.")
     return 1 - content.alpha
 
 
 def check_content_map(
-    content_map: NDArray[Any] | Picture | None, face_mask: FaceMask | None, content: Picture
+    content_map: ImageLike | None, face_mask: FaceMask | None, content: Picture
 ) -> Mask | None:
     """Return the weights of a content map and of a mask of faces, see `regions.content_weights`.
 
@@ -170,8 +179,10 @@ def check_content_map(
         return weights
     if not isinstance(face_mask, str):
         return with_faces(weights, mask_of(check_mask(face_mask, "face mask")))
+    if face_mask != "find" and Path(face_mask).exists():
+        return with_faces(weights, mask_of(check_mask(face_mask, "face mask")))
     if face_mask != "find":
-        raise OptionError(f"face_mask must be an array, a Picture or 'find', got {face_mask!r}.")
+        raise OptionError(f"face_mask must be an array, a Picture, a file or 'find', got {face_mask!r}.")
     detector = find(FACE_DETECTOR.name)
     check_hash(FACE_DETECTOR, detector)
     boxes = find_faces(content.rgb, detector)
@@ -184,7 +195,9 @@ def check_content_map(
 
 def check_styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
     """Return one style or several, checked."""
-    listed = list(styles) if isinstance(styles, Sequence) else [styles]
+    listed: list[Any] = [styles]
+    if isinstance(styles, Sequence) and not isinstance(styles, str):
+        listed = list(styles)
     if not listed:
         raise OptionError("No style images: give at least one.")
     names = [f"style image {number}" for number in range(1, len(listed) + 1)]
@@ -202,8 +215,8 @@ def _check_style(style: Style, name: str) -> StylePicture:
 
 
 def check_style_image(
-    image: NDArray[Any] | Picture | StyleStatistics,
-    style_mask: NDArray[Any] | Picture | None,
+    image: ImageLike | StyleStatistics,
+    style_mask: ImageLike | None,
     *,
     name: str = "style image",
 ) -> tuple[FloatImage | StyleStatistics, Mask | None]:
@@ -218,6 +231,8 @@ def check_style_image(
     OptionError
         A mask is given for statistics.
     """
+    if isinstance(image, str | Path):
+        image = read_style(image)
     if isinstance(image, StyleStatistics):
         if style_mask is not None:
             raise OptionError(

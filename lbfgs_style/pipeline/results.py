@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import FloatImage, Picture, to_array, to_hwc
+from ..images import FloatImage, Picture, encode, to_array, to_hwc, write
 from ..optimization.lbfgs import STOP_REASONS
 from ..optimization.problem import AnyImage
 from .plan.scales import ScaleResult
@@ -133,6 +134,17 @@ class Result:
         if not self._image:  # writing a file does not need it
             self._image.append(to_array(self.picture))
         return self._image[0]
+
+    def save(self, path: Path | str, *, quality: int = 95) -> None:
+        """Write the image with the content's colour profile, EXIF and XMP, see `lbfgs_style.images.write`.
+
+        `lbfgs_style.recipes.save` writes a recipe, too, where the inputs are files.
+        """
+        write(path, self.picture, quality=quality)
+
+    def _repr_png_(self) -> bytes:
+        """Return the image as notebooks show it."""
+        return encode(self.picture)
 
     def report(self) -> dict[str, Any]:
         """Return everything but the image, as a dictionary for JSON."""

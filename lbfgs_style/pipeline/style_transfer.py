@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .. import images, networks
-from ..errors import ImageError, OptionError
-from ..images import FloatImage, Picture
+from ..errors import ImageError, OptionError, did_you_mean
+from ..images import FloatImage, ImageLike, Picture
 from ..images.hidden_pixels import fill_hidden
 from ..networks.pooling import pooling_of, with_pooling
 from ..objective.engine import Engine
@@ -67,6 +67,8 @@ class StyleTransfer:
         options: Options | None = None,
         keep_sessions: bool = True,
     ) -> None:
+        if isinstance(network, Options):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise OptionError("network must be a name, a path or a network: give options=Options(…) by name.")
         if not isinstance(options, Options | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OptionError(f"options must be lbfgs_style.Options(…), got {type(options).__name__}.")
         self.options = options or Options()
@@ -93,13 +95,13 @@ class StyleTransfer:
 
     def run(
         self,
-        content: NDArray[Any] | Picture,
+        content: ImageLike,
         styles: OneStyle | Sequence[OneStyle],
         *,
-        init: NDArray[Any] | Picture | None = None,
-        preview: NDArray[Any] | Picture | None = None,
+        init: ImageLike | None = None,
+        preview: ImageLike | None = None,
         keep: Keep | None = None,
-        content_map: NDArray[Any] | Picture | None = None,
+        content_map: ImageLike | None = None,
         face_mask: FaceMask | None = None,
         on_iterate: IterateCallback | None = None,
         cancel: threading.Event | None = None,
@@ -109,9 +111,9 @@ class StyleTransfer:
 
         Parameters
         ----------
-        content : array or Picture
+        content : array, Picture, path or image of Pillow
             H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]. Alpha is kept as it is.
-        styles : array, Picture, StyleStatistics, Style, or sequence of them
+        styles : array, Picture, path, StyleStatistics, Style, or sequence of them
             One or more style images, or statistics of them; several are blended by weight.
         init : array or Picture, optional
             Initial image in place of ``options.init``, stretched to the shape of the content image. With
@@ -174,13 +176,13 @@ class StyleTransfer:
 
     def plan(
         self,
-        content: NDArray[Any] | Picture,
+        content: ImageLike,
         styles: OneStyle | Sequence[OneStyle],
         *,
-        init: NDArray[Any] | Picture | None = None,
-        preview: NDArray[Any] | Picture | None = None,
+        init: ImageLike | None = None,
+        preview: ImageLike | None = None,
         keep: Keep | None = None,
-        content_map: NDArray[Any] | Picture | None = None,
+        content_map: ImageLike | None = None,
         face_mask: FaceMask | None = None,
         timed: bool = True,
     ) -> tuple[ScalePlan, ...]:
@@ -212,10 +214,10 @@ class StyleTransfer:
 
     def _prepare(
         self,
-        content: NDArray[Any] | Picture,
+        content: ImageLike,
         styles: OneStyle | Sequence[OneStyle],
         keep: Keep | None,
-        held: tuple[NDArray[Any] | Picture | None, FaceMask | None],
+        held: tuple[ImageLike | None, FaceMask | None],
         on_iterate: IterateCallback | None,
         cancellation: Cancellation,
     ) -> tuple[Picture, list[StylePicture], CoarseToFine]:
@@ -241,9 +243,9 @@ class StyleTransfer:
 
     def measure_style(
         self,
-        style: NDArray[Any] | Picture,
+        style: ImageLike,
         *,
-        style_mask: NDArray[Any] | Picture | None = None,
+        style_mask: ImageLike | None = None,
         sizes: Sequence[int] | None = None,
         name: str = "statistics",
     ) -> StyleStatistics:
@@ -338,28 +340,32 @@ def _result(
 
 
 def transfer(
-    content: NDArray[Any] | Picture,
+    content: ImageLike,
     styles: OneStyle | Sequence[OneStyle],
     *,
     network: str | Path | networks.FeatureNetwork = DEFAULT_NETWORK,
     options: Options | None = None,
-    init: NDArray[Any] | Picture | None = None,
+    init: ImageLike | None = None,
     keep: Keep | None = None,
-    content_map: NDArray[Any] | Picture | None = None,
+    content_map: ImageLike | None = None,
     face_mask: FaceMask | None = None,
     on_iterate: IterateCallback | None = None,
+    cancel: threading.Event | None = None,
+    **changes: Any,
 ) -> NDArray[Any]:
-    """Paint an image in the style of others: arrays in, array out.
+    """Paint an image in the style of others: arrays or files in, array out.
 
     Parameters
     ----------
-    content : array
+    content : array, Picture, path or image of Pillow
         H×W, H×W×3 or H×W×4, RGB (OpenCV's BGR images need ``[..., ::-1]``), uint8, uint16 or float in
         [0,1].
-    styles : array, Picture, StyleStatistics, Style, or sequence of them
+    styles : array, Picture, path, StyleStatistics, Style, or sequence of them
         One or more style images, RGB, or statistics of them.
-    network, options, init, keep, content_map, face_mask, on_iterate
+    network, options, init, keep, content_map, face_mask, on_iterate, cancel
         See `StyleTransfer` and `StyleTransfer.run`.
+    **changes
+        Fields of `Options` in place of those of `options`: ``transfer(photo, painting, size=768)``.
 
     Returns
     -------
@@ -371,7 +377,12 @@ def transfer(
     StyleError
         One of its subclasses, see `StyleTransfer`.
     """
-    job = StyleTransfer(network, options=options, keep_sessions=False)
+    known = [field.name for field in fields(Options)]
+    for name in changes:
+        if name not in known:
+            raise OptionError(f"transfer has no option {name!r}.{did_you_mean(name, known)}")
+    chosen = replace(options or Options(), **changes)
+    job = StyleTransfer(network, options=chosen, keep_sessions=False)
     return job.run(
         content,
         styles,
@@ -380,4 +391,5 @@ def transfer(
         content_map=content_map,
         face_mask=face_mask,
         on_iterate=on_iterate,
+        cancel=cancel,
     ).image

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import FloatImage, Picture
+from ..images import FloatImage, ImageLike
 from ..settings.validation import require_positive
 from .style_statistics import StyleStatistics
 
@@ -19,7 +18,7 @@ class Style:
 
     Attributes
     ----------
-    image : array, Picture or StyleStatistics
+    image : array, Picture, path or StyleStatistics
         H×W, H×W×3 or H×W×4, RGB, uint8, uint16 or float in [0,1]; or statistics of an image, measured
         before. An image with alpha is measured where it is opaque.
     weight : float
@@ -36,11 +35,11 @@ class Style:
         resized to the style image.
     """
 
-    image: NDArray[Any] | Picture | StyleStatistics
+    image: ImageLike | StyleStatistics
     weight: float = 1.0
     scale: float = 1.0
-    mask: NDArray[Any] | Picture | None = None
-    style_mask: NDArray[Any] | Picture | None = None
+    mask: ImageLike | None = None
+    style_mask: ImageLike | None = None
 
     def __post_init__(self) -> None:
         for name in ("weight", "scale"):

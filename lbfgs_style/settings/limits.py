@@ -205,7 +205,9 @@ class Bytes:
     parameter: ClassVar[type] = str
 
     def check(self, name: str, value: object) -> int:
-        return require_int(name, value, self.least, 2**63 - 1, " (bytes)")
+        if isinstance(value, str):
+            value = parse_bytes(value, name)
+        return require_int(name, value, self.least, 2**63 - 1, " (bytes), or a text such as '2GB'")
 
     def read(self, option: str, text: str) -> int:
         return parse_bytes(text, option)

@@ -5,7 +5,7 @@ The checks, the command's parameters, the keys of an options file, the attribute
 """
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from ..errors import OptionError
 from ..system.byte_sizes import MIN_MEMORY
@@ -289,6 +289,9 @@ class Options:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, limits = getattr(self, field.name), limits_of(field)
+            if isinstance(value, list):
+                value = tuple(cast("list[Any]", value))
+                object.__setattr__(self, field.name, value)
             if limits is not None and not (value is None and is_optional(field)):
                 # NumPy's numbers become Python's, which JSON can hold; nobody has seen the frozen object yet.
                 object.__setattr__(self, field.name, limits.check(field.name, value))
