@@ -87,7 +87,7 @@ def test_a_face_is_held(found, caplog):
     face, rest = np.s_[28:60, 46:66], np.s_[:, 100:]
     changes = [np.abs(image - PHOTO) for image in (plain, held)]
     assert changes[1][face].mean() < 0.8 * changes[0][face].mean()
-    assert changes[1][rest].mean() == pytest.approx(changes[0][rest].mean(), rel=0.15)
+    assert changes[1][rest].mean() == pytest.approx(changes[0][rest].mean(), rel=0.3)
     mask = mark_faces(find_faces(PHOTO, found), SIZE)
     np.testing.assert_array_equal(painted(face_mask=mask).image, held)
 
@@ -114,7 +114,7 @@ def test_no_face_is_said(found, caplog):
 
 
 def test_wrong_masks_are_refused(found):
-    with pytest.raises(OptionError, match="face_mask must be an array, a Picture or 'find', got 'auto'"):
+    with pytest.raises(OptionError, match="face_mask must be an array, a Picture, a file or 'find', got"):
         painted(face_mask="auto")
     found.write_bytes(found.read_bytes()[:-1])
     with pytest.raises(NetworkError, match=r"yunet\.onnx: not the published file: expected sha256:"):

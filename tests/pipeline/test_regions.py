@@ -177,7 +177,7 @@ def test_alpha_keeps_what_is_transparent() -> None:
     assert np.abs(image[:, 24:, :3] - photo()[:, 24:]).mean() > 0.01
     with pytest.raises(ImageError, match="no alpha"):
         job.run(photo(), flat(0.9, 0.1, 0.1), keep="alpha")
-    with pytest.raises(OptionError, match="keep must be an array, a Picture or 'alpha', got 'aplha'"):
+    with pytest.raises(OptionError, match="keep must be an array, a Picture, a file or 'alpha', got"):
         job.run(rgba, flat(0.9, 0.1, 0.1), keep="aplha")
 
 

@@ -181,7 +181,7 @@ BAD_PICTURES = [
     (np.full((32, 32, 3), 200.0), "divide by 255"),
     (np.full((32, 32, 3), np.nan), "NaN"),
     (np.zeros((32, 32, 3), bool), "bool"),
-    ("photo.jpg", "images.read"),
+    (7, "images.read"),
 ]
 
 

@@ -25,7 +25,6 @@ _TEXTS = (
     (re.compile(rb"(?:\{\s*[\"}]|\[\s*[\[{\"])"), f"JSON text, perhaps a server's answer{_DOWNLOADED}"),
     (re.compile(rb"%pdf"), f"a PDF document, {_CONVERT}"),
 )
-_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 # Camera raw files that do not begin as TIFF files do: Olympus, Panasonic, Fujifilm, Minolta, Sigma.
 _RAW = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb")
 _BEGINNINGS = (
@@ -44,8 +43,7 @@ def describe(data: bytes) -> str | None:
     if data.startswith(_RAW) or data[6:14] == b"HEAPCCDR" or data[4:12] == b"ftypcrx ":
         return tiff_declared.RAW
     if data[4:8] == b"ftyp" and len(data) >= 16:
-        kind = "a HEIC image" if data[8:12] in _HEIC else "a film or another ISO media file"
-        return f"{kind}, {_CONVERT}"
+        return f"a film or another ISO media file, {_CONVERT}"
     text = _text(data)
     start = _PROLOGUE.sub(b"", text, count=1)
     for pattern, description in _TEXTS:

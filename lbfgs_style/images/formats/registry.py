@@ -10,19 +10,21 @@ from ...system.files import why_unwritable
 from .avif import AVIF
 from .base import Format, Metadata, Size
 from .bmp import BMP
+from .heic import HEIC
 from .jpeg import JPEG
 from .plain import GIF, JPEG_2000, PAM, PFM, PNM, RADIANCE, SUN
 from .png import PNG
 from .tiff import TIFF
 from .webp import WEBP
 
-FORMATS = (PNG, JPEG, WEBP, AVIF, TIFF, GIF, BMP, PAM, PNM, PFM, RADIANCE, JPEG_2000, SUN)
+FORMATS = (PNG, JPEG, WEBP, AVIF, HEIC, TIFF, GIF, BMP, PAM, PNM, PFM, RADIANCE, JPEG_2000, SUN)
 
 # Extension → format, for those that are written.
 OUTPUT_FORMATS = {suffix: each for each in FORMATS for suffix in each.suffixes}
 
 # Extensions of the images in a folder; files of other names are read, too, by their first bytes.
-INPUT_SUFFIXES = (*OUTPUT_FORMATS, ".jpe", ".jfif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".jp2")
+_READ_ALONE = (".jpe", ".jfif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".jp2", ".heic", ".heif")
+INPUT_SUFFIXES = (*OUTPUT_FORMATS, *_READ_ALONE)
 
 
 def format_of(data: bytes) -> Format | None:
