@@ -149,7 +149,7 @@ def check_inputs(pictures: Sequence[Path]) -> None:
     for path in pictures:
         if path.is_dir():
             raise OptionError(
-                f"{path}: is a folder: lbfgs-style batch paints all images of folders; expected a file."
+                f"{path}: is a folder; expected an image file: lbfgs-style batch paints folders."
             )
     if pictures.count(STANDARD) > 1:
         raise OptionError("Only one image can be '-', standard input: give the others as files.")

@@ -112,6 +112,9 @@ FACE_DETECTOR = KnownNetwork(
     format="onnx",
 )
 
+# Fingerprints of weights that `compact` had → the commit that has the file.
+EARLIER_COMPACT = {"2553f7c0ab457833d7efb8fc10818e45d26352b87962779e212dff40b29746a5": "f14d042"}
+
 
 def known(name: str) -> KnownNetwork:
     """Return the row of `KNOWN` that has this name, or `FACE_DETECTOR`.

@@ -12,6 +12,7 @@ from typing import Any
 from .. import networks
 from ..errors import NetworkError, OptionError
 from ..images import MAX_PIXELS
+from ..networks.catalog import EARLIER_COMPACT
 from ..pipeline.plan.scales import result_size
 from ..pipeline.results import IterateCallback, Result
 from ..pipeline.style_transfer import StyleTransfer
@@ -95,9 +96,16 @@ def prepare(
     options = _changed(_with_layers(recipe, loaded), changes)
     job = StyleTransfer(loaded, options=options, keep_sessions=False)
     if job.weights_sha256 != recipe.network_sha256:
+        commit = EARLIER_COMPACT.get(recipe.network_sha256)
+        remedy = "name the network with --network"
+        if commit is not None:
+            remedy = (
+                f"they are those of an earlier 'compact', which `git show {commit}:models/compact.onnx > "
+                "old.onnx` gets from the repository: add --network old.onnx"
+            )
         raise NetworkError(
             f"{path} was made with other weights than those of {job.network.name!r}: expected sha256 "
-            f"{recipe.network_sha256[:12]}…, got {job.weights_sha256[:12]}…; name the network with --network."
+            f"{recipe.network_sha256[:12]}…, got {job.weights_sha256[:12]}…; {remedy}."
         )
     inputs = load(files, max_pixels)
     if _goes_on(recipe, inputs, options, from_preview):

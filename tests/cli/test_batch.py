@@ -131,4 +131,4 @@ def test_an_input_is_never_overwritten(network, capfd):
 
 def test_a_folder_for_transfer_is_a_batch(network, capfd):
     assert run("transfer", "photos", "paintings/a.png", "-o", "out.png", "--network", network) == 2
-    one_error(capfd, "photos: is a folder: lbfgs-style batch paints all images of folders")
+    one_error(capfd, "photos: is a folder; expected an image file: lbfgs-style batch paints folders")

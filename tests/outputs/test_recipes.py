@@ -301,3 +301,14 @@ def test_the_layers_of_a_recipe_are_those_of_its_run(folder, network, capfd):
     assert run("rerun", "out.png", "-o", "again.png", "--quiet") == 0
     np.testing.assert_array_equal(images.read("again.png").rgb, images.read("out.png").rgb)
     assert recipes.read_recipe("again.png").options.style_layers == tuple(before.split(","))
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_recipe_of_an_earlier_network_says_where_it_is(folder, network, capfd, monkeypatch, is_known):
+    assert paint(network) == 0
+    sha256 = recipes.read_recipe("out.png").network_sha256
+    monkeypatch.setattr(rerun, "EARLIER_COMPACT", {sha256: "f14d042"} if is_known else {})
+    capfd.readouterr()
+    assert run("rerun", "out.png", "--network", "compact") == 2
+    says = r"an earlier 'compact', which `git show f14d042:models/compact\.onnx > old\.onnx` gets"
+    one_error(capfd, says if is_known else "name the network with --network")

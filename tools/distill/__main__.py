@@ -32,6 +32,7 @@ def train(arguments: argparse.Namespace) -> None:
         minutes=arguments.minutes,
         pooling=arguments.pooling,
         start=arguments.start,
+        deepest_share=arguments.deepest_share,
         batch=arguments.batch,
         crop=arguments.crop,
         rate=arguments.rate,
@@ -58,6 +59,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         arguments.paintings,
         teacher=arguments.teacher,
         network=arguments.network,
+        pooling=arguments.pooling,
         size=arguments.size,
         iterations=arguments.iterations,
         sheet=arguments.sheet,
@@ -88,6 +90,7 @@ def main() -> None:
     )
     step.add_argument("--pooling", choices=["average", "max"], default="average")
     step.add_argument("--start", type=Path, help="a feature network of `export`, whose weights are the first")
+    step.add_argument("--deepest-share", type=float, default=1.0, help="weight of relu5_1 in the loss")
     step.add_argument("--batch", type=int, default=4)
     step.add_argument("--crop", type=int, default=144)
     step.add_argument("--rate", type=float, default=0.008, help="learning rate of the convolutions")
@@ -103,6 +106,7 @@ def main() -> None:
     step.add_argument("--paintings", type=paths, required=True, metavar="A,B,…")
     step.add_argument("--teacher", type=Path, required=True, help="an .npz file")
     step.add_argument("--network", default="compact")
+    step.add_argument("--pooling", choices=["average", "max"], default="max", help="the network's own")
     step.add_argument("--size", type=int, default=256)
     step.add_argument("--iterations", type=int, default=150)
     step.add_argument("--sheet", type=Path, help="contact sheet to write (.jpg)")

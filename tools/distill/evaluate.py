@@ -64,9 +64,9 @@ def _relative(value: np.ndarray, target: np.ndarray) -> float:
     return float(((value - target) ** 2).sum() / (target**2).sum())
 
 
-def load_teacher_network(path: Path) -> networks.FeatureNetwork:
-    """Return the teacher of an .npz file as a feature network."""
-    return networks.from_model(teacher_model(path))
+def load_teacher_network(path: Path, pooling: str) -> networks.FeatureNetwork:
+    """Return the teacher of an .npz file as a feature network with a pooling of its own."""
+    return networks.from_model(teacher_model(path, pooling))
 
 
 def evaluate(
@@ -75,13 +75,14 @@ def evaluate(
     *,
     teacher: Path,
     network: str,
+    pooling: str,
     size: int,
     iterations: int,
     sheet: Path | None,
     results_only: bool = False,
 ) -> None:
     """Print, for each pair, the scores of the pictures made with the network and with the teacher."""
-    judge_network = load_teacher_network(teacher)
+    judge_network = load_teacher_network(teacher, pooling)
     judge = Judge(judge_network)
     options = Options(
         size=size,

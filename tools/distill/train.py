@@ -27,9 +27,6 @@ LOG_EVERY = 100
 # Longer side in pixels, at most, of the pictures, which are all kept in memory.
 LONGEST_SIDE = 640
 
-# Share of relu5_1 in the loss: it is no style layer by default, and the hardest to follow.
-DEEPEST_SHARE = 0.25
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -41,6 +38,7 @@ class Settings:
     minutes: float
     pooling: str = "average"  # of student and teacher
     start: Path | None = None  # a feature network to begin with
+    deepest_share: float = 1.0  # weight of relu5_1, which is no style layer by default
     steps: int = 10**9
     batch: int = 4
     crop: int = 144
@@ -269,7 +267,7 @@ def train(settings: Settings) -> None:
     projection = measure_goals(teacher, crops, batches=1 if resumed else 40)
     if begun and not resumed:
         fit_heads(student, teacher, projection, crops)
-    shares = torch.tensor([1.0] * (len(STYLE_LAYERS) - 1) + [DEEPEST_SHARE])
+    shares = torch.tensor([1.0] * (len(STYLE_LAYERS) - 1) + [settings.deepest_share])
     kernels, biases = student.parameters_by_kind()
     rates = (settings.rate, settings.rate * settings.bias_rate)
     optimizers = [Muon(kernels, rates[0]), torch.optim.Adam(biases, rates[1], betas=(0.9, 0.98))]
