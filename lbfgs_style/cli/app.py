@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(transfer.transfer)
+app.command(epilog=transfer.EPILOG)(transfer.transfer)
 app.command()(batch.batch)
 app.command()(rerun.rerun)
 app.command()(measure_style.style)
@@ -66,6 +66,16 @@ def main() -> None:
     sys.exit(code)
 
 
+def _help_of(error: Any) -> str:
+    """Return the command that shows the help for a usage error."""
+    names: list[str] = []
+    context = getattr(error, "ctx", None)
+    while context is not None and context.parent is not None:
+        names.insert(0, context.info_name)
+        context = context.parent
+    return " ".join(["lbfgs-style", *names, "--help"])
+
+
 def exit_code(run: Callable[[], object]) -> int:
     """Run a command and return its exit code; print a user error as one line."""
     # Typer's base class of usage errors has no public name since Typer bundles click.
@@ -78,7 +88,7 @@ def exit_code(run: Callable[[], object]) -> int:
     except usage_error as error:
         message = error.format_message()
         if message:  # empty where the help was shown because arguments are missing
-            print_message(f"{message} (see lbfgs-style --help)")
+            print_message(f"{message} (see {_help_of(error)})")
         return MISUSED
     except OSError as error:  # a full disk, a name that is too long
         print_message(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")

@@ -61,7 +61,6 @@ class BatchInputs:
         list[Path] | None,
         typer.Option(
             "--styles",
-            "-s",
             help="Paintings: files, folders or patterns, or statistics (.npz); once for each of them. Every "
             "photo is painted in every style.",
             metavar="PAINTINGS",

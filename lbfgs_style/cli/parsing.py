@@ -5,18 +5,31 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from ..errors import OptionError
-from ..settings.limits import Flag, Layers
+from ..networks.catalog import KNOWN
+from ..settings.limits import Choice, Flag, Layers
 from ..settings.option_fields import PANELS, help_of, limits_of
 from ..settings.options import Options
 
 FIELDS = {field.name: field for field in fields(Options)}
+
+# Option of one letter → the field of `Options` that it stands for; -o, -q and -v are those of the command.
+SHORT = {
+    "size": "-s",
+    "iterations": "-i",
+    "strength": "-t",
+    "style_weight": "-w",
+    "content_weight": "-c",
+    "fast": "-f",
+    "memory": "-m",
+    "device": "-d",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +168,26 @@ def _parameter(name: str, default: Any) -> inspect.Parameter:
     if kind is str and default is not None:
         default = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     option = option_name(name)
-    names = [f"{option}/--no-{option[2:]}"] if isinstance(limits, Flag) else [option]
-    info = typer.Option(*names, help=about.text, rich_help_panel=about.panel)
+    short = SHORT.get(name)
+    if isinstance(limits, Flag):
+        names = [f"{short}/ " if short else "", f"{option}/--no-{option[2:]}"]
+    else:
+        names = [short or "", option]
+    choices = get_args(limits.literal) if isinstance(limits, Choice) else ()
+    info = typer.Option(
+        *filter(None, names),
+        help=about.text,
+        rich_help_panel=about.panel,
+        metavar="|".join(choices) or None,
+        autocompletion=completing(choices) if choices else None,
+    )
     annotation = Annotated[kind | None if default is None else kind, info]
     return _keyword(name, default, annotation)
+
+
+def completing(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return a function for Typer that completes one of some words when TAB is pressed."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 def _panel_number(parameter: inspect.Parameter) -> int:
@@ -259,7 +288,10 @@ def _number(option: str, part: str, expected: str, text: str) -> float:
 Network = Annotated[
     str,
     typer.Option(
+        "--network",
+        "-n",
         help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.",
+        autocompletion=completing([row.name for row in KNOWN]),
         rich_help_panel="Network and device",
     ),
 ]

@@ -12,6 +12,9 @@ from .streams import can_draw
 
 Show = Callable[[Iterate], None]
 
+# From then on the time left means something: the first iterations are at small sizes.
+_MEANINGFUL_SECONDS, _MEANINGFUL_ITERATIONS = 2.0, 10
+
 
 @contextmanager
 def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
@@ -95,9 +98,11 @@ def _describe(iterate: Iterate, verbose: bool) -> str:
     height, width = iterate.size
     text = (
         f"scale {iterate.scale}/{iterate.scales} {width}×{height}  "
-        f"iteration {iterate.iteration}/{iterate.iterations}  loss {iterate.loss:.5g}  "
-        f"{_clock(seconds_left(iterate))} left"
+        f"iteration {iterate.iteration}/{iterate.iterations}  loss {iterate.loss:.5g}"
     )
+    before = sum(count for _, count in iterate.plan[: iterate.scale - 1])
+    if iterate.seconds >= _MEANINGFUL_SECONDS or before + iterate.iteration >= _MEANINGFUL_ITERATIONS:
+        text += f"  {_clock(seconds_left(iterate))} left"
     if verbose:
         text += "  " + "  ".join(f"{name} {value:.4g}" for name, value in iterate.terms.items())
     return text

@@ -27,11 +27,11 @@ from ..settings.looks import Look as LookRow
 from ..settings.looks import look as look_row
 from ..settings.options import Options
 from ..settings.options_file import WEIGHTS, of_file
-from ..settings.presets import Init
+from ..settings.presets import PRESETS, Init
 from ..system.files import not_a_path
 from . import files
 from .checkpoint import SavingParameters, checkpoint_of
-from .parsing import MaxPixels, Network, Quiet, Typed, check_use, command_line
+from .parsing import MaxPixels, Network, Quiet, Typed, check_use, command_line, completing
 from .presets import warn_of_units
 from .progress import show_log, show_progress
 from .run import InputParameters, OutputParameters, finish, show_plan
@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 Preset = Annotated[
     str,
     typer.Option(
+        "--preset",
+        "-p",
+        autocompletion=completing([row.name for row in PRESETS]),
         help="Losses, weights, layers, initial image and optimizer of another program, as `lbfgs-style "
         "presets` lists them. Options on the command line win.",
         rich_help_panel="Basics",
@@ -50,6 +53,9 @@ Preset = Annotated[
 Look = Annotated[
     str,
     typer.Option(
+        "--look",
+        "-l",
+        autocompletion=completing([row.name for row in LOOKS]),
         help="How to paint, as `lbfgs-style looks` lists it: bold, fine, soft, portrait, … Options on the "
         "command line win.",
         rich_help_panel="Basics",
@@ -77,6 +83,17 @@ Verbose = Annotated[
         "--verbose", "-v", help="Print each loss term, and the library's log.", rich_help_panel="Output"
     ),
 ]
+
+
+EPILOG = """Examples:
+
+lbfgs-style transfer photo.jpg painting.jpg -o out.png --fast
+
+lbfgs-style transfer photo.jpg painting.jpg -o out.png --size 1024 --look bold --strength 0.7
+
+lbfgs-style transfer photo.jpg one.jpg two.jpg -o out.png --style-blend 2,1 --preserve-color luminance
+
+lbfgs-style transfer portrait.jpg painting.jpg -o out.png --face-mask faces.png"""
 
 
 @command_line()

@@ -137,8 +137,8 @@ OPPONENT: NDArray[np.float64] = _AXES / np.linalg.norm(_AXES, axis=1, keepdims=T
 
 # With L-BFGS's steps, fine chroma hardly changes: the specks of colour that a network asks for, and no eye,
 # do not come into being. Chosen by `tools.looks` among means of 0.5 to 1.5, exponents of 0.5 to 1, and limits
-# of 0.12, 0.2 and none.
-COARSE_CHROMA = Chroma(exponent=0.75, mean=0.5, limit=0.12)
+# of 0.05 to 0.2 and none.
+COARSE_CHROMA = Chroma(exponent=0.75, mean=0.5, limit=0.08)
 
 
 # Of an image that begins as noise or as another image, fine chroma has to change.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import os
 import re
 import struct
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -23,7 +25,7 @@ import lbfgs_style
 from lbfgs_style import OptionError, Options, StyleTransfer, images
 from lbfgs_style.cli import app, transfer
 from lbfgs_style.native import library
-from tests.helpers.command import contents, one_error, paint, photo, run, save, start
+from tests.helpers.command import ROOT, contents, one_error, paint, photo, run, save, start
 
 # The names of layers bring their weights along, and a preset its losses.
 NOT_OFFERED = {"variables", "history", "range_weight", "content_layer_weights", "style_layer_weights", "loss"}
@@ -264,7 +266,7 @@ def test_lines_for_a_log(folder, network, capfd):
     assert len(progress) == 5
     for n, line in enumerate(progress, 1):
         assert re.fullmatch(
-            rf"scale 1/1 32×27  iteration {n}/5  loss \d+(\.\d+)?(e[+-]\d+)?  \d+:\d\d left", line
+            rf"scale 1/1 32×27  iteration {n}/5  loss \d+(\.\d+)?(e[+-]\d+)?(  \d+:\d\d left)?", line
         )
     assert re.fullmatch(
         r"lbfgs-style: out\.png: 32×27, \d+ evaluations in \d+\.\d s on CPU: all .* done", last
@@ -274,7 +276,9 @@ def test_lines_for_a_log(folder, network, capfd):
 def test_verbose_names_every_term(folder, network, capfd):
     assert paint(network, "--verbose", "--style-layers", "relu2_1", "--content-layers", "relu1_1") == 0
     line = next(line for line in capfd.readouterr().err.splitlines() if line.startswith("scale"))
-    assert re.search(r"left  content relu1_1 \S+  style relu2_1 \S+  tv \S+  range \S+$", line)
+    assert re.search(
+        r"loss \S+(  \S+ left)?  content relu1_1 \S+  style relu2_1 \S+  tv \S+  range \S+$", line
+    )
 
 
 def test_the_version():
@@ -536,3 +540,68 @@ def test_too_little_memory_is_refused_before_the_run(folder, network, capfd):
 def test_too_little_memory_is_reported_for_the_largest_scale(folder, network, capfd):
     assert paint(network, "--size", 4096, "--iterations", 4, "--memory", "300MB") == 2
     one_error(capfd, r"An image of 4096×3456 pixels does not fit into 300 MB of memory")
+
+
+# Comforts
+
+
+def test_short_flags_are_the_long_ones(folder, network, monkeypatch):
+    seen = captured(monkeypatch)
+    arguments = ("photo.png", "painting.png", "-o", "out.png", "-n", network, "-s", 48, "-i", 7, "-d", "cpu")
+    assert run("transfer", *arguments, "-f", "-m", "2GB", "-t", 0.7) == 2
+    assert seen["options"] == Options(
+        size=48, iterations=7, device="cpu", fast=True, memory=2_000_000_000, strength=0.7
+    )
+    assert run("transfer", *arguments, "-l", "fine", "-c", 0.5, "-w", 2) == 2
+    assert (seen["options"].content_weight, seen["options"].style_weight) == (0.5, 2)
+    assert seen["styles"][0].scale == 0.5
+    assert run("transfer", *arguments[:6], "-p", "gatys") == 2
+    assert seen["options"].loss == "gatys"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("lbfgs-style transfer --pooling a", ["average"]),
+        ("lbfgs-style transfer --style-statistic m", ["mean-cov", "moments"]),
+        ("lbfgs-style transfer --look b", ["bold"]),
+        ("lbfgs-style transfer --preset ke", ["keras"]),
+        ("lbfgs-style transfer --network vgg16", ["vgg16", "vgg16-caffe"]),
+        ("lbfgs-style ba", ["batch"]),
+    ],
+)
+def test_values_are_completed(folder, words, expected):
+    """As bash asks for them when TAB is pressed."""
+    count = len(words.split()) - 1
+    completion = {
+        "_LBFGS_STYLE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(count),
+        "PYTHONPATH": str(ROOT),
+    }
+    code = "import sys; sys.argv[0] = 'lbfgs-style'; from lbfgs_style.__main__ import main; main()"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=os.environ | completion, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == expected
+
+
+def test_help_has_examples_and_choices(folder, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run("transfer", "--help") == 0
+    out = capsys.readouterr().out
+    assert "max|average|l2" in out
+    for option in ("--fast", "--look bold", "--style-blend 2,1", "--face-mask faces.png"):
+        assert option in out.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("transfer", "a", "b", "-o", "c", "--sizee", 3), "lbfgs-style transfer --help"),
+        (("networks", "pull"), "lbfgs-style networks pull --help"),
+        (("nonsense",), "lbfgs-style --help"),
+    ],
+)
+def test_a_usage_error_names_its_help(folder, capfd, arguments, where):
+    assert run(*arguments) == 2
+    one_error(capfd, re.escape(f"(see {where})"))

@@ -89,7 +89,7 @@ def test_a_batch_that_is_interrupted_goes_on(network, capfd, monkeypatch):
             if number == 1:
                 cancel.set()
 
-    arguments = ("photos", "-s", "paintings", "-o", "out", "--network", network, *QUICK)
+    arguments = ("photos", "--styles", "paintings", "-o", "out", "--network", network, *QUICK)
     monkeypatch.setattr(batch, "paint", interrupted)
     assert run("batch", *arguments) == 130
     assert "stopped: 2 pictures painted; the same command goes on" in capfd.readouterr().err
@@ -104,17 +104,23 @@ def test_a_batch_that_is_interrupted_goes_on(network, capfd, monkeypatch):
     [
         (("photos", "-o", "out"), "A batch needs photos and paintings: lbfgs-style batch PHOTOS --styles"),
         (
-            ("photos", "-s", "photos/x*", "-o", "out"),
+            ("photos", "--styles", "photos/x*", "-o", "out"),
             r"photos/x\*: no file matches this pattern of paintings",
         ),
         (("photos", "--pairs", "p.csv", "-o", "out"), "--pairs names photos and paintings: leave the others"),
-        (("photos", "-s", "paintings", "-o", "photos/0.png"), "--output photos/0.png: is a file; expected a"),
         (
-            ("photos", "-s", "paintings", "-o", "out", "--format", "webp"),
+            ("photos", "--styles", "paintings", "-o", "photos/0.png"),
+            "--output photos/0.png: is a file; ",
+        ),
+        (
+            ("photos", "--styles", "paintings", "-o", "out", "--format", "webp"),
             "--format must be png or jpg, which",
         ),
-        (("photos", "-s", "paintings", "-o", "out", "--size", "3"), "size"),
-        (("photos", "-s", "paintings", "-o", "out", "--learning-rate", "3"), "--learning-rate is the step"),
+        (("photos", "--styles", "paintings", "-o", "out", "--size", "3"), "size"),
+        (
+            ("photos", "--styles", "paintings", "-o", "out", "--learning-rate", "3"),
+            "--learning-rate is the step",
+        ),
     ],
 )
 def test_mistakes(network, capfd, arguments, message):
@@ -125,7 +131,10 @@ def test_mistakes(network, capfd, arguments, message):
 
 def test_an_input_is_never_overwritten(network, capfd):
     Path("photos/0--a.png").write_bytes(Path("photos/0.png").read_bytes())
-    assert run("batch", "photos", "-s", "paintings/a.png", "-o", "photos", "--network", network, *QUICK) == 2
+    assert (
+        run("batch", "photos", "--styles", "paintings/a.png", "-o", "photos", "--network", network, *QUICK)
+        == 2
+    )
     one_error(capfd, "photos/0--a.png would be overwritten, but is an input")
 
 

@@ -105,7 +105,7 @@ def test_plain_lines_are_few_unless_asked_for(capsys):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "clock"), [(0.2, "0:00"), (9, "0:09"), (59.7, "1:00"), (61, "1:01"), (3600, "60:00")]
+    ("seconds", "clock"), [(2.2, "0:02"), (9, "0:09"), (59.7, "1:00"), (61, "1:01"), (3600, "60:00")]
 )
 def test_time_is_minutes_and_seconds(capsys, seconds, clock):
     plan = (((10, 10), 2),)  # half of the work: as long again
@@ -195,3 +195,16 @@ def test_the_terms_of_an_iterate_do_not_change():
         "tv": 0.5,
     }
     assert pickle.loads(pickle.dumps(record)).terms == record.terms
+
+
+def test_the_time_left_is_shown_once_it_means_something(capsys):
+    plan = (((10, 10), 100),)
+    with show_progress(quiet=False, verbose=True) as show:
+        for n in range(1, 13):
+            show(iterate(1, n, plan=plan, seconds=0.1 * n))
+        show(iterate(1, 13, plan=plan, seconds=2.5))
+    lines = capsys.readouterr().err.splitlines()
+    assert [" left" in line for line in lines] == [False] * 9 + [True] * 4
+    with show_progress(quiet=False, verbose=False) as show:
+        show(iterate(1, 1, plan=plan, seconds=2.0))
+    assert " left" in capsys.readouterr().err
