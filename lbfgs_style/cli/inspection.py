@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,12 +15,12 @@ from ..images import MAX_PIXELS, Picture
 from ..outputs import inspection
 from ..outputs.contact_sheet import Canvas, Legend
 from ..outputs.input_files import title
-from ..outputs.inspection import GRID, RECONSTRUCTION, Panel
+from ..outputs.inspection import GRID, RECONSTRUCTION, STRENGTHS, STROKES, Panel
 from ..pipeline.style_transfer import DEFAULT_NETWORK
 from ..settings.options import Options
 from . import files
 from .parsing import MaxPixels, Network, Overwrite, Quiet, Typed, command_line, names, numbers, split
-from .progress import show_progress
+from .progress import show_series
 from .signals import INTERRUPTED, cancelled_by_signals
 from .streams import print_message
 
@@ -61,15 +61,15 @@ def reconstruct(
     loaded, picture = networks.load(network), files.read_picture(image, max_pixels)
     reconstruct_layers, default_layers, how = _WHAT[what]
     chosen = names(layers) or default_layers(loaded)
-    with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
+    with cancelled_by_signals() as cancel, show_series(quiet=quiet) as series:
         panels = reconstruct_layers(
             picture,
             layers=chosen,
             network=loaded,
             options=options,
-            on_iterate=on_iterate,
+            on_iterate=series,
             cancel=cancel,
-            announce=announce(quiet),
+            announce=series.announce,
         )
     legend = Legend(f"{what.title()} of {title(image)}, {how}", [how_made(loaded.name, panels)])
     sheet = inspection.reconstruction_sheet(picture, panels, legend, columns=columns) if panels else None
@@ -102,7 +102,10 @@ def grid(
     max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
-    """Paint one pair of images with every combination of layers and weights, on one labelled sheet."""
+    """Paint one pair of images with every combination of layers and weights, on one labelled sheet.
+
+    Without layers and weights, with every combination of three strengths and three sizes of the strokes.
+    """
     options = replace(GRID, **typed.values())
     target = sheet_target(output, content, style, network=network, overwrite=overwrite)
     loaded = networks.load(network)
@@ -115,28 +118,36 @@ def grid(
     )
     content_picture = files.read_picture(content, max_pixels)
     style_image = files.read_style(style, max_pixels).image
-    with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
-        panels = inspection.grid(
-            content_picture,
-            style_image,
-            **asdict(axes),
-            network=loaded,
-            options=options,
-            on_iterate=on_iterate,
-            cancel=cancel,
-            announce=announce(quiet),
-        )
+    is_plain = content_layers is style_layers is content_weights is None
+    with cancelled_by_signals() as cancel, show_series(quiet=quiet) as series:
+        common: dict[str, Any] = {
+            "network": loaded,
+            "options": options,
+            "on_iterate": series,
+            "cancel": cancel,
+            "announce": series.announce,
+        }
+        if is_plain:
+            panels = inspection.paint_strengths(content_picture, style_image, **common)
+        else:
+            panels = inspection.grid(content_picture, style_image, **asdict(axes), **common)
+    lines = ["across: size of the strokes; down: strength"] if is_plain else axes.lines(options)
     legend = Legend(
         f"{title(content)} in the style of {title(style)}",
-        [*axes.lines(options), how_made(loaded.name, panels)],
+        [*lines, how_made(loaded.name, panels)],
         [
             (picture.rgb, name)
             for picture, name in ((content_picture, "content"), (style_image, "style"))
             if isinstance(picture, Picture)
         ],
     )
-    sheet = inspection.grid_sheet(panels, legend, **asdict(axes)) if panels else None
-    finish_sheet(sheet, target, len(panels), axes.count, quiet=quiet)
+    sheet = None
+    if panels and is_plain:
+        sheet = inspection.strengths_sheet(panels, legend)
+    elif panels:
+        sheet = inspection.grid_sheet(panels, legend, **asdict(axes))
+    count = len(STRENGTHS) * len(STROKES) if is_plain else axes.count
+    finish_sheet(sheet, target, len(panels), count, quiet=quiet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,16 +210,6 @@ def sheet_target(output: Path, *pictures: Path, network: str, overwrite: bool) -
     inputs = (*pictures, networks.find(network))
     files.check_outputs(target, inputs=inputs, overwrite=overwrite)
     return target
-
-
-def announce(quiet: bool) -> inspection.Announce:
-    """Return a function that prints which image of a sheet is painted next, or nothing if `quiet`."""
-
-    def print_number(number: int, count: int, label: str) -> None:
-        if not quiet:
-            print_message(f"{number} of {count}: {label}")
-
-    return print_number
 
 
 def how_made(network: str, panels: Sequence[Panel]) -> str:

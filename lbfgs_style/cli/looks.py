@@ -18,9 +18,9 @@ from ..outputs.inspection import GRID
 from ..pipeline.style_transfer import DEFAULT_NETWORK
 from ..settings.looks import LOOKS
 from . import files
-from .inspection import announce, finish_sheet, how_made, sheet_target
+from .inspection import finish_sheet, how_made, sheet_target
 from .parsing import MaxPixels, Network, Overwrite, Quiet, Typed, command_line
-from .progress import show_progress
+from .progress import show_series
 from .signals import cancelled_by_signals
 from .streams import show_list
 
@@ -55,15 +55,15 @@ def looks(
     target = sheet_target(output, content, style, network=network, overwrite=overwrite)
     loaded = networks.load(network)
     picture, style_image = files.read_picture(content, max_pixels), files.read_style(style, max_pixels).image
-    with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
+    with cancelled_by_signals() as cancel, show_series(quiet=quiet) as series:
         panels = inspection.paint_looks(
             picture,
             style_image,
             network=loaded,
             options=options,
-            on_iterate=on_iterate,
+            on_iterate=series,
             cancel=cancel,
-            announce=announce(quiet),
+            announce=series.announce,
         )
     legend = Legend(
         f"{title(content)} in the style of {title(style)}, in every look", [how_made(loaded.name, panels)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
@@ -35,6 +36,62 @@ def show_progress(*, quiet: bool, verbose: bool) -> Generator[Show]:
                 yield show
         else:
             yield _lines(verbose)
+
+
+class Series:
+    """The progress of several images: one bar for all of them, or lines.
+
+    Attributes
+    ----------
+    number, count : int
+        The current image, from 1, and how many there are.
+    label : str
+        What the current image is.
+    """
+
+    def __init__(self, show: Callable[[float, str], None] | None, lines: Show) -> None:
+        self.number, self.count, self.label = 0, 1, ""
+        self._show, self._lines, self._started = show, lines, time.monotonic()
+
+    def announce(self, number: int, count: int, label: str) -> None:
+        """Begin an image."""
+        self.number, self.count, self.label = number, count, label
+        if self._show is None:
+            self._lines_of(f"lbfgs-style: {number} of {count}: {label}")
+        else:
+            self._show((number - 1) / count, f"{number} of {count}: {label}")
+
+    def __call__(self, iterate: Iterate) -> None:
+        """Show an iteration."""
+        if self._show is None:
+            self._lines(iterate)
+            return
+        share = (self.number - 1 + iterate.progress) / self.count
+        seconds, left = time.monotonic() - self._started, ""
+        if seconds >= _MEANINGFUL_SECONDS:
+            left = f"  {_clock(seconds * (1 - share) / share)} left"
+        self._show(share, f"{self.number} of {self.count}: {self.label}{left}")
+
+    def _lines_of(self, text: str) -> None:
+        if self._lines is not _nothing:
+            _print(text)
+
+
+def _nothing(_: Iterate) -> None:
+    """Show nothing."""
+
+
+@contextmanager
+def show_series(*, quiet: bool) -> Generator[Series]:
+    """Yield what shows the progress of several images."""
+    with show_log(quiet=quiet, verbose=False):
+        if quiet:
+            yield Series(None, _nothing)
+        elif can_draw(sys.stderr):
+            with _drawn() as draw:
+                yield Series(draw, _nothing)
+        else:
+            yield Series(None, _lines(verbose=False))
 
 
 @contextmanager
@@ -120,6 +177,22 @@ def _lines(verbose: bool) -> Show:
             _print(_describe(iterate, verbose))
 
     return show
+
+
+@contextmanager
+def _drawn() -> Generator[Callable[[float, str], None]]:
+    """Yield a function that draws a bar, given the share that is done and a text."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda share, text: bar.update(task, completed=share, description=text)
 
 
 @contextmanager

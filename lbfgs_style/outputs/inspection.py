@@ -37,6 +37,9 @@ RECONSTRUCTION = Options(size=256, init="noise")
 # Default options of grids.
 GRID = Options(size=256)
 
+# Strengths and sizes of the strokes of `paint_strengths`.
+STRENGTHS, STROKES = (0.3, 0.5, 0.7), (0.5, 1.0, 2.0)
+
 # Options to reset where the layers change: weights of layers belong to certain layers.
 _EQUAL: dict[str, Any] = {"content_layer_weights": None, "style_layer_weights": None}
 
@@ -244,6 +247,51 @@ def paint_looks(
         _Run(row.name, replace(options, **row.options), Style(style, scale=row.stroke_size)) for row in LOOKS
     ]
     return _series(networks.load(network), runs, content, on_iterate, cancel, announce)
+
+
+def paint_strengths(
+    content: ImageLike,
+    style: ImageLike | StyleStatistics,
+    *,
+    network: Network = DEFAULT_NETWORK,
+    options: Options = GRID,
+    on_iterate: IterateCallback | None = None,
+    cancel: threading.Event | None = None,
+    announce: Announce | None = None,
+) -> list[Panel]:
+    """Paint one pair with every combination of `STRENGTHS` and `STROKES`; the strokes change fastest.
+
+    Parameters
+    ----------
+    content, style
+        As for `lbfgs_style.StyleTransfer.run`.
+    network, options, on_iterate, cancel, announce
+        See `reconstruct_content`.
+    """
+    runs = [
+        _Run(
+            f"strength {strength:g}, strokes {scale:g}",
+            replace(options, strength=strength),
+            Style(style, scale=scale),
+        )
+        for strength in STRENGTHS
+        for scale in STROKES
+    ]
+    return _series(networks.load(network), runs, content, on_iterate, cancel, announce)
+
+
+def strengths_sheet(panels: Sequence[Panel], legend: Legend, *, height: int = 224) -> Canvas:
+    """Lay the images of `paint_strengths` out: sizes of the strokes across, strengths down."""
+    pictures = [panel.rgb for panel in panels]
+    across = len(STROKES)
+    rows = [pictures[start : start + across] for start in range(0, len(pictures), across)]
+    return sheet(
+        rows,
+        columns=[f"--style-scale {scale:g}" for scale in STROKES],
+        sides=[f"--strength {strength:g}" for strength in STRENGTHS[: len(rows)]],
+        legend=legend,
+        height=height,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from lbfgs_style.cli.progress import seconds_left, show_progress
+from lbfgs_style.cli.progress import seconds_left, show_progress, show_series
 from lbfgs_style.pipeline.results import Iterate
 
 # 4 iterations of 100 pixels, then 2 of 400: 400 + 800 = 1200 units of work.
@@ -208,3 +208,26 @@ def test_the_time_left_is_shown_once_it_means_something(capsys):
     with show_progress(quiet=False, verbose=False) as show:
         show(iterate(1, 1, plan=plan, seconds=2.0))
     assert " left" in capsys.readouterr().err
+
+
+def test_a_series_has_one_bar(monkeypatch):
+    terminal = in_a_terminal(monkeypatch)
+    with show_series(quiet=False) as series:
+        series.announce(1, 2, "relu1_1")
+        series(iterate(1, 2))
+        series.announce(2, 2, "relu2_1")
+        series(iterate(2, 1))
+    text = without_codes(terminal.getvalue())
+    assert re.search(r"[━╸╺]{10}  83 % 2 of 2: relu2_1", text)  # a half, and two thirds of the other
+    assert "lbfgs-style: 1 of 2" not in text  # no line is written into the bar
+    assert "iteration" not in text
+
+
+def test_a_series_in_lines(capsys):
+    for quiet in (False, True):
+        with show_series(quiet=quiet) as series:
+            series.announce(1, 2, "relu1_1")
+            series(iterate(1, 1))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "lbfgs-style: 1 of 2: relu1_1"
+    assert len(lines) == 2

@@ -162,6 +162,21 @@ def test_grid_writes_a_sheet(folder, network, capfd):
     assert both[0] - one[0] == 2 * (224 + 8)  # the weights add rows
 
 
+def test_a_grid_without_options_has_strengths_and_strokes(folder, network, capfd):
+    assert run("grid", "photo.png", "painting.png", "-o", "grid.png", *quick(network)) == 0
+    err = capfd.readouterr().err
+    assert "9 of 9: strength 0.7, strokes 2" in err
+    assert "grid.png: 9 images" in err
+    height, width = images.read("grid.png").rgb.shape[:2]
+    assert height > 3 * 224
+    assert width > 3 * 224
+    panels = inspection.paint_strengths(photo(), photo()[::-1].copy(), network=network, options=QUICK)
+    assert [panel.result.settings["options"]["strength"] for panel in panels] == [0.3] * 3 + [0.5] * 3 + [
+        0.7
+    ] * 3
+    assert [panel.result.settings["style_scales"] for panel in panels[:3]] == [[0.5], [1.0], [2.0]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -193,8 +208,9 @@ def test_a_grid_takes_statistics_in_place_of_the_painting(folder, network, monke
     assert capfd.readouterr() == ("", "")
     seen = []
     monkeypatch.setattr(inspection, "grid_sheet", lambda *args, **kwargs: seen.append(args) or photo())
+    weights = ("--content-weights", "0.1", "--quiet")
     for style in ("painting.png", "stripes.style.npz"):
-        assert run("grid", "photo.png", style, "-o", "grid.png", "--quiet", *quick(network)) == 0
+        assert run("grid", "photo.png", style, "-o", "grid.png", *weights, *quick(network)) == 0
     (painted, legend), (measured, other) = seen
     np.testing.assert_array_equal(measured[0].rgb, painted[0].rgb)
     assert [name for _, name in legend.inputs] == ["content", "style"]
