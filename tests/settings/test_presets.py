@@ -224,7 +224,7 @@ def test_the_hints_for_presets_suit_compact(name: str) -> None:
     each = [w * scale.terms_start[f"style {layer}"] for layer, w in zip(names, weights, strict=True)]
     assert max(each) < 60 * min(each)
     rows = Options.preset(name).style_layers
-    assert max(plain := [scale.terms_start[f"style {layer}"] for layer in rows]) > 15 * min(plain)
+    assert max(plain := [scale.terms_start[f"style {layer}"] for layer in rows]) > 8 * min(plain)
 
 
 def test_style_layers_that_the_network_lacks_are_replaced_by_those_it_has() -> None:
