@@ -16,9 +16,10 @@ from typing import Annotated
 import typer
 
 from .. import images, networks
-from ..errors import OptionError, StyleError
+from ..errors import ImageError, OptionError
 from ..images import MAX_PIXELS
-from ..outputs.batch_jobs import Job, every_pair, find_images, is_painted, read_pairs
+from ..images.formats.registry import read_text
+from ..outputs.batch_jobs import Job, every_pair, find_images, is_foreign, is_painted, read_pairs
 from ..outputs.batch_workers import Done, Settings, divide, paint
 from ..outputs.contact_sheet import sheet
 from ..outputs.input_files import title
@@ -28,7 +29,9 @@ from ..pipeline.styles import Style
 from ..settings.looks import LOOKS
 from ..settings.looks import look as look_row
 from ..settings.options import Options
+from ..settings.validation import require_positive
 from ..system.files import atomic_write, why_unwritable
+from .files import STANDARD
 from .parsing import MaxPixels, Network, Quiet, Typed, command_line
 from .progress import show_log
 from .signals import INTERRUPTED, cancelled_by_signals
@@ -44,6 +47,13 @@ _FORMATS = ("png", "jpg")
 
 # Files in the folder beside the pictures.
 TABLE, SHEET = "pictures.csv", "sheet.jpg"
+
+# The text inside the sheet, by which it is known again, and the first line of the table.
+_MARK = "contact sheet of lbfgs-style batch"
+_COLUMNS = ("picture", "photo", "painting", "state", "seconds", "loss", "message")
+
+# Why a picture is not painted.
+_FOREIGN = "is there already and has no recipe of lbfgs-style: move it away, or choose another folder"
 
 # Height of an image of the sheet, and most images on it.
 _SHEET_HEIGHT, _MOST_ON_SHEET = 160, 400
@@ -116,19 +126,28 @@ def batch(
     max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
 ) -> None:
-    """Paint every photo in every style, into a folder; what is there already is left as it is."""
+    """Paint every photo in every style, into a folder.
+
+    A picture that is there already is left as it is if it has the same inputs, network and options.
+    """
     if outputs.file_format not in _FORMATS:
         raise OptionError(f"--format must be png or jpg, which keep recipes, got {outputs.file_format!r}.")
     chosen, loaded, folder = look_row(look), networks.load(network), outputs.output
     options = options_of(typed, preset, chosen, options_file, lambda: loaded.layers)
     scale = outputs.style_scale if "style_scale" in typed.explicit else chosen.stroke_size
+    require_positive("--style-scale", scale)
     jobs = _jobs(inputs, folder, outputs.file_format)
     with show_log(quiet=quiet, verbose=False), cancelled_by_signals() as cancel:
         sha256 = networks.weights_sha256(loaded.model)
-        todo = [job for job in jobs if not is_painted(job, options, sha256, scale)]
-        if not quiet and len(todo) < len(jobs):
-            print_message(f"{len(jobs) - len(todo)} of {len(jobs)} pictures are there already")
-        results: list[Done] = []
+        foreign = [Done(job, error=_FOREIGN) for job in jobs if is_foreign(job)]
+        taken = {done.job for done in foreign}
+        todo = [job for job in jobs if job not in taken and not is_painted(job, options, sha256, scale)]
+        there = len(jobs) - len(todo) - len(foreign)
+        if not quiet and there:
+            print_message(f"{there} of {len(jobs)} pictures are there already")
+        for done in foreign:
+            log.error("%s: %s", done.job.output.name, done.error)
+        results = list(foreign)
         if todo:
             needed = _bytes_of_one(todo, options, loaded, scale, max_pixels)
             count, share = divide(options, len(todo), needed, processes=outputs.processes)
@@ -136,9 +155,10 @@ def batch(
             with _progress(len(todo), quiet=quiet) as show:
                 for done in paint(todo, settings, processes=count, cancel=cancel, on_progress=show.update):
                     results.append(done)
-                    show.tell(done, len(results))
+                    show.tell(done, len(results) - len(foreign))
         _write_table(folder / TABLE, jobs, results)
-        painted = [job for job in jobs if job.output.exists()]
+        without = {done.job for done in results if done.error}
+        painted = [job for job in jobs if job not in without and job.output.exists()]
         if painted:
             _write_sheet(folder / SHEET, painted)
     failed = sum(bool(done.error) for done in results)
@@ -147,7 +167,7 @@ def batch(
         print_message(f"stopped: {made} pictures painted; the same command goes on")
         raise typer.Exit(INTERRUPTED)
     if not quiet:
-        print_message(f"{folder}: {made} painted, {len(jobs) - len(todo)} there before, {failed} failed")
+        print_message(f"{folder}: {made} painted, {there} there before, {failed} failed")
     if failed:
         raise typer.Exit(FAILED)
 
@@ -169,19 +189,43 @@ def _jobs(inputs: BatchInputs, output: Path, extension: str) -> list[Job]:
         jobs = every_pair(photos, paintings, output, extension)
     if output.exists() and not output.is_dir():
         raise OptionError(f"--output {output}: is a file; expected a folder.")
+    if output == STANDARD:
+        raise OptionError("--output '-': a batch writes into a folder: name one.")
+    for place in (*(inputs.photos or ()), *(inputs.styles or ())):
+        if place.is_dir() and output.exists() and place.samefile(output):
+            raise OptionError(f"{place} is read and would be written into: choose another folder with -o.")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError(f"--output {output}: cannot be made: {error.strerror or error}.") from error
-    problem = why_unwritable(jobs[0].output)
-    if problem is not None:
-        raise OptionError(f"{jobs[0].output}: {problem}.")
-    written = {job.output.resolve() for job in jobs}
+    _check_files(output, jobs)
+    written = {path.resolve() for path in (*(job.output for job in jobs), output / TABLE, output / SHEET)}
+    named = () if inputs.pairs is None else (inputs.pairs,)
+    for path in named:
+        if path.resolve() in written:
+            raise OptionError(f"{path} would be overwritten, but is an input: choose another folder.")
     for job in jobs:
         for path in (job.photo, job.painting):
             if path.resolve() in written:
                 raise OptionError(f"{path} would be overwritten, but is an input: choose another folder.")
     return jobs
+
+
+def _check_files(output: Path, jobs: Sequence[Job]) -> None:
+    """Check before the work that pictures, sheet and table can be written, and that these are our own."""
+    table, sheet_file = output / TABLE, output / SHEET
+    for path in (table, sheet_file, *(job.output for job in jobs)):
+        problem = why_unwritable(path)
+        if problem is not None:
+            raise OptionError(f"{path}: {problem}.")
+    head = ",".join(_COLUMNS).encode()
+    foreign = [path for path in (table,) if path.exists() and not path.read_bytes().startswith(head)]
+    foreign += [path for path in (sheet_file,) if path.exists() and read_text(path.read_bytes()) != _MARK]
+    if foreign:
+        raise OptionError(
+            f"{foreign[0]} is not of a batch, and would be overwritten: move it away, or choose another "
+            "folder."
+        )
 
 
 def _bytes_of_one(
@@ -198,7 +242,7 @@ def _bytes_of_one(
             photo = images.read(each.photo, max_pixels=max_pixels)
             style = Style(read_style(each.painting, max_pixels=max_pixels), scale=scale)
             return max(scale.method.bytes for scale in job.plan(photo, style, timed=False))
-        except StyleError:
+        except ImageError:
             continue  # reported when it is painted
     return 1
 
@@ -270,11 +314,15 @@ def _progress(count: int, *, quiet: bool) -> Generator[_Show]:
 
 
 def _write_table(path: Path, jobs: Sequence[Job], results: Sequence[Done]) -> None:
-    """Write what became of every job as CSV."""
+    """Write what became of every job as CSV, below the rows of pictures that other batches made."""
     by_job = {done.job: done for done in results}
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["picture", "photo", "painting", "state", "seconds", "loss", "message"])
+    writer.writerow(_COLUMNS)
+    ours = {job.output.name for job in jobs}
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as before:
+            writer.writerows(row for row in list(csv.reader(before))[1:] if row and row[0] not in ours)
     for job in jobs:
         done = by_job.get(job)
         if done is None:
@@ -303,7 +351,7 @@ def _write_sheet(path: Path, jobs: Sequence[Job]) -> None:
     labels = [title(painting) for painting in paintings] if is_table else []
     captions = [] if is_table else [[title(output) for output in group] for group in groups]
     drawn = sheet(rows, columns=labels, captions=captions, height=_SHEET_HEIGHT)
-    images.write(path, images.from_array(drawn), quality=90)
+    images.write(path, images.from_array(drawn), quality=90, recipe=_MARK)
 
 
 def _small(path: Path) -> images.FloatImage:

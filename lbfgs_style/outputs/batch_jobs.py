@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ImageFileError, OptionError, StyleError
+from ..images import read
 from ..images.formats.registry import INPUT_SUFFIXES
 from ..pipeline.style_statistics import SUFFIX
 from ..settings.options import Options
@@ -17,6 +18,9 @@ from .recipes import read_recipe
 
 # Options that choose the hardware and not the picture.
 _ANYWHERE = {"device": "auto", "threads": 0, "memory": None, "convolution": "auto"}
+
+# First line that a file of pairs may have.
+_HEAD = ["photo", "painting"]
 
 # Between the names of a photo and of a painting.
 _JOIN = "--"
@@ -62,10 +66,13 @@ def find_images(places: Iterable[str | Path], *, what: str, statistics: bool = F
     for place in map(Path, places):
         if place.is_dir():
             inside = sorted(path for path in place.iterdir() if path.suffix.lower() in suffixes)
+            inside = [path for path in inside if not path.name.startswith(".")]
             if not inside:
                 raise ImageFileError(f"{place}: this folder of {what} holds no images")
-        elif place.exists() or not glob.has_magic(str(place)):
-            inside = [place]  # a file that is missing is reported, and the others are painted
+        elif place.exists():
+            inside = [place]
+        elif not glob.has_magic(str(place)):
+            raise ImageFileError(f"{place}: there is no such file or folder of {what}")
         else:
             inside = sorted(Path(name) for name in glob.glob(str(place), recursive=True))  # noqa: PTH207  # absolute, too
             if not inside:
@@ -82,7 +89,7 @@ def every_pair(photos: Sequence[Path], paintings: Sequence[Path], folder: Path, 
 def read_pairs(path: Path, folder: Path, extension: str) -> list[Job]:
     """Return the jobs of a file with lines ``photo,painting``; paths start at the file's own folder.
 
-    Lines that are empty or begin with ``#`` are left out.
+    Lines that are empty or begin with ``#``, and a head ``photo,painting``, are left out.
 
     Raises
     ------
@@ -95,16 +102,18 @@ def read_pairs(path: Path, folder: Path, extension: str) -> list[Job]:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = [(number, row) for number, row in enumerate(csv.reader(lines, skipinitialspace=True), 1)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or "expected text in UTF-8"
         raise ImageFileError(f"--pairs {path}: cannot be read: {reason}.") from error
     pairs: list[tuple[Path, Path]] = []
     for number, row in rows:
         cells = [cell.strip() for cell in row]
-        if not any(cells) or cells[0].startswith("#"):
+        is_head = [cell.casefold() for cell in cells] == _HEAD and not pairs
+        if not any(cells) or cells[0].startswith("#") or is_head:
             continue
-        if len(cells) != 2 or not all(cells):
+        if len(cells) != 2 or not all(cells) or "\0" in "".join(cells):
             raise OptionError(
-                f"--pairs {path}, line {number}: expected photo,painting, got {','.join(row)!r}."
+                f"--pairs {path}, line {number}: expected photo,painting with a comma between two names, got "
+                f"{','.join(row)!r}."
             )
         pairs.append((path.parent / cells[0], path.parent / cells[1]))
     if not pairs:
@@ -138,15 +147,27 @@ def _unique_names(paths: Iterable[Path]) -> dict[Path, str]:
     return names
 
 
+def is_foreign(job: Job) -> bool:
+    """Return whether something else is where the picture of a job goes: it has no recipe."""
+    if not job.output.exists() or (job.output.is_file() and job.output.stat().st_size == 0):
+        return False
+    try:
+        read_recipe(job.output)
+    except StyleError:
+        return True
+    return False
+
+
 def is_painted(job: Job, options: Options, network_sha256: str, style_scale: float) -> bool:
-    """Return whether the picture of a job is there, by its recipe: same inputs, network and options."""
+    """Return whether the picture of a job is there and whole, by its recipe: same inputs and options."""
     if not job.output.exists():
         return False
     try:
         recipe = read_recipe(job.output)
+        read(job.output)
         sources = [source_of(job.photo).sha256, source_of(job.painting).sha256]
     except StyleError:
-        return False  # of another kind: it is painted again
+        return False  # of another kind, or damaged
     inputs = recipe.inputs
     return (
         [source.sha256 for _, source in inputs] == sources

@@ -20,6 +20,7 @@ from ..pipeline.plan.run_plan import memory_budget
 from ..pipeline.results import STOP, Iterate
 from ..pipeline.style_transfer import StyleTransfer
 from ..settings.options import Options
+from ..system.threads import start_thread
 from . import recipes, run_inputs
 from .batch_jobs import Job
 from .input_files import source_of
@@ -199,10 +200,19 @@ class _Worker:
 _worker: list[_Worker] = []
 
 
+def _end_with_the_parent() -> None:
+    """End this process once the one that started it has ended, however that came."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # noqa: TID251  # a process that we started, whose queue nobody reads any more
+
+
 def _begin(settings: Settings, stop: Any, shares: Any) -> None:
     """Prepare a process; signals are handled by the one that started it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    start_thread(_end_with_the_parent, "parent")
     kept = _Kept()
     logger = logging.getLogger("lbfgs_style")
     logger.addHandler(kept)

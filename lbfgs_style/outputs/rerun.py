@@ -90,6 +90,9 @@ def prepare(
         The recipe, a change, or the number of moved files does not fit.
     """
     recipe = read_recipe(path)
+    if from_preview is not None or changes.get("size", recipe.options.size) != recipe.options.size:
+        # It goes on from the image itself, or begins anew: what that one went on from is not needed.
+        recipe = replace(recipe, inputs=replace(recipe.inputs, preview=None))
     files = _located(recipe, moved)
     used = network or _network(recipe)
     loaded = networks.load(used)

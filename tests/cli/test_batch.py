@@ -57,13 +57,12 @@ def test_a_folder_in_and_a_folder_out(network, capfd):
 
 def test_a_bad_file_is_reported_and_the_rest_goes_on(network, capfd):
     Path("photos/1.png").write_bytes(b"damaged")
-    arguments = ("photos", "nowhere.png", "--styles", "paintings/a.png", "-o", "out", "--network", network)
+    arguments = ("photos", "--styles", "paintings/a.png", "-o", "out", "--network", network)
     assert run("batch", *arguments, *QUICK) == batch.FAILED
     err = capfd.readouterr().err
     assert "1--a.png: photos/1.png" in err
-    assert "nowhere--a.png: nowhere.png: " in err
-    assert "out: 2 painted, 0 there before, 2 failed" in err
-    assert [row["state"] for row in table()] == ["painted", "failed", "painted", "failed"]
+    assert "out: 2 painted, 0 there before, 1 failed" in err
+    assert [row["state"] for row in table()] == ["painted", "failed", "painted"]
 
 
 def test_pairs_and_options(network, capfd):
@@ -102,6 +101,16 @@ def test_a_batch_that_is_interrupted_goes_on(network, capfd, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ("nowhere", "--styles", "paintings", "-o", "out"),
+            "nowhere: there is no such file or folder",
+        ),
+        (("photos", "--styles", "paintings", "-o", "-"), "--output '-': a batch writes into a folder"),
+        (("photos", "--styles", "paintings", "-o", "out", "--style-scale", "0"), "--style-scale must be a"),
+        (
+            ("photos", "--styles", "paintings", "-o", "out", "--memory", "10MB", "--size", "96"),
+            "does not fit",
+        ),
         (("photos", "-o", "out"), "A batch needs photos and paintings: lbfgs-style batch PHOTOS --styles"),
         (
             ("photos", "--styles", "photos/x*", "-o", "out"),
@@ -129,13 +138,35 @@ def test_mistakes(network, capfd, arguments, message):
     assert not Path("out").exists() or list(Path("out").iterdir()) == []
 
 
-def test_an_input_is_never_overwritten(network, capfd):
-    Path("photos/0--a.png").write_bytes(Path("photos/0.png").read_bytes())
-    assert (
-        run("batch", "photos", "--styles", "paintings/a.png", "-o", "photos", "--network", network, *QUICK)
-        == 2
-    )
-    one_error(capfd, "photos/0--a.png would be overwritten, but is an input")
+def test_nothing_of_others_is_overwritten(network, capfd):
+    """Inputs, pictures without a recipe, a sheet and a table that no batch made."""
+    arguments = ("--styles", "paintings/a.png", "--network", network, *QUICK)
+    assert run("batch", "photos", "-o", "photos", *arguments) == 2
+    one_error(capfd, "photos is read and would be written into: choose another folder")
+    Path("out").mkdir()
+    save("out/0--a.png", photo())
+    kept = Path("out/0--a.png").read_bytes()
+    assert run("batch", "photos", "-o", "out", *arguments) == batch.FAILED
+    assert "0--a.png: is there already and has no recipe of lbfgs-style" in capfd.readouterr().err
+    assert Path("out/0--a.png").read_bytes() == kept
+    assert [row["state"] for row in table()] == ["failed", "painted", "painted"]
+    for name, data in (("sheet.jpg", kept), ("pictures.csv", b"mine")):
+        Path("other").mkdir(exist_ok=True)
+        Path("other", name).write_bytes(data)
+        assert run("batch", "photos", "-o", "other", *arguments) == 2
+        one_error(capfd, rf"other/{name} is not of a batch, and would be overwritten")
+        assert [path.name for path in Path("other").iterdir()] == [name]
+        Path("other", name).unlink()
+    Path("other/pictures.csv").write_text("picture,photo,painting,state,seconds,loss,message\n")
+    assert run("batch", "--pairs", "other/pictures.csv", "-o", "other", "--network", network, *QUICK) == 2
+    assert Path("other/pictures.csv").exists()
+
+
+def test_the_table_keeps_the_pictures_of_other_batches(network):
+    common = ("-o", "out", "--network", network, "--quiet", *QUICK)
+    assert run("batch", "photos", "--styles", "paintings/a.png", *common) == 0
+    assert run("batch", "photos/0.png", "--styles", "paintings/b.png", *common) == 0
+    assert [row["picture"] for row in table()] == ["0--a.png", "1--a.png", "2--a.png", "0--b.png"]
 
 
 def test_a_folder_for_transfer_is_a_batch(network, capfd):

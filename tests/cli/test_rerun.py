@@ -59,6 +59,8 @@ def test_a_preview_becomes_a_print(network, capfd):
     assert run("rerun", "out.png", "--size", 96, "--no-from-preview", "-o", "new.png") == 0
     assert recipes.read_recipe("new.png").inputs.preview is None
     Path("out.png").rename("kept.png")
+    assert run("rerun", "print.png", "--size", 96, "--no-from-preview", "-o", "new.png", "--quiet") == 0
+    assert recipes.read_recipe("new.png").inputs.preview is None
     assert run("rerun", "print.png", "--preview", "kept.png", "-o", "again.png", "--quiet") == 0
     np.testing.assert_array_equal(images.read("again.png").rgb, images.read("print-rerun.png").rgb)
 

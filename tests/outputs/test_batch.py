@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +16,18 @@ import numpy as np
 import pytest
 
 from lbfgs_style import ImageFileError, OptionError, Options, StyleTransfer, images, networks
-from lbfgs_style.outputs.batch_jobs import Job, every_pair, find_images, is_painted, name_jobs, read_pairs
+from lbfgs_style.outputs.batch_jobs import (
+    Job,
+    every_pair,
+    find_images,
+    is_foreign,
+    is_painted,
+    name_jobs,
+    read_pairs,
+)
 from lbfgs_style.outputs.batch_workers import Done, Settings, divide, paint
 from lbfgs_style.pipeline.plan import run_plan
-from tests.helpers.command import photo, save, save_network
+from tests.helpers.command import ROOT, photo, save, save_network
 
 OPTIONS = Options(size=32, scales="single", iterations=4, threads=1, device="cpu")
 
@@ -38,10 +51,10 @@ def test_files_folders_and_patterns(folder):
     assert find_images(["photos/*.png"], what="photos") == expected
     assert find_images([str(folder / "photos" / "*.png")], what="photos") == [folder / p for p in expected]
     assert find_images(["photos/1.png", "photos"], what="photos") == expected[::-1]
-    assert find_images(["photos/notes.txt", "missing.png"], what="photos") == [
-        Path("photos/notes.txt"),
-        Path("missing.png"),
-    ]
+    save("photos/.hidden.png", photo())
+    assert find_images(["photos/notes.txt", "photos"], what="photos") == [Path("photos/notes.txt"), *expected]
+    with pytest.raises(ImageFileError, match=r"missing\.png: there is no such file or folder of photos"):
+        find_images(["missing.png"], what="photos")
     Path("paintings/a.style.npz").touch()
     assert len(find_images(["paintings"], what="paintings")) == 2
     assert len(find_images(["paintings"], what="paintings", statistics=True)) == 3
@@ -73,8 +86,12 @@ def test_a_file_of_pairs(folder):
     assert job.output == folder / "out" / "0--p1.png"
     assert job.photo.samefile("photos/0.png")
     pairs.write_text("a.png,b.png,c.png\n")
-    with pytest.raises(OptionError, match=r"pairs\.csv, line 1: expected photo,painting, got 'a\.png,b\.png"):
-        read_pairs(pairs, folder, "png")
+    for text in ("a.png,b.png,c.png\n", "a.png;b.png\n", "a\0b.png,c.png\n"):
+        pairs.write_text(text)
+        with pytest.raises(OptionError, match=r"pairs\.csv, line 1: expected photo,painting with a comma"):
+            read_pairs(pairs, folder, "png")
+    pairs.write_text("Photo,Painting\n../photos/0.png,../paintings/p1.jpg\n")
+    assert len(read_pairs(pairs, folder, "png")) == 1
     pairs.write_text("# nothing\n")
     with pytest.raises(OptionError, match="holds no pairs"):
         read_pairs(pairs, folder, "png")
@@ -149,8 +166,17 @@ def test_a_picture_is_known_by_its_recipe(jobs, settings):
     assert not is_painted(job, OPTIONS, sha256, 0.5)
     assert not is_painted(job, OPTIONS, "0" * 64, 1.0)
     assert not is_painted(replace(job, photo=jobs[1].photo), OPTIONS, sha256, 1.0)
+    assert not is_foreign(job)
+    whole = job.output.read_bytes()
+    job.output.write_bytes(whole[:-200])  # damaged, with its recipe
+    assert not is_painted(job, OPTIONS, sha256, 1.0)
+    assert not is_foreign(job)
+    job.output.write_bytes(whole)
     images.write(job.output, images.read(job.output))  # without a recipe
     assert not is_painted(job, OPTIONS, sha256, 1.0)
+    assert is_foreign(job)
+    job.output.write_bytes(b"")
+    assert not is_foreign(job)
 
 
 def test_warnings_are_handed_on(jobs, settings):
@@ -195,3 +221,44 @@ def test_jobs_of_one_name(tmp_path):
         (Path("b/1.jpg"), Path("s.jpg")),
     ]
     assert name_jobs(pairs, tmp_path, "png")[2] == Job(*pairs[2], tmp_path / "1-2--s.png")
+
+
+# Paints the jobs of a file, and prints the numbers of its processes.
+BATCH = """
+import multiprocessing, pickle, sys, threading
+from lbfgs_style.outputs.batch_workers import paint
+
+def show(_):
+    print(*[process.pid for process in multiprocessing.active_children()], flush=True)
+
+if __name__ == "__main__":
+    jobs, settings = pickle.load(open(sys.argv[1], "rb"))
+    list(paint(jobs, settings, processes=2, cancel=threading.Event(), on_progress=show))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills by signal")
+def test_processes_end_with_the_one_that_started_them(jobs, settings, tmp_path):
+    (tmp_path / "batch.py").write_text(BATCH)
+    slow = replace(settings, options=replace(OPTIONS, iterations=1_000_000))
+    (tmp_path / "jobs.pickle").write_bytes(pickle.dumps((jobs, slow)))
+    command = [sys.executable, str(tmp_path / "batch.py"), str(tmp_path / "jobs.pickle")]
+    more = {"stdout": subprocess.PIPE, "text": True, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
+    with subprocess.Popen(command, **more) as parent:
+        pids = []
+        while len(pids) < 2:
+            pids = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    until = time.monotonic() + 60
+    while any(is_alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
