@@ -183,9 +183,17 @@ def _frequencies(size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _mixed(matrix: NDArray[np.float64], channels: Image) -> Image:
-    """Return matrix [3,3] · channels [3,H,W] in the channels' precision."""
-    flat = channels.reshape(3, -1)
-    return (matrix.astype(flat.dtype) @ flat).reshape(channels.shape)
+    """Return matrix [3,3] · channels [3,H,W] in the channels' precision.
+
+    Not by BLAS, whose rounding depends on its threads: a picture is to be the same in every process.
+    """
+    factors = matrix.astype(channels.dtype)
+    mixed = np.empty_like(channels)
+    for row, result in zip(factors, mixed, strict=True):
+        np.multiply(row[0], channels[0], out=result)
+        result += row[1] * channels[1]
+        result += row[2] * channels[2]
+    return mixed
 
 
 def _dct(channels: Image, *, inverse: bool = False) -> Image:
