@@ -164,7 +164,7 @@ def batch(
     failed = sum(bool(done.error) for done in results)
     made = len(results) - failed
     if cancel.is_set():
-        print_message(f"stopped: {made} pictures painted; the same command goes on")
+        print_message(f"stopped: {made} pictures painted; the same command continues")
         raise typer.Exit(INTERRUPTED)
     if not quiet:
         print_message(f"{folder}: {made} painted, {there} there before, {failed} failed")

@@ -43,7 +43,7 @@ class MovedInputs:
     face_mask: Annotated[Path | None, typer.Option(help="Where the mask of faces is now.")] = None
     init: Annotated[Path | None, typer.Option(help="Where the initial image is now.")] = None
     preview: Annotated[
-        Path | None, typer.Option(help="Where the smaller image is now that this one went on from.")
+        Path | None, typer.Option(help="Where the smaller image is now that this one continued.")
     ] = None
     network: Annotated[str | None, typer.Option(help="Where the network is now.")] = None
 
@@ -79,7 +79,7 @@ def rerun(
         bool | None,
         typer.Option(
             "--from-preview/--no-from-preview",
-            help="Go on from IMAGE itself, at the sizes above its own, so that its composition stays.",
+            help="Continue from IMAGE itself, at the sizes above its own, so that its composition stays.",
             show_default="where --size makes it larger",
         ),
     ] = None,

@@ -77,7 +77,7 @@ def prepare(
     changes : mapping
         Fields of `Options` in place of the recipe's.
     from_preview : bool, optional
-        Go on from the image itself, at a larger size: the composition stays. By default where the changes
+        Continue from the image itself, at a larger size: the composition stays. By default where the changes
         make it larger, and the recipe is in an image and not in a report.
 
     Raises
@@ -91,7 +91,7 @@ def prepare(
     """
     recipe = read_recipe(path)
     if from_preview is not None or changes.get("size", recipe.options.size) != recipe.options.size:
-        # It goes on from the image itself, or begins anew: what that one went on from is not needed.
+        # The run starts from the image itself or from the photo: the recipe's own preview is not needed.
         recipe = replace(recipe, inputs=replace(recipe.inputs, preview=None))
     files = _located(recipe, moved)
     used = network or _network(recipe)
@@ -111,7 +111,7 @@ def prepare(
             f"{recipe.network_sha256[:12]}…, got {job.weights_sha256[:12]}…; {remedy}."
         )
     inputs = load(files, max_pixels)
-    if _goes_on(recipe, inputs, options, from_preview):
+    if _continues(recipe, inputs, options, from_preview):
         source = source_of(recipe.path)
         inputs = replace(inputs, init=None, preview=load_file("preview", source, max_pixels))
     return Rerun(recipe, replace(inputs, network=str(used)), job)
@@ -138,8 +138,8 @@ def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
     return replace(options, **changes)
 
 
-def _goes_on(recipe: Recipe, inputs: LoadedInputs, options: Options, wanted: bool | None) -> bool:
-    """Return whether a run goes on from the image of its recipe.
+def _continues(recipe: Recipe, inputs: LoadedInputs, options: Options, wanted: bool | None) -> bool:
+    """Return whether a run continues from the image of its recipe.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def _goes_on(recipe: Recipe, inputs: LoadedInputs, options: Options, wanted: boo
     """
     if recipe.path.suffix.lower() == ".json":
         if wanted:
-            raise OptionError(f"{recipe.path}: a report has no image to go on from: give the image.")
+            raise OptionError(f"{recipe.path}: a report has no image to continue from: give the image.")
         return False
     if wanted is not None or options.size == recipe.options.size:
         return bool(wanted)

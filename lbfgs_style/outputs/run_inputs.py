@@ -67,7 +67,7 @@ class RunInputs(Generic[T]):
     init : T or None
         The initial image.
     preview : T or None
-        An earlier result that the run goes on from.
+        An earlier result that the run continues.
     network : str
         Name or path of the network, as the user asked for it.
     """
@@ -223,41 +223,22 @@ def run(
     checkpoint: Checkpoint | None = None,
 ) -> Result:
     """Run a job on loaded inputs, see `lbfgs_style.StyleTransfer.run`."""
-    loaded = _images(inputs)
-    return job.run(
-        loaded.content,
-        _styles(loaded),
-        init=loaded.init,
-        preview=loaded.preview,
-        keep=loaded.keep,
-        content_map=loaded.content_map,
-        face_mask=loaded.face_mask,
-        on_iterate=on_iterate,
-        cancel=cancel,
-        checkpoint=checkpoint,
-    )
+    images_, more = _arguments(inputs)
+    return job.run(*images_, **more, on_iterate=on_iterate, cancel=cancel, checkpoint=checkpoint)
 
 
 def plan(job: StyleTransfer, inputs: LoadedInputs) -> tuple[ScalePlan, ...]:
     """Plan a job on loaded inputs, see `lbfgs_style.StyleTransfer.plan`."""
-    loaded = _images(inputs)
-    return job.plan(
-        loaded.content,
-        _styles(loaded),
-        init=loaded.init,
-        preview=loaded.preview,
-        keep=loaded.keep,
-        content_map=loaded.content_map,
-        face_mask=loaded.face_mask,
-    )
+    images_, more = _arguments(inputs)
+    return job.plan(*images_, **more)
 
 
-def _images(inputs: LoadedInputs) -> RunInputs[Any]:
-    return inputs.map(lambda _, file: file.image)
-
-
-def _styles(loaded: RunInputs[Any]) -> list[Style]:
-    return [Style(s.image, s.weight, s.scale, s.mask, s.style_mask) for s in loaded.styles]
+def _arguments(inputs: LoadedInputs) -> tuple[tuple[Any, list[Style]], dict[str, Any]]:
+    """Return content and styles, and the other images, as `StyleTransfer.run` takes them."""
+    loaded: RunInputs[Any] = inputs.map(lambda _, file: file.image)
+    styles = [Style(s.image, s.weight, s.scale, s.mask, s.style_mask) for s in loaded.styles]
+    names = ("init", "preview", "keep", "content_map", "face_mask")
+    return (loaded.content, styles), {name: getattr(loaded, name) for name in names}
 
 
 def to_json(inputs: Inputs, text_of: Callable[[Source], str]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def check_image(image: ImageLike | None, name: str) -> Picture:
 
 
 def check_preview(preview: ImageLike | None, initial: Picture | None) -> Picture | None:
-    """Return an earlier result to go on from; raise OptionError beside an initial image."""
+    """Return an earlier result to continue from; raise OptionError beside an initial image."""
     if preview is not None and initial is not None:
         raise OptionError("init and preview are both images to start from: give one of them.")
     return None if preview is None else check_image(preview, "preview")

@@ -119,7 +119,7 @@ class StyleTransfer:
             Initial image in place of ``options.init``, stretched to the shape of the content image. With
             ``scales="auto"`` the run has one scale, its own: coarser ones would take its detail away.
         preview : array or Picture, optional
-            An earlier, smaller result: the run goes on from it at the scales above its size.
+            An earlier, smaller result: the run continues from it at the scales above its size.
         keep : array, Picture or "alpha", optional
             White where the content image is kept, black where it is painted, grey for soft edges: H×W of any
             resolution, stretched to it. ``"alpha"`` keeps what is transparent.

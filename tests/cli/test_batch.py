@@ -91,7 +91,7 @@ def test_a_batch_that_is_interrupted_goes_on(network, capfd, monkeypatch):
     arguments = ("photos", "--styles", "paintings", "-o", "out", "--network", network, *QUICK)
     monkeypatch.setattr(batch, "paint", interrupted)
     assert run("batch", *arguments) == 130
-    assert "stopped: 2 pictures painted; the same command goes on" in capfd.readouterr().err
+    assert "stopped: 2 pictures painted; the same command continues" in capfd.readouterr().err
     assert len(list(Path("out").glob("*--*.png"))) == 2
     monkeypatch.setattr(batch, "paint", original)
     assert run("batch", *arguments) == 0

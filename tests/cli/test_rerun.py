@@ -70,7 +70,7 @@ def test_a_preview_becomes_a_print(network, capfd):
     [
         (("out.png", "--size", "24", "--from-preview"), "The result of 24×18 pixels is not larger than the"),
         (("out.png", "--size", "3"), "size"),
-        (("out.json", "--from-preview"), "out.json: a report has no image to go on from: give the image"),
+        (("out.json", "--from-preview"), "out.json: a report has no image to continue from: give the image"),
         (("out.png", "--preview", "photo.png"), "made without an image for --preview: leave it out"),
     ],
 )
