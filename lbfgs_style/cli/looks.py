@@ -69,4 +69,5 @@ def looks(
         f"{title(content)} in the style of {title(style)}, in every look", [how_made(loaded.name, panels)]
     )
     sheet = inspection.reconstruction_sheet(picture, panels, legend, columns=columns) if panels else None
-    finish_sheet(sheet, target, len(panels), len(LOOKS), quiet=quiet)
+    wanted = len(panels) if not cancel.is_set() else len(LOOKS)
+    finish_sheet(sheet, target, len(panels), wanted, quiet=quiet)

@@ -7,6 +7,7 @@ with every combination of settings (fig. 4 and 5 there; fig. 3 of the preprint, 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +24,11 @@ from ..pipeline.results import IterateCallback, Result
 from ..pipeline.style_statistics import StyleStatistics
 from ..pipeline.style_transfer import DEFAULT_NETWORK, StyleTransfer
 from ..pipeline.styles import Style
-from ..settings.looks import LOOKS
+from ..settings.looks import LOOKS, Look
 from ..settings.options import Options
 from .contact_sheet import Canvas, Legend, sheet
+
+log = logging.getLogger(__name__)
 
 Network = str | Path | networks.FeatureNetwork
 # Called before each image with its number from 1, the number of images, and its label.
@@ -241,12 +244,27 @@ def paint_looks(
     content, style
         As for `lbfgs_style.StyleTransfer.run`.
     network, options, on_iterate, cancel, announce
-        See `reconstruct_content`; what a look changes is changed.
+        See `reconstruct_content`; what a look changes is changed. Looks that need more of a style than its
+        statistics hold are left out, which is logged.
     """
+    looks = list(LOOKS)
+    if isinstance(style, StyleStatistics):
+        looks = [row for row in looks if _suits(row, style)]
+        missing = [row.name for row in LOOKS if row not in looks]
+        if missing:
+            log.warning(
+                "%s: statistics do not serve %s: give the style image", style.name, ", ".join(missing)
+            )
     runs = [
-        _Run(row.name, replace(options, **row.options), Style(style, scale=row.stroke_size)) for row in LOOKS
+        _Run(row.name, replace(options, **row.options), Style(style, scale=row.stroke_size)) for row in looks
     ]
     return _series(networks.load(network), runs, content, on_iterate, cancel, announce)
+
+
+def _suits(look: Look, style: StyleStatistics) -> bool:
+    """Return whether statistics of a style hold what a look needs."""
+    layers = look.options.get("style_layers", ())
+    return set(layers) <= set(style.layers) and "preserve_color" not in look.options
 
 
 def paint_strengths(

@@ -44,6 +44,17 @@ def test_a_sheet_has_a_picture_for_each(folder, network, capfd) -> None:
     assert images.read("sheet.png").rgb.shape[1] > 4 * 256
 
 
+def test_looks_that_statistics_do_not_serve_are_left_out(folder, capfd) -> None:
+    """`compact` has the layers of all looks, and its statistics by default those of its own choice."""
+    quick = ("--device", "cpu", "--threads", 1)
+    assert run("style", "painting.png", "-o", "a.style.npz", "--sizes", 24, "--quiet", *quick) == 0
+    arguments = ("photo.png", "a.style.npz", "-o", "sheet.png", "--size", 32, "--iterations", 1)
+    assert run("looks", *arguments, *quick) == 0
+    err = capfd.readouterr().err
+    assert "a.style.npz: statistics do not serve swirls, colours: give the style image" in err
+    assert f"sheet.png: {len(LOOKS) - 2} images" in err
+
+
 @pytest.mark.parametrize("arguments", [("photo.png",), ("photo.png", "painting.png")])
 def test_a_sheet_needs_both_images_and_an_output(folder, capfd, arguments) -> None:
     assert run("looks", *arguments) == 2
