@@ -42,8 +42,8 @@ _SIDE = 256
 def matched_layers(network: FeatureNetwork, terms: LossTerms) -> tuple[str, ...]:
     """Return the style layers that are matched, finest first.
 
-    The two coarsest whose positions are at most 8 pixels apart, as in the paper: deeper features depend on
-    more of the image than a stroke. Without one, the finest layer.
+    The two coarsest whose positions are at most 8 pixels apart. The paper, too, leaves out the layers of
+    VGG's last block, whose positions are 16 apart; it has all the others. Without one, the finest layer.
     """
     shapes = feature_shapes(network.model, (_SIDE, _SIDE), terms.style_layers)
     finest_first = sorted(terms.style_layers, key=lambda layer: -shapes[layer][1])

@@ -1,7 +1,7 @@
 """HEIC (ISO/IEC 23008-12 with HEVC), as phones write it: decoded by the extra ``heic``, never written.
 
-OpenCV has no decoder for it. `pillow_heif` has, and is no dependency of the package: it brings libheif and
-libde265, of 10 MB, under the LGPL.
+OpenCV has no decoder for it. `pillow_heif` has, and is no dependency of the package: it brings 26 MB of
+libraries under licences of their own.
 """
 
 from __future__ import annotations

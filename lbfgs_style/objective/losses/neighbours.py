@@ -28,8 +28,7 @@ Places = Mapping[str, Array]
 
 Indices = NDArray[np.int32]
 
-# Share of the content in what is searched for; the rest is the image as painted so far (sec. 3.2 of the
-# paper has the same).
+# Share of the content in what is searched for, as in the paper; the rest is the image as painted so far.
 CONTENT_SHARE = 0.75
 
 # Most places of a style that are searched, and least; between them as many as keep comparisons below a limit.
