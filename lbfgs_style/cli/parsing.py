@@ -14,7 +14,7 @@ import typer
 from ..errors import OptionError
 from ..networks.catalog import KNOWN
 from ..settings.limits import Choice, Flag, Layers
-from ..settings.option_fields import PANELS, help_of, limits_of
+from ..settings.option_fields import PANELS, help_of, limits_of, option_name
 from ..settings.options import Options
 
 FIELDS = {field.name: field for field in fields(Options)}
@@ -154,11 +154,6 @@ def _declared(
 
 def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def option_name(field: str) -> str:
-    """Return the option of a field of `Options`: ``--style-weight`` of ``style_weight``."""
-    return f"--{field.replace('_', '-')}"
 
 
 def _parameter(name: str, default: Any) -> inspect.Parameter:

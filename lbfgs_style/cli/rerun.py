@@ -10,7 +10,9 @@ import typer
 
 from .. import images
 from ..images import MAX_PIXELS, Picture
+from ..outputs.recording import ScaleImages
 from ..outputs.rerun import prepare
+from ..pipeline.results import Iterate
 from ..version import __version__
 from . import files
 from .parsing import MaxPixels, Overwrite, Quiet, Typed, command_line
@@ -111,9 +113,16 @@ def rerun(
         current = f"lbfgs-style {__version__}"
         if again.recipe.program != current and not quiet:
             print_message(f"made by {again.recipe.program}, and this is {current}: the result may differ")
-        with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as on_iterate:
+        scale_images = ScaleImages()
+        with cancelled_by_signals() as cancel, show_progress(quiet=quiet, verbose=False) as show:
+
+            def on_iterate(iterate: Iterate) -> object:
+                if report is not None:
+                    scale_images(iterate)
+                return show(iterate)
+
             result = again.run(on_iterate=on_iterate, cancel=cancel)
-        finish(result, target, report, again.inputs, recipe=True, quiet=quiet)
+        finish(result, target, report, again.inputs, recipe=True, quiet=quiet, scale_images=scale_images)
         if not quiet and not changes and target.path.suffix == picture.suffix:
             before, now = (images.read(path, max_pixels=max_pixels) for path in (picture, target.path))
             print_message(_comparison(before, now, picture))

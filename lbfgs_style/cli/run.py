@@ -14,6 +14,7 @@ from ..errors import OptionError
 from ..optimization.lbfgs import STOP_REASONS
 from ..outputs.html_report import page_of_files
 from ..outputs.recipes import document, recipe_text
+from ..outputs.recording import ScaleImages
 from ..outputs.run_inputs import LoadedInputs, RunInputs, StyleInput
 from ..pipeline.checkpoints.checkpoint import Checkpoint
 from ..pipeline.plan.schedule import ScalePlan
@@ -222,6 +223,7 @@ def finish(
     *,
     recipe: bool,
     quiet: bool,
+    scale_images: ScaleImages | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Write the outputs of a run, print a summary, and delete the checkpoint of a finished run."""
@@ -236,7 +238,8 @@ def finish(
     target.write(result.picture, text)
     if report is not None:
         if report.suffix.lower() in HTML:
-            page = page_of_files(result, inputs)
+            scales = None if scale_images is None else scale_images.images
+            page = page_of_files(result, inputs, str(target.path), scales=scales)
         else:
             contents = document(result.settings, sources, quality=quality) | result.report()
             contents["files"]["output"] = str(target.path)

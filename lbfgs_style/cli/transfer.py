@@ -17,7 +17,7 @@ from .. import networks
 from ..errors import OptionError, did_you_mean
 from ..images import MAX_PIXELS
 from ..outputs import run_inputs
-from ..outputs.recording import check_recording, recorded
+from ..outputs.recording import ScaleImages, check_recording, recorded
 from ..outputs.run_inputs import LoadedInputs, RunInputs
 from ..pipeline.plan.scales import result_size
 from ..pipeline.results import Iterate
@@ -135,7 +135,7 @@ def transfer(
             show_plan(run_inputs.plan(job, loaded))
             return
         checkpoint = checkpoint_of(target, saving, others=(*protected, *outputs.others), quiet=quiet)
-        result = None
+        result, scale_images = None, ScaleImages()
         with checkpoint or nullcontext():
             try:
                 with (
@@ -153,6 +153,8 @@ def transfer(
                         if not started.is_set():
                             _warn_of_order(loaded)
                         started.set()
+                        if outputs.report is not None:
+                            scale_images(iterate)
                         return record(iterate)
 
                     result = run_inputs.run(
@@ -167,6 +169,7 @@ def transfer(
                         loaded,
                         recipe=outputs.recipe,
                         quiet=quiet,
+                        scale_images=scale_images,
                         checkpoint=checkpoint,
                     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -14,7 +14,7 @@ _DECADES = 6  # powers of ten below the largest value that are drawn
 
 # Size of the drawing and its margins, in units of the SVG.
 _WIDTH, _HEIGHT = 860, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 150, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 32, 12, 52
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish: one for each kind of term. The layers
 # of a kind go from pale to full.
@@ -40,7 +40,7 @@ class Axes:
 
 
 def curves(result: Result) -> str:
-    """Draw the loss and each term over all iterations, as SVG."""
+    """Draw the loss and each term over all iterations, as SVG with a legend below."""
     series = {"loss": result.history, **result.term_history}
     values = [value for curve in series.values() for value in curve if value > 0]
     if not values:
@@ -55,12 +55,16 @@ def curves(result: Result) -> str:
         style = f"stroke:{_color(name, series)}{width}"
         points = svg_path(axes, curve)
         parts.append(f'<path style="{style}" d="{points}"><title>{escape(name)}</title></path>')
-    ends = [(axes.y(curve[-1]), name, curve[-1]) for name, curve in series.items()]
-    for y, name, value in spread_apart(ends):
-        style = f"fill:{_color(name, series)}"
-        text = escape(f"{name}  {value:.2g}")
-        parts.append(f'<text x="{_WIDTH - _RIGHT + 8}" y="{y + 4:.1f}" style="{style}">{text}</text>')
-    return "".join((*parts, "</svg>"))
+    return "".join((*parts, "</svg>", _legend(series)))
+
+
+def _legend(series: Mapping[str, Sequence[float]]) -> str:
+    """Return the colour, name and last value of each curve as a list."""
+    rows = (
+        f'<li><i style="background:{_color(name, series)}"></i>{escape(name)} {curve[-1]:.2g}</li>'
+        for name, curve in series.items()
+    )
+    return f'<ul class="legend">{"".join(rows)}</ul>'
 
 
 def _grid(axes: Axes, scales: Sequence[ScaleResult]) -> list[str]:
@@ -77,7 +81,7 @@ def _grid(axes: Axes, scales: Sequence[ScaleResult]) -> list[str]:
         x = axes.x(done)
         parts.append(
             f'<line class="scale" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
-            f'<text x="{middle:.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{max(scale.size)} px</text>'
+            f'<text x="{middle:.1f}" y="{_HEIGHT - 30}" text-anchor="middle">{max(scale.size)} px</text>'
             f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{done}</text>'
         )
     return [*parts, f'<text x="{_LEFT}" y="{_HEIGHT - 6}" text-anchor="middle">iteration 0</text>']
@@ -94,19 +98,6 @@ def svg_path(axes: Axes, curve: Sequence[float]) -> str:
         parts.append(f"{command}{axes.x(iteration):.1f} {axes.y(value):.1f}")
         command = "L"
     return "".join(parts)
-
-
-def spread_apart(ends: Sequence[tuple[float, str, float]]) -> list[tuple[float, str, float]]:
-    """Move labels down, and then up from the lower edge, until none covers another."""
-    step, lowest = 14.0, float(_HEIGHT - _BOTTOM)
-    placed: list[tuple[float, str, float]] = []
-    for h, name, value in sorted(ends):
-        placed.append((max(h, placed[-1][0] + step) if placed else h, name, value))
-    for i in reversed(range(len(placed))):
-        h, name, value = placed[i]
-        limit = lowest if i == len(placed) - 1 else placed[i + 1][0] - step
-        placed[i] = (min(h, limit), name, value)
-    return placed
 
 
 def _color(name: str, all_names: Iterable[str]) -> str:

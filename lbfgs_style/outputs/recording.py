@@ -151,6 +151,28 @@ def recorded(
             raise failures[0]
 
 
+class ScaleImages:
+    """Callback that keeps the image with which each scale but the last ends, in `images` by its size.
+
+    Of the scales that a resumed run finished before, there is none.
+    """
+
+    # Pixels of the longer side of an image that is kept.
+    LONGEST = 512
+
+    def __init__(self) -> None:
+        self.images: dict[tuple[int, int], images.FloatImage] = {}
+        self._last: Iterate | None = None
+
+    def __call__(self, iterate: Iterate) -> None:
+        """Keep the image of the iteration before if this one belongs to the next scale."""
+        before = self._last
+        if before is not None and before.scale < iterate.scale:
+            longest = min(max(before.size), self.LONGEST)
+            self.images[before.size] = resize(before.image(), fit(before.size, longest))
+        self._last = iterate if iterate.scale < iterate.scales else None
+
+
 def done_before(iterate: Iterate) -> int:
     """Return the number of an iteration in the whole run, as if earlier scales had made all planned ones."""
     return sum(count for _, count in iterate.plan[: iterate.scale - 1]) + iterate.iteration

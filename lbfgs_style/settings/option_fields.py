@@ -44,6 +44,11 @@ def help_of(field: Field[Any]) -> Help:
     return get_args(field.type)[2]
 
 
+def option_name(field: str) -> str:
+    """Return the option of a field of `Options`: ``--style-weight`` of ``style_weight``."""
+    return f"--{field.replace('_', '-')}"
+
+
 def is_optional(field: Field[Any]) -> bool:
     """Tell whether None is a value of a field."""
     return type(None) in get_args(get_args(field.type)[0])

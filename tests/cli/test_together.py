@@ -154,7 +154,7 @@ def test_the_page_shows_masks(folder, network):
     page = Path("run.html").read_text()
     for caption in ("style mask: left.png", "keep mask: face.png", "content: photo.png"):
         assert f"<figcaption>{caption}</figcaption>" in page
-    assert "<dt>style_scales</dt><dd>0.7, 1.0</dd>" in page
+    assert "<dt>--style-scale</dt><dd>0.7, 1.0</dd>" in page
 
 
 def test_the_page_tells_files_of_one_name_apart(folder, network):

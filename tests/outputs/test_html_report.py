@@ -6,6 +6,8 @@ import base64
 import json
 import math
 import re
+import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,12 +15,13 @@ import cv2
 import numpy as np
 import pytest
 
-from lbfgs_style import Options, StyleTransfer, html_report, images
+from lbfgs_style import Options, StyleTransfer, html_report, images, recipes
 from lbfgs_style.outputs import loss_curves
-from tests.helpers.command import paint, photo
+from lbfgs_style.outputs.command_text import command_text
+from tests.helpers.command import paint, photo, run
 from tests.helpers.small_networks import small_vgg
 
-VOID = {"meta", "img", "line", "path"}
+VOID = {"meta", "img", "line", "path", "input"}
 
 
 class Checked(HTMLParser):
@@ -72,9 +75,10 @@ def test_the_page_is_complete_in_itself(run_of_two_scales):
     )
     page = Checked(text)
     markup = re.sub(r"base64,[^\"]*", "", text)
-    assert not re.search(r"https?:|//|url\(|@import|<script|<link", markup)
-    sources = [image["src"] for image in page.all("img")]
-    assert len(sources) == 2
+    assert not re.search(r"https?:|src=\"[^d]|url\(|@import|<script |<link|fetch", markup)
+    sources = [image["src"] for image in page.all("img") if image["alt"] != "32 px"]
+    assert [image["alt"] for image in page.all("img")] == ["result", "a <photo>", "a <photo>", "32 px"]
+    assert len(sources) == 3
     for source in sources:
         data = base64.b64decode(source.removeprefix("data:image/jpeg;base64,"), validate=True)
         assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (27, 32, 3)
@@ -105,24 +109,18 @@ def test_points_below_the_chart_are_left_out():
     assert math.isclose(axes.y(0.1), (axes.y(1) + axes.y(0.01)) / 2)
 
 
-def test_labels_do_not_cover_each_other():
-    ends = [(300.0, "a", 1.0), (299.0, "b", 1.0), (298.0, "c", 1.0), (20.0, "d", 1.0)]
-    placed = sorted(y for y, _, _ in loss_curves.spread_apart(ends))
-    assert placed[0] == 20
-    assert min(np.diff(placed)) >= 14
-    assert placed[-1] <= 300
-
-
 def test_the_command_chooses_by_extension(folder, network):
     assert paint(network, "--report", "run.html", "--content-weight", 0.7) == 0
     page = Checked(Path("run.html").read_text("utf-8"))
     assert [image["alt"] for image in page.all("img")] == [
+        "result",
+        "content: photo.png",
         "content: photo.png",
         "style: painting.png",
-        "result",
+        "32 px",
     ]
     assert "photo in the style of painting" in page.text
-    assert re.search(r"content_weight\s+0\.7", page.text)
+    assert re.search(r"--content-weight\s+0\.7", page.text)
     assert paint(network, "--report", "run.json") == 0
     assert json.loads(Path("run.json").read_text())["program"].startswith("lbfgs-style")
 
@@ -133,7 +131,53 @@ def test_a_style_without_a_picture_and_a_start(folder, network):
     assert paint(network, "--init", "painting.png", "--report", "run.html", styles=("stripes.npz",)) == 0
     page = Checked(Path("run.html").read_text("utf-8"))
     assert [image["alt"] for image in page.all("img")] == [
+        "result",
+        "content: photo.png",
         "content: photo.png",
         "init: painting.png",
-        "result",
+        "32 px",
     ]
+
+
+def test_the_page_shows_the_image_of_each_scale(folder, network):
+    options = ("--size", 96, "--scales", "32,64", "--iterations", "3,2,2", "--frames", "f", "--save-every", 1)
+    assert paint(network, *options, "--report", "run.html") == 0
+    page = Checked(Path("run.html").read_text("utf-8"))
+    shown = {image["alt"]: image["src"] for image in page.all("img") if image["alt"].endswith(" px")}
+    assert list(shown) == ["32 px", "64 px", "96 px"]
+    for alt, frame in (("32 px", "frame-000003.png"), ("64 px", "frame-000005.png")):
+        data = base64.b64decode(shown[alt].partition(",")[2])
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        np.testing.assert_allclose(image, cv2.imread(f"f/{frame}"), atol=40)  # JPEG of small images
+        assert abs(image.astype(float) - cv2.imread(f"f/{frame}")).mean() < 5
+
+
+def test_the_command_in_the_page_makes_the_same_image(folder, network):
+    """Also where options, weights, scales and masks are not the default."""
+    cv2.imwrite("left half.png", np.repeat(np.uint8([[255, 0]]), 16, axis=1))
+    typed = (
+        *("--style-blend", "2,1", "--style-scale", "0.5,1", "--style-mask", "left half.png"),
+        *("--style-mask", "rest", "--strength", 0.7, "--no-keep-gray", "--preserve-color", "luminance"),
+        *("--style-layers", "relu1_1:2,relu2_1", "--scales", "16", "--iterations", "2,1", "--memory", "3GB"),
+    )
+    assert paint(network, *typed, "--report", "run.html", styles=("painting.png", "photo.png")) == 0
+    before = Path("out.png").read_bytes()
+    page = Checked(Path("run.html").read_text("utf-8"))
+    words = shlex.split(re.search(r"lbfgs-style transfer .*?(?= Copy)", page.text, re.DOTALL)[0])
+    Path("out.png").unlink()
+    assert run(*words[1:], "-q") == 0
+    assert Path("out.png").read_bytes() == before
+
+
+def test_no_command_is_shown_that_would_not_repeat_the_run():
+    inputs = recipes.RunInputs(
+        content=recipes.Source("a.png", ""),
+        styles=(recipes.StyleInput(recipes.Source("b.png", "")),),
+        network="compact",
+    )
+    assert command_text(Options(), inputs, "o.png") == "lbfgs-style transfer a.png b.png -o o.png"
+    assert command_text(Options(history=5), inputs, "o.png") is None  # only files of options have it
+    assert command_text(Options(), replace(inputs, preview=inputs.content), "o.png") is None
+    assert command_text(Options(), replace(inputs, content=recipes.Source("-x.png", "")), "o.png") is None
+    named = command_text(replace(Options.preset("keras"), size=300), inputs, "my picture.png")
+    assert named == "lbfgs-style transfer a.png b.png -o 'my picture.png' --preset keras --size 300"

@@ -11,8 +11,7 @@ import typer
 
 from lbfgs_style import OptionError, Options
 from lbfgs_style.cli import app
-from lbfgs_style.cli.parsing import option_name
-from lbfgs_style.settings.option_fields import help_of, limits_of
+from lbfgs_style.settings.option_fields import help_of, limits_of, option_name
 from lbfgs_style.settings.options import MAX_SIZE, MIN_SIZE
 from lbfgs_style.settings.options_file import checked_names
 
