@@ -18,7 +18,7 @@ PACKAGE = Path(lbfgs_style.__file__).parent
 # A room imports only from rooms to its left.
 ORDER = (
     *("errors", "version", "system", "settings", "graphs", "native", "images", "networks", "objective"),
-    *("optimization", "pipeline", "outputs", "cli"),
+    *("optimization", "pipeline", "outputs", "serve", "cli"),
 )
 # Pairs of rooms of which the first must not import from the second, though that stands to its left.
 STRANGERS = {("networks", "images"), ("objective", "images"), ("optimization", "images")}
@@ -31,6 +31,8 @@ ONLY = {
     "cv2": ("images", "outputs.contact_sheet", "outputs.recording", "cli.streams"),
     "scipy": ("optimization", "system.threads"),
     "h5py": ("networks.published_weights",),
+    "starlette": ("serve.app",),
+    "uvicorn": ("serve.server",),
     "typer": ("cli",),
     "rich": ("cli",),
     "torch": (),

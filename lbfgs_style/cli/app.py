@@ -12,7 +12,7 @@ import typer
 from ..errors import StyleError
 from ..native.library import describe
 from ..version import __version__
-from . import batch, inspection, looks, measure_style, networks, presets, rerun, transfer
+from . import batch, inspection, looks, measure_style, networks, presets, rerun, serve, transfer
 from .signals import INTERRUPTED
 from .streams import finish_output, prepare, print_message
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command(epilog=transfer.EPILOG)(transfer.transfer)
 app.command()(batch.batch)
 app.command()(rerun.rerun)
+app.command()(serve.serve)
 app.command()(measure_style.style)
 app.command()(inspection.grid)
 app.command()(looks.looks)
