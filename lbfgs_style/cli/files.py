@@ -13,16 +13,16 @@ from ..errors import ImageFileError, OptionError
 from ..images import MAX_PIXELS, Picture
 from ..images.formats.registry import OUTPUT_FORMATS
 from ..images.input_limits import read_bytes, read_pipe
-from ..outputs.input_files import STANDARD_INPUT, Source, fingerprint
+from ..outputs.input_files import Source, fingerprint
 from ..outputs.recording import FRAMES
 from ..outputs.run_inputs import LoadedFile, LoadedInputs, RunInputs
+from ..pipeline.recipe_document import STANDARD_INPUT
 from ..pipeline.style_statistics import SUFFIX, StyleStatistics, read_statistics
 from ..system.files import why_unwritable
 from .streams import capture_decoder_messages, output_is_closed
 
 # Path of standard input or standard output.
 STANDARD = Path(STANDARD_INPUT)
-
 
 # Extensions of formats that are slow to encode.
 _SLOW = (".webp", ".avif")

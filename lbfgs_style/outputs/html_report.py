@@ -13,12 +13,12 @@ from typing import Any
 
 from ..images import FloatImage, Picture
 from ..pipeline.plan.scales import ScaleResult
+from ..pipeline.recipe_document import STANDARD_INPUT
 from ..pipeline.results import Result
 from ..settings.option_fields import help_of, option_name
 from ..settings.options import Options
 from .command_text import command_text
 from .contact_sheet import jpeg
-from .input_files import STANDARD_INPUT
 from .input_files import title as title_of
 from .loss_curves import curves
 from .run_inputs import LoadedInputs

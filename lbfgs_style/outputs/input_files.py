@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ImageError, ImageFileError
+from ..pipeline.recipe_document import ARRAY, STANDARD_INPUT
 from ..system.files import read_file
-
-# Path of an input that came on standard input.
-STANDARD_INPUT = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,8 @@ Origin = Path | str | Source
 def locate(source: Source, recipe: Path, *, role: str, moved_to: Path | str | None = None) -> Path:
     """Return the path of an input of a recipe, whose bytes must be those of the recorded run.
 
+    What was an array then has no bytes to compare: a file that is named for it is taken as it is.
+
     Parameters
     ----------
     source : Source
@@ -61,10 +61,9 @@ def locate(source: Source, recipe: Path, *, role: str, moved_to: Path | str | No
     ImageError
         The file has changed.
     """
-    if source.path == STANDARD_INPUT and moved_to is None:
-        raise ImageFileError(
-            f"The {role} of {recipe} came on standard input: name a file that has it with --{role}."
-        )
+    if source.path in (STANDARD_INPUT, ARRAY) and moved_to is None:
+        origin = "was an array" if source.path == ARRAY else "came on standard input"
+        raise ImageFileError(f"The {role} of {recipe} {origin}: name a file that has it with --{role}.")
     paths = [recipe.parent / source.path, Path(source.path)] if moved_to is None else [Path(moved_to)]
     files = [path for path in paths if path.is_file()]
     if not files:
@@ -72,7 +71,7 @@ def locate(source: Source, recipe: Path, *, role: str, moved_to: Path | str | No
             f"{paths[0]}: the {role} of {recipe} is not there: say where it is with --{role}."
         )
     for path in files:
-        if _sha256(path) == source.sha256:
+        if source.sha256 in ("", _sha256(path)):  # an array has no fingerprint
             return path
     raise ImageError(
         f"{files[0]}: has changed since {recipe} was made: expected sha256 {source.sha256[:12]}…, got "

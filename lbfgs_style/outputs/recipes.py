@@ -6,8 +6,6 @@ A recipe is JSON text with the keys of a run's report, which `lbfgs_style.output
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +14,11 @@ from typing import Any
 from .. import images
 from ..errors import ImageFileError, OptionError, StyleError
 from ..images.formats.registry import read_text
+from ..pipeline import recipe_document
 from ..pipeline.results import Result
 from ..settings.options import Options
 from ..settings.options_file import checked_names, with_values
-from .input_files import STANDARD_INPUT, Source, file_bytes
+from .input_files import Source, file_bytes
 from .run_inputs import Inputs, RunInputs, StyleInput, from_json, inputs_of, to_json
 
 # Bytes of the largest report that is read; a report of 100,000 iterations has about 10 MB.
@@ -74,7 +73,7 @@ class Recipe:
 def document(
     settings: Mapping[str, Any], inputs: Inputs, *, quality: int = 95, folder: Path | None = None
 ) -> dict[str, Any]:
-    """Return a recipe as a dictionary for JSON.
+    """Return a recipe as a dictionary for JSON, see `lbfgs_style.pipeline.recipe_document.document`.
 
     Parameters
     ----------
@@ -85,26 +84,16 @@ def document(
     quality : int
         Quality of the image file, 1 to 100.
     folder : Path, optional
-        Folder of the image file: paths are made relative to it, so that the folder may move as a whole and
-        an image that is passed on does not reveal where its maker keeps files. Without it paths are kept.
+        Folder of the image file, to which paths are made relative; without it they are kept.
     """
-    is_file = inputs.network.lower().endswith(".onnx")
-    network = _relative(inputs.network, folder) if is_file else inputs.network
-    keys = ("program", "options", "style_weights", "style_scales", "network")
-    return {
-        **{key: settings[key] for key in keys},
-        "quality": quality,
-        "files": to_json(inputs, lambda source: _relative(source.path, folder)) | {"network": network},
-        "sha256": to_json(inputs, lambda source: source.sha256),
-    }
+    files = to_json(inputs, lambda source: source.path) | {"network": inputs.network}
+    hashes = to_json(inputs, lambda source: source.sha256)
+    return recipe_document.document(settings, files, hashes, quality=quality, folder=folder)
 
 
 def recipe_text(result: Result, inputs: Inputs, *, quality: int, folder: Path) -> str:
     """Return the recipe of a result that goes into a folder, as text for `lbfgs_style.images.write`."""
-    contents = document(result.settings, inputs, quality=quality, folder=folder)
-    text = json.dumps(contents, ensure_ascii=False)
-    # A file name may have bytes that are not UTF-8: Python has surrogates for them, which are escaped.
-    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
+    return recipe_document.to_text(document(result.settings, inputs, quality=quality, folder=folder))
 
 
 def save(path: Path | str, result: Result, inputs: Inputs, *, quality: int = 95) -> None:
@@ -177,12 +166,3 @@ def _parsed(contents: dict[str, Any], path: Path) -> Recipe:
         quality=int(contents["quality"]),
         path=path,
     )
-
-
-def _relative(path: str, folder: Path | None) -> str:
-    if folder is None or path == STANDARD_INPUT:
-        return path
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # another drive of Windows
-        return path

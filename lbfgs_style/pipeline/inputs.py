@@ -193,19 +193,21 @@ def check_content_map(
     return with_faces(weights, mark_faces(boxes, (content.rgb.shape[0], content.rgb.shape[1])))
 
 
-def check_styles(styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
-    """Return one style or several, checked."""
+def list_styles(styles: OneStyle | Sequence[OneStyle]) -> list[Style]:
+    """Return one style or several as a list; raise OptionError where there is none."""
     listed: list[Any] = [styles]
     if isinstance(styles, Sequence) and not isinstance(styles, str):
         listed = list(styles)
     if not listed:
         raise OptionError("No style images: give at least one.")
-    names = [f"style image {number}" for number in range(1, len(listed) + 1)]
-    names = names if len(listed) > 1 else ["style image"]
-    return [
-        _check_style(style if isinstance(style, Style) else Style(style), name)
-        for style, name in zip(listed, names, strict=True)
-    ]
+    return [style if isinstance(style, Style) else Style(style) for style in listed]
+
+
+def check_styles(styles: Sequence[Style]) -> list[StylePicture]:
+    """Return styles, checked."""
+    names = [f"style image {number}" for number in range(1, len(styles) + 1)]
+    names = names if len(styles) > 1 else ["style image"]
+    return [_check_style(style, name) for style, name in zip(styles, names, strict=True)]
 
 
 def _check_style(style: Style, name: str) -> StylePicture:

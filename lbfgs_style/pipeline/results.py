@@ -15,6 +15,7 @@ from ..images import FloatImage, Picture, encode, to_array, to_hwc, write
 from ..optimization.lbfgs import STOP_REASONS
 from ..optimization.problem import AnyImage
 from .plan.scales import ScaleResult
+from .recipe_document import document, to_text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +117,8 @@ class Result:
         Wall time.
     settings : mapping
         Options, share of each style, network, provider, operators and versions.
+    inputs : (mapping, mapping)
+        Names and fingerprints of the inputs, for the recipe.
     """
 
     picture: Picture = field(repr=False)
@@ -126,6 +129,7 @@ class Result:
     stop_reason: str
     seconds: float
     settings: Mapping[str, Any] = field(repr=False)
+    inputs: tuple[Mapping[str, Any], Mapping[str, Any]] = field(repr=False)
     _image: list[NDArray[Any]] = field(default_factory=list[NDArray[Any]], init=False, repr=False)
 
     @property
@@ -135,12 +139,29 @@ class Result:
             self._image.append(to_array(self.picture))
         return self._image[0]
 
-    def save(self, path: Path | str, *, quality: int = 95) -> None:
-        """Write the image with the content's colour profile, EXIF and XMP, see `lbfgs_style.images.write`.
+    def save(self, path: Path | str, *, quality: int = 95, recipe: bool = True) -> None:
+        """Write the image with the content's colour profile, EXIF and XMP, and the recipe of the run.
 
-        `lbfgs_style.recipes.save` writes a recipe, too, where the inputs are files.
+        ``lbfgs-style rerun`` repeats the run from it; inputs that were arrays have to be named then.
+
+        Parameters
+        ----------
+        path, quality
+            See `lbfgs_style.images.write`.
+        recipe : bool
+            Keep options and names of the inputs in a PNG or JPEG.
+
+        Raises
+        ------
+        OptionError, ImageFileError
+            See `lbfgs_style.images.write`.
         """
-        write(path, self.picture, quality=quality)
+        files, sha256 = self.inputs
+        text = None
+        if recipe:
+            folder = Path(path).parent
+            text = to_text(document(self.settings, files, sha256, quality=quality, folder=folder))
+        write(path, self.picture, quality=quality, recipe=text)
 
     def _repr_png_(self) -> bytes:
         """Return the image as notebooks show it."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, fields, replace
-from functools import cached_property
+from dataclasses import fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from .. import images, networks
+from .. import networks
 from ..errors import ImageError, OptionError, did_you_mean
-from ..images import FloatImage, ImageLike, Picture
+from ..images import ImageLike, Picture
 from ..images.hidden_pixels import fill_hidden
 from ..networks.pooling import pooling_of, with_pooling
 from ..objective.engine import Engine
@@ -23,7 +22,6 @@ from ..objective.losses.terms import LossTerms
 from ..settings.options import Options
 from ..settings.presets import preset
 from ..system.threads import NEVER, Cancellation
-from ..version import __version__, versions
 from . import inputs
 from .checkpoints.checkpoint import Checkpoint
 from .coarse_to_fine import CoarseToFine, warn_of_changes
@@ -31,7 +29,9 @@ from .fingerprints import fingerprint_run
 from .inputs import FaceMask, Keep, OneStyle
 from .matching import check_features, matched_layers
 from .plan.schedule import ScalePlan, describe_scales
+from .recipe_document import name_inputs
 from .results import IterateCallback, Result
+from .run_result import RunFacts, finished_result
 from .style_measuring import measure
 from .style_statistics import StyleStatistics
 from .styles import StylePicture
@@ -73,6 +73,7 @@ class StyleTransfer:
             raise OptionError(f"options must be lbfgs_style.Options(…), got {type(options).__name__}.")
         self.options = options or Options()
         self.network = loaded = networks.load(network)
+        self._network_name = str(network) if isinstance(network, str | Path) else loaded.name
         content = inputs.layers_of("content", self.options, loaded)
         style = inputs.layers_of("style", self.options, loaded)
         # Terms without a weight are not evaluated.
@@ -161,18 +162,17 @@ class StyleTransfer:
         before = inputs.check_preview(preview, initial)
         with checkpoint or nullcontext():
             if checkpoint is not None:
-                run.log.resume(
-                    checkpoint,
-                    lambda: fingerprint_run(
-                        self.options, self.weights_sha256, picture, run.images, checked, initial, before
-                    ),
-                    cancellation,
-                )
+                given = (picture, run.images, checked, initial, before)
+                identity = partial(fingerprint_run, self.options, self.weights_sha256, *given)
+                run.log.resume(checkpoint, identity, cancellation)
             rgb, plan = run.run(*(None if image is None else image.rgb for image in (initial, before)))
         if run.log.stop_reason != "cancelled":  # the caller waits; the next run returns the memory
             self._engine.release_memory()
-        settings = self._settings(run, (rgb.shape[0], rgb.shape[1]), init is not None)
-        return _result(run, plan.terms, rgb, picture, settings)
+        others = {"keep_mask": keep, "content_map": content_map, "face_mask": face_mask}
+        names = name_inputs(
+            self._network_name, content, inputs.list_styles(styles), **others, init=init, preview=preview
+        )
+        return finished_result(run, plan.terms, rgb, picture, self._facts, names)
 
     def plan(
         self,
@@ -227,7 +227,7 @@ class StyleTransfer:
         """
         picture = inputs.check_content(content, self.options)
         filled = replace(picture, rgb=fill_hidden(picture.rgb, picture.alpha))
-        checked = inputs.check_styles(styles)
+        checked = inputs.check_styles(inputs.list_styles(styles))
         check_features(self._terms, checked)
         for style in checked:
             if isinstance(style.image, StyleStatistics):
@@ -285,6 +285,11 @@ class StyleTransfer:
         )
 
     @property
+    def _facts(self) -> RunFacts:
+        """What the results of this job are made with."""
+        return RunFacts(self.options, self.network.name, self.weights_sha256, self._terms, self._engine)
+
+    @property
     def _pooling(self) -> str:
         return pooling_of(self.network, self.options.pooling)
 
@@ -292,51 +297,6 @@ class StyleTransfer:
     def weights_sha256(self) -> str:
         """Fingerprint of the weights in use; the one in the file may be wrong."""
         return networks.weights_sha256(self.network.model)
-
-    def _settings(self, run: CoarseToFine, size: tuple[int, int], has_init: bool) -> dict[str, Any]:
-        """Return `Result.settings`."""
-        styles = run.images.styles
-        return {
-            "program": f"lbfgs-style {__version__}",
-            "options": asdict(self.options) | ({"init": "picture"} if has_init else {}),
-            "style_weights": [style.weight for style in styles],
-            "style_scales": [style.scale for style in styles],
-            "masks": {
-                "styles": [style.mask is not None for style in styles],
-                "paintings": [style.style_mask is not None for style in styles],
-                "keep": run.images.keep is not None,
-                "content": run.images.content_map is not None,
-            },
-            "size": list(size),
-            "network": {
-                "name": self.network.name,
-                "sha256": self.weights_sha256,
-                "content_layers": list(self._terms.content_layers),
-                "style_layers": list(self._terms.style_layers),
-            },
-            "provider": self._engine.provider,
-            "operators": self._engine.operators,
-            "resumed": run.log.resumed,
-            "versions": versions(),
-        }
-
-
-def _result(
-    run: CoarseToFine, terms: LossTerms, rgb: FloatImage, picture: Picture, settings: dict[str, Any]
-) -> Result:
-    """Return the result of a finished run, whose image is `rgb` in the colours of the network."""
-    restore = run.images.restore_colors
-    result = inputs.with_kept_hidden(rgb if restore is None else restore(rgb), picture, run.images.keep)
-    return Result(
-        picture=images.with_rgb(picture, result),
-        history=tuple(run.log.history),
-        term_history=run.log.term_curves(terms),
-        scales=tuple(run.log.results),
-        evaluations=sum(scale.evaluations for scale in run.log.results),
-        stop_reason=run.log.stop_reason,
-        seconds=time.monotonic() - run.log.started,
-        settings=settings,
-    )
 
 
 def transfer(

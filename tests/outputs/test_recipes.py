@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from lbfgs_style import Options, StyleTransfer, images, read_options, recipes, rerun
+from lbfgs_style import Options, Style, StyleTransfer, images, read_options, recipes, rerun
 from lbfgs_style.images.formats.registry import read_text, write_text
 from tests.helpers.command import contents, one_error, paint, photo, run, save
 
@@ -312,3 +312,44 @@ def test_a_recipe_of_an_earlier_network_says_where_it_is(folder, network, capfd,
     assert run("rerun", "out.png", "--network", "compact") == 2
     says = r"an earlier 'compact', which `git show f14d042:models/compact\.onnx > old\.onnx` gets"
     one_error(capfd, says if is_known else "name the network with --network")
+
+
+# From Python
+
+SMALL_RUN = Options(size=32, iterations=2, device="cpu", threads=1)
+
+
+def test_a_result_that_python_saves_has_its_recipe(folder, network):
+    """Of files the names and fingerprints, relative to the folder of the image."""
+    Path("results").mkdir()
+    job = StyleTransfer(network, options=SMALL_RUN)
+    result = job.run("photo.png", [Path("painting.png")])
+    result.save("results/out.png")
+    recipe = recipes.read_recipe("results/out.png")
+    assert recipe.inputs.content.path == "../photo.png"
+    assert recipe.options == SMALL_RUN
+    assert run("rerun", "results/out.png", "-o", "again.png", "-q") == 0
+    np.testing.assert_array_equal(cv2.imread("again.png"), cv2.imread("results/out.png"))
+    result.save("plain.png", recipe=False)
+    assert read_text(Path("plain.png").read_bytes()) is None
+
+
+def test_the_recipe_of_arrays_asks_for_their_files(folder, network, capfd):
+    job = StyleTransfer(network, options=SMALL_RUN)
+    style = Style(images.read("painting.png"), weight=2, scale=0.5, mask="photo.png")
+    job.run(images.to_array(images.read("photo.png")), style).save("out.png")
+    recipe = recipes.read_recipe("out.png")
+    assert [source.path for _, source in recipe.inputs] == ["array", "array", "photo.png"]
+    assert run("rerun", "out.png", "-o", "again.png") == 2
+    one_error(capfd, "The content of out.png was an array: name a file that has it with --content")
+    named = ("--content", "photo.png", "--style", "painting.png")
+    assert run("rerun", "out.png", "-o", "again.png", *named, "-q") == 0
+    np.testing.assert_array_equal(cv2.imread("again.png"), cv2.imread("out.png"))
+
+
+def test_a_file_that_changed_is_noticed_in_the_recipe_of_python(folder, network, capfd):
+    StyleTransfer(network, options=SMALL_RUN).run("photo.png", "painting.png").save("out.jpg", quality=80)
+    assert recipes.read_recipe("out.jpg").quality == 80
+    save("photo.png", photo()[::-1])
+    assert run("rerun", "out.jpg") == 2
+    one_error(capfd, "photo.png: has changed since out.jpg was made")

@@ -12,11 +12,11 @@ import pytest
 from lbfgs_style import Checkpoint, images
 from lbfgs_style.cli import files as cli_files
 from lbfgs_style.cli import transfer
-from lbfgs_style.images import row_strips
+from lbfgs_style.images import row_strips, to_array
 from lbfgs_style.objective import session
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.tiling.blocks import Blocks
-from lbfgs_style.pipeline import style_transfer
+from lbfgs_style.pipeline import results
 from lbfgs_style.pipeline.checkpoints import snapshot as snapshots
 from lbfgs_style.pipeline.plan import run_plan
 from lbfgs_style.pipeline.plan.memory import ScaleMethod
@@ -147,10 +147,11 @@ def test_the_arena_is_not_released_after_ctrl_c(large, monkeypatch):
 
 def test_the_array_is_made_when_it_is_asked_for(monkeypatch):
     called = []
-    monkeypatch.setattr(style_transfer.images, "to_array", called.append)
+    monkeypatch.setattr(results, "to_array", lambda picture: called.append(picture) or to_array(picture))
     result = job().run(PHOTO, PAINTING)
     assert called == []
     assert result.image is result.image
+    assert len(called) == 1
     assert result.image.shape == (36, 48, 3)
 
 
