@@ -108,7 +108,8 @@ class BatchOutputs:
         int | None,
         typer.Option(
             min=1,
-            help="Pictures painted at once. Without it one for each core, as far as the memory goes.",
+            help="Pictures painted at once.",
+            show_default="one for each core, as far as the memory goes",
             rich_help_panel="Network and device",
         ),
     ] = None

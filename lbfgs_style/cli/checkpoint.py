@@ -32,8 +32,8 @@ class SavingParameters:
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Checkpoint file for --resume; without it, runs of over three minutes are saved next to the "
-            "output. It is deleted at the end of the run.",
+            help="Checkpoint file for --resume, deleted at the end of the run.",
+            show_default="next to the output, if the run takes over three minutes",
             metavar="FILE",
             rich_help_panel="Saving",
         ),

@@ -43,8 +43,9 @@ def reconstruct(
     layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers such as relu1_2,relu4_2: for content one by one, for style each with those before "
-            "it. Without it one of each block, or the network's style layers."
+            help="Layers such as relu1_2,relu4_2: for content one by one, for style each with those "
+            "before it.",
+            show_default="one of each block, or the network's style layers",
         ),
     ] = None,
     columns: Annotated[int, typer.Option(min=1, help="Images in a row of the sheet.")] = 3,

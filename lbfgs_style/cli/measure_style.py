@@ -29,16 +29,20 @@ def style(
     network: Annotated[str, typer.Option(help="The network of the runs to come.")] = DEFAULT_NETWORK,
     painting_mask: Annotated[
         Path | None,
-        typer.Option(help="Mask that is white where the style image is measured.", metavar="FILE"),
+        typer.Option(
+            help="Mask that is white where the style image is measured.",
+            show_default="all of it",
+            metavar="FILE",
+        ),
     ] = None,
     style_layers: Annotated[
-        str | None, typer.Option(help="Layers such as relu1_1,relu3_1; the network's own choice without it.")
+        str | None, typer.Option(help="Layers such as relu1_1,relu3_1.", show_default="the network's own")
     ] = None,
     sizes: Annotated[
         str | None,
         typer.Option(
-            help="Longer sides in pixels to measure at, as in 128,256,512; without it steps of √2 up to "
-            f"{style_measuring.LARGEST} or the size of the image."
+            help="Longer sides in pixels to measure at, as in 128,256,512.",
+            show_default=f"steps of √2 up to {style_measuring.LARGEST} or the size of the image",
         ),
     ] = None,
     overwrite: Overwrite = True,

@@ -70,7 +70,7 @@ class Typed:
 Command = Callable[..., None]
 
 
-def command_line(*names: str, defaults: Options = Options()) -> Callable[[Command], Command]:
+def command_line(*names: str, defaults: Options = Options(), shown: str = "") -> Callable[[Command], Command]:
     """Return a decorator that makes a Typer command of a function whose parameters are groups of options.
 
     The function's parameter of the type `Typed` becomes a parameter for each of some fields of `Options`; one
@@ -83,11 +83,13 @@ def command_line(*names: str, defaults: Options = Options()) -> Callable[[Comman
         Fields of `Options`; none for all that have a panel.
     defaults : Options
         The defaults to show.
+    shown : str
+        What to show in place of every default.
     """
     selected = names or tuple(name for name, field in FIELDS.items() if help_of(field).panel)
 
     def decorate(function: Command) -> Command:
-        of_options = {name: _parameter(name, getattr(defaults, name)) for name in selected}
+        of_options = {name: _parameter(name, getattr(defaults, name), shown) for name in selected}
         declared, groups, typed = _declared(function, of_options)
         added = [name for name in selected if declared.get(name) is of_options[name]]
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -156,8 +158,8 @@ def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _parameter(name: str, default: Any) -> inspect.Parameter:
-    """Return the parameter of a field, as Typer reads it."""
+def _parameter(name: str, default: Any, shown: str) -> inspect.Parameter:
+    """Return the parameter of a field, as Typer reads it; the help has `shown` in place of its default."""
     limits, about = limits_of(FIELDS[name]), help_of(FIELDS[name])
     kind = str if limits is None else limits.parameter
     if kind is str and default is not None:
@@ -172,6 +174,7 @@ def _parameter(name: str, default: Any) -> inspect.Parameter:
     info = typer.Option(
         *filter(None, names),
         help=about.text,
+        show_default=shown or (about.unset if default is None else True),
         rich_help_panel=about.panel,
         metavar="|".join(choices) or None,
         autocompletion=completing(choices) if choices else None,

@@ -26,28 +26,58 @@ from .streams import capture_decoder_messages, print_message
 class MovedInputs:
     """Where the inputs of a recipe are now, as the command line says it."""
 
-    content: Annotated[Path | None, typer.Option(help="Where the content image is now.")] = None
+    content: Annotated[
+        Path | None,
+        typer.Option(show_default="where the recipe says", help="Where the content image is now."),
+    ] = None
     style: Annotated[
-        list[Path] | None, typer.Option(help="Where a style image is now; once for each, in order.")
+        list[Path] | None,
+        typer.Option(
+            show_default="where the recipe says", help="Where a style image is now; once for each, in order."
+        ),
     ] = None
     style_mask: Annotated[
         list[Path] | None,
-        typer.Option(help="Where the mask of a style is now; once for each that has one, in order."),
+        typer.Option(
+            show_default="where the recipe says",
+            help="Where the mask of a style is now; once for each that has one, in order.",
+        ),
     ] = None
     painting_mask: Annotated[
         list[Path] | None,
-        typer.Option(help="Where the mask of a style image is now; once for each that has one, in order."),
+        typer.Option(
+            show_default="where the recipe says",
+            help="Where the mask of a style image is now; once for each that has one, in order.",
+        ),
     ] = None
     keep_mask: Annotated[
-        Path | None, typer.Option(help="Where the mask of the kept part of the content image is now.")
+        Path | None,
+        typer.Option(
+            show_default="where the recipe says",
+            help="Where the mask of the kept part of the content image is now.",
+        ),
     ] = None
-    content_map: Annotated[Path | None, typer.Option(help="Where the content map is now.")] = None
-    face_mask: Annotated[Path | None, typer.Option(help="Where the mask of faces is now.")] = None
-    init: Annotated[Path | None, typer.Option(help="Where the initial image is now.")] = None
+    content_map: Annotated[
+        Path | None, typer.Option(show_default="where the recipe says", help="Where the content map is now.")
+    ] = None
+    face_mask: Annotated[
+        Path | None,
+        typer.Option(show_default="where the recipe says", help="Where the mask of faces is now."),
+    ] = None
+    init: Annotated[
+        Path | None,
+        typer.Option(show_default="where the recipe says", help="Where the initial image is now."),
+    ] = None
     preview: Annotated[
-        Path | None, typer.Option(help="Where the smaller image is now that this one continued.")
+        Path | None,
+        typer.Option(
+            show_default="where the recipe says",
+            help="Where the smaller image is now that this one continued.",
+        ),
     ] = None
-    network: Annotated[str | None, typer.Option(help="Where the network is now.")] = None
+    network: Annotated[
+        str | None, typer.Option(show_default="where the recipe says", help="Where the network is now.")
+    ] = None
 
     @property
     def by_role(self) -> dict[str, list[Path]]:
@@ -61,7 +91,7 @@ class MovedInputs:
         }
 
 
-@command_line()
+@command_line(shown="the recipe's")
 def rerun(
     picture: Annotated[
         Path, typer.Argument(help="PNG or JPEG that `transfer` wrote, or its JSON report.", metavar="IMAGE")
@@ -71,7 +101,10 @@ def rerun(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Image to write, '-' for standard output; IMAGE-rerun without it."
+            "--output",
+            "-o",
+            help="Image to write, '-' for standard output.",
+            show_default="IMAGE-rerun",
         ),
     ] = None,
     report: Annotated[

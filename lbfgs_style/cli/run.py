@@ -43,7 +43,9 @@ class InputParameters:
     ]
     style_blend: Annotated[
         str | None,
-        typer.Option(help="Share of each style image, as in 2,1; equal without it.", rich_help_panel="Style"),
+        typer.Option(
+            help="Share of each style image, as in 2,1.", show_default="equal", rich_help_panel="Style"
+        ),
     ] = None
     style_scale: Annotated[
         str,
@@ -57,6 +59,7 @@ class InputParameters:
         typer.Option(
             help="Mask that is white where a style goes; once for each style image, in their order. 'rest' "
             "for where no other style goes.",
+            show_default="everywhere",
             metavar="FILE",
             rich_help_panel="Content and masks",
         ),
@@ -66,6 +69,7 @@ class InputParameters:
         typer.Option(
             help="Mask that is white where a style image is measured; once for each style image, in their "
             "order. 'all' for a whole image. Transparent parts are left out anyway.",
+            show_default="all",
             metavar="FILE",
             rich_help_panel="Content and masks",
         ),
@@ -74,6 +78,7 @@ class InputParameters:
         str | None,
         typer.Option(
             help="Mask that is white where the content image is kept; or 'alpha': where it is transparent.",
+            show_default="nothing is kept",
             metavar="FILE",
             rich_help_panel="Content and masks",
         ),
@@ -83,6 +88,7 @@ class InputParameters:
         typer.Option(
             help="How much the content image holds, place by place: middle grey as without a map, white four "
             "times as much, black not at all. For skies that are to be painted freely, for example.",
+            show_default="middle grey",
             metavar="FILE",
             rich_help_panel="Content and masks",
         ),
@@ -92,6 +98,7 @@ class InputParameters:
         typer.Option(
             help="Mask that is white where faces are: painted, but held four times as much, they stay "
             "people. 'find' finds them (needs lbfgs-style networks pull yunet once).",
+            show_default="no faces",
             metavar="FILE",
             rich_help_panel="Content and masks",
         ),
@@ -172,9 +179,7 @@ class OutputParameters:
     ]
     format: Annotated[
         str | None,
-        typer.Option(
-            help="Format on standard output, in place of png.", show_default=False, rich_help_panel="Output"
-        ),
+        typer.Option(help="Format on standard output.", show_default="png", rich_help_panel="Output"),
     ] = None
     quality: Annotated[
         int, typer.Option(help="Quality of JPEG, WebP and AVIF, 1 to 100.", rich_help_panel="Output")
@@ -191,12 +196,15 @@ class OutputParameters:
         Path | None,
         typer.Option(
             help="Report of options, losses and timings: .json, or a page to look at, .html.",
+            show_default="none",
             rich_help_panel="Output",
         ),
     ] = None
     frames: Annotated[
         Path | None,
-        typer.Option(help="Folder for images of the iterations, as PNG.", rich_help_panel="Output"),
+        typer.Option(
+            help="Folder for images of the iterations, as PNG.", show_default="none", rich_help_panel="Output"
+        ),
     ] = None
     save_every: Annotated[
         int | None,
@@ -206,7 +214,11 @@ class OutputParameters:
     ] = None
     video: Annotated[
         Path | None,
-        typer.Option(help="Short film of the run: .mp4 or .gif by its extension.", rich_help_panel="Output"),
+        typer.Option(
+            help="Short film of the run: .mp4 or .gif by its extension.",
+            show_default="none",
+            rich_help_panel="Output",
+        ),
     ] = None
 
     @property

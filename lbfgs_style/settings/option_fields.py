@@ -27,11 +27,14 @@ class Help:
         Heading of `PANELS`; None keeps the option out of the command.
     detail : str
         More, for the docstring alone.
+    unset : str
+        What happens where the value is None, as the command's help shows a default.
     """
 
     text: str
     panel: str | None = None
     detail: str = ""
+    unset: str = ""
 
 
 def limits_of(field: Field[Any]) -> Limits | None:

@@ -73,9 +73,9 @@ class Options:
         int | tuple[int, ...] | None,
         IntPerScale(1, 1_000_000),
         Help(
-            "Iterations at each scale: one number, or one for each scale as in 200,100,50. Without it each "
-            "scale gets what it needs.",
+            "Iterations at each scale: one number, or one for each scale as in 200,100,50.",
             "Optimisation",
+            unset="what each scale needs",
         ),
     ] = None
     fast: Annotated[
@@ -118,6 +118,7 @@ class Options:
             "the defaults, 1 takes the style alone.",
             "Basics",
             "See `balance`. A strength means about the same at every size.",
+            unset="the weights",
         ),
     ] = None
     tv_power: Annotated[
@@ -137,19 +138,20 @@ class Options:
         tuple[str, ...] | None,
         Layers(),
         Help(
-            "Layers of the content loss, with weights or without, such as relu3_1,relu4_1:2. Without it the "
-            "network's own choice.",
+            "Layers of the content loss, with weights or without, such as relu3_1,relu4_1:2.",
             "Content and masks",
             "Names may hold any characters.",
+            unset="the network's own",
         ),
     ] = None
     style_layers: Annotated[
         tuple[str, ...] | None,
         Layers(),
         Help(
-            "Layers of the style loss, with weights or without, such as relu1_1:2,relu3_1. Without it the "
-            "network's own choice. A colon in a name is written \\:, a comma \\,.",
+            "Layers of the style loss, with weights or without, such as relu1_1:2,relu3_1. A colon in a name "
+            "is written \\:, a comma \\,.",
             "Style",
+            unset="the network's own",
         ),
     ] = None
     content_layer_weights: Annotated[
@@ -167,9 +169,10 @@ class Options:
         Choice(StyleStatistic),
         Help(
             "Statistic of the features that the style loss compares: gram, mean-cov, moments, neighbours or "
-            "wasserstein. Without it moments, and gram in the losses of another program.",
+            "wasserstein.",
             "Style",
             "See `lbfgs_style.objective.losses.style`.",
+            unset="moments; gram with a preset",
         ),
     ] = None
     loss: Annotated[
@@ -255,6 +258,7 @@ class Options:
             "Step of adam or sgd for pixels in [0, 1].",
             "Optimisation",
             "None takes 0.02 for adam and 100 / 255² for sgd.",
+            unset="0.02 for adam, 0.0015 for sgd",
         ),
     ] = None
     device: Annotated[
@@ -280,9 +284,10 @@ class Options:
         Bytes(MIN_MEMORY),
         Help(
             "Memory that the process may take, as in 2GB: larger images are evaluated in tiles, or optimised "
-            "block by block. Without it, most of what the machine has left.",
+            "block by block.",
             "Network and device",
             "In bytes. See `lbfgs_style.pipeline.plan.memory`.",
+            unset="most of what is free",
         ),
     ] = None
 
