@@ -13,7 +13,7 @@ from ..images import MAX_PIXELS, Picture
 from ..outputs.rerun import prepare
 from ..version import __version__
 from . import files
-from .parsing import MaxPixels, Overwrite, Quiet, Typed, command_line
+from .parsing import MaxPixels, Overwrite, Quiet, TileOutput, Typed, command_line
 from .progress import show_log, show_progress
 from .run import finish
 from .signals import cancelled_by_signals
@@ -62,7 +62,8 @@ class MovedInputs:
 @command_line()
 def rerun(
     picture: Annotated[
-        Path, typer.Argument(help="PNG or JPEG that `transfer` wrote, or its JSON report.", metavar="IMAGE")
+        Path,
+        typer.Argument(help="PNG, JPEG or TIFF that `transfer` wrote, or its JSON report.", metavar="IMAGE"),
     ],
     moved: MovedInputs,
     typed: Typed,
@@ -83,6 +84,7 @@ def rerun(
             show_default="where --size makes it larger",
         ),
     ] = None,
+    tile_output: TileOutput = False,
     overwrite: Overwrite = True,
     max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
@@ -104,7 +106,7 @@ def rerun(
             )
         suffix = picture.suffix if picture.suffix != ".json" else ".png"
         path = output or picture.with_name(f"{picture.stem}-rerun{suffix}")
-        target = files.output(path, quality=again.recipe.quality)
+        target = files.output(path, quality=again.recipe.quality, tiled=tile_output)
         sources = [Path(file.source.path) for _, file in again.inputs]
         protected = (picture, *sources, again.network_file)
         files.check_outputs(target, report, inputs=protected, overwrite=overwrite)

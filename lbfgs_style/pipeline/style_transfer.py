@@ -169,8 +169,6 @@ class StyleTransfer:
                     cancellation,
                 )
             rgb, plan = run.run(*(None if image is None else image.rgb for image in (initial, before)))
-        if run.log.stop_reason != "cancelled":  # the caller waits; the next run returns the memory
-            self._engine.release_memory()
         settings = self._settings(run, (rgb.shape[0], rgb.shape[1]), init is not None)
         return _result(run, plan.terms, rgb, picture, settings)
 
