@@ -31,13 +31,26 @@ ONLY = {
     "cv2": ("images", "outputs.contact_sheet", "outputs.recording", "cli.streams"),
     "scipy": ("optimization", "system.threads"),
     "h5py": ("networks.published_weights",),
+    "dask": ("outputs.batch_cluster",),
+    "distributed": ("outputs.batch_cluster", "outputs.cluster_tasks"),
     "typer": ("cli",),
     "rich": ("cli",),
     "torch": (),
     "torchvision": (),
 }
 
-HEAVY = ("onnx", "onnxruntime", "cv2", "scipy", "typer", "rich", "platformdirs", "h5py", "torch")
+HEAVY = (
+    "onnx",
+    "onnxruntime",
+    "cv2",
+    "scipy",
+    "typer",
+    "rich",
+    "platformdirs",
+    "h5py",
+    "torch",
+    "distributed",
+)
 
 
 def name_of(path: Path) -> str:
