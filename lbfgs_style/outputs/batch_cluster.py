@@ -108,7 +108,10 @@ def _connected(address: str) -> Generator[Client]:
         ) from error
     # Photos go along with the tasks, which Dask finds large.
     config = {"distributed.admin.large-graph-warning-threshold": "1 GiB"}
-    with dask.config.set(config), _silent("distributed"):
+    # What a cluster loses is reported picture by picture; Dask's threads log even after the client is closed.
+    for name in ("distributed", "distributed.client", "distributed.utils"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    with dask.config.set(config):
         _require_scheduler(address)
         try:
             client = Client(address, timeout=_TIMEOUT, set_as_default=False)
@@ -123,18 +126,6 @@ def _connected(address: str) -> Generator[Client]:
             yield client
         finally:
             client.close(timeout=_TIMEOUT)
-
-
-@contextmanager
-def _silent(name: str) -> Generator[None]:
-    """Keep a library from logging: what a cluster loses is reported picture by picture."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _require_scheduler(address: str) -> None:
