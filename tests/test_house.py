@@ -33,13 +33,26 @@ ONLY = {
     "h5py": ("networks.published_weights",),
     "starlette": ("serve.app",),
     "uvicorn": ("serve.server",),
+    "dask": ("outputs.batch_cluster",),
+    "distributed": ("outputs.batch_cluster", "outputs.cluster_tasks"),
     "typer": ("cli",),
     "rich": ("cli",),
     "torch": (),
     "torchvision": (),
 }
 
-HEAVY = ("onnx", "onnxruntime", "cv2", "scipy", "typer", "rich", "platformdirs", "h5py", "torch")
+HEAVY = (
+    "onnx",
+    "onnxruntime",
+    "cv2",
+    "scipy",
+    "typer",
+    "rich",
+    "platformdirs",
+    "h5py",
+    "torch",
+    "distributed",
+)
 
 
 def name_of(path: Path) -> str:

@@ -7,9 +7,10 @@ import io
 import logging
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +20,9 @@ from .. import images, networks
 from ..errors import ImageError, OptionError
 from ..images import MAX_PIXELS
 from ..images.formats.registry import read_text
+from ..outputs import batch_cluster, batch_workers
 from ..outputs.batch_jobs import Job, every_pair, find_images, is_foreign, is_painted, read_pairs
-from ..outputs.batch_workers import Done, Settings, divide, paint
+from ..outputs.batch_workers import Done, Settings, divide
 from ..outputs.contact_sheet import sheet
 from ..outputs.input_files import title
 from ..pipeline.style_statistics import read_style
@@ -104,6 +106,15 @@ class BatchOutputs:
     quality: Annotated[
         int, typer.Option(min=1, max=100, help="Quality of JPEG.", rich_help_panel="Output")
     ] = 95
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a Dask scheduler, such as tcp://192.168.0.2:8786, whose workers paint the "
+            "pictures (needs pip install 'lbfgs-style[cluster]').",
+            metavar="ADDRESS",
+            rich_help_panel="Network and device",
+        ),
+    ] = None
     processes: Annotated[
         int | None,
         typer.Option(
@@ -133,6 +144,8 @@ def batch(
     """
     if outputs.file_format not in _FORMATS:
         raise OptionError(f"--format must be png or jpg, which keep recipes, got {outputs.file_format!r}.")
+    if outputs.cluster is not None and outputs.processes is not None:
+        raise OptionError("--processes is of this machine, and --cluster paints on others: give one of them.")
     chosen, loaded, folder = look_row(look), networks.load(network), outputs.output
     options = options_of(typed, preset, chosen, options_file, lambda: loaded.layers)
     scale = outputs.style_scale if "style_scale" in typed.explicit else chosen.stroke_size
@@ -150,11 +163,10 @@ def batch(
             log.error("%s: %s", done.job.output.name, done.error)
         results = list(foreign)
         if todo:
-            needed = _bytes_of_one(todo, options, loaded, scale, max_pixels)
-            count, share = divide(options, len(todo), needed, processes=outputs.processes)
-            settings = Settings(network, share, scale, outputs.quality, max_pixels)
+            settings = Settings(network, options, scale, outputs.quality, max_pixels)
+            paint = _painter(todo, settings, outputs, loaded)
             with _progress(len(todo), quiet=quiet) as show:
-                for done in paint(todo, settings, processes=count, cancel=cancel, on_progress=show.update):
+                for done in paint(cancel=cancel, on_progress=show.update):
                     results.append(done)
                     show.tell(done, len(results) - len(foreign))
         _write_table(folder / TABLE, jobs, results)
@@ -229,19 +241,25 @@ def _check_files(output: Path, jobs: Sequence[Job]) -> None:
         )
 
 
-def _bytes_of_one(
-    jobs: Sequence[Job],
-    options: Options,
-    network: networks.FeatureNetwork,
-    scale: float,
-    max_pixels: int,
-) -> int:
+def _painter(
+    jobs: Sequence[Job], settings: Settings, outputs: BatchOutputs, network: networks.FeatureNetwork
+) -> Callable[..., Iterator[Done]]:
+    """Return what paints jobs: processes of this machine, or the workers of a cluster."""
+    if outputs.cluster is not None:
+        sent = batch_cluster.network_of(settings.network, networks.weights_sha256(network.model))
+        return partial(batch_cluster.paint, jobs, settings, address=outputs.cluster, network=sent)
+    needed = _bytes_of_one(jobs, settings, network)
+    count, share = divide(settings.options, len(jobs), needed, processes=outputs.processes)
+    return partial(batch_workers.paint, jobs, replace(settings, options=share), processes=count)
+
+
+def _bytes_of_one(jobs: Sequence[Job], settings: Settings, network: networks.FeatureNetwork) -> int:
     """Return the memory of the run of the first job whose files can be read."""
-    job = StyleTransfer(network, options=options, keep_sessions=False)
+    job, most = StyleTransfer(network, options=settings.options, keep_sessions=False), settings.max_pixels
     for each in jobs:
         try:
-            photo = images.read(each.photo, max_pixels=max_pixels)
-            style = Style(read_style(each.painting, max_pixels=max_pixels), scale=scale)
+            photo = images.read(each.photo, max_pixels=most)
+            style = Style(read_style(each.painting, max_pixels=most), scale=settings.style_scale)
             return max(scale.method.bytes for scale in job.plan(photo, style, timed=False))
         except ImageError:
             continue  # reported when it is painted

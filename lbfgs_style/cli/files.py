@@ -46,11 +46,14 @@ class Output:
         The format on standard output, such as ``png``; a file's extension says its own.
     quality : int
         1 to 100.
+    tiled : bool
+        Whether it is a tiled TIFF, however small.
     """
 
     path: Path
     file_format: str
     quality: int
+    tiled: bool = False
 
     @property
     def name(self) -> str:
@@ -75,9 +78,9 @@ class Output:
     def write(self, picture: Picture, recipe: str | None = None) -> None:
         """Write the image, completely or not at all, with a recipe where the format holds texts."""
         if self.path != STANDARD:
-            images.write(self.path, picture, quality=self.quality, recipe=recipe)
+            images.write(self.path, picture, quality=self.quality, recipe=recipe, tiled=self.tiled)
             return
-        data = images.encode(picture, self.file_format, quality=self.quality, recipe=recipe)
+        data = images.encode(picture, self.file_format, quality=self.quality, recipe=recipe, tiled=self.tiled)
         try:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
@@ -87,7 +90,7 @@ class Output:
             ) from error
 
 
-def output(path: Path, file_format: str | None = None, quality: int = 95) -> Output:
+def output(path: Path, file_format: str | None = None, quality: int = 95, *, tiled: bool = False) -> Output:
     """Return an output, or raise OptionError where its options contradict each other or the terminal."""
     if not 1 <= quality <= 100:
         raise OptionError(f"--quality must be from 1 to 100, got {quality}.")
@@ -104,7 +107,10 @@ def output(path: Path, file_format: str | None = None, quality: int = 95) -> Out
         raise OptionError(
             "The output '-' would fill the terminal with an image: add > out.png, or pipe it on."
         )
-    return Output(path, file_format or "png", quality)
+    target = Output(path, file_format or "png", quality, tiled)
+    if tiled:
+        images.check_tiled(f"picture.{target.file_format}" if path == STANDARD else path)
+    return target
 
 
 def read(inputs: RunInputs[Path], max_pixels: int) -> LoadedInputs:

@@ -293,6 +293,15 @@ Network = Annotated[
         rich_help_panel="Network and device",
     ),
 ]
+TileOutput = Annotated[
+    bool,
+    typer.Option(
+        "--tile-output",
+        help="Write the TIFF in tiles, as BigTIFF, which takes hardly any memory; above 100 megapixels every "
+        "TIFF is written so.",
+        rich_help_panel="Output",
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(

@@ -15,7 +15,7 @@ from ..outputs.rerun import prepare
 from ..pipeline.results import Iterate
 from ..version import __version__
 from . import files
-from .parsing import MaxPixels, Overwrite, Quiet, Typed, command_line
+from .parsing import MaxPixels, Overwrite, Quiet, TileOutput, Typed, command_line
 from .progress import show_log, show_progress
 from .run import finish
 from .signals import cancelled_by_signals
@@ -94,7 +94,8 @@ class MovedInputs:
 @command_line(shown="the recipe's")
 def rerun(
     picture: Annotated[
-        Path, typer.Argument(help="PNG or JPEG that `transfer` wrote, or its JSON report.", metavar="IMAGE")
+        Path,
+        typer.Argument(help="PNG, JPEG or TIFF that `transfer` wrote, or its JSON report.", metavar="IMAGE"),
     ],
     moved: MovedInputs,
     typed: Typed,
@@ -118,6 +119,7 @@ def rerun(
             show_default="where --size makes it larger",
         ),
     ] = None,
+    tile_output: TileOutput = False,
     overwrite: Overwrite = True,
     max_pixels: MaxPixels = MAX_PIXELS,
     quiet: Quiet = False,
@@ -139,7 +141,7 @@ def rerun(
             )
         suffix = picture.suffix if picture.suffix != ".json" else ".png"
         path = output or picture.with_name(f"{picture.stem}-rerun{suffix}")
-        target = files.output(path, quality=again.recipe.quality)
+        target = files.output(path, quality=again.recipe.quality, tiled=tile_output)
         sources = [Path(file.source.path) for _, file in again.inputs]
         protected = (picture, *sources, again.network_file)
         files.check_outputs(target, report, inputs=protected, overwrite=overwrite)

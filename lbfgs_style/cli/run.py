@@ -25,7 +25,7 @@ from ..settings.validation import require_positive
 from ..system.byte_sizes import format_bytes
 from ..system.files import atomic_write
 from .files import HTML, Output
-from .parsing import Overwrite, numbers
+from .parsing import Overwrite, TileOutput, numbers
 from .signals import INTERRUPTED, NOTHING
 from .streams import print_message
 
@@ -184,11 +184,12 @@ class OutputParameters:
     quality: Annotated[
         int, typer.Option(help="Quality of JPEG, WebP and AVIF, 1 to 100.", rich_help_panel="Output")
     ] = 95
+    tile_output: TileOutput = False
     overwrite: Overwrite = True
     recipe: Annotated[
         bool,
         typer.Option(
-            help="Keep options and names of inputs in the PNG or JPEG, so that `rerun` can repeat the run.",
+            help="Keep options and names of inputs in the PNG, JPEG or TIFF, so that `rerun` can repeat it.",
             rich_help_panel="Output",
         ),
     ] = True
@@ -246,7 +247,9 @@ def finish(
     if interrupted:
         target = target.quick(result.picture.rgb.shape[:2])
     sources, quality = inputs.map(lambda _, file: file.source), target.quality
-    text = recipe_text(result, sources, quality=quality, folder=target.path.parent) if recipe else None
+    text = None
+    if recipe:
+        text = recipe_text(result.settings, sources, quality=quality, folder=target.path.parent)
     target.write(result.picture, text)
     if report is not None:
         if report.suffix.lower() in HTML:

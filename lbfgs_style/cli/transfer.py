@@ -239,7 +239,7 @@ def _checked_output(
 ) -> files.Output:
     """Return where the image goes, once it is sure that every output can be written."""
     files.check_inputs([path for _, path in paths])
-    target = files.output(outputs.output, outputs.format, outputs.quality)
+    target = files.output(outputs.output, outputs.format, outputs.quality, tiled=outputs.tile_output)
     files.check_outputs(
         target,
         outputs.report,

@@ -8,12 +8,12 @@
 - resize, row_strips, hidden_pixels: sizes, large images in strips, transparent pixels.
 """
 
-from .files import decode, encode, read, write
+from .files import check_tiled, decode, encode, read, write
 from .formats.base import Metadata
 from .formats.registry import check_output, check_size
 from .input_limits import MAX_PIXELS
 from .picture import ImageLike, Picture, from_array, to_array, with_rgb
-from .resize import FloatImage, fit, resize, to_chw, to_hwc
+from .resize import FloatImage, fit, resize, resize_to_chw, to_chw, to_hwc
 
 __all__ = [
     "MAX_PIXELS",
@@ -23,12 +23,14 @@ __all__ = [
     "Picture",
     "check_output",
     "check_size",
+    "check_tiled",
     "decode",
     "encode",
     "fit",
     "from_array",
     "read",
     "resize",
+    "resize_to_chw",
     "to_array",
     "to_chw",
     "to_hwc",

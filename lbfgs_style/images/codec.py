@@ -8,9 +8,10 @@ program, not to this library.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,11 +144,11 @@ def encode(array: NDArray[Any], suffix: str, metadata: Metadata, *, quality: int
     return file_format.write_metadata(encoded.tobytes(), metadata, size, alpha)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file atomically, or raise ImageFileError and leave an existing file as it was."""
     try:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            file.write(data)
+            write(file)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
 

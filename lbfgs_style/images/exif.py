@@ -1,12 +1,13 @@
 """Read, change and copy directories of tags, as TIFF files and EXIF blocks hold them.
 
 An EXIF block is a TIFF file without an image (TIFF 6.0; CIPA DC-008). Offsets count from its first byte.
-BigTIFF, whose counts and offsets have 64 bits, is read but not written. Damaged parts count as missing.
+Counts and offsets of BigTIFF have 64 bits. Damaged parts count as missing.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -54,10 +55,16 @@ class _Layout:
 
     def at(self, block: bytes, fields: str, offset: int) -> tuple[int, ...]:
         """Unpack numbers; O stands for an offset or a count of values, C for a count of tags."""
-        exact = fields.replace("O", "Q" if self.big else "I").replace("C", "Q" if self.big else "H")
         if not 0 <= offset <= len(block):  # struct raises other errors for offsets beyond 64 bits
             raise struct.error("outside the block")
-        return struct.unpack_from(self.order + exact, block, offset)
+        return struct.unpack_from(self.order + self._exact(fields), block, offset)
+
+    def packed(self, fields: str, *numbers: int) -> bytes:
+        """Pack numbers by the same letters."""
+        return struct.pack(self.order + self._exact(fields), *numbers)
+
+    def _exact(self, fields: str) -> str:
+        return fields.replace("O", "Q" if self.big else "I").replace("C", "Q" if self.big else "H")
 
     @property
     def first(self) -> int:
@@ -101,6 +108,13 @@ class Entry:
     def number(self) -> int:
         """Return the first number of an integer type."""
         return int.from_bytes(self.data[: _SIZES[self.kind]], "little")
+
+
+def of_numbers(*values: int) -> Entry:
+    """Return integers as the value of a tag, in the smallest type of 16, 32 or 64 bits that holds them."""
+    most = max(values)
+    kind = _SHORT if most < 1 << 16 else _LONG if most < 1 << 32 else _LONG8
+    return Entry(kind, np.array(values, f"<u{_SIZES[kind]}").tobytes())
 
 
 # Tags and their values; those of `_DIRECTORIES` are directories themselves.
@@ -175,21 +189,24 @@ def exif_of(tiff: bytes) -> bytes:
     except struct.error:
         return b""
     kept = {tag: value for tag, value in directory.items() if tag in _DESCRIBING}
-    return b"" if not kept else b"II*\0" + struct.pack("<I", 8) + _packed(kept, 8)
+    return b"" if not kept else b"II*\0" + struct.pack("<I", 8) + packed(kept, 8)
 
 
-def add(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
-    """Return a little-endian TIFF file with the tags of an EXIF block added, and the tags of `extra`."""
+def add(tiff: bytes, exif: bytes, extra: Mapping[int, bytes]) -> bytes:
+    """Return a little-endian TIFF file, no BigTIFF, with `described` tags of EXIF and `extra` added."""
     layout = _Layout("<")
     first = _first(tiff, layout)
-    tags: Directory = dict(_entries(tiff, layout, first))
-    block = exif_of(exif)
-    if block:
-        described = _nested(block, layout, 8, 0)
-        tags |= {tag: value for tag, value in described.items() if tag not in tags}
-    tags |= {tag: Entry(_UNDEFINED if tag == ICC else _BYTE, data) for tag, data in extra.items()}
+    tags = described(_entries(tiff, layout, first), exif, extra)
     offset = len(tiff) + len(tiff) % 2
-    return tiff[:4] + struct.pack("<I", offset) + tiff[8:].ljust(offset - 8, b"\0") + _packed(tags, offset)
+    return tiff[:4] + struct.pack("<I", offset) + tiff[8:].ljust(offset - 8, b"\0") + packed(tags, offset)
+
+
+def described(tags: Mapping[int, Entry], exif: bytes, extra: Mapping[int, bytes]) -> Directory:
+    """Return the tags of an image, those of an EXIF block that describe it, and the bytes of `extra`."""
+    block, kinds = exif_of(exif), {ICC: _UNDEFINED}
+    described = _nested(block, _Layout("<"), 8, 0) if block else {}
+    more = {tag: Entry(kinds.get(tag, _BYTE), data) for tag, data in extra.items()}
+    return {**described, **tags, **more}
 
 
 def for_result(exif: bytes, size: tuple[int, int]) -> bytes:
@@ -299,19 +316,24 @@ def _nested(block: bytes, layout: _Layout, offset: int, depth: int) -> Directory
     return tags
 
 
-def _packed(tags: Directory, offset: int) -> bytes:
-    """Return a directory at an offset of a little-endian block, followed by the values that it points to."""
+def packed(tags: Directory, offset: int, *, big: bool = False) -> bytes:
+    """Return a directory at an offset of a little-endian file, followed by the values that it points to.
+
+    It is the last of its file; `big`: in the layout of BigTIFF.
+    """
+    layout = _Layout("<", big)
     entries, behind = bytearray(), bytearray()
-    start = offset + 2 + 12 * len(tags) + 4
+    start = offset + layout.count_length + layout.entry_length * len(tags) + layout.value_length
     for tag, value in sorted(tags.items(), key=lambda item: item[0]):
         if isinstance(value, dict):
-            entries += struct.pack("<HHII", tag, _LONG, 1, start + len(behind))
-            behind += _packed(value, start + len(behind))
-            continue
-        entries += struct.pack("<HHI", tag, value.kind, len(value.data) // _SIZES[value.kind])
-        if len(value.data) <= 4:
-            entries += value.data.ljust(4, b"\0")
+            kind, count, data = _LONG8 if big else _LONG, 1, layout.packed("O", start + len(behind))
+            behind += packed(value, start + len(behind), big=big)
         else:
-            entries += struct.pack("<I", start + len(behind))
-            behind += value.data + bytes(len(value.data) % 2)
-    return struct.pack("<H", len(tags)) + entries + bytes(4) + behind
+            kind, count, data = value.kind, len(value.data) // _SIZES[value.kind], value.data
+        entries += layout.packed("HHO", tag, kind, count)
+        if len(data) <= layout.value_length:
+            entries += data.ljust(layout.value_length, b"\0")
+        else:
+            entries += layout.packed("O", start + len(behind))
+            behind += data + bytes(len(data) % 2)
+    return layout.packed("C", len(tags)) + entries + layout.packed("O", 0) + behind

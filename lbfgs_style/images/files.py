@@ -6,22 +6,28 @@ the file is read, and undone when an image of that origin is written, with the p
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import OptionError
 from . import codec, exif, icc_profile
-from .formats.base import Capacity, Metadata
+from .formats.base import Capacity, Metadata, TileWriter
 from .formats.registry import check_output, check_size, output_format, write_text
 from .input_limits import MAX_PIXELS, read_bytes
 from .picture import Picture, from_array, luma, to_array
 
 log = logging.getLogger(__name__)
+
+# Pixels above which a TIFF is written in tiles: encoded as a whole, it takes three times the memory of its
+# samples.
+TILED_PIXELS = 10**8
 
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -85,7 +91,12 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
 
 
 def write(
-    path: Path | str, picture: Picture | NDArray[Any], *, quality: int = 95, recipe: str | None = None
+    path: Path | str,
+    picture: Picture | NDArray[Any],
+    *,
+    quality: int = 95,
+    recipe: str | None = None,
+    tiled: bool = False,
 ) -> None:
     """Write an image file atomically.
 
@@ -106,23 +117,36 @@ def write(
     quality : int
         1 to 100, for JPEG, WebP and AVIF.
     recipe : str, optional
-        A text to keep inside a PNG or JPEG, see `lbfgs_style.outputs.recipes`; the others hold none.
+        A text to keep inside a PNG, JPEG or TIFF, see `lbfgs_style.outputs.recipes`; the others hold none.
+    tiled : bool
+        Write a TIFF as tiled BigTIFF, which takes hardly any memory. One of more than `TILED_PIXELS` is
+        always written so.
 
     Raises
     ------
     OptionError
-        `quality` is outside 1 to 100.
+        `quality` is outside 1 to 100, or an image of another format is to be tiled.
     ImageFileError
         The extension is unknown, or the file cannot be written. An existing file is then left as it was.
     """
     if not isinstance(picture, Picture):
         picture = from_array(picture)
     check_output(path, (picture.rgb.shape[0], picture.rgb.shape[1]))
-    codec.write_bytes(Path(path), _encode(picture, Path(path).suffix.lower(), quality, str(path), recipe))
+    write_tiles = _tile_writer(path, picture, tiled)
+    if write_tiles is not None:
+        codec.write_file(Path(path), lambda file: _write_tiles(file, write_tiles, picture, str(path), recipe))
+        return
+    data = _encode(picture, Path(path).suffix.lower(), quality, str(path), recipe)
+    codec.write_file(Path(path), lambda file: file.write(data))
 
 
 def encode(
-    picture: Picture, file_format: str = "png", *, quality: int = 95, recipe: str | None = None
+    picture: Picture,
+    file_format: str = "png",
+    *,
+    quality: int = 95,
+    recipe: str | None = None,
+    tiled: bool = False,
 ) -> bytes:
     """Return the bytes of an image file, such as the response of a web server.
 
@@ -132,7 +156,7 @@ def encode(
         What to encode.
     file_format : str
         One of png, jpg, jpeg, webp, avif, tif, tiff.
-    quality, recipe
+    quality, recipe, tiled
         See `write`.
 
     Raises
@@ -143,7 +167,48 @@ def encode(
     suffix = f".{file_format.lower()}"
     name = f"picture{suffix}"
     check_size(name, (picture.rgb.shape[0], picture.rgb.shape[1]))
-    return _encode(picture, suffix, quality, name, recipe)
+    write_tiles = _tile_writer(name, picture, tiled)
+    if write_tiles is None:
+        return _encode(picture, suffix, quality, name, recipe)
+    file = io.BytesIO()
+    _write_tiles(file, write_tiles, picture, name, recipe)
+    return file.getvalue()
+
+
+def check_tiled(path: Path | str) -> None:
+    """Raise OptionError where the format of `path` has no tiles."""
+    if output_format(path).write_tiles is None:
+        raise OptionError(
+            f"{path}: an image can be written in tiles as TIFF alone, got {Path(path).suffix}: "
+            "name a .tif file"
+        )
+
+
+def _tile_writer(path: Path | str, picture: Picture, tiled: bool) -> TileWriter | None:
+    """Return what writes a picture to `path` in tiles, or None where it is written as a whole."""
+    if tiled:
+        check_tiled(path)
+    height, width = picture.rgb.shape[:2]
+    return output_format(path).write_tiles if tiled or height * width > TILED_PIXELS else None
+
+
+def _write_tiles(
+    file: BinaryIO, write_tiles: TileWriter, picture: Picture, name: str, recipe: str | None
+) -> None:
+    """Write a picture, whose samples are converted a band of rows at a time."""
+    capacity = output_format(name).capacity
+    alpha = picture.alpha
+
+    def band(start: int, stop: int) -> Picture:
+        opacity = None if alpha is None else alpha[start:stop]
+        return replace(picture, rgb=picture.rgb[start:stop], alpha=opacity)
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        return _as_written(band(start, stop), capacity)[0]
+
+    size = (picture.rgb.shape[0], picture.rgb.shape[1])
+    metadata = metadata_for_result(_as_written(band(0, 1), capacity)[1], size)
+    write_tiles(file, size, rows, metadata, recipe)
 
 
 def _encode(picture: Picture, suffix: str, quality: int, name: str, recipe: str | None) -> bytes:

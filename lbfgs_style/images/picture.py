@@ -113,17 +113,31 @@ def to_array(picture: Picture) -> NDArray[Any]:
         H×W, H×W×1, H×W×3 (RGB) or H×W×4 (RGBA) of `picture.dtype`. Grey with alpha, which only files and
         images of Pillow have, is an H×W×4 whose colours are equal.
     """
-    channels = luma(picture.rgb)[..., np.newaxis] if picture.gray else picture.rgb
-    if picture.alpha is not None:
-        channels = np.broadcast_to(channels, picture.rgb.shape)
-        channels = np.concatenate([channels, picture.alpha[..., np.newaxis]], axis=2)
-    elif picture.gray and not picture.keeps_axis:
-        channels = channels[..., 0]
-    channels = np.clip(channels, 0, 1)
-    if picture.dtype.kind == "u":  # in place: copies of large images take much memory
-        channels *= np.float32(np.iinfo(picture.dtype).max)
-        np.rint(channels, out=channels)
-    return channels.astype(picture.dtype, copy=False)
+    height, width = picture.rgb.shape[:2]
+    channels = 4 if picture.alpha is not None else 1 if picture.gray else 3
+    array = np.empty((height, width, channels), picture.dtype)
+
+    def fill(start: int, stop: int) -> None:
+        # In strips: copies of large images in floating point take much memory.
+        rgb, part = picture.rgb[start:stop], array[start:stop]
+        colors = luma(rgb)[..., np.newaxis] if picture.gray else rgb
+        _store(colors, part[..., : min(3, channels)])
+        if picture.alpha is not None:
+            _store(picture.alpha[start:stop], part[..., 3])
+
+    for _ in map_rows(fill, height, width):
+        pass
+    return array[..., 0] if channels == 1 and not picture.keeps_axis else array
+
+
+def _store(values: NDArray[np.float32], array: NDArray[Any]) -> None:
+    """Write values, clipped to [0, 1], into an array in its range, whole numbers rounded to the nearest."""
+    if array.dtype.kind == "f":
+        np.clip(values, 0, 1, out=array)
+        return
+    values = np.clip(values, 0, 1)
+    values *= np.float32(np.iinfo(array.dtype).max)
+    array[...] = np.rint(values, out=values)
 
 
 def with_rgb(picture: Picture, rgb: FloatImage) -> Picture:
@@ -185,7 +199,7 @@ def _require_shape(array: NDArray[Any], name: str) -> None:
 def _unit_range(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     kind = array.dtype.type
     if kind in _WHOLE_TYPES:
-        return array.astype(np.float32) / np.float32(np.iinfo(kind).max)
+        return np.divide(array, np.float32(np.iinfo(kind).max), dtype=np.float32)
     if kind not in _FLOAT_TYPES:
         as_float = array.dtype.kind in "bf"  # bool and longdouble
         remedy = "array.astype(np.float32)" if as_float else "array.astype(np.uint8) if it is 0 to 255"

@@ -65,7 +65,19 @@ def resize(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.floa
             result = cv2.resize(result, smaller[::-1], interpolation=cv2.INTER_AREA)
         if smaller != size:
             result = cv2.resize(result, size[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.clip(result, 0, 1).astype(np.float32, copy=False).reshape(*size, *image.shape[2:])
+    result = np.asarray(result, np.float32)
+    return np.clip(result, 0, 1, out=result).reshape(*size, *image.shape[2:])
+
+
+def resize_to_chw(image: FloatImage, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return an image H×W×3 as a copy [3,H,W] of another (height, width), see `resize`.
+
+    Channel by channel: the whole image is in memory only once.
+    """
+    result = np.empty((3, *size), np.float32)
+    for channel, plane in enumerate(result):
+        plane[...] = resize(np.ascontiguousarray(image[..., channel]), size)
+    return result
 
 
 def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from ..graphs.builder import IR_VERSION, OPSET
 from ..system.cache import cache_folder
 from .catalog import KNOWN, KnownNetwork, find, known, search_path
 from .metadata import describe, weights_sha256
-from .network import FeatureNetwork, from_model, load, verify
+from .network import FeatureNetwork, from_bytes, from_model, load, verify
 
 __all__ = [
     "IR_VERSION",
@@ -29,6 +29,7 @@ __all__ = [
     "cache_folder",
     "describe",
     "find",
+    "from_bytes",
     "from_model",
     "known",
     "load",

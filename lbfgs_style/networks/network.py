@@ -84,6 +84,11 @@ def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise NetworkFileError(f"Cannot read the network file {str(path)!r}: {reason}.") from error
+    return from_bytes(data, path)
+
+
+def from_bytes(data: bytes, path: Path) -> FeatureNetwork:
+    """Check the bytes of a network's file, which messages call `path`, as `load` does."""
     return from_model(parse(data, str(path)), path=path)
 
 

@@ -3,6 +3,7 @@
 - recipes, rerun: options and inputs kept inside the image file, and the run repeated from them.
 - run_inputs, input_files: the inputs of a run, and their fingerprints.
 - batch_jobs, batch_workers: the pictures of a batch, and the processes that paint them.
+- batch_cluster, cluster_tasks: the same on other machines, and what their workers do.
 - html_report, loss_curves, command_text: a page with images, curves, timings and the command of the run.
 - recording: frames and videos.
 - inspection, contact_sheet: reconstructions and grids on labelled sheets.

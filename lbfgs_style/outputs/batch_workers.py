@@ -30,7 +30,7 @@ from .run_inputs import LoadedFile, RunInputs, StyleInput
 _POLL = 0.1
 
 # How often a picture is begun whose process dies.
-_ATTEMPTS = 2
+ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def paint(
                     on_progress(sum(shares[:]))
             except BrokenProcessPool:
                 for number in running.values():
-                    if attempts[number] < _ATTEMPTS:
+                    if attempts[number] < ATTEMPTS:
                         waiting.append(number)
                     else:
                         shares[number] = 1.0
@@ -174,15 +174,32 @@ def paint(
                     stop.clear()
 
 
-class _Kept(logging.Handler):
-    """Keeps what is logged, for the process that prints."""
+class Kept(logging.Handler):
+    """Keeps the texts that are logged, of one thread or of all, for the process that prints."""
 
-    def __init__(self) -> None:
+    def __init__(self, thread: int | None = None) -> None:
         super().__init__(logging.WARNING)
-        self.texts: list[str] = []
+        self.thread, self.texts = thread, list[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
+        """Keep the text of a record."""
+        if self.thread in (None, record.thread):
+            self.texts.append(record.getMessage())
+
+
+def ended(job: Job, kept: Kept, work: Callable[[Job], float]) -> Done:
+    """Return what becomes of a job by `work`, which paints it and returns its loss."""
+    begun = time.monotonic()
+    kept.texts.clear()
+    loss, error = 0.0, ""
+    try:
+        loss = work(job)
+    except StyleError as failure:
+        error = str(failure)
+    except MemoryError:
+        error = "not enough memory for an image of this size"
+    seconds = 0.0 if error else time.monotonic() - begun
+    return Done(job, seconds, loss, error, tuple(kept.texts))
 
 
 @dataclass(slots=True)
@@ -193,7 +210,7 @@ class _Worker:
     stop: Any
     shares: Any
     transfer: StyleTransfer
-    kept: _Kept
+    kept: Kept
     style: dict[str, LoadedFile] = field(default_factory=dict[str, LoadedFile])
 
 
@@ -213,7 +230,7 @@ def _begin(settings: Settings, stop: Any, shares: Any) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     start_thread(_end_with_the_parent, "parent")
-    kept = _Kept()
+    kept = Kept()
     logger = logging.getLogger("lbfgs_style")
     logger.addHandler(kept)
     logger.propagate = False
@@ -223,16 +240,8 @@ def _begin(settings: Settings, stop: Any, shares: Any) -> None:
 
 def _paint_one(number: int, job: Job) -> Done:
     """Paint a picture and write it with its recipe."""
-    worker, begun = _worker[0], time.monotonic()
-    worker.kept.texts.clear()
-    try:
-        loss = _run(worker, number, job)
-    except StyleError as error:
-        return Done(job, error=str(error), warnings=tuple(worker.kept.texts))
-    except MemoryError:
-        error = "not enough memory for an image of this size"
-        return Done(job, error=error, warnings=tuple(worker.kept.texts))
-    return Done(job, time.monotonic() - begun, loss, warnings=tuple(worker.kept.texts))
+    worker = _worker[0]
+    return ended(job, worker.kept, lambda each: _run(worker, number, each))
 
 
 def _run(worker: _Worker, number: int, job: Job) -> float:

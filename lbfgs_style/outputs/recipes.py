@@ -91,13 +91,13 @@ def document(
     return recipe_document.document(settings, files, hashes, quality=quality, folder=folder)
 
 
-def recipe_text(result: Result, inputs: Inputs, *, quality: int, folder: Path) -> str:
-    """Return the recipe of a result that goes into a folder, as text for `lbfgs_style.images.write`."""
-    return recipe_document.to_text(document(result.settings, inputs, quality=quality, folder=folder))
+def recipe_text(settings: Mapping[str, Any], inputs: Inputs, *, quality: int, folder: Path) -> str:
+    """Return a recipe, see `document`, as text for `lbfgs_style.images.write`."""
+    return recipe_document.to_text(document(settings, inputs, quality=quality, folder=folder))
 
 
 def save(path: Path | str, result: Result, inputs: Inputs, *, quality: int = 95) -> None:
-    """Write a result with its recipe, which PNG and JPEG can hold.
+    """Write a result with its recipe, which PNG, JPEG and TIFF can hold.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def save(path: Path | str, result: Result, inputs: Inputs, *, quality: int = 95)
     ImageFileError
         As `lbfgs_style.images.write`.
     """
-    recipe = recipe_text(result, inputs, quality=quality, folder=Path(path).parent)
+    recipe = recipe_text(result.settings, inputs, quality=quality, folder=Path(path).parent)
     images.write(path, result.picture, quality=quality, recipe=recipe)
 
 
@@ -133,8 +133,8 @@ def read_recipe(path: Path | str) -> Recipe:
     text = data.decode(errors="replace") if is_report else read_text(data)
     if text is None:
         raise ImageFileError(
-            f"{path}: holds no recipe; expected a PNG or JPEG that lbfgs-style wrote and no other program "
-            "has saved since, or the JSON report of a run."
+            f"{path}: holds no recipe; expected a PNG, JPEG or TIFF that lbfgs-style wrote and no other "
+            "program has saved since, or the JSON report of a run."
         )
     try:
         return _parsed(json.loads(text), path)

@@ -67,7 +67,7 @@ def prepare(
     Parameters
     ----------
     path : path
-        A PNG or JPEG with its recipe, or the JSON report of a run.
+        A PNG, JPEG or TIFF with its recipe, or the JSON report of a run.
     moved : mapping
         Role of an input, see `RunInputs` → where the files are now that have it, in their order.
     network : path, optional

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,7 @@ class CoarseToFine:
             )
             try:
                 with enough_memory(scale.size, plan.methods[index].bytes):
-                    outcome = scale_run.optimize(initial.next(image, scale.size))
+                    outcome = scale_run.optimize(partial(initial.next, image, scale.size))
             except Cancelled:  # before the first evaluation was done
                 self.log.stop_reason = "cancelled"
                 break
@@ -112,6 +113,8 @@ class CoarseToFine:
             if outcome.reason in ("callback", "cancelled"):
                 break
         self.log.finish()
+        if self.log.stop_reason != "cancelled":  # the caller waits; the next run returns the memory
+            self.engine.release_memory()
         return self._finished(to_hwc(image), size), plan
 
     def _finished(self, rgb: FloatImage, size: tuple[int, int]) -> FloatImage:

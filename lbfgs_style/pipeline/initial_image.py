@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OptionError
-from ..images import FloatImage, resize, to_chw, to_hwc
+from ..images import FloatImage, resize, resize_to_chw
 from ..optimization.variables import Image
 from ..settings.options import Options
 
@@ -58,7 +58,7 @@ class InitialImage:
         if picture is None:
             return _noise(self.options.seed, size)
         share = self.options.init_noise
-        clean = to_chw(picture)
+        clean = resize_to_chw(picture, size)
         return clean if share == 0 else (1 - share) * clean + share * _noise(self.options.seed, size)
 
     def next(self, image: Image, size: tuple[int, int]) -> Image:
@@ -77,29 +77,31 @@ class InitialImage:
         before = (image.shape[1], image.shape[2])
         if before == size:
             return image
-        enlarged = to_chw(resize(to_hwc(image), size))
+        enlarged = np.empty((3, *size), np.float32)
         fine, coarse = self._picture(size), self._picture(before)
-        if fine is not None and coarse is not None:
-            detail = resize(coarse, size)
-            np.subtract(fine, detail, out=detail)  # in place: large images take much memory
-            detail *= DETAIL * (1 - self.options.init_noise)
-            enlarged += detail.transpose(2, 0, 1)
+        for channel, plane in enumerate(enlarged):  # one after the other: large images take much memory
+            plane[...] = resize(np.clip(image[channel], 0, 1, dtype=np.float32), size)
+            if fine is not None and coarse is not None:
+                detail = resize(resize(np.ascontiguousarray(coarse[..., channel]), before), size)
+                np.subtract(resize(np.ascontiguousarray(fine[..., channel]), size), detail, out=detail)
+                detail *= DETAIL * (1 - self.options.init_noise)
+                plane += detail
         return enlarged
 
     def _picture(self, size: tuple[int, int]) -> FloatImage | None:
-        """Return the initial image without noise, or None where it is noise alone."""
+        """Return what is resized to the initial image without noise, or None where it is noise alone."""
         if self.image is not None:
-            return resize(self.image, size)
+            return self.image
         if self.options.init == "noise":
             return None
         if self.options.init == "content":
-            return resize(self.content, size)
+            return self.content
         if not self.style_images:
             raise OptionError(
                 "init 'style' needs a style image, and the styles are statistics: start from content or "
                 "noise."
             )
-        return resize(_middle(self.style_images[0], size), size)
+        return _middle(self.style_images[0], size)
 
 
 def _noise(seed: int, size: tuple[int, int]) -> Image:

@@ -149,7 +149,7 @@ class Result:
         path, quality
             See `lbfgs_style.images.write`.
         recipe : bool
-            Keep options and names of the inputs in a PNG or JPEG.
+            Keep options and names of the inputs in a PNG, JPEG or TIFF.
 
         Raises
         ------

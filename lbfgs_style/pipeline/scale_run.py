@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -96,8 +97,12 @@ class ScaleRun:
     _before: Outcome | None = None  # the rounds of this scale that are done
     _share: float = 0.0  # share of the run's work that is done
 
-    def optimize(self, image: NDArray[np.floating]) -> Outcome:
-        """Optimise an image [3,H,W] of the scale's size, or resume at the state of a saved run."""
+    def optimize(self, initial: Callable[[], NDArray[np.floating]]) -> Outcome:
+        """Optimise an image, or resume at the state of a saved run.
+
+        `initial` makes the image [3,H,W] of the scale's size, once the targets are measured: of a large
+        image, memory holds one copy at a time.
+        """
         scale, method = self.plan.scales[self.index], self.plan.methods[self.index]
         state = self.run_log.start_scale(self.index)
         self._relearning = 0 if state is None else state.relearning_iterations()
@@ -106,6 +111,9 @@ class ScaleRun:
             lambda: targets_at(self.engine, self.plan.terms, self.images, scale, window)
         )
         weights = term_weights(self.options, self.plan.terms)
+        if window is not None:
+            self.engine.release_memory()  # of the tiles: the next step takes what is left
+        image = initial()
         if self.plan.terms.matched_layers:
             matcher = cancellation.run(
                 lambda: matcher_at(self.engine, self.plan.terms, self.images, scale, window)

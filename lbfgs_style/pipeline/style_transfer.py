@@ -166,8 +166,6 @@ class StyleTransfer:
                 identity = partial(fingerprint_run, self.options, self.weights_sha256, *given)
                 run.log.resume(checkpoint, identity, cancellation)
             rgb, plan = run.run(*(None if image is None else image.rgb for image in (initial, before)))
-        if run.log.stop_reason != "cancelled":  # the caller waits; the next run returns the memory
-            self._engine.release_memory()
         others = {"keep_mask": keep, "content_map": content_map, "face_mask": face_mask}
         names = name_inputs(
             self._network_name, content, inputs.list_styles(styles), **others, init=init, preview=preview

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graphs.network_graph import feature_shapes
-from ..images import resize, to_chw
+from ..images import resize_to_chw
 from ..objective.engine import Engine
 from ..objective.losses.terms import REGION_WEIGHTS, LossTerms, blend_grams, content_map_name
 from .inputs import RunImages
@@ -37,9 +37,11 @@ def targets_at(
     window_pixels : int or None
         As in `Engine.statistics`.
     """
-    content = to_chw(resize(images.content.rgb, scale.size))
     targets = engine.statistics(
-        content, LossTerms(terms.content_layers, ()), what="content image", window_pixels=window_pixels
+        resize_to_chw(images.content.rgb, scale.size),
+        LossTerms(terms.content_layers, ()),
+        what="content image",
+        window_pixels=window_pixels,
     )
     if images.content_map is not None:
         shapes = feature_shapes(engine.network.model, scale.size, terms.content_layers)

@@ -220,7 +220,9 @@ def painter_of(network: networks.FeatureNetwork, limits: Limits) -> Callable[...
         result = run_inputs.run(transfer, loaded, on_iterate=on_iterate, cancel=job.cancel)
         if not result.history:
             return None
-        recipe = recipe_text(result, loaded.map(lambda _, file: file.source), quality=95, folder=Path())
+        recipe = recipe_text(
+            result.settings, loaded.map(lambda _, file: file.source), quality=95, folder=Path()
+        )
         return Painted(images.encode(result.picture, recipe=recipe), result)
 
     return paint

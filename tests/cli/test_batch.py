@@ -9,6 +9,7 @@ import pytest
 
 from lbfgs_style import images, recipes
 from lbfgs_style.cli import batch
+from lbfgs_style.outputs import batch_workers
 from tests.helpers.command import enter, one_error, photo, run, save, save_network
 
 QUICK = ("--size", 32, "--scales", "single", "--iterations", 3, "--device", "cpu")
@@ -78,7 +79,7 @@ def test_pairs_and_options(network, capfd):
 
 
 def test_a_batch_that_is_interrupted_goes_on(network, capfd, monkeypatch):
-    original = batch.paint
+    original = batch_workers.paint
 
     def interrupted(jobs, settings, *, processes, cancel, on_progress):
         for number, done in enumerate(
@@ -89,11 +90,11 @@ def test_a_batch_that_is_interrupted_goes_on(network, capfd, monkeypatch):
                 cancel.set()
 
     arguments = ("photos", "--styles", "paintings", "-o", "out", "--network", network, *QUICK)
-    monkeypatch.setattr(batch, "paint", interrupted)
+    monkeypatch.setattr(batch_workers, "paint", interrupted)
     assert run("batch", *arguments) == 130
     assert "stopped: 2 pictures painted; the same command continues" in capfd.readouterr().err
     assert len(list(Path("out").glob("*--*.png"))) == 2
-    monkeypatch.setattr(batch, "paint", original)
+    monkeypatch.setattr(batch_workers, "paint", original)
     assert run("batch", *arguments) == 0
     assert "out: 4 painted, 2 there before, 0 failed" in capfd.readouterr().err
 

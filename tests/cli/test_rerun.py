@@ -132,3 +132,21 @@ def test_a_preview_beside_an_initial_image_is_refused():
         OptionError, match="The result of 64×48 pixels is not larger than the preview of 64×48"
     ):
         job().run(PHOTO, PAINTING, preview=PHOTO)
+
+
+def test_a_print_in_tiles_holds_its_recipe_and_is_a_photo_again(network, capfd):
+    assert run("rerun", "out.png", "--size", 96, "-o", "print.tif", "--tile-output") == 0
+    assert Path("print.tif").read_bytes().startswith(b"II+\0")
+    assert run("rerun", "print.tif", "--tile-output") == 0
+    assert "the same as print.tif, pixel for pixel" in capfd.readouterr().err
+    assert paint(network, "--size", "full", "--tile-output", content="print.tif", output="next.tiff") == 0
+    assert "warning" not in capfd.readouterr().err
+    assert images.read("next.tiff").rgb.shape == (72, 96, 3)
+    assert recipes.read_recipe("next.tiff").inputs.content.path == "print.tif"
+
+
+def test_only_a_tiff_is_written_in_tiles(network, capfd):
+    for arguments in (("-o", "b.png"), ("-o", "-")):
+        capfd.readouterr()
+        assert run("rerun", "out.png", "--tile-output", *arguments) == 2
+        one_error(capfd, "in tiles as TIFF alone, got .png: name a .tif file")

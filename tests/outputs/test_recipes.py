@@ -29,7 +29,7 @@ def encoded(suffix):
 TEXT = '{"who": "Müller × 画", "n": 1}'
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff"])
 def test_a_recipe_round_trips_and_leaves_the_pixels(suffix):
     plain = encoded(suffix)
     with_text = write_text(plain, TEXT)
@@ -41,7 +41,7 @@ def test_a_recipe_round_trips_and_leaves_the_pixels(suffix):
     np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("suffix", [".webp", ".tiff"])
+@pytest.mark.parametrize("suffix", [".webp", ".avif"])
 def test_other_formats_stay_as_they_are(suffix):
     assert write_text(encoded(suffix), TEXT) == encoded(suffix)
     assert read_text(encoded(suffix)) is None

@@ -69,8 +69,8 @@ def test_then_images_are_optimised_block_by_block():
 
 
 def of_blocks(inner: int, computed: int, each: int) -> float:
-    """Bytes: `each` per pixel of the block, 1.7 · 500 per computed pixel, 30 per pixel of the picture."""
-    return HELD + 30 * 4096**2 + 850 * computed + each * inner
+    """Bytes: `each` per pixel of the block, 1.7 · 500 per computed pixel, 24 per pixel of the picture."""
+    return HELD + 24 * 4096**2 + 850 * computed + each * inner
 
 
 def test_the_memory_of_blocks_counts_their_halos():
@@ -83,6 +83,14 @@ def test_the_memory_of_blocks_counts_their_halos():
         long = choose_method(size, 40, 10, COSTS, 3 * 10**9)
         side = int((long.window_pixels or 0) / 1024 - 320)
         assert long.bytes == pytest.approx(of_blocks(1024 * side, 1024 * (side + 160), 360), rel=1e-6)
+
+
+def test_enlarging_takes_more_than_small_blocks():
+    """Without a window 25 bytes a pixel, and 8 of targets."""
+    with pytest.raises(OptionError):
+        choose_method((8192, 8192), 40, 10, COSTS, HELD + 33 * 8192**2 - 1)
+    method = choose_method((8192, 8192), 40, 10, COSTS, HELD + 33 * 8192**2)
+    assert (method.kind, method.bytes) == ("blocks", HELD + 33 * 8192**2)
 
 
 def test_blocks_have_the_history_of_a_sweep():

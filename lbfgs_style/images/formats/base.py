@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ Size = tuple[int, int]
 Unpacked = tuple[NDArray[Any], bytes]
 
 EXIF_HEAD = b"Exif\0\0"
+
+# What writes an image in tiles, see `Format.write_tiles`.
+TileWriter = Callable[[BinaryIO, Size, Callable[[int, int], NDArray[Any]], "Metadata", "str | None"], None]
 
 # Keyword of the text that `Format.write_text` puts into a file.
 TEXT_KEYWORD = b"lbfgs-style"
@@ -153,6 +156,9 @@ class Format:
         (data, exif) → metadata; `exif` is the block that OpenCV read.
     write_metadata : function
         (encoded, metadata, size, alpha) → the file with metadata in it.
+    write_tiles : function or None
+        (file, size, rows, metadata, text) → writes an image in tiles into an empty binary file, a band of
+        rows at a time, see `tiff_tiles.write`; `text` as for `write_text`, or None.
     write_text, read_text : function
         (data, text) → the file with a text that viewers do not show; (data) → that text or None.
     """
@@ -174,6 +180,7 @@ class Format:
     encodes_metadata: bool = False
     read_metadata: Callable[[bytes, bytes], Metadata] = _no_metadata
     write_metadata: Callable[[bytes, Metadata, Size, bool], bytes] = _unchanged
+    write_tiles: TileWriter | None = None
     write_text: Callable[[bytes, str], bytes] = _without_text
     read_text: Callable[[bytes], str | None] = _no_text
 

@@ -83,7 +83,7 @@ def write_metadata(encoded: bytes, metadata: Metadata, size: Size, *, alpha: boo
 
 
 def write_text(data: bytes, text: str) -> bytes:
-    """Put a text into a PNG or JPEG file, where no viewer shows it; other formats come back unchanged."""
+    """Put a text, which no viewer shows, into a PNG, JPEG or TIFF; other formats come back unchanged."""
     file_format = format_of(data)
     return data if file_format is None else file_format.write_text(data, text)
 

@@ -1,15 +1,25 @@
 """TIFF (TIFF 6.0, BigTIFF): size, pages, metadata.
 
-`tiff_declared` says which files OpenCV reads correctly; `tiff_parts` and `tiff_pixels` decode the others.
+`tiff_declared` says which files OpenCV reads correctly; `tiff_parts` and `tiff_pixels` decode the others;
+`tiff_tiles` writes large images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from numpy.typing import NDArray
 
 from .. import exif as exif_block
-from . import tiff_declared, tiff_pixels
-from .base import Capacity, Format, Metadata, Size, Unpacked, starts_with
+from . import tiff_declared, tiff_pixels, tiff_tiles
+from .base import TEXT_KEYWORD, Capacity, Format, Metadata, Size, Unpacked, starts_with
+
+# Tag of `Format.write_text`: from 65000 on they are for private use (TIFF 6.0, section 8).
+_TEXT = 65000
+
+# What the value of that tag begins with; other programs may use the tag, too.
+_TEXT_HEAD = TEXT_KEYWORD + b"\0"
 
 
 def _declared_size(data: bytes) -> Size | None:
@@ -42,6 +52,28 @@ def _write_metadata(encoded: bytes, metadata: Metadata, _size: Size, _alpha: boo
     return exif_block.add(encoded, metadata.exif, {tag: value for tag, value in extra.items() if value})
 
 
+def _write_text(data: bytes, text: str) -> bytes:
+    return exif_block.add(data, b"", {_TEXT: _TEXT_HEAD + text.encode()})
+
+
+def _read_text(data: bytes) -> str | None:
+    value = exif_block.entry(data, _TEXT)
+    if value is None or not value.data.startswith(_TEXT_HEAD):
+        return None
+    return value.data.removeprefix(_TEXT_HEAD).decode(errors="replace")
+
+
+def _write_tiles(
+    file: BinaryIO,
+    size: Size,
+    rows: Callable[[int, int], NDArray[Any]],
+    metadata: Metadata,
+    text: str | None,
+) -> None:
+    more = {} if text is None else {_TEXT: _TEXT_HEAD + text.encode()}
+    tiff_tiles.write(file, size, rows, metadata, more)
+
+
 TIFF = Format(
     name="TIFF",
     begins=starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
@@ -56,4 +88,7 @@ TIFF = Format(
     finish=lambda _data, pixels, _exif: pixels,
     read_metadata=_read_metadata,
     write_metadata=_write_metadata,
+    write_tiles=_write_tiles,
+    write_text=_write_text,
+    read_text=_read_text,
 )

@@ -21,9 +21,9 @@ from .tiff_declared import DEFLATE, LONGEST, LZW, NONE, OLD_DEFLATE, PACK_BITS, 
 
 _Tags = dict[int, Sequence[int] | bytes]
 
-_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _FORMAT = 258, exif.PHOTOMETRIC, 277, 284, 339
-_COMPRESSION, _FILL_ORDER, _ROWS, _PREDICTOR, _JPEG_TABLES = 259, 266, 278, 317, 347
-_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
+BITS, _PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, exif.PHOTOMETRIC, 277, 284, 339
+COMPRESSION, _FILL_ORDER, _ROWS, PREDICTOR, _JPEG_TABLES = 259, 266, 278, 317, 347
+_STRIP_OFFSETS, _STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS = 273, 279, 324, 325
 # Tags that say how samples are laid out and coded; 317 is the predictor.
 _LAYOUT = (256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339)
 
@@ -53,27 +53,27 @@ def readable(data: bytes, declared: Declared) -> list[bytes]:
     if not split and not declared.is_half and not declared.is_wide_gray:
         return [data]
     tags: _Tags = {tag: values for tag in _LAYOUT if (values := exif.numbers(declared.page, tag)) is not None}
-    tags[_FORMAT] = [1 if declared.is_half else declared.sample_format] * declared.samples
+    tags[SAMPLE_FORMAT] = [1 if declared.is_half else declared.sample_format] * declared.samples
     tables = declared.page.get(_JPEG_TABLES)
     if isinstance(tables, exif.Entry):
         tags[_JPEG_TABLES] = tables.data
     if not split and not declared.is_wide_gray:
         return [_with_directory(data, tags)]
     single = {
-        _BITS: [declared.bits],
-        _SAMPLES: [1],
+        BITS: [declared.bits],
+        SAMPLES: [1],
         _PHOTOMETRIC: [1],
-        _PLANAR: [1],
-        _FORMAT: tags[_FORMAT][:1],
+        PLANAR: [1],
+        SAMPLE_FORMAT: tags[SAMPLE_FORMAT][:1],
     }
     if not split:
         wide = {tag: [tags[tag][0] * declared.samples] for tag in _WIDTHS if tag in tags}
-        return [_with_directory(data, tags | single | wide | {_PREDICTOR: [1], exif.ORIENTATION: [1]})]
+        return [_with_directory(data, tags | single | wide | {PREDICTOR: [1], exif.ORIENTATION: [1]})]
     files: list[bytes] = []
     each = _count(declared) // declared.samples
     for plane in range(declared.samples):
         directory = dict(tags) | single
-        for tag in (_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS):
+        for tag in (_STRIP_OFFSETS, _STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS):
             if tag in tags:
                 directory[tag] = tags[tag][plane * each : (plane + 1) * each]
         files.append(_with_directory(data, directory))
@@ -140,14 +140,14 @@ def strict(data: bytes, declared: Declared) -> Iterator[bytes]:
         width = size // (2 * rows)
         if width == 0 or rows * len(same) > LONGEST:
             continue
-        tags: _Tags = {exif.WIDTH: [width], exif.HEIGHT: [rows * len(same)], _BITS: [16]}
+        tags: _Tags = {exif.WIDTH: [width], exif.HEIGHT: [rows * len(same)], BITS: [16]}
         tags |= {
-            _COMPRESSION: [declared.compression],
+            COMPRESSION: [declared.compression],
             _PHOTOMETRIC: [1],
             _FILL_ORDER: fill_order,
-            _SAMPLES: [1],
+            SAMPLES: [1],
         }
-        tags |= {_ROWS: [rows], _PLANAR: [1]}
+        tags |= {_ROWS: [rows], PLANAR: [1]}
         tags[_STRIP_OFFSETS] = [offset for offset, _ in same]
         tags[_STRIP_COUNTS] = [count for _, count in same]
         yield _with_directory(data, tags)
@@ -170,7 +170,7 @@ def _rows(declared: Declared) -> int:
 
 def _offsets(declared: Declared) -> tuple[int, ...]:
     # libtiff, too, takes the offsets of tiles from either tag.
-    return _values(declared, _TILE_OFFSETS) or _values(declared, _STRIP_OFFSETS)
+    return _values(declared, TILE_OFFSETS) or _values(declared, _STRIP_OFFSETS)
 
 
 def _count(declared: Declared) -> int:
@@ -190,7 +190,7 @@ def _strips(declared: Declared) -> list[tuple[int, int, int]]:
     planes = declared.samples if declared.planar else 1
     bits = declared.bits * (1 if declared.planar else declared.samples)
     offsets, expected = _offsets(declared), _count(declared)
-    counts = _values(declared, _TILE_COUNTS) or _values(declared, _STRIP_COUNTS)
+    counts = _values(declared, TILE_COUNTS) or _values(declared, _STRIP_COUNTS)
     if len(offsets) < expected or len(counts) < expected:
         return []
     tile = _tile(declared)

@@ -40,8 +40,11 @@ SHORTEST_HISTORY = 20
 # Bytes per pixel of a scale besides the optimiser's: image, content, gradient.
 _BYTES_PER_PIXEL = 36
 
-# Bytes per pixel of a scale that is optimised block by block: the image, and the image that it started from.
-_BYTES_PER_PIXEL_IN_BLOCKS = 22
+# Bytes per pixel of a scale that is optimised block by block: the image, and that of the scale before.
+_BYTES_PER_PIXEL_IN_BLOCKS = 16
+
+# The same, without an evaluation, where such an image is enlarged, or becomes the result.
+_BYTES_PER_PIXEL_AT_ENDS = 25
 
 # Share of the halo that counts as memory on each side of a block. Later stages and what surrounds the block
 # see all of the halo, but with few of the features, or without the backward pass.
@@ -150,12 +153,14 @@ def blocks_bytes(
     size: tuple[int, int], block: tuple[int, int], iterations: int, history: int, costs: Costs
 ) -> int:
     """Return the bytes of a process that optimises a scale in blocks of at most this height and width."""
-    base = _fixed_bytes(size[0] * size[1], costs, _BYTES_PER_PIXEL_IN_BLOCKS)
+    pixels = size[0] * size[1]
+    base = _fixed_bytes(pixels, costs, _BYTES_PER_PIXEL_IN_BLOCKS)
     reach = 2 * _HALO_SHARE * costs.halo
     height, width = (min(whole, side + reach) for side, whole in zip(block, size, strict=True))
     evaluation = int(TURNS_ARENA * costs.per_pixel * height * width)
     kept = kept_vectors(_longest_visit(iterations), history)
-    return base + evaluation + optimizer_bytes(PER_PIXEL * block[0] * block[1], kept)
+    working = evaluation + optimizer_bytes(PER_PIXEL * block[0] * block[1], kept)
+    return max(base + working, _fixed_bytes(pixels, costs, _BYTES_PER_PIXEL_AT_ENDS))
 
 
 def _longest_visit(iterations: int) -> int:

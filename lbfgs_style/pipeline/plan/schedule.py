@@ -15,6 +15,7 @@ from ...objective.engine import Engine
 from ...objective.evaluation import Evaluation
 from ...objective.losses.neighbours import places_per_style
 from ...objective.losses.terms import LossTerms
+from ...optimization.block_sweeps import sweep_count
 from ...optimization.gradient_subspace import kept_vectors
 from ...optimization.lbfgs import minimize
 from ...optimization.problem import HostProblem
@@ -29,6 +30,17 @@ _TRIAL_SIDE = 256
 
 # Factor of an evaluation in tiles over one of the whole image: features are computed in both passes.
 _TWO_PASSES = 1.4
+
+# Share of the halo's pixels that counts in an evaluation of a block: later stages see more of it than the
+# first.
+_HALO_SHARE = 0.25
+
+# Evaluations that a block takes besides one an iteration: its surroundings and its first value, the first
+# line search, and its sums at the end.
+_VISIT_EVALUATIONS = 3.9
+
+# Evaluations of the image that the targets and the sums of a scale take that is optimised block by block.
+_MEASURING_EVALUATIONS = 1.0
 
 # Iterations whose median is the time of one.
 _TIMED = 5
@@ -78,16 +90,21 @@ def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: b
     forecasts: list[ScalePlan] = []
     for scale, method in zip(plan.scales, plan.methods, strict=True):
         pixels = scale.size[0] * scale.size[1]
-        windows, computed = 1, float(pixels)  # what surrounds a block is computed once
+        windows, computed = 1, float(pixels)
+        evaluations = _evaluations(scale.iterations, method)
         if method.window_pixels is not None:
-            cuts = engine.plan_cuts(scale.size, plan.terms, method.window_pixels)
-            windows = len(cuts[0])
+            tiles = engine.plan_cuts(scale.size, plan.terms, method.window_pixels)[0]
+            windows = len(tiles)
+            computed = float(sum(tile.window_size[0] * tile.window_size[1] for tile in tiles))
             if method.kind == "tiles":
-                computed = _TWO_PASSES * sum(tile.window_size[0] * tile.window_size[1] for tile in cuts[0])
+                computed *= _TWO_PASSES
+            else:
+                computed = pixels + _HALO_SHARE * (computed - pixels)
         kept = kept_vectors(scale.iterations, method.history)
         seconds = None
         if trial is not None:
-            seconds = trial.seconds(pixels, computed, method.history, kept) * scale.iterations
+            seconds = evaluations * trial.evaluation_seconds(computed, windows)
+            seconds += scale.iterations * trial.optimizer_seconds(pixels, method.history, kept)
             if plan.terms.matched_layers:
                 rounds = (
                     1
@@ -121,15 +138,24 @@ class _Trial:
         numbers = sum(channels for channels, _, _ in shapes.values())
         return _search_seconds() * compared * numbers / math.prod(_TRIAL_SEARCH)
 
-    def seconds(self, pixels: int, computed: float, history: int, kept: int) -> float:
-        """Return the time of an iteration over some pixels, of which `computed` are in windows.
+    def evaluation_seconds(self, computed: float, windows: int) -> float:
+        """Return the time of an evaluation of an image in windows, which have `computed` pixels together."""
+        return windows * self._fixed + self._per_pixel * computed
+
+    def optimizer_seconds(self, pixels: int, history: int, kept: int) -> float:
+        """Return the time of an iteration over some pixels without its evaluation.
 
         Between restarts the number of kept vectors grows from `kept` − `history` to `kept`; the time is that
         of the mean.
         """
-        optimizer = (self._first + self._per_gradient * (kept - history / 2)) / self._pixels
-        evaluations = 1 + _RESTART_EVALUATIONS / history if history else 1
-        return evaluations * (self._fixed + self._per_pixel * computed) + optimizer * pixels
+        return (self._first + self._per_gradient * (kept - history / 2)) / self._pixels * pixels
+
+
+def _evaluations(iterations: int, method: ScaleMethod) -> float:
+    """Return the evaluations of the whole image that the iterations of a scale take."""
+    if method.kind == "blocks":
+        return iterations + sweep_count(iterations) * _VISIT_EVALUATIONS + _MEASURING_EVALUATIONS
+    return iterations * (1 + _RESTART_EVALUATIONS / method.history if method.history else 1)
 
 
 def _search_seconds() -> float:
