@@ -75,7 +75,6 @@ RULES: dict[str, Rule] = {
     "ReduceSumSquare": algebra.d_reduce_sum_square,
     # Normalizations.
     "BatchNormalization": normalization.d_batch_normalization,
-    "GroupNormalization": normalization.d_group_normalization,
     "InstanceNormalization": normalization.d_instance_normalization,
     "LayerNormalization": normalization.d_layer_normalization,
     "LRN": normalization.d_lrn,

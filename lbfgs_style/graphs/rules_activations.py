@@ -1,7 +1,7 @@
 """Differentiation rules of activations.
 
 Each rule gets a `RuleContext` and returns the cotangent of each input, or None where it is not needed. With
-y = f(x) and g = dL/dy, it is dL/dx = g f′(x). Where f has a kink, the rule takes the slope that PyTorch takes.
+y = f(x) and g = dL/dy, it is dL/dx = g f′(x). Where f has a kink, the slope is PyTorch's.
 """
 
 from __future__ import annotations

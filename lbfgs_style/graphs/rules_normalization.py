@@ -69,17 +69,6 @@ def d_layer_normalization(rule: RuleContext) -> Sequence[str | None]:
     return [_normalized(rule, rule.x, g, axes, number(rule, "epsilon", 1e-5)), None, None]
 
 
-def d_group_normalization(rule: RuleContext) -> Sequence[str | None]:
-    """Y = s (X − μ) / √(σ² + ε) + b over groups of channels, s and b for each group (opset 18)."""
-    graph, shape = rule.graph, rule.graph.shape(rule.x)
-    scale, groups = rule.constant_input(1), int(number(rule, "num_groups", 1))
-    assert scale is not None
-    grouped = [shape[0], groups, -1]
-    g = graph.op("Mul", graph.reshape(rule.g, grouped), graph.constant(scale.reshape(groups, 1)))
-    dx = _normalized(rule, graph.reshape(rule.x, grouped), g, [2], number(rule, "epsilon", 1e-5))
-    return [graph.reshape(dx, shape), None, None]
-
-
 def d_lrn(rule: RuleContext) -> Sequence[str]:
     """y = x S^−β with S = k + α/n Σ x² over n neighbouring channels (Krizhevsky et al., 2012).
 

@@ -1,8 +1,8 @@
 """Differentiation rules of operators that move, copy or leave out values.
 
-Each is linear in its input, and its rule the transposed map: a value that was copied sums the cotangents of its
-copies, one that was left out gets 0. A rule gets a `RuleContext` and returns the cotangent of each input, or
-None where it is not needed.
+Each is linear in its input, and its rule the transposed map: a value that was copied sums the cotangents of
+its copies, one that was left out gets 0. A rule gets a `RuleContext` and returns the cotangent of each input,
+or None where it is not needed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def d_concat(rule: RuleContext) -> Sequence[str | None]:
 
 
 def d_split(rule: RuleContext) -> Sequence[str | None]:
-    """[A, B, …] = X: dX = [dA, dB, …], with zeros for parts that nothing depends on."""
+    """Parts A, B, … of X: dX = [dA, dB, …], with zeros for parts that nothing depends on."""
     graph = rule.graph
     parts = [
         graph.constant(np.zeros(graph.shape(name))) if g is None else g
@@ -82,6 +82,8 @@ def d_slice(rule: RuleContext) -> Sequence[str | None]:
     graph.shapes.setdefault(g, graph.shape(rule.y))
     for axis, start, stop, stride in zip(listed, starts, stops, strides, strict=True):
         places = np.arange(shape[axis])[int(start) : int(stop) : stride]
+        if not places.size:
+            return [graph.constant(np.zeros(shape)), *[None] * 4]
         if stride == 1:
             before[axis], after[axis] = int(places[0]), shape[axis] - 1 - int(places[-1])
         else:
@@ -137,48 +139,45 @@ def d_resize(rule: RuleContext) -> Sequence[str | None]:
     graph, before, after = rule.graph, rule.graph.shape(rule.x), rule.graph.shape(rule.y)
     if len(before) != 4 or before[:2] != after[:2]:
         raise rule.refuse("it resizes other axes than height and width")
-    if any(name in rule.node.input[1:2] and name for name in rule.node.input[1:2]):
-        raise rule.refuse("it has a region of interest")
+    factors = [m / n for m, n in zip(after, before, strict=True)]
     scales = rule.constant_input(2)
-    factors = (
-        [m / n for m, n in zip(after, before, strict=True)] if scales is None or not scales.size else scales
-    )
-    rows, columns = (resize_matrix(rule, before[axis], after[axis], float(factors[axis])) for axis in (2, 3))
+    if scales is not None and scales.size:
+        for axis, scale in zip(rule.integers("axes", range(len(before))), scales.tolist(), strict=True):
+            factors[axis] = scale
+    rows, columns = (resize_matrix(rule, before[axis], after[axis], factors[axis]) for axis in (2, 3))
     by_rows = graph.op("MatMul", graph.constant(rows.T), rule.g)
     return [graph.op("MatMul", by_rows, graph.constant(columns)), None, None, None]
 
 
 def resize_matrix(rule: RuleContext, length: int, result: int, factor: float) -> np.ndarray:
     """Return the matrix [result, length] by which Resize maps an axis, by its specification in ONNX."""
-    mode, kind = (
-        rule.attribute("mode", b"nearest"),
-        rule.attribute("coordinate_transformation_mode", b"half_pixel"),
-    )
+    mode = rule.attribute("mode", b"nearest")
     if mode not in (b"nearest", b"linear") or rule.attribute("antialias", 0):
         raise rule.refuse("only the modes nearest and linear without antialiasing are covered")
     place = np.arange(result, dtype=float)
     centred = (place + 0.5) / factor - 0.5
-    positions = {
+    positions: dict[object, np.ndarray] = {
         b"half_pixel": centred,
         b"pytorch_half_pixel": centred if result > 1 else np.zeros(1),
         b"asymmetric": place / factor,
         b"align_corners": place * (length - 1) / max(result - 1, 1),
     }
+    kind = rule.attribute("coordinate_transformation_mode", b"half_pixel")
     if kind not in positions:
         raise rule.refuse(f"its coordinate_transformation_mode is {kind!r}")
     x = positions[kind]
-    matrix = np.zeros((result, length))
-    rows = np.arange(result)
+    matrix, rows = np.zeros((result, length)), np.arange(result)
     if mode == b"linear":
         lower = np.floor(x)
         for corner, weight in ((lower, 1 - (x - lower)), (lower + 1, x - lower)):
             np.add.at(matrix, (rows, np.clip(corner, 0, length - 1).astype(int)), weight)
         return matrix
-    rounded = {
+    rounded: dict[object, np.ndarray] = {
         b"floor": np.floor(x),
         b"ceil": np.ceil(x),
         b"round_prefer_floor": np.ceil(x - 0.5),
         b"round_prefer_ceil": np.floor(x + 0.5),
-    }[rule.attribute("nearest_mode", b"round_prefer_floor")]
-    matrix[rows, np.clip(rounded, 0, length - 1).astype(int)] = 1
+    }
+    nearest = rounded[rule.attribute("nearest_mode", b"round_prefer_floor")]
+    matrix[rows, np.clip(nearest, 0, length - 1).astype(int)] = 1
     return matrix

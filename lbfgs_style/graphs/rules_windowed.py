@@ -154,7 +154,19 @@ def _pooling_window(rule: RuleContext) -> Window:
     kernel = rule.integers("kernel_shape", [])
     if len(kernel) != 2:
         raise rule.refuse("only windows of two axes are covered")
-    return window_of(rule, kernel)
+    window = window_of(rule, kernel)
+    if window.rounds_up:
+        # onnxruntime leaves such a window out, and shape inference counts it.
+        for n, m, s, front in zip(
+            rule.graph.shape(rule.x)[2:],
+            rule.graph.shape(rule.y)[2:],
+            window.strides,
+            window.fronts,
+            strict=True,
+        ):
+            if (m - 1) * s >= n + front:
+                raise rule.refuse("its last window, rounded up, begins behind the input")
+    return window
 
 
 def _spread(rule: RuleContext, tensor: str, window: Window) -> str:
@@ -290,7 +302,7 @@ def d_max_pool(rule: RuleContext) -> Sequence[str]:
 
 
 def d_lp_pool(rule: RuleContext) -> Sequence[str]:
-    """Y = (Σ |x|ᵖ)^(1/p) over windows: dx = |x|^(p−1) sign x · Σ g y^(1−p) over the windows that contain x."""
+    """Y = (Σ |x|ᵖ)^(1/p) over windows: dx = |x|^(p−1) sign x Σ g y^(1−p) over those that contain x."""
     graph, window, p = rule.graph, _pooling_window(rule), number(rule, "p", 2)
     results, area = graph.shape(rule.y)[2:], math.prod(window.kernel)
     least = graph.constant(LEAST_NORM)  # where all x are 0, y^(1−p) would be infinite
