@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import GraphError
+from . import rules_activations as activations
 from . import rules_elementwise as algebra
-from . import rules_windowed as spatial
+from . import rules_normalization as normalization
+from . import rules_shapes as shapes
+from . import rules_windowed as windowed
 from .builder import GraphBuilder
 from .gradient_rule import RuleContext
 
@@ -25,30 +28,80 @@ the tensor's cotangent, else None: the new one need not be computed before it.
 """
 
 RULES: dict[str, Rule] = {
+    # Elementwise.
     "Abs": algebra.d_abs,
     "Add": algebra.d_add,
-    "AveragePool": spatial.d_average_pool,
-    "Concat": algebra.d_concat,
-    "Conv": spatial.d_conv,
+    "Cast": algebra.d_cast,
     "Div": algebra.d_div,
-    "Gemm": algebra.d_gemm,
+    "Dropout": algebra.d_dropout,
     "Identity": algebra.d_identity,
-    "MatMul": algebra.d_matmul,
-    "MaxPool": spatial.d_max_pool,
+    "Max": algebra.d_extreme,
+    "Min": algebra.d_extreme,
     "Mul": algebra.d_mul,
-    "Pad": spatial.d_pad,
+    "Neg": algebra.d_neg,
     "Pow": algebra.d_pow,
-    "ReduceL1": algebra.d_reduce_l1,
-    "ReduceL2": algebra.d_reduce_l2,
-    "ReduceMean": algebra.d_reduce_mean,
-    "ReduceSum": algebra.d_reduce_sum,
-    "ReduceSumSquare": algebra.d_reduce_sum_square,
     "Relu": algebra.d_relu,
-    "Reshape": algebra.d_reshape,
-    "Slice": algebra.d_slice,
     "Sqrt": algebra.d_sqrt,
     "Sub": algebra.d_sub,
-    "Transpose": algebra.d_transpose,
+    "Sum": algebra.d_add,
+    "Where": algebra.d_where,
+    # Activations.
+    "Clip": activations.d_clip,
+    "Elu": activations.d_elu,
+    "Erf": activations.d_erf,
+    "Exp": activations.d_exp,
+    "HardSigmoid": activations.d_hard_sigmoid,
+    "HardSwish": activations.d_hard_swish,
+    "LeakyRelu": activations.d_leaky_relu,
+    "Log": activations.d_log,
+    "LogSoftmax": activations.d_log_softmax,
+    "Mish": activations.d_mish,
+    "PRelu": activations.d_prelu,
+    "Selu": activations.d_selu,
+    "Sigmoid": activations.d_sigmoid,
+    "Softmax": activations.d_softmax,
+    "Softplus": activations.d_softplus,
+    "Tanh": activations.d_tanh,
+    # Products and reductions.
+    "Einsum": algebra.d_einsum,
+    "Gemm": algebra.d_gemm,
+    "MatMul": algebra.d_matmul,
+    "ReduceL1": algebra.d_reduce_l1,
+    "ReduceL2": algebra.d_reduce_l2,
+    "ReduceMax": algebra.d_reduce_extreme,
+    "ReduceMean": algebra.d_reduce_mean,
+    "ReduceMin": algebra.d_reduce_extreme,
+    "ReduceSum": algebra.d_reduce_sum,
+    "ReduceSumSquare": algebra.d_reduce_sum_square,
+    # Normalizations.
+    "BatchNormalization": normalization.d_batch_normalization,
+    "InstanceNormalization": normalization.d_instance_normalization,
+    "LayerNormalization": normalization.d_layer_normalization,
+    "LRN": normalization.d_lrn,
+    # Windows and padding.
+    "AveragePool": windowed.d_average_pool,
+    "Conv": windowed.d_conv,
+    "ConvTranspose": windowed.d_conv_transpose,
+    "GlobalAveragePool": windowed.d_global_average_pool,
+    "GlobalMaxPool": windowed.d_global_max_pool,
+    "LpPool": windowed.d_lp_pool,
+    "MaxPool": windowed.d_max_pool,
+    "Pad": windowed.d_pad,
+    # Shapes.
+    "Concat": shapes.d_concat,
+    "DepthToSpace": shapes.d_depth_to_space,
+    "Expand": shapes.d_expand,
+    "Flatten": shapes.d_reshape,
+    "Gather": shapes.d_gather,
+    "Reshape": shapes.d_reshape,
+    "Resize": shapes.d_resize,
+    "Slice": shapes.d_slice,
+    "SpaceToDepth": shapes.d_space_to_depth,
+    "Split": shapes.d_split,
+    "Squeeze": shapes.d_reshape,
+    "Tile": shapes.d_tile,
+    "Transpose": shapes.d_transpose,
+    "Unsqueeze": shapes.d_reshape,
 }
 """Operator → its differentiation rule."""
 
@@ -94,21 +147,22 @@ def gradients(graph: GraphBuilder, seeds: Mapping[str, Seed], wrt: Sequence[str]
         return names + [function(graph.wait_for.get(tensor)) for function in functions]
 
     for node in reversed(forward):
-        parts = [c for name in node.output if name not in targets for c in contributions(name)]
+        parts = [contributions(name) if name and name not in targets else [] for name in node.output]
         wanted = tuple(name in active for name in node.input)
-        if not parts or not any(wanted):
+        if not any(parts) or not any(wanted):
             continue
         rule = RULES.get(node.op_type)
         if rule is None or node.domain not in ("", "ai.onnx"):
             raise GraphError(
                 f"Cannot differentiate {graph.label(node)}: there are rules for {', '.join(sorted(RULES))}."
             )
-        if len(node.output) != 1:
+        if len(node.output) != 1 and node.op_type != "Split":
             raise GraphError(
                 f"Cannot differentiate {graph.label(node)}: expected one output, got {len(node.output)}."
             )
-        last = graph.total(parts)
-        cotangents = rule(RuleContext(graph, node, last, wanted))
+        totals = tuple(graph.total(each) if each else None for each in parts)
+        last = next(total for total in reversed(totals) if total is not None)
+        cotangents = rule(RuleContext(graph, node, last, wanted, totals))
         for name, cotangent, is_wanted in zip(node.input, cotangents, wanted, strict=False):
             if is_wanted and cotangent is not None:
                 pending.setdefault(name, []).append(cotangent)

@@ -17,6 +17,9 @@ from .builder import GraphBuilder
 if TYPE_CHECKING:
     import onnx
 
+# Least divisors, so that 0 / 0 becomes 0: the smallest normal float32, and a norm whose square is about that.
+LEAST, LEAST_NORM = 1.2e-38, 1.1e-19
+
 # Slope of the HardSigmoid that serves as a step function: nearly the largest float32.
 _STEEP = 3e38
 
@@ -32,15 +35,18 @@ class RuleContext:
     node : onnx.NodeProto
         The node.
     g : str
-        Cotangent of the node's output.
+        Cotangent of the node's output; of several, of the first that has one.
     active : tuple of bool
         For each input, whether its cotangent is needed.
+    cotangents : tuple of (str or None)
+        Cotangent of each output, for a node that has several; None for outputs that nothing depends on.
     """
 
     graph: GraphBuilder
     node: onnx.NodeProto
     g: str
     active: tuple[bool, ...]
+    cotangents: tuple[str | None, ...] = ()
 
     @property
     def x(self) -> str:
@@ -85,6 +91,13 @@ class RuleContext:
     def refuse(self, reason: str) -> GraphError:
         """Return the error for a node that the rule does not cover."""
         return GraphError(f"Cannot differentiate {self.graph.label(self.node)}: {reason}.")
+
+
+def number(rule: RuleContext, name: str, default: float) -> float:
+    """Return an attribute of the node that is a number."""
+    value = rule.attribute(name, default)
+    assert isinstance(value, int | float)
+    return float(value)
 
 
 def step(graph: GraphBuilder, tensor: str, *, at_zero: int) -> str:

@@ -30,7 +30,10 @@ _NUMBER_ATTRIBUTES = {
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace Constant nodes by initialisers, the only form of weights that the rest of the package reads.
+    """Make the constants of a network initialisers, the only form of weights that the rest reads.
+
+    Constant nodes become initialisers; nodes that read a weight through Identity, as exporters write weights
+    of equal value, read the weight itself.
 
     Parameters
     ----------
@@ -40,21 +43,38 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns
     -------
     onnx.ModelProto
-        A copy, or `model` itself if it has no such node. A Constant that is an output is kept.
+        A copy, or `model` itself if it has no such node. Nodes that compute an output are kept.
     """
     import onnx
 
     outputs = {value.name for value in model.graph.output}
-    tensors = [None if outputs & set(node.output) else constant_value(node) for node in model.graph.node]
-    if not any(tensor is not None for tensor in tensors):
+    weights = {tensor.name for tensor in model.graph.initializer}
+    constants: list[onnx.TensorProto] = []
+    copies: dict[str, str] = {}  # output of an Identity → the weight
+    kept: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        tensor = None if outputs & set(node.output) else constant_value(node)
+        if tensor is not None:
+            constants.append(tensor)
+            weights.add(tensor.name)
+        elif (
+            node.op_type == "Identity"
+            and node.input[0] in weights | copies.keys()
+            and not (outputs & set(node.output))
+        ):
+            copies[node.output[0]] = copies.get(node.input[0], node.input[0])
+        else:
+            kept.append(node)
+    if len(kept) == len(model.graph.node):
         return model
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
     del folded.graph.node[:]
-    folded.graph.node.extend(
-        node for node, tensor in zip(model.graph.node, tensors, strict=True) if tensor is None
-    )
-    folded.graph.initializer.extend(tensor for tensor in tensors if tensor is not None)
+    for node in kept:
+        copy = folded.graph.node.add()
+        copy.CopyFrom(node)
+        copy.input[:] = [copies.get(name, name) for name in node.input]
+    folded.graph.initializer.extend(constants)
     return folded
 
 

@@ -237,6 +237,10 @@ def _concatenation(node: _Node) -> Windows | None:
     return _elementwise(node) and _along(node.integer("axis", 1))
 
 
+def _division(node: _Node) -> Windows | None:
+    return _along(node.integer("axis", 0))
+
+
 def _gather(node: _Node) -> Windows | None:
     """Accept a Gather of channels by a list of indices."""
     indices = node.constant(1)
@@ -260,23 +264,28 @@ def _rows(rule: _Rule, operators: str) -> dict[str, _Rule]:
 REACH: dict[str, _Rule] = {
     # Windows.
     "AveragePool": _pooling,
+    "LpPool": _pooling,
     "Conv": _convolution,
     "MaxPool": _pooling,
     "Pad": _padding,
     "Slice": _slice,
     # Pointwise, each channel by itself.
     **_rows(_pointwise, "Abs BatchNormalization Cast Clip Dropout Elu Exp HardSigmoid HardSwish Identity"),
-    **_rows(_pointwise, "LeakyRelu Log Neg Relu Sigmoid Softplus Sqrt Tanh"),
-    **_rows(_elementwise, "Add Div Max Min Mul PRelu Pow Sub Sum"),
+    **_rows(_pointwise, "Erf Gelu LeakyRelu Log Mish Neg Relu Selu Sigmoid Softplus Sqrt Tanh"),
+    **_rows(_elementwise, "Add Div Max Min Mul PRelu Pow Sub Sum Where"),
     # Pointwise over all channels, depending on the axes.
     "Concat": _concatenation,
     "Gather": _gather,
+    "LRN": _pointwise,
+    "Split": _division,
     **_rows(_along_last, "LogSoftmax Softmax"),
     "Transpose": _transposition,
     **_rows(_reduction, "ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare"),
     # The whole image: positions are summed, moved or mixed.
     **_rows(_whole, "Constant Flatten Gemm GlobalAveragePool GlobalMaxPool InstanceNormalization MatMul"),
     **_rows(_whole, "Reshape Shape Squeeze Unsqueeze"),
+    **_rows(_whole, "ConvTranspose DepthToSpace Einsum Expand GroupNormalization LayerNormalization Resize"),
+    **_rows(_whole, "SpaceToDepth Tile"),
 }
 
 

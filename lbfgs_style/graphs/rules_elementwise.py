@@ -1,4 +1,4 @@
-"""Differentiation rules of elementwise operators, products, reductions and changes of shape.
+"""Differentiation rules of elementwise operators, products and reductions.
 
 Each rule gets a `RuleContext` and returns the cotangent of each input, or None where it is not needed. With
 y = f(x) and g = dL/dy, it is dL/dx = (∂f/∂x)ᵀ g.
@@ -10,10 +10,7 @@ import math
 from collections.abc import Sequence
 
 from .builder import GraphBuilder
-from .gradient_rule import RuleContext, step, unbroadcast
-
-# Least divisors, so that 0 / 0 becomes 0: the smallest normal float32, and a norm whose square is about that.
-_LEAST, _LEAST_NORM = 1.2e-38, 1.1e-19
+from .gradient_rule import LEAST, LEAST_NORM, RuleContext, step, unbroadcast
 
 # --- elementwise -----------------------------------------------------------------------------------------
 
@@ -21,6 +18,28 @@ _LEAST, _LEAST_NORM = 1.2e-38, 1.1e-19
 def d_identity(rule: RuleContext) -> Sequence[str]:
     """y = x: dx = g."""
     return [rule.g]
+
+
+def d_cast(rule: RuleContext) -> Sequence[str]:
+    """y = x in another floating-point type: dx = g. Graphs have one such type, so that it is the same."""
+    from onnx import TensorProto
+
+    if rule.attribute("to", 0) not in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        raise rule.refuse("it casts to another type than float or double")
+    return [rule.g]
+
+
+def d_dropout(rule: RuleContext) -> Sequence[str | None]:
+    """y = x, as at inference: dx = g."""
+    training = rule.constant_input(2)
+    if training is not None and training.any():
+        raise rule.refuse("it is in training mode; export the network for inference")
+    return [rule.g, None, None]
+
+
+def d_neg(rule: RuleContext) -> Sequence[str]:
+    """y = −x: dx = −g."""
+    return [rule.graph.op("Neg", rule.g)]
 
 
 def d_relu(rule: RuleContext) -> Sequence[str]:
@@ -43,7 +62,7 @@ def d_sqrt(rule: RuleContext) -> Sequence[str]:
     """
     if _is_positive(rule.graph, rule.x):
         return [rule.graph.op("Div", rule.graph.op("Mul", rule.g, rule.graph.constant(0.5)), rule.y)]
-    doubled = rule.graph.op("Max", rule.graph.op("Add", rule.x, rule.x), rule.graph.constant(_LEAST))
+    doubled = rule.graph.op("Max", rule.graph.op("Add", rule.x, rule.x), rule.graph.constant(LEAST))
     return [rule.graph.op("Div", rule.graph.op("Mul", rule.g, rule.y), doubled)]
 
 
@@ -76,6 +95,33 @@ def d_add(rule: RuleContext) -> Sequence[str | None]:
         unbroadcast(rule.graph, rule.g, name, rule.y) if wanted else None
         for name, wanted in zip(rule.node.input, rule.active, strict=True)
     ]
+
+
+def d_extreme(rule: RuleContext) -> Sequence[str | None]:
+    """y = max(a, b, …) or min(a, b, …): the cotangent is shared by those that are equal to y."""
+    graph, sign = rule.graph, "Max" if rule.node.op_type == "Max" else "Min"
+
+    def reaches(name: str) -> str:
+        pair = (name, rule.y) if sign == "Max" else (rule.y, name)
+        return step(graph, graph.op("Sub", *pair), at_zero=1)
+
+    masks = [reaches(name) for name in rule.node.input]
+    share = graph.op("Div", rule.g, graph.total(masks))
+    return [
+        unbroadcast(graph, graph.op("Mul", share, mask), name, rule.y) if wanted else None
+        for name, mask, wanted in zip(rule.node.input, masks, rule.active, strict=True)
+    ]
+
+
+def d_where(rule: RuleContext) -> Sequence[str | None]:
+    """y = a where c, else b: da = g where c, else 0; db = 0 where c, else g."""
+    graph, (condition, left, right), zero = rule.graph, rule.node.input, rule.graph.constant(0.0)
+    to_left = to_right = None
+    if rule.active[1]:
+        to_left = unbroadcast(graph, graph.op("Where", condition, rule.g, zero), left, rule.y)
+    if rule.active[2]:
+        to_right = unbroadcast(graph, graph.op("Where", condition, zero, rule.g), right, rule.y)
+    return [None, to_left, to_right]
 
 
 def d_sub(rule: RuleContext) -> Sequence[str | None]:
@@ -176,6 +222,25 @@ def d_gemm(rule: RuleContext) -> Sequence[str | None]:
     return result
 
 
+def d_einsum(rule: RuleContext) -> Sequence[str | None]:
+    """Y = Σ A B over the indices that Y lacks: dA = Σ G B over those that A lacks, and dB likewise."""
+    equation = rule.attribute("equation", b"")
+    assert isinstance(equation, bytes)
+    inputs, arrow, output = equation.decode().replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    if len(terms) != 2 or not arrow or any(len(set(t)) < len(t) or "." in t for t in (*terms, output)):
+        raise rule.refuse("only equations of two terms with different letters, as in ab,bc->ac, are covered")
+    result: list[str | None] = [None, None]
+    for i, (mine, other) in enumerate((terms, terms[::-1])):
+        if not rule.active[i]:
+            continue
+        if set(mine) - set(output) - set(other):
+            raise rule.refuse(f"it sums {mine!r} over an index that stands nowhere else")
+        attributes = {"equation": f"{output},{other}->{mine}"}
+        result[i] = rule.graph.op("Einsum", rule.g, rule.node.input[1 - i], attributes=attributes)
+    return result
+
+
 # --- reductions ------------------------------------------------------------------------------------------
 
 
@@ -223,50 +288,14 @@ def d_reduce_l1(rule: RuleContext) -> Sequence[str]:
 
 def d_reduce_l2(rule: RuleContext) -> Sequence[str]:
     """y = √Σ x²: dx = g x / y, and 0 where all x are 0."""
-    norm = rule.graph.op("Max", _keep_axes(rule, rule.y), rule.graph.constant(_LEAST_NORM))
+    norm = rule.graph.op("Max", _keep_axes(rule, rule.y), rule.graph.constant(LEAST_NORM))
     return [rule.graph.op("Mul", rule.graph.op("Div", rule.x, norm), _keep_axes(rule, rule.g))]
 
 
-# --- shapes ----------------------------------------------------------------------------------------------
-
-
-def d_transpose(rule: RuleContext) -> Sequence[str]:
-    """Y = transpose of X: dX = G, transposed back."""
-    rank = len(rule.graph.shape(rule.x))
-    order = rule.integers("perm", list(reversed(range(rank))))
-    return [
-        rule.graph.op("Transpose", rule.g, attributes={"perm": [order.index(axis) for axis in range(rank)]})
-    ]
-
-
-def d_reshape(rule: RuleContext) -> Sequence[str | None]:
-    """Y = X in another shape: dX = G in the shape of X."""
-    return [rule.graph.reshape(rule.g, rule.graph.shape(rule.x)), None]
-
-
-def d_concat(rule: RuleContext) -> Sequence[str | None]:
-    """Y = [A, B, …]: dA, dB, … are the parts of G."""
-    axis = rule.attribute("axis", 0)
-    assert isinstance(axis, int)
-    parts: list[str | None] = []
-    start = 0
-    for name, wanted in zip(rule.node.input, rule.active, strict=True):
-        stop = start + rule.graph.shape(name)[axis]
-        parts.append(rule.graph.slice(rule.g, axis, start, stop) if wanted else None)
-        start = stop
-    return parts
-
-
-def d_slice(rule: RuleContext) -> Sequence[str | None]:
-    """Y = a part of X: dX = G with zeros around."""
-    shape = rule.graph.shape(rule.x)
-    starts, stops, axes, steps = (rule.constant_input(index) for index in range(1, 5))
-    assert starts is not None
-    assert stops is not None
-    if steps is not None and any(steps != 1):
-        raise rule.refuse("its steps are not 1")
-    before, after = [0] * len(shape), [0] * len(shape)
-    for axis, start, stop in zip(range(len(starts)) if axes is None else axes, starts, stops, strict=True):
-        first, last, _ = slice(int(start), int(stop)).indices(shape[axis])
-        before[axis], after[axis] = first, shape[axis] - last
-    return [rule.graph.pad(rule.g, before, after)]
+def d_reduce_extreme(rule: RuleContext) -> Sequence[str]:
+    """y = max x or min x over some axes: the cotangent is shared by those that are equal to y."""
+    y, g, axes = _keep_axes(rule, rule.y), _keep_axes(rule, rule.g), _reduced_axes(rule)
+    pair = (rule.x, y) if rule.node.op_type == "ReduceMax" else (y, rule.x)
+    mask = step(rule.graph, rule.graph.op("Sub", *pair), at_zero=1)
+    ties = rule.graph.reduce("ReduceSum", mask, axes, keepdims=True) if axes else mask
+    return [rule.graph.op("Mul", mask, rule.graph.op("Div", g, ties))]

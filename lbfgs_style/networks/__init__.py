@@ -2,6 +2,7 @@
 
 catalog            the table of known networks, and where their files are looked up
 download           download a file, resuming an interrupted download
+lowering           newer operators written as older ones
 metadata           metadata and fingerprint of a network
 model_checks       operators, attributes and weights of an untrusted model
 network            load a network from its file

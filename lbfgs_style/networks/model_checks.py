@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import NetworkError, shown
 from ..graphs.autodiff import RULES
+from . import lowering
 
 if TYPE_CHECKING:
     import onnx
@@ -25,21 +26,18 @@ _DEFAULT_DOMAINS = ("", "ai.onnx")
 # Operators that a network may have: those that can be differentiated, which layers in use need, and those of
 # classifiers after the layers and of constants before them. None of them runs other graphs, draws random
 # numbers, reads files, or makes a tensor of a size that is an attribute.
-OPERATORS = frozenset(RULES) | {
-    *("BatchNormalization", "Cast", "Clip", "Constant", "Dropout", "Elu", "Exp", "Flatten", "Gather"),
-    *("GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "InstanceNormalization", "LeakyRelu"),
-    *("Log", "LogSoftmax", "Max", "Min", "Neg", "PRelu", "ReduceMax", "ReduceMin", "Shape", "Sigmoid"),
-    *("Softmax", "Softplus", "Squeeze", "Sum", "Tanh", "Unsqueeze"),
-}
+OPERATORS = frozenset(RULES) | lowering.NAMES | {"Constant", "Shape"}
 
-# Limits: nodes of a graph, characters of a layer's name, axes of a tensor, values of a window attribute.
+# Limits: nodes of a graph, characters of a layer's name, axes of a tensor, values of a window attribute,
+# groups of channels.
 _MAX_NODES = 10_000
 _MAX_NAME = 200
 _MAX_DIMS = 8
 _MAX_WINDOW = 1024
+_MAX_GROUPS = 2**16
 
 # Attributes that describe the window of an operator.
-_WINDOW_ATTRIBUTES = ("kernel_shape", "strides", "dilations", "pads")
+_WINDOW_ATTRIBUTES = ("kernel_shape", "strides", "dilations", "pads", "output_padding", "output_shape")
 
 # Names of tensors in the graphs that are made of a network. Only its layers may clash with them: all its
 # other tensors get a prefix there, see `GraphBuilder.extend`.
@@ -125,7 +123,7 @@ def _check_node(node: onnx.NodeProto, label: str) -> None:
                 "and tensors in Constant nodes."
             )
         if attribute.name in _WINDOW_ATTRIBUTES and node.op_type != "Constant":
-            least = 0 if attribute.name == "pads" else 1
+            least = 0 if attribute.name in ("pads", "output_padding") else 1
             if len(attribute.ints) > 2 * _MAX_DIMS or not all(
                 least <= value <= _MAX_WINDOW for value in attribute.ints
             ):
@@ -134,10 +132,10 @@ def _check_node(node: onnx.NodeProto, label: str) -> None:
                     f"out of range: expected numbers from {least} to {_MAX_WINDOW}, got "
                     f"{shown(str(list(attribute.ints[:4])))[1:-1]}."
                 )
-        if attribute.name == "group" and attribute.i < 1:
+        if attribute.name in ("group", "num_groups") and not 0 < attribute.i <= _MAX_GROUPS:
             raise NetworkError(
-                f"A {node.op_type} node of the network {label!r} has {attribute.i} groups: expected 1 or "
-                "more."
+                f"A {node.op_type} node of the network {label!r} has {attribute.i} groups: expected 1 to "
+                f"{_MAX_GROUPS}."
             )
 
 

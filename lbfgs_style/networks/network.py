@@ -13,6 +13,7 @@ from ..errors import NetworkError, NetworkFileError, shown
 from ..graphs.builder import OPSET
 from ..graphs.network_graph import fold_constants
 from .catalog import find
+from .lowering import lower
 from .metadata import Metadata, default_layers, read_metadata, weights_sha256
 from .model_checks import check_interface, check_safety, to_opset
 from .parse_limits import parse
@@ -116,7 +117,7 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
         label = str(path) if path is not None else (model.graph.name[:60] or label)
         check_safety(model, label)
         layers = check_interface(model, label)
-        model = fold_constants(to_opset(model, OPSET, label))
+        model = fold_constants(to_opset(lower(model), OPSET, label))
         check_shapes(model, layers, label)
         stored = read_metadata(model)
         metadata = stored or _default_metadata(model, path, layers)

@@ -1,0 +1,124 @@
+"""Networks of torchvision with random weights, from both of PyTorch's exporters: gradients and a picture."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from lbfgs_style import Options, StyleTransfer
+from lbfgs_style.errors import NetworkError
+from lbfgs_style.graphs.autodiff import gradients
+from lbfgs_style.graphs.network_graph import IMAGE, with_network
+from lbfgs_style.networks.network import FeatureNetwork, from_model
+
+torch = pytest.importorskip("torch")
+torchvision = pytest.importorskip("torchvision")
+pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+LAYERS = {
+    "alexnet": ["features.1", "features.4", "features.7"],
+    "vgg11_bn": ["features.2", "features.6", "features.10"],
+    "squeezenet1_1": ["features.1", "features.3", "features.6"],
+    "resnet18": ["relu", "layer1", "layer2", "layer3"],
+    "resnet50": ["relu", "layer1", "layer2"],
+    "googlenet": ["conv1", "inception3a", "inception4a"],
+    "inception_v3": ["Conv2d_2b_3x3", "Mixed_5b", "Mixed_6a"],
+    "densenet121": ["features.relu0", "features.denseblock1", "features.denseblock2"],
+    "mobilenet_v2": ["features.1", "features.3", "features.6"],
+    "mobilenet_v3_small": ["features.1", "features.3", "features.6"],
+    "efficientnet_b0": ["features.1", "features.3", "features.4"],
+    "convnext_tiny": ["features.0", "features.1", "features.3"],
+    "regnet_y_400mf": ["stem", "trunk_output.block1", "trunk_output.block2"],
+    "shufflenet_v2_x0_5": ["conv1", "stage2", "stage3"],
+}
+SIDE = 128
+
+
+def features(name: str):
+    """Return a module that computes the layers of a network, with statistics unlike the initial ones."""
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    torch.manual_seed(0)
+    more = (
+        {"init_weights": False, "aux_logits": name == "inception_v3"}
+        if "cept" in name or "goog" in name
+        else {}
+    )
+    network = getattr(torchvision.models, name)(weights=None, **more).eval()
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.normal_(0, 0.1)
+            part.running_var.uniform_(0.5, 1.5)
+    extractor = create_feature_extractor(network, LAYERS[name])
+
+    class Layers(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.extractor = extractor
+
+        def forward(self, image):
+            return tuple(self.extractor(image)[layer] for layer in LAYERS[name])
+
+    return Layers().eval()
+
+
+def exported(module, outputs: list[str], *, dynamo: bool) -> onnx.ModelProto:
+    image = torch.rand(1, 3, SIDE, SIDE)
+    names = {"input_names": ["image"], "output_names": outputs}
+    if dynamo:
+        free = torch.export.Dim.DYNAMIC
+        return torch.onnx.export(
+            module,
+            (image,),
+            dynamo=True,
+            opset_version=18,
+            dynamic_shapes=({2: free, 3: free},),
+            verbose=False,
+            **names,
+        ).model_proto
+    file = io.BytesIO()
+    axes = {name: {2: f"{name}_h", 3: f"{name}_w"} for name in ("image", *outputs)}
+    torch.onnx.export(module, image, file, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+    return onnx.load_from_string(file.getvalue())
+
+
+def gradient_error(network: FeatureNetwork, module, outputs: list[str], seed: int) -> float:
+    """Return the distance to autograd's gradient of Σ c·layers, relative to its norm."""
+    graph = with_network(network.model, (SIDE, SIDE), outputs)
+    seeds = {name: graph.input(f"d_{name}", list(graph.shape(name))) for name in outputs}
+    graph.output(gradients(graph, seeds, [IMAGE])[IMAGE], "d_image")
+    session = onnxruntime.InferenceSession(graph.model().SerializeToString())
+    rng = np.random.default_rng(seed)
+    image = torch.from_numpy(rng.random((1, 3, SIDE, SIDE), np.float32)).requires_grad_()
+    layers = module(image)
+    factors = [rng.normal(size=tuple(layer.shape)).astype(np.float32) for layer in layers]
+    sum((layer * torch.from_numpy(c)).sum() for layer, c in zip(layers, factors, strict=True)).backward()
+    inputs = {f"d_{name}": c for name, c in zip(outputs, factors, strict=True)}
+    actual = session.run(None, {"image": image.detach().numpy(), **inputs})[0]
+    expected = image.grad.numpy()
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("name", sorted(set(LAYERS) - {"shufflenet_v2_x0_5"}))
+def test_the_gradient_is_autograds_and_a_picture_is_painted(name: str, dynamo: bool) -> None:
+    """Rounding may cross a kink of a ReLU or a maximum: then another image tells."""
+    module = features(name)
+    outputs = [f"layer{i}" for i in range(len(LAYERS[name]))]
+    network = from_model(exported(module, outputs, dynamo=dynamo))
+    assert min(gradient_error(network, module, outputs, seed) for seed in range(3)) < 1e-4
+    photo = np.random.default_rng(1).random((SIDE, SIDE, 3)).astype(np.float32)
+    layers = {"content_layers": (outputs[-1],), "style_layers": tuple(outputs)}
+    options = Options(size=SIDE, scales="single", iterations=3, pooling=None, **layers)
+    result = StyleTransfer(network, options=options).run(photo, photo[::-1])
+    assert result.history[-1] < result.history[0]
+
+
+def test_a_shuffle_whose_sizes_are_computed_is_refused_by_name() -> None:
+    module = features("shufflenet_v2_x0_5")
+    with pytest.raises(NetworkError, match="does not fix the shape"):
+        from_model(exported(module, ["a", "b", "c"], dynamo=False))
