@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import networks
-from ..errors import NetworkFileError
+from ..errors import GraphError, NetworkError, NetworkFileError, OptionError
+from ..graphs.network_graph import feature_shapes
+from ..graphs.receptive_fields import trace_fields
+from ..networks import adapt
 from ..networks.catalog import FACE_DETECTOR
+from ..objective.gradient_check import check_gradient
+from ..system.cache import cache_folder
+from ..system.files import atomic_write
+from .parsing import names, numbers
 from .progress import show_log
 from .streams import can_draw, show_table
 
@@ -42,12 +51,96 @@ def info(name: Name) -> None:
         "source": network.source,
         "licence": network.licence,
         "weights sha256": network.weights_sha256,
-        "layers": " ".join(network.layers),
         "style layers": " ".join(network.style_layers),
         "content layers": " ".join(network.content_layers),
     }
     for key, value in fields.items():
         typer.echo(f"{key + ':':<16}{value}")
+    typer.echo("layers:")
+    for layer, (channels, height, _) in feature_shapes(network.model, (_SIDE, _SIDE), network.layers).items():
+        typer.echo(f"  {layer}: {channels} channels, stride {_SIDE / height:.3g}, {_reach(network, layer)}")
+
+
+# Side in pixels of the image for which sizes of layers are shown.
+_SIDE = 512
+
+
+def _reach(network: networks.FeatureNetwork, layer: str) -> str:
+    """Return how far a layer sees."""
+    try:
+        field = trace_fields(network.model, [layer])[layer]
+    except GraphError:
+        return "sees the whole image"
+    return f"sees {field.last - field.first + 1} pixels across"
+
+
+@app.command()
+def add(
+    model: Annotated[Path, typer.Argument(help="The .onnx file of a classification network.")],
+    name: Annotated[str, typer.Option(help="What --network calls it.")],
+    mean: Annotated[
+        str,
+        typer.Option(help="What was subtracted from red, green and blue (with --bgr blue, green, red)."),
+    ] = "0,0,0",
+    std: Annotated[str, typer.Option(help="What they were divided by.")] = "1,1,1",
+    white: Annotated[float, typer.Option("--range", help="The value of white: 1 or 255.")] = 1.0,
+    bgr: Annotated[bool, typer.Option("--bgr", help="Its channels are blue, green, red.")] = False,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Style layers, by names of tensors.", show_default="one activation of each size"),
+    ] = None,
+    content: Annotated[
+        str | None, typer.Option(help="Content layer.", show_default="an activation in the middle")
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "unknown",
+    force: Annotated[bool, typer.Option("--force", help="Replace a network of that name.")] = False,
+) -> None:
+    """Adapt a classification network in ONNX, check its gradient, and keep it in the cache.
+
+    Its input may be of fixed size, NHWC, and of any name; its head is dropped. Colours as torchvision wants
+    them: --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225.
+    """
+    if not re.fullmatch(r"[\w.-]{1,60}", name) or name.endswith(".onnx") or name in _RESERVED:
+        raise NetworkError(
+            f"--name must be a word of letters, digits, . - _ that no known network has, got {name!r}."
+        )
+    target = cache_folder() / f"{name}.onnx"
+    if target.exists() and not force:
+        raise NetworkFileError(f"{target}: is there already: choose another --name, or add --force.")
+    colours = adapt.Colours(
+        mean=_three("--mean", mean), std=_three("--std", std, positive=True), range=white, is_bgr=bgr
+    )
+    adapted = adapt.adapt(
+        networks.read_model(model),
+        colours,
+        name=name,
+        source=model.name,
+        licence=licence,
+        layers=tuple(names(layers) or ()),
+        content=content,
+    )
+    network = networks.from_model(adapted)
+    error = check_gradient(network)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(adapted.SerializeToString())
+    typer.echo(
+        f"{target}: style layers {' '.join(network.style_layers)}, content layer "
+        f"{' '.join(network.content_layers)}; the gradient is within {error:.1%} of central differences"
+    )
+
+
+# Names that mean something else.
+_RESERVED = frozenset(row.name for row in (*networks.KNOWN, FACE_DETECTOR))
+
+
+def _three(option: str, text: str, *, positive: bool = False) -> tuple[float, ...]:
+    """Return three numbers, or one for all three channels."""
+    values = numbers(option, text, "0.485,0.456,0.406")
+    values = values * 3 if len(values) == 1 else values
+    if len(values) != 3 or (positive and min(values) <= 0):
+        raise OptionError(f"{option} must be three numbers{' above 0' if positive else ''}, got {text!r}.")
+    return values
 
 
 @app.command()

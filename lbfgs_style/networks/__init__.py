@@ -1,5 +1,6 @@
 """Feature networks: find, load, check, pull and describe them. Public as `lbfgs_style.networks`.
 
+adapt              a published classification network as a feature network
 catalog            the table of known networks, and where their files are looked up
 download           download a file, resuming an interrupted download
 lowering           newer operators written as older ones
@@ -19,7 +20,7 @@ from ..graphs.builder import IR_VERSION, OPSET
 from ..system.cache import cache_folder
 from .catalog import KNOWN, KnownNetwork, find, known, search_path
 from .metadata import describe, weights_sha256
-from .network import FeatureNetwork, from_bytes, from_model, load, verify
+from .network import FeatureNetwork, from_bytes, from_model, load, read_model, verify
 
 __all__ = [
     "IR_VERSION",
@@ -34,6 +35,7 @@ __all__ = [
     "from_model",
     "known",
     "load",
+    "read_model",
     "search_path",
     "verify",
     "weights_sha256",

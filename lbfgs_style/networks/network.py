@@ -75,6 +75,17 @@ def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
     if isinstance(name_or_path, FeatureNetwork):
         return name_or_path
     path = find(name_or_path)
+    return from_model(read_model(path), path=path)
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file within limits of size; nothing of it has been checked then.
+
+    Raises
+    ------
+    NetworkError, NetworkFileError
+        It is too large, no ONNX file, missing or unreadable.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -85,7 +96,7 @@ def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise NetworkFileError(f"Cannot read the network file {str(path)!r}: {reason}.") from error
-    return from_bytes(data, path)
+    return parse(data, str(path))
 
 
 def from_bytes(data: bytes, path: Path) -> FeatureNetwork:

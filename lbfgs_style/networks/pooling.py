@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..errors import NetworkError, shown
 from ..settings.presets import Pooling
 from .network import FeatureNetwork
 
@@ -71,6 +72,14 @@ def _replaced(
         yield node
         return
     (x, y), shared = (node.input[0], node.output[0]), [a for a in node.attribute if a.name in _SHARED]
+    if pooling != "max":
+        # Our opset's AveragePool has no dilations; exporters write those of 1, too.
+        if any(set(a.ints) - {1} for a in shared if a.name == "dilations"):
+            raise NetworkError(
+                f"The {node.op_type} node {shown(y)} has dilations, with which there is no {pooling} pooling: "
+                "take --pooling max."
+            )
+        shared = [a for a in shared if a.name != "dilations"]
     if pooling == "l2":
         names = ("squares", "mean", "at_zero", "positive")
         squares, average, tiny, positive = (_unused(f"{y}_{name}", taken) for name in names)

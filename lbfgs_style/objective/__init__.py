@@ -3,6 +3,7 @@
 device_arrays  arrays in the memory of a device
 engine         targets and objectives of one network
 evaluation     the values of one evaluation
+gradient_check check the gradient of a network against central differences
 memory_costs   estimate the memory of an evaluation
 providers      open sessions of onnxruntime on the CPU or a card
 session        run a graph

@@ -472,7 +472,8 @@ def test_networks_are_listed_one_on_a_line(folder, capsys):
 
 def test_networks_info_prints_the_metadata(network, capsys):
     assert run("networks", "info", network) == 0
-    lines = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    out = capsys.readouterr().out
+    lines = dict(line.split(":", 1) for line in out.splitlines())
     lines = {key: value.strip() for key, value in lines.items()}
     assert lines["name"] == "small"
     assert lines["file"] == network
@@ -480,7 +481,7 @@ def test_networks_info_prints_the_metadata(network, capsys):
     assert re.fullmatch("[0-9a-f]{64}", lines["weights sha256"])
     assert lines["style layers"] == "relu1_1 relu2_1 relu3_1 relu4_1 relu5_1"
     assert lines["content layers"] == "relu4_2"
-    assert lines["layers"].startswith("relu1_1 relu1_2 relu2_1")
+    assert "layers:\n  relu1_1: 4 channels, stride 1, sees 3 pixels across\n  relu1_2: " in out
 
 
 def test_networks_verify_accepts_the_bundled_network(capsys):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from lbfgs_style import Options, StyleTransfer, networks
+from lbfgs_style.errors import NetworkError
 from lbfgs_style.graphs.autodiff import gradients
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.network_graph import with_network
@@ -89,3 +91,21 @@ def test_a_run_uses_it(pooling: str) -> None:
     plain = StyleTransfer(network, options=Options(size=24, iterations=3, device="cpu", threads=1))
     is_same = plain.run(photo, painting).history == result.history
     assert is_same == (pooling == "average")
+
+
+def test_dilations_of_one_are_left_out_and_others_refused() -> None:
+    """PyTorch writes dilations into every MaxPool."""
+    network = small_vgg()
+    for node in network.model.graph.node:
+        if node.op_type == "MaxPool":
+            node.attribute.append(helper.make_attribute("dilations", [1, 1]))
+    changed = with_pooling(network, "average")
+    assert {a.name for n in changed.model.graph.node if n.op_type == "AveragePool" for a in n.attribute} <= {
+        *("kernel_shape", "strides", "pads", "auto_pad", "ceil_mode")
+    }
+    for node in network.model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "MaxPool" and attribute.name == "dilations":
+                attribute.ints[:] = [2, 2]
+    with pytest.raises(NetworkError, match="has dilations, with which there is no l2 pooling"):
+        with_pooling(network, "l2")

@@ -1,0 +1,271 @@
+"""A classification network as it is published → a feature network of our form.
+
+Its input may have any name, be of fixed or free size, NCHW or NHWC, and expect colours that were normalized
+outside. The adapted network takes ``image``, RGB in [0, 1], normalizes inside, has layers as outputs, and no
+head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import NetworkError, did_you_mean, shown
+from ..graphs.builder import OPSET
+from ..graphs.network_graph import IMAGE, fold_constants, needed_nodes
+from .lowering import lower
+from .metadata import describe
+from .model_checks import check_safety, one_line, to_opset
+
+if TYPE_CHECKING:
+    import onnx
+
+# Side in pixels of the image for which the sizes of layers are inferred.
+SIDE = 256
+
+# Operators whose outputs are offered as layers.
+# A product of two tensors of features is one, too: x · sigmoid(x).
+_ACTIVATIONS = frozenset(
+    ("Clip", "Elu", "HardSwish", "LeakyRelu", "Mish", "Mul", "PRelu", "Relu", "Selu", "Tanh")
+)
+
+# Strides of the style layers that are suggested, as in VGG: one activation of each.
+_STYLE_STRIDES = (1, 2, 4, 8, 16)
+
+# Begins the names of the tensors that prepare the image.
+_PREFIX = "adapted_input"
+
+# Stride of the content layer that is suggested, as that of VGG's relu4_2.
+_CONTENT_STRIDE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Colours:
+    """What a network's input expects: (value · range − mean) / std of each channel, RGB or BGR.
+
+    Attributes
+    ----------
+    mean, std : (float, float, float)
+        In the order of the network's channels, in the unit of `range`.
+    range : float
+        The value of white, 1 or 255.
+    is_bgr : bool
+        The channels are blue, green, red.
+    """
+
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    range: float = 1.0
+    is_bgr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A tensor of features.
+
+    Attributes
+    ----------
+    name : str
+        Of the tensor.
+    operator : str
+        What computes it.
+    channels : int
+        Number of channels.
+    stride : float
+        Pixels of the image from one position to the next.
+    """
+
+    name: str
+    operator: str
+    channels: int
+    stride: float
+
+
+def adapt(
+    model: onnx.ModelProto,
+    colours: Colours,
+    *,
+    name: str,
+    source: str,
+    licence: str = "unknown",
+    layers: Sequence[str] = (),
+    content: str | None = None,
+) -> onnx.ModelProto:
+    """Return a feature network made of a classification network.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Not changed.
+    colours : Colours
+        What its input expects.
+    name, source, licence : str
+        For the metadata.
+    layers : sequence of str
+        Style layers; without them one activation of each size is chosen.
+    content : str, optional
+        Content layer; without it an activation in the middle.
+
+    Raises
+    ------
+    NetworkError
+        The model is not safe, its input no image, or a layer is not there.
+    """
+    check_safety(model, name)
+    body = fold_constants(to_opset(lower(model), OPSET, name))
+    found = list_layers(_with_input(body, colours, [IMAGE, 1, 3, SIDE, SIDE], name), name)
+    style, chosen = suggest(found)
+    style, chosen = tuple(layers) or style, content or chosen
+    known = [layer.name for layer in found]
+    for layer in (*style, chosen):
+        if layer not in known:
+            raise NetworkError(
+                f"The network {name!r} has no layer {layer!r} of four dimensions."
+                f"{did_you_mean(layer, known)} `lbfgs-style networks add` without --layers chooses some."
+            )
+    wanted = sorted({*style, chosen}, key=known.index)
+    adapted = _with_input(body, colours, [IMAGE, 1, 3, "height", "width"], name)
+    _keep_layers(adapted, wanted, {layer.name: layer.channels for layer in found})
+    return describe(
+        adapted,
+        name=name,
+        source=source,
+        licence=licence,
+        style_layers=tuple(layer for layer in wanted if layer in style),
+        content_layers=(chosen,),
+    )
+
+
+def list_layers(model: onnx.ModelProto, label: str) -> list[Layer]:
+    """Return the tensors [1, channels, height, width] that depend on the image, from shallow to deep.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        With an input ``image`` of known size.
+    label : str
+        What messages call it.
+    """
+    from onnx import shape_inference
+
+    try:
+        inferred = shape_inference.infer_shapes(model, data_prop=True)
+    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise NetworkError(f"The sizes in the network {label!r} are unknown: {one_line(error)}.") from error
+    side = next(v.type.tensor_type.shape.dim[2].dim_value for v in model.graph.input if v.name == IMAGE)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*inferred.graph.value_info, *inferred.graph.output)
+    }
+    layers: list[Layer] = []
+    for node in inferred.graph.node:
+        shape = shapes.get(node.output[0], [])
+        is_scaling = node.op_type == "Mul" and not all(len(shapes.get(name, [])) == 4 for name in node.input)
+        if node.output[0].startswith(_PREFIX) or is_scaling:
+            continue
+        if len(shape) == 4 and min(shape) > 0 and shape[0] == 1 and min(shape[2:]) > 1:
+            layers.append(Layer(node.output[0], node.op_type, shape[1], side / shape[2]))
+    return layers
+
+
+def suggest(layers: Sequence[Layer]) -> tuple[tuple[str, ...], str]:
+    """Choose style layers and a content layer.
+
+    Style: the first activation of each stride of 1, 2, 4, 8 and 16, as VGG's relu1_1 to relu5_1. Content: the
+    middle one of the activations of stride 8, or of the deepest below that, as relu4_2.
+
+    Raises
+    ------
+    NetworkError
+        There is no activation.
+    """
+    steps = [(layer, round(layer.stride)) for layer in layers if layer.operator in _ACTIVATIONS]
+    style = [next((layer.name for layer, step in steps if step == s), None) for s in _STYLE_STRIDES]
+    strides = [s for _, s in steps if s <= _CONTENT_STRIDE]
+    if not strides:
+        raise NetworkError("no activation [1, channels, height, width] was found: name layers with --layers.")
+    deep = [layer.name for layer, step in steps if step == max(strides)]
+    return tuple(name for name in style if name is not None), deep[len(deep) // 2]
+
+
+def _with_input(
+    model: onnx.ModelProto, colours: Colours, declared: Sequence[str | int], label: str
+) -> onnx.ModelProto:
+    """Return a copy whose input is ``image``, [1, 3, height, width] as declared, RGB in [0, 1]."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    adapted = type(model)()
+    adapted.CopyFrom(model)
+    graph = adapted.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        raise NetworkError(
+            f"The network {label!r} must have one input, an image, got "
+            f"{', '.join(shown(value.name) for value in inputs[:4]) or 'none'}."
+        )
+    dims = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
+    is_last = len(dims) == 4 and dims[3] == 3 and dims[1] != 3
+    if len(dims) != 4 or (dims[1] != 3 and not is_last):
+        raise NetworkError(
+            f"The input {shown(inputs[0].name)} of the network {label!r} must be an image of three channels, "
+            f"[N, 3, height, width] or [N, height, width, 3], got {dims}."
+        )
+    original, prefix = inputs[0].name, _PREFIX
+    factors = colours.range / np.array(colours.std, np.float64)
+    offsets = -np.array(colours.mean, np.float64) / np.array(colours.std, np.float64)
+    constants = {
+        f"{prefix}/channels": np.array([2, 1, 0] if colours.is_bgr else [0, 1, 2], np.int64),
+        f"{prefix}/factors": factors.astype(np.float32).reshape(1, 3, 1, 1),
+        f"{prefix}/offsets": offsets.astype(np.float32).reshape(1, 3, 1, 1),
+    }
+    nodes = [
+        helper.make_node("Gather", [IMAGE, f"{prefix}/channels"], [f"{prefix}/ordered"], axis=1),
+        helper.make_node("Mul", [f"{prefix}/ordered", f"{prefix}/factors"], [f"{prefix}/scaled"]),
+        helper.make_node("Add", [f"{prefix}/scaled", f"{prefix}/offsets"], [f"{prefix}/normalized"]),
+    ]
+    normalized = f"{prefix}/normalized"
+    if is_last:
+        nodes.append(helper.make_node("Transpose", [normalized], [f"{prefix}/last"], perm=[0, 2, 3, 1]))
+    rest = [_renamed(node, original, f"{prefix}/last" if is_last else normalized) for node in graph.node]
+    if is_last:  # what turns the image back, as tf2onnx begins, is left out with the turn
+        for node in rest:
+            turns_back = node.op_type == "Transpose" and list(node.input) == [f"{prefix}/last"]
+            if turns_back and list(node.attribute[0].ints) == [0, 3, 1, 2]:
+                node.op_type = "Identity"
+                del node.attribute[:]
+                node.input[0] = normalized
+    del graph.node[:], graph.input[:], graph.value_info[:]
+    for node in (*nodes, *rest):
+        node.name = node.output[0]
+        graph.node.append(node)
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    name, *shape = declared
+    graph.input.append(helper.make_tensor_value_info(str(name), TensorProto.FLOAT, shape))
+    return adapted
+
+
+def _renamed(node: onnx.NodeProto, old: str, new: str) -> onnx.NodeProto:
+    copy = type(node)()
+    copy.CopyFrom(node)
+    copy.input[:] = [new if name == old else name for name in node.input]
+    return copy
+
+
+def _keep_layers(model: onnx.ModelProto, layers: Sequence[str], channels: dict[str, int]) -> None:
+    """Make layers the outputs, and remove the nodes and weights that they do not need."""
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    kept = needed_nodes(model, layers)
+    read = {name for node in kept for name in node.input}
+    weights = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:], graph.output[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(weights)
+    for layer in layers:
+        shape = [1, channels[layer], f"height_{layer}", f"width_{layer}"]
+        graph.output.append(helper.make_tensor_value_info(layer, TensorProto.FLOAT, shape))

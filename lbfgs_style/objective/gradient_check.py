@@ -1,0 +1,62 @@
+"""Check the gradient of a network that was not seen before, against central differences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import NetworkError
+from ..graphs.autodiff import gradients
+from ..graphs.network_graph import IMAGE, with_network
+from ..networks.network import FeatureNetwork
+from .session import Session
+
+# Random directions along which it is compared, and how far from each other the values may be: float32 rounds
+# the differences, and a step may cross a kink of an activation.
+_DIRECTIONS = 3
+_TOLERANCE = 0.05
+
+# Length of the step in each pixel.
+_STEP = 3e-3
+
+
+def check_gradient(network: FeatureNetwork, side: int = 64) -> float:
+    """Return the largest relative difference along three random directions of an image of `side` pixels.
+
+    Raises
+    ------
+    GraphError
+        An operator cannot be differentiated.
+    NetworkError
+        The gradient is wrong along most of them.
+    """
+    layers = list(network.layers)
+    graph = with_network(network.model, (side, side), layers)
+    rng = np.random.default_rng(0)
+    factors = {name: rng.normal(size=graph.shape(name)) for name in layers}
+    parts = [
+        graph.reduce("ReduceMean", graph.op("Mul", name, graph.constant(c))) for name, c in factors.items()
+    ]
+    loss = graph.total(parts)
+    graph.output(graph.op("Identity", loss), "check_loss")
+    graph.output(gradients(graph, {loss: graph.constant(1.0)}, [IMAGE])[IMAGE], "check_gradient")
+    session = Session(graph.model(), device="cpu", threads=0)
+
+    def run(image: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = session.run(["check_loss", "check_gradient"], {IMAGE: image.astype(np.float32)})
+        return float(value), gradient
+
+    image = rng.random((1, 3, side, side))
+    gradient = run(image)[1].astype(np.float64)
+    errors: list[float] = []
+    for _ in range(_DIRECTIONS):
+        # Roughly along the gradient: across it the differences would drown in rounding.
+        step = gradient / np.abs(gradient).max() * (1 + 0.3 * rng.normal(size=image.shape))
+        difference = (run(image + _STEP * step)[0] - run(image - _STEP * step)[0]) / (2 * _STEP)
+        expected = float((gradient * step).sum())
+        errors.append(abs(difference - expected) / abs(expected))
+    if sorted(errors)[1] > _TOLERANCE:
+        raise NetworkError(
+            f"The gradient of the network {network.name!r} differs from central differences by "
+            f"{max(errors):.0%}: this is a defect of lbfgs-style; please report the network."
+        )
+    return max(errors)
