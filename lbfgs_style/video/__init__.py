@@ -1,0 +1,1 @@
+"""Moving pictures: a clip in, the clip painted, without flicker."""
