@@ -1,7 +1,7 @@
 """The command ``lbfgs-style``.
 
 - app: the subcommands, and the exit code of each error.
-- transfer, batch, rerun, measure_style, inspection, looks, networks, presets: one subcommand each, or two.
+- transfer, batch, video, rerun, measure_style, inspection, looks, networks, presets: subcommands.
 - run, checkpoint: parameters that subcommands share, and what they write.
 - parsing: parameters made from the fields of `Options`, and the values of what a user typed.
 - files: reading inputs, writing outputs, protecting existing files.

@@ -12,7 +12,7 @@ import typer
 from ..errors import StyleError
 from ..native.library import describe
 from ..version import __version__
-from . import batch, inspection, looks, measure_style, networks, presets, rerun, transfer
+from . import batch, inspection, looks, measure_style, networks, presets, rerun, transfer, video
 from .signals import INTERRUPTED
 from .streams import finish_output, prepare, print_message
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command(epilog=transfer.EPILOG)(transfer.transfer)
 app.command()(batch.batch)
+app.command(epilog=video.EPILOG)(video.video)
 app.command()(rerun.rerun)
 app.command()(measure_style.style)
 app.command()(inspection.grid)

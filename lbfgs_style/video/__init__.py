@@ -6,4 +6,5 @@
 - flow, sharpness: optical flow and where it is reliable; the sharpness of a shot.
 - clips: reading films, animated images and sequences of images.
 - films, encoder: writing films with OpenCV, and with PyAV.
+- clip_run, working_folder: a clip painted into a folder, which can be resumed.
 """

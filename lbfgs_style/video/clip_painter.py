@@ -87,6 +87,11 @@ class ClipPainter:
         self._images: RunImages
         self._plan: RunPlan | None = None
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the clip is to end early."""
+        return self._cancellation.is_requested
+
     def paint(
         self,
         frames: Iterable[ImageLike],

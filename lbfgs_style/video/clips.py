@@ -253,8 +253,7 @@ def _capture(path: Path) -> Any:
 def _animation(path: Path) -> Any:
     import cv2
 
-    reader: Any = cv2.imreadanimation  # the types of OpenCV have another order
-    done, animation = reader(str(path), cv2.Animation())
+    done, animation = cv2.imreadanimation(str(path))
     if not done or not len(animation.frames):
         raise ImageFileError(f"{path}: cannot be read as an animation: it is damaged, or of another kind.")
     return animation

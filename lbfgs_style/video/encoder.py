@@ -1,9 +1,9 @@
-"""Encode films with PyAV, the extra `video`: H.264 or VP9, and the sound of another film."""
+"""Encode films with PyAV, the extra `video`: H.264 or VP9, the sound of another film, and GIF."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.filter
 import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 # Ticks per second of time stamps: the usual ones of films, which all frame rates divide.
 _TICKS = 90000
+
+# Ticks per second of a GIF.
+_GIF_TICKS = 100
 
 # Constant quality of a codec: lower is better.
 _QUALITY = {"libx264": "18", "libvpx-vp9": "28"}
@@ -89,6 +93,45 @@ def encode(
                 seconds, pixels = following
             film.mux(stream.encode())
             packets.until(float("inf"))
+    except FFmpegError as error:
+        raise ImageFileError(f"{path.name}: cannot be written: {error.strerror}") from error
+
+
+def encode_animation(path: Path, frames: Iterable[tuple[float, NDArray[np.uint8]]], end: float) -> None:
+    """Write an endless GIF with the 256 colours that suit all frames, H×W×3, RGB; the last one ends at `end`.
+
+    Raises
+    ------
+    ImageFileError
+        The file cannot be written.
+    """
+    timed = [(round(_GIF_TICKS * seconds), pixels) for seconds, pixels in frames]
+    final = max(2, round(_GIF_TICKS * end) - timed[-1][0])
+    height, width = timed[0][1].shape[:2]
+    tick = Fraction(1, _GIF_TICKS)
+    graph: Any = av.filter.Graph()
+    source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=tick)
+    split, make, use = graph.add("split"), graph.add("palettegen"), graph.add("paletteuse")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(make, 0, 0)
+    split.link_to(use, 1, 0)
+    make.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    try:
+        with av.open(str(path), "w", options={"loop": "0", "final_delay": str(final)}) as film:
+            stream: Any = film.add_stream("gif", rate=_GIF_TICKS)
+            stream.height, stream.width, stream.pix_fmt = height, width, "pal8"
+            stream.codec_context.time_base = tick
+            for ticks, pixels in timed:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
+                frame.pts, frame.time_base = ticks, tick
+                source.push(frame)
+            source.push(None)
+            for _ in timed:  # all come out once the palette is known
+                film.mux(stream.encode(sink.pull()))
+            film.mux(stream.encode())
     except FFmpegError as error:
         raise ImageFileError(f"{path.name}: cannot be written: {error.strerror}") from error
 

@@ -111,7 +111,11 @@ def write_film(
     """
     kind = check_film(path)
     with atomic_write(path) as temporary:
-        if kind.video is None:
+        if kind.video is None and has_encoder():
+            from .encoder import encode_animation
+
+            encode_animation(temporary, frames, end)
+        elif kind.video is None:
             _write_gif(temporary, frames, end)
         elif has_encoder():
             from .encoder import Sound, encode  # imports PyAV
