@@ -36,8 +36,8 @@ class VideoOptions:
         A value is out of range.
     """
 
-    temporal: float = 10.0
-    frame_iterations: int = 20
+    temporal: float = 20.0
+    frame_iterations: int = 15
     long_term: tuple[int, ...] = (1, 2, 4)
     passes: int = 1
     loop: bool = False

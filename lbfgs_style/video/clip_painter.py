@@ -20,7 +20,7 @@ from ..pipeline.style_transfer import StyleTransfer
 from ..pipeline.styles import StylePicture
 from ..settings.video_options import VideoOptions
 from ..system.threads import Cancellation
-from .flow import fuse, warp
+from .flow import fill_holes, fuse, warp
 from .frames import ContentFrame, ContentFrames, Frame, VideoState
 from .passes import Pass
 from .sharpness import expected_sharpness, sharpness, with_sharpness
@@ -203,15 +203,14 @@ class ClipPainter:
             reliabilities.append(np.full_like(reliabilities[0], own.hold))
             images.append(earlier)
         fused, reliability = fuse(images, reliabilities)
-        known = reliability[..., np.newaxis]
-        blended = np.asarray(known * fused + (1 - known) * moved[0], np.float32)
-        target = with_sharpness(blended, wanted / state.gain)
+        small = replace(content.picture, rgb=content.small, alpha=None)
+        frame = with_next_content(self._images, small, self._job.options)
+        whole = fill_holes(fused, frame.content.rgb, reliability)
+        target = with_sharpness(whole, wanted / state.gain)
         init = target
         if earlier is not None:
+            known = reliability[..., np.newaxis]
             init = np.asarray((earlier + known * target) / (1 + known), np.float32)
-        frame = with_next_content(
-            self._images, replace(content.picture, rgb=content.small, alpha=None), self._job.options
-        )
         frame = replace(frame, temporal=TemporalTarget(target, reliability, self._video.temporal))
         engine = self._job.engine.during(self._cancellation)
         run = CoarseToFine(engine, self._short, self._job.terms, frame, self._on_iterate)

@@ -29,6 +29,12 @@ _CONSISTENT, _SMOOTH = (0.01, 0.5), (0.01, 0.002)
 # Standard deviation, in pixels, of the Gaussian that smooths the reliability.
 _BLUR = 0.8
 
+# Difference of pixel values, in [0,1], at which frames are unlike, and the blur of its square in pixels.
+_UNLIKE, _LIKE_BLUR = 0.1, 1.5
+
+# Standard deviation, in pixels, of the surroundings whose colours a hole gets.
+_AROUND = 8.0
+
 
 def find_flow(frame: FloatImage, other: FloatImage) -> Flow:
     """Return the flow [H,W,2] from a frame H×W×3 to another one of its size."""
@@ -81,6 +87,32 @@ def find_reliability(flow: Flow, back: Flow) -> Mask:
     reliable[(gradient > _SMOOTH[0] * squared + _SMOOTH[1]) | ~is_inside] = 0
     reliable[is_inside & (error >= _CONSISTENT[0] * both + _CONSISTENT[1])] = -1
     return np.clip(cv2.GaussianBlur(reliable, (0, 0), _BLUR), 0, 1).astype(np.float32)
+
+
+def find_likeness(frame: FloatImage, moved: FloatImage) -> Mask:
+    """Return how like a content frame is to another one that was moved to it, H×W in [0,1].
+
+    exp(−d² / τ²) with the difference d, smoothed, its root mean square over the channels. The flow back finds
+    what is hidden; where things change their looks, or the flow is wrong both ways, only their looks tell.
+    """
+    import cv2
+
+    squared = cv2.GaussianBlur(((frame - moved) ** 2).mean(axis=2), (0, 0), _LIKE_BLUR)
+    return np.exp(squared / -(_UNLIKE**2)).astype(np.float32)
+
+
+def fill_holes(paint: FloatImage, content: FloatImage, reliability: Mask) -> FloatImage:
+    """Return an image where it is reliable, and elsewhere the content in the colours of the paint around.
+
+    What was moved to a place that was hidden before is another thing: a few iterations leave its ghost there.
+    The content is right, and gets the mean difference of paint and content around.
+    """
+    import cv2
+
+    known = reliability[..., np.newaxis]
+    weights = cv2.GaussianBlur(reliability, (0, 0), _AROUND)[..., np.newaxis]
+    around = cv2.GaussianBlur(known * (paint - content), (0, 0), _AROUND) / np.maximum(weights, 1e-3)
+    return np.asarray(known * paint + (1 - known) * (content + around), np.float32)
 
 
 def exclude_nearer(reliabilities: Sequence[Mask]) -> list[Mask]:

@@ -13,7 +13,7 @@ from ..images import FloatImage, ImageLike, Picture, resize, to_array
 from ..pipeline.inputs import check_content
 from ..pipeline.plan.scales import result_size
 from ..settings.options import Options
-from .flow import Flow, Mask, exclude_nearer, find_flow, find_reliability
+from .flow import Flow, Mask, exclude_nearer, find_flow, find_likeness, find_reliability, warp
 
 # Share of reliable pixels below which a frame begins a new shot: between neighbours it is 0.78 to 0.97,
 # across a cut 0.001 to 0.074.
@@ -161,14 +161,17 @@ class ContentFrames:
                 f"Frame {self._count} has another size than the one before: expected {expected} at the size "
                 f"of the result, got {got}; give clips of one size each."
             )
-        back = [each for each in self._long_term if each <= len(self._history)]
-        flows = [find_flow(small, self._history[each - 1]) for each in back]
-        returned = (find_flow(self._history[each - 1], small) for each in back)
+        earlier = self._history
+        back = [each for each in self._long_term if each <= len(earlier)]
+        flows = [find_flow(small, earlier[each - 1]) for each in back]
+        returned = (find_flow(earlier[each - 1], small) for each in back)
         reliabilities = [find_reliability(*each) for each in zip(flows, returned, strict=True)]
         reliable = float(reliabilities[0].mean()) if back else 0.0
         if reliable < CUT:
             self._history, flows, reliabilities, back, reliable = [], [], [], [], 0.0
         self._history = [small, *self._history][: max(self._long_term)]
         if reliabilities:
-            reliabilities = exclude_nearer(reliabilities)
+            moved = (warp(earlier[each - 1], flow) for each, flow in zip(back, flows, strict=True))
+            pairs = zip(reliabilities, moved, strict=True)
+            reliabilities = exclude_nearer([each * find_likeness(small, other) for each, other in pairs])
         return ContentFrame(picture, small, flows, reliabilities, back, reliable)

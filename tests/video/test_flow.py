@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lbfgs_style.video.flow import exclude_nearer, find_flow, find_reliability, fuse, warp
+from lbfgs_style.video.flow import (
+    exclude_nearer,
+    fill_holes,
+    find_flow,
+    find_likeness,
+    find_reliability,
+    fuse,
+    warp,
+)
 from tests.helpers.moving_pictures import pan, texture
 
 INNER = np.index_exp[16:-16, 16:-16]
@@ -86,3 +94,30 @@ def test_one_pair_takes_the_place_of_several() -> None:
     x, y = rng.random((2, 4, 5, 3))
     assert loss(x) - loss(y) == pytest.approx(by_one(x) - by_one(y), rel=1e-5)
     np.testing.assert_array_equal(fused[0], images[0][0])
+
+
+def test_frames_that_look_different_are_not_held() -> None:
+    """By hand: a difference of 0.1 in all channels gives 1/e; a small one, as of noise, nearly 1."""
+    frame = texture(96, 0)
+    np.testing.assert_allclose(find_likeness(frame, frame + np.float32(0.1)), np.exp(-1), rtol=1e-4)
+    noise = np.random.default_rng(0).normal(0, 0.01, frame.shape).astype(np.float32)
+    assert find_likeness(frame, frame + noise).min() > 0.9
+    patched = frame.copy()
+    patched[40:60, 40:60] = 1 - patched[40:60, 40:60]
+    like = find_likeness(frame, patched)
+    assert like[45:55, 45:55].mean() < 0.6
+    assert like[:30].min() > 0.99
+
+
+def test_a_hole_is_the_content_in_the_colours_around() -> None:
+    content = texture(96, 0)
+    paint = np.clip(content + np.array([0.1, -0.1, 0.05], np.float32), -1, 2)
+    reliability = np.ones((96, 96), np.float32)
+    reliability[40:56, 40:56] = 0
+    damaged = paint.copy()
+    damaged[40:56, 40:56] = 5  # a ghost
+    filled = fill_holes(damaged, content, reliability)
+    assert filled.dtype == np.float32
+    np.testing.assert_allclose(filled, paint, atol=1e-4)
+    nothing = fill_holes(damaged, content, np.zeros((96, 96), np.float32))
+    np.testing.assert_allclose(nothing, content, atol=1e-6)

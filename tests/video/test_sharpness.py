@@ -29,5 +29,5 @@ def test_what_cannot_be_reached_is_approached() -> None:
 
 def test_the_sharpness_of_a_frame_follows_its_content() -> None:
     assert expected_sharpness(0.2, 0.1, 0.1) == pytest.approx(0.2)
-    assert expected_sharpness(0.2, 0.1, 0.15) == pytest.approx((0.04 + 0.65 * 0.0125) ** 0.5)
+    assert expected_sharpness(0.2, 0.1, 0.15) == pytest.approx((0.04 + 0.45 * 0.0125) ** 0.5)
     assert expected_sharpness(0.2, 0.9, 0.1) == pytest.approx(0.1)  # never below a half

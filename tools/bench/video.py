@@ -17,6 +17,7 @@ from lbfgs_style import Options, VideoOptions, VideoTransfer, images
 from lbfgs_style.images import FloatImage, fit, resize
 from lbfgs_style.video.clips import open_clip
 from lbfgs_style.video.flow import find_flow, find_reliability
+from lbfgs_style.video.frames import CUT
 from lbfgs_style.video.sharpness import sharpness
 from tools.bench.synthetic import SyntheticClip, warping_error
 
@@ -47,9 +48,10 @@ class Sample:
         """Return the mean warping error of frames that are `gap` apart."""
         return float(np.mean([self.pair(painted[i], painted[i + gap], i, gap) for i in self.starts(gap)]))
 
-    def starts(self, gap: int) -> range:
-        """Return the frames that have another one `gap` after them."""
-        return range(len(self.frames) - gap)
+    def starts(self, gap: int) -> list[int]:
+        """Return the frames that have another one of their shot `gap` after them."""
+        pairs = range(len(self.frames) - gap)
+        return [index for index in pairs if self.truth(index, index + gap)[1].mean() >= CUT]
 
     def pair(self, one: FloatImage, other: FloatImage, index: int, gap: int) -> float:
         """Return the warping error of two frames."""
