@@ -54,6 +54,7 @@ def options_of_all(
 def main() -> None:
     """Run the command; a user error becomes one line on stderr and exit code 2."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would repeat our messages
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # and those of FFmpeg, which decodes films
     prepare()
     code = exit_code(lambda: app(standalone_mode=False))
     unwritten = finish_output()

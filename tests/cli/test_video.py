@@ -127,12 +127,12 @@ def test_frames_of_another_run_are_not_continued(network, folder, clip, capfd, m
     one_error(capfd, "out.mp4.frames: has the frames of another run.*delete the folder")
 
 
-def fail_at(monkeypatch, number):
-    """Let the disk be full when a frame is written."""
+def fail_at(monkeypatch, number, folder="pass 1"):
+    """Let the disk be full when a frame of a pass is written."""
     write = images.write
 
     def full(path, *more, **options):
-        if path.name == f"frame-{number:06d}.png":
+        if path.name == f"frame-{number:06d}.png" and path.parent.name == folder:
             raise ImageFileError(f"{path}: cannot be written: No space left on device")
         write(path, *more, **options)
 
@@ -150,6 +150,19 @@ def test_on_a_full_disk_what_is_there_is_whole_and_is_continued(network, folder,
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     assert run(*arguments(network, clip, "--quiet", output="full")) == 0
+    assert frames_of(folder / "full") == frames_of(folder / "whole")
+
+
+@pytest.mark.parametrize(("name", "number"), [("pass 2", 2), ("loop", 3)])
+def test_later_passes_are_continued_bit_for_bit(name, number, network, folder, clip, monkeypatch):
+    more = ("--passes", 2, "--loop", "--quiet")
+    assert run(*arguments(network, clip, *more, output="whole")) == 0
+    fail_at(monkeypatch, number, name)
+    assert run(*arguments(network, clip, *more, output="full")) == 2
+    assert len(frames_of(folder / "full")) == COUNT
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert run(*arguments(network, clip, *more, output="full")) == 0
     assert frames_of(folder / "full") == frames_of(folder / "whole")
 
 

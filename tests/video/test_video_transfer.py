@@ -116,6 +116,21 @@ def test_a_clip_ends_by_callback_and_by_event() -> None:
     assert len(painted) == 1
 
 
+@pytest.mark.parametrize("statistic", ["gram", "mean-cov", "neighbours", "wasserstein"])
+def test_frames_are_held_with_every_statistic(statistic: str) -> None:
+    contents = pan(3, SIZE)
+    held, free = (
+        mean_error(
+            contents,
+            images(
+                transfer(replace(VIDEO, temporal=weight), style_statistic=statistic).run(contents, PAINTING)
+            ),
+        )
+        for weight in (20, 0)
+    )
+    assert held < free
+
+
 @pytest.mark.parametrize("kind", ["tiles", "blocks"])
 def test_frames_are_held_in_tiles_and_blocks_too(kind: str, monkeypatch) -> None:
     """What does not fit into memory whole: the same term, cut into windows."""
