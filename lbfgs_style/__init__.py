@@ -40,6 +40,8 @@ if TYPE_CHECKING:  # as X: exported, for type checkers
     from .pipeline.styles import Style as Style
     from .settings.options import Options as Options
     from .settings.options_file import read_options as read_options
+    from .settings.video_options import VideoOptions as VideoOptions
+    from .video.video_transfer import VideoTransfer as VideoTransfer
 
 _turn_off()  # before anything imports onnxruntime
 
@@ -65,6 +67,8 @@ _DEFINED_IN = {
     "StyleError": "errors",
     "StyleStatistics": "pipeline.style_statistics",
     "StyleTransfer": "pipeline.style_transfer",
+    "VideoOptions": "settings.video_options",
+    "VideoTransfer": "video.video_transfer",
     "read_options": "settings.options_file",
     "transfer": "pipeline.style_transfer",
 }

@@ -18,7 +18,7 @@ PACKAGE = Path(lbfgs_style.__file__).parent
 # A room imports only from rooms to its left.
 ORDER = (
     *("errors", "version", "system", "settings", "graphs", "native", "images", "networks", "objective"),
-    *("optimization", "pipeline", "outputs", "serve", "cli"),
+    *("optimization", "pipeline", "video", "outputs", "serve", "cli"),
 )
 # Pairs of rooms of which the first must not import from the second, though that stands to its left.
 STRANGERS = {("networks", "images"), ("objective", "images"), ("optimization", "images")}
@@ -28,7 +28,8 @@ ONLY = {
     "onnxruntime": ("objective.providers", "objective.session"),
     "onnx": ("graphs", "native", "networks", "objective", "optimization.vector_graphs"),
     # Contact sheets have labels, recordings are videos, and the command captures what decoders log.
-    "cv2": ("images", "outputs.contact_sheet", "outputs.recording", "cli.streams"),
+    "cv2": ("images", "video", "outputs.contact_sheet", "outputs.recording", "cli.streams"),
+    "av": ("video.encoder",),
     "scipy": ("optimization", "system.threads"),
     "h5py": ("networks.published_weights",),
     "starlette": ("serve.app",),
@@ -42,6 +43,7 @@ ONLY = {
 }
 
 HEAVY = (
+    "av",
     "onnx",
     "onnxruntime",
     "cv2",

@@ -1,7 +1,7 @@
 """The command ``lbfgs-style``.
 
 - app: the subcommands, and the exit code of each error.
-- transfer, batch, serve, rerun, measure_style, inspection, looks, networks, presets: one or two commands.
+- transfer, batch, video, serve, rerun, measure_style, inspection, looks, networks, presets: the commands.
 - run, checkpoint: parameters that subcommands share, and what they write.
 - parsing: parameters made from the fields of `Options`, and the values of what a user typed.
 - files: reading inputs, writing outputs, protecting existing files.

@@ -12,7 +12,7 @@ import typer
 from ..errors import StyleError
 from ..native.library import describe
 from ..version import __version__
-from . import batch, inspection, looks, measure_style, networks, presets, rerun, serve, transfer
+from . import batch, inspection, looks, measure_style, networks, presets, rerun, serve, transfer, video
 from .signals import INTERRUPTED
 from .streams import finish_output, prepare, print_message
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command(epilog=transfer.EPILOG)(transfer.transfer)
 app.command()(batch.batch)
+app.command(epilog=video.EPILOG)(video.video)
 app.command()(rerun.rerun)
 app.command()(serve.serve)
 app.command()(measure_style.style)
@@ -54,6 +55,7 @@ def options_of_all(
 def main() -> None:
     """Run the command; a user error becomes one line on stderr and exit code 2."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings would repeat our messages
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # and those of FFmpeg, which decodes films
     prepare()
     code = exit_code(lambda: app(standalone_mode=False))
     unwritten = finish_output()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
 from ..pipeline.results import Iterate
+from ..video.frames import Frame
 from .streams import can_draw
 
 Show = Callable[[Iterate], None]
@@ -75,6 +76,60 @@ class Series:
     def _lines_of(self, text: str) -> None:
         if self._lines is not _nothing:
             _print(text)
+
+
+class FrameProgress:
+    """The progress of a video: one bar for all frames, or a line for each.
+
+    Attributes
+    ----------
+    seconds : float
+        Seconds since the first frame began.
+    """
+
+    def __init__(self, show: Callable[[float, str], None] | None, *, quiet: bool) -> None:
+        self._show, self._quiet = show, quiet
+        self._total, self._done, self._started = 0, 0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first frame began."""
+        return time.monotonic() - self._started
+
+    def begin(self, total: int) -> None:
+        """Begin a clip of which `total` frames are to be painted; 0 where that is not known."""
+        self._total, self._done, self._started = total, 0, time.monotonic()
+
+    def __call__(self, iterate: Iterate) -> None:
+        """Show an iteration."""
+        if self._show is not None and self._total:
+            done = self._done + iterate.progress
+            self._show(min(1.0, done / self._total), self._describe(done))
+
+    def tell(self, frame: Frame) -> None:
+        """Show that a frame is painted."""
+        self._done += 1
+        if self._show is None and not self._quiet:
+            _print(f"lbfgs-style: {self._describe(self._done)}  shot {frame.shot + 1}, {frame.seconds:.1f} s")
+
+    def _describe(self, done: float) -> str:
+        if not self._total:
+            return f"frame {self._done}"
+        text = f"frame {min(int(done) + (done > self._done), self._total)} of {self._total}"
+        if done and self.seconds >= _MEANINGFUL_SECONDS and done < self._total:
+            text += f"  {_clock(self.seconds * (self._total - done) / done)} left"
+        return text
+
+
+@contextmanager
+def show_frames(*, quiet: bool) -> Generator[FrameProgress]:
+    """Yield what shows the progress of a video."""
+    with show_log(quiet=quiet, verbose=False):
+        if not quiet and can_draw(sys.stderr):
+            with _drawn() as draw:
+                yield FrameProgress(draw, quiet=quiet)
+        else:
+            yield FrameProgress(None, quiet=quiet)
 
 
 def _nothing(_: Iterate) -> None:

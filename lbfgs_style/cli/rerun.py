@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .. import images
+from .. import images, networks
 from ..images import MAX_PIXELS, Picture
+from ..outputs.input_files import Source
+from ..outputs.recipes import Recipe, read_recipe
 from ..outputs.recording import ScaleImages
-from ..outputs.rerun import prepare
+from ..outputs.rerun import check_weights, locate_inputs, network_of, options_of, prepare
+from ..outputs.video_recipes import is_film, locate_clip, recipe_path, settings_of
 from ..pipeline.results import Iterate
 from ..version import __version__
-from . import files
+from ..video.clips import Clip
+from ..video.video_transfer import VideoTransfer
+from . import files, video
 from .parsing import MaxPixels, Overwrite, Quiet, TileOutput, Typed, command_line
 from .progress import show_log, show_progress
 from .run import finish
@@ -95,7 +100,10 @@ class MovedInputs:
 def rerun(
     picture: Annotated[
         Path,
-        typer.Argument(help="PNG, JPEG or TIFF that `transfer` wrote, or its JSON report.", metavar="IMAGE"),
+        typer.Argument(
+            help="PNG, JPEG or TIFF that `transfer` wrote, or its JSON report; or what `video` wrote.",
+            metavar="IMAGE",
+        ),
     ],
     moved: MovedInputs,
     typed: Typed,
@@ -129,6 +137,9 @@ def rerun(
     Without any, the image is the same.
     """
     changes = typed.values()
+    if is_film(picture) or picture.is_dir():
+        _rerun_video(read_recipe(recipe_path(picture)), picture, moved, changes, output, quiet=quiet)
+        return
     with show_log(quiet=quiet, verbose=False):
         with capture_decoder_messages(f"an input of {picture}"):
             again = prepare(
@@ -161,6 +172,39 @@ def rerun(
         if not quiet and not changes and target.path.suffix == picture.suffix:
             before, now = (images.read(path, max_pixels=max_pixels) for path in (picture, target.path))
             print_message(_comparison(before, now, picture))
+
+
+def _rerun_video(
+    recipe: Recipe,
+    before: Path,
+    moved: MovedInputs,
+    changes: dict[str, Any],
+    output: Path | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Paint a clip again from its recipe."""
+    settings, found = settings_of(recipe), list[Clip]()
+
+    def locate(source: Source, moved_to: Path | str | None) -> Path:
+        found.append(locate_clip(recipe, source, moved_to, settings.rate))
+        return found[0].path
+
+    located = locate_inputs(recipe, moved.by_role, content=locate)
+    used = moved.network or network_of(recipe)
+    loaded = networks.load(used)
+    options = options_of(recipe, loaded, changes)
+    transfer = VideoTransfer(loaded, options=options, video=settings.options)
+    check_weights(recipe, transfer.job)
+    paths = replace(located.map(lambda _, source: Path(source.path)), network=str(used))
+    inputs = video.read_inputs(paths, found[0], settings.part, MAX_PIXELS)
+    path = output or before.with_name(f"{before.stem}-rerun{before.suffix}")
+    with show_log(quiet=quiet, verbose=False):
+        parameters = video.FilmParameters(output=path)
+        video.paint_clip(transfer, found[0], inputs, settings, parameters, quiet=quiet)
+    if not quiet and not changes and before.is_file() and path.suffix == before.suffix:
+        same = before.read_bytes() == path.read_bytes()
+        print_message(f"the same as {before}, byte for byte" if same else f"differs from {before}")
 
 
 def _comparison(before: Picture, now: Picture, path: Path) -> str:

@@ -76,8 +76,8 @@ def _replaced(
         # Our opset's AveragePool has no dilations; exporters write those of 1, too.
         if any(set(a.ints) - {1} for a in shared if a.name == "dilations"):
             raise NetworkError(
-                f"The {node.op_type} node {shown(y)} has dilations, with which there is no {pooling} pooling: "
-                "take --pooling max."
+                f"The {node.op_type} node {shown(y)} has dilations, with which there is no {pooling} "
+                "pooling: take --pooling max."
             )
         shared = [a for a in shared if a.name != "dilations"]
     if pooling == "l2":

@@ -32,7 +32,7 @@ class Costs:
     per_pixel : float
         Bytes of the tensors of an evaluation, for each pixel of the image or window.
     targets : float
-        Bytes of the targets of the feature terms and of the masks, for each pixel of the image.
+        Bytes of the targets of the feature and pixel terms and of the masks, for each pixel of the image.
     sources : int
         Bytes of the images that were read.
     halo : int
@@ -83,10 +83,11 @@ def estimate_costs(model: onnx.ModelProto, terms: LossTerms, rewrite: Rewrite, s
     keep_mask = 1 if terms.regions else 0
     mapped = terms.content_layers if terms.content_map else ()
     masks += sum(positions(shapes[layer]) for layer in mapped) / side**2
+    temporal = 4 if terms.temporal else 0  # three channels of a target, and its weight
     return Costs(
         weights=sum(len(t.raw_data) for t in model.graph.initializer if t.name in read),
         per_pixel=peak_bytes(objective_builder(model, (side, side), terms, rewrite=rewrite)) / side**2,
-        targets=4 * (features / side**2 + masks + keep_mask),
+        targets=4 * (features / side**2 + masks + keep_mask + temporal),
         sources=sources,
         halo=reach,
         obstacle=obstacle,

@@ -1,6 +1,7 @@
 """What is made from a result: recipes, reports, videos, sheets.
 
 - recipes, rerun: options and inputs kept inside the image file, and the run repeated from them.
+- video_recipes: options and inputs of a video, in a file next to it.
 - run_inputs, input_files: the inputs of a run, and their fingerprints.
 - batch_jobs, batch_workers: the pictures of a batch, and the processes that paint them.
 - batch_cluster, cluster_tasks: the same on other machines, and what their workers do.

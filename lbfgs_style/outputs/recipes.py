@@ -58,6 +58,8 @@ class Recipe:
         Quality of the image file where it is a JPEG, WebP or AVIF, 1 to 100.
     path : Path
         The file that holds the recipe.
+    video : mapping or None
+        How the frames of a video are held together, and which are painted, see `video_recipes`.
     """
 
     program: str
@@ -68,6 +70,7 @@ class Recipe:
     inputs: Inputs
     quality: int
     path: Path
+    video: Mapping[str, Any] | None = None
 
 
 def document(
@@ -165,4 +168,5 @@ def _parsed(contents: dict[str, Any], path: Path) -> Recipe:
         inputs=from_json(contents["files"], contents["sha256"], weights=weights, scales=scales),
         quality=int(contents["quality"]),
         path=path,
+        video=contents.get("video"),
     )

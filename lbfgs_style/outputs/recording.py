@@ -16,6 +16,7 @@ from ..errors import ImageFileError, OptionError, did_you_mean
 from ..images import fit, from_array, resize
 from ..pipeline.results import Iterate, IterateCallback
 from ..system.files import atomic_write, why_unwritable
+from ..video.films import open_writer, write_animation
 
 # Iterations from one frame to the next by default.
 EVERY = 10
@@ -215,7 +216,8 @@ def _video(path: Path) -> Generator[Take]:
                 if not writers:
                     if problem := why_unwritable(path):  # it was writable when the run started
                         raise ImageFileError(f"--video {path}: {problem}")
-                    writers.append(_writer(temporary, kind, (frame.shape[0], frame.shape[1])))
+                    size = (frame.shape[0], frame.shape[1])
+                    writers.append(open_writer(temporary, kind.codec, kind.rate, size))
                     stack.callback(writers[0].release)
                 writers[0].write(frame)
                 pictures[:] = [frame]
@@ -234,7 +236,8 @@ def _video(path: Path) -> Generator[Take]:
             if not pictures:
                 raise _Empty
             if kind.codec is None:
-                _write_gif(temporary, pictures, kind.rate)
+                each, last_one = round(1000 / kind.rate), round(1000 * _HOLD)
+                write_animation(temporary, pictures, [each] * (len(pictures) - 1) + [last_one])
             else:
                 for _ in range(round(_HOLD * kind.rate)):
                     writers[0].write(pictures[-1])
@@ -249,29 +252,6 @@ def _frame(iterate: Iterate, longest: int) -> Frame:
         size = fit(size, longest)
     even = (max(2, size[0] // 2 * 2), max(2, size[1] // 2 * 2))
     return np.ascontiguousarray(np.rint(255 * resize(iterate.image(), even)).astype(np.uint8)[..., ::-1])
-
-
-def _writer(path: Path, kind: VideoFormat, size: tuple[int, int]) -> Any:
-    import cv2
-
-    code = cv2.VideoWriter.fourcc(*str(kind.codec))
-    writer = cv2.VideoWriter(str(path), code, float(kind.rate), size[::-1])
-    if not writer.isOpened():
-        raise OptionError(
-            f"--video: this OpenCV cannot write {path.suffix} ({kind.codec}); write a .gif instead."
-        )
-    return writer
-
-
-def _write_gif(path: Path, pictures: list[Frame], rate: int) -> None:
-    import cv2
-
-    animation = cv2.Animation()
-    animation.frames = pictures
-    animation.durations = [round(1000 / rate)] * (len(pictures) - 1) + [round(1000 * _HOLD)]
-    animation.loop_count = 0  # endless
-    if not cv2.imwriteanimation(str(path), animation):
-        raise ImageFileError(f"{path.suffix}: OpenCV cannot write the animation: write an .mp4")
 
 
 def _opencv_animates() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -90,14 +90,26 @@ def prepare(
         The recipe, a change, or the number of moved files does not fit.
     """
     recipe = read_recipe(path)
+    if recipe.video is not None:
+        raise OptionError(f"{path}: is of a video, which `lbfgs-style rerun` repeats.")
     if from_preview is not None or changes.get("size", recipe.options.size) != recipe.options.size:
         # The run starts from the image itself or from the photo: the recipe's own preview is not needed.
         recipe = replace(recipe, inputs=replace(recipe.inputs, preview=None))
-    files = _located(recipe, moved)
-    used = network or _network(recipe)
+    files = locate_inputs(recipe, moved)
+    used = network or network_of(recipe)
     loaded = networks.load(used)
-    options = _changed(_with_layers(recipe, loaded), changes)
+    options = options_of(recipe, loaded, changes)
     job = StyleTransfer(loaded, options=options, keep_sessions=False)
+    check_weights(recipe, job)
+    inputs = load(files, max_pixels)
+    if _continues(recipe, inputs, options, from_preview):
+        source = source_of(recipe.path)
+        inputs = replace(inputs, init=None, preview=load_file("preview", source, max_pixels))
+    return Rerun(recipe, replace(inputs, network=str(used)), job)
+
+
+def check_weights(recipe: Recipe, job: StyleTransfer) -> None:
+    """Raise NetworkError unless a job has the weights of a recipe."""
     if job.weights_sha256 != recipe.network_sha256:
         commit = EARLIER_COMPACT.get(recipe.network_sha256)
         remedy = "name the network with --network"
@@ -107,24 +119,19 @@ def prepare(
                 "old.onnx` gets from the repository: add --network old.onnx"
             )
         raise NetworkError(
-            f"{path} was made with other weights than those of {job.network.name!r}: expected sha256 "
+            f"{recipe.path} was made with other weights than those of {job.network.name!r}: expected sha256 "
             f"{recipe.network_sha256[:12]}…, got {job.weights_sha256[:12]}…; {remedy}."
         )
-    inputs = load(files, max_pixels)
-    if _continues(recipe, inputs, options, from_preview):
-        source = source_of(recipe.path)
-        inputs = replace(inputs, init=None, preview=load_file("preview", source, max_pixels))
-    return Rerun(recipe, replace(inputs, network=str(used)), job)
 
 
-def _with_layers(recipe: Recipe, network: networks.FeatureNetwork) -> Options:
-    """Return the options of a recipe; layers of its run where the network's own choice has changed."""
+def options_of(recipe: Recipe, network: networks.FeatureNetwork, changes: Mapping[str, Any]) -> Options:
+    """Return the options of a recipe with changes; its layers where the network's own choice is another."""
     options = recipe.options
     if options.content_layers is None and recipe.content_layers not in ((), network.content_layers):
         options = replace(options, content_layers=recipe.content_layers)
     if options.style_layers is None and recipe.style_layers not in ((), network.style_layers):
         options = replace(options, style_layers=recipe.style_layers)
-    return options
+    return _changed(options, changes)
 
 
 def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
@@ -156,7 +163,12 @@ def _continues(recipe: Recipe, inputs: LoadedInputs, options: Options, wanted: b
     return max(result_size(content, options)) > max(result_size(content, recipe.options))
 
 
-def _located(recipe: Recipe, moved: Mapping[str, Sequence[Path | str]]) -> RunInputs[Source]:
+def locate_inputs(
+    recipe: Recipe,
+    moved: Mapping[str, Sequence[Path | str]],
+    *,
+    content: Callable[[Source, Path | str | None], Path] | None = None,
+) -> RunInputs[Source]:
     """Return the inputs of a recipe with the paths where they are now.
 
     Parameters
@@ -165,6 +177,8 @@ def _located(recipe: Recipe, moved: Mapping[str, Sequence[Path | str]]) -> RunIn
         What to find.
     moved : mapping
         Role → paths that the user gave for it.
+    content : function, optional
+        Finds the content where that is no image: its source, and where the user says that it is → its path.
     """
     roles = [role for role, _ in recipe.inputs]
     for role, paths in moved.items():
@@ -179,13 +193,16 @@ def _located(recipe: Recipe, moved: Mapping[str, Sequence[Path | str]]) -> RunIn
     remaining = {role: iter(paths) for role, paths in moved.items()}
 
     def find(role: str, source: Source) -> Source:
-        path = locate(source, recipe.path, role=role, moved_to=next(remaining.get(role, iter(())), None))
+        moved_to = next(remaining.get(role, iter(())), None)
+        if role == "content" and content is not None:
+            return Source(str(content(source, moved_to)), source.sha256)
+        path = locate(source, recipe.path, role=role, moved_to=moved_to)
         return Source(str(path), source.sha256)
 
     return recipe.inputs.map(find)
 
 
-def _network(recipe: Recipe) -> Path | str:
+def network_of(recipe: Recipe) -> Path | str:
     """Return the network of a recipe: its name, or its file, which may lie next to the image."""
     name = recipe.inputs.network
     neighbour = recipe.path.parent / name

@@ -223,17 +223,17 @@ def run(
     checkpoint: Checkpoint | None = None,
 ) -> Result:
     """Run a job on loaded inputs, see `lbfgs_style.StyleTransfer.run`."""
-    images_, more = _arguments(inputs)
+    images_, more = arguments_of(inputs)
     return job.run(*images_, **more, on_iterate=on_iterate, cancel=cancel, checkpoint=checkpoint)
 
 
 def plan(job: StyleTransfer, inputs: LoadedInputs) -> tuple[ScalePlan, ...]:
     """Plan a job on loaded inputs, see `lbfgs_style.StyleTransfer.plan`."""
-    images_, more = _arguments(inputs)
+    images_, more = arguments_of(inputs)
     return job.plan(*images_, **more)
 
 
-def _arguments(inputs: LoadedInputs) -> tuple[tuple[Any, list[Style]], dict[str, Any]]:
+def arguments_of(inputs: LoadedInputs) -> tuple[tuple[Any, list[Style]], dict[str, Any]]:
     """Return content and styles, and the other images, as `StyleTransfer.run` takes them."""
     loaded: RunInputs[Any] = inputs.map(lambda _, file: file.image)
     styles = [Style(s.image, s.weight, s.scale, s.mask, s.style_mask) for s in loaded.styles]

@@ -69,15 +69,18 @@ class CoarseToFine:
             preview=preview,
         )
 
-    def run(self, init: FloatImage | None, preview: FloatImage | None = None) -> tuple[FloatImage, RunPlan]:
+    def run(
+        self, init: FloatImage | None, preview: FloatImage | None = None, *, plan: RunPlan | None = None
+    ) -> tuple[FloatImage, RunPlan]:
         """Optimise at each scale; return the image H×W×3, float32 in [0,1], and the plan of the run.
 
-        A preview, H×W×3, is taken as the result of the scales up to its size.
+        A preview, H×W×3, is taken as the result of the scales up to its size. A `plan` is that of an earlier
+        run with images of the same sizes.
 
         When the run is cancelled, the image is the best so far, or the initial one. `log` has the results of
         the scales. Raises what `lbfgs_style.StyleTransfer.run` says.
         """
-        plan = self.plan(has_initial_image=init is not None, preview=preview)
+        plan = plan or self.plan(has_initial_image=init is not None, preview=preview)
         size = plan.scales[-1].size
         warn_of_changes(self.images.content, size, self.options)
         initial = InitialImage(self.options, self.images.content.rgb, _style_images(self.images), init)

@@ -37,6 +37,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TemporalTarget:
+    """What a frame of a video is held to: its neighbours, moved to where their parts are in the frame.
+
+    Attributes
+    ----------
+    image : array, float32, H×W×3
+        The neighbours w in the colours of the network, of the size of the result.
+    reliability : array, float32, H×W
+        How much of each pixel is known, c ≥ 0.
+    weight : float
+        γ of γ/(HW) Σ c (x − w)².
+    """
+
+    image: FloatImage
+    reliability: Mask
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RunImages:
     """Content, styles and masks as the network sees them.
 
@@ -52,6 +71,8 @@ class RunImages:
         In [0,1]: a quarter of the content loss's weight at each pixel; None where the weight is 1 everywhere.
     restore_colors : callable or None
         Turns an image of the network into the colours of the result; None where both are the same.
+    temporal : TemporalTarget or None
+        What the result is held to, if it is a frame of a video.
     """
 
     content: Picture
@@ -59,6 +80,7 @@ class RunImages:
     keep: Mask | None = None
     content_map: Mask | None = None
     restore_colors: Callable[[FloatImage], FloatImage] | None = None
+    temporal: TemporalTarget | None = None
 
     def regions(self, size: tuple[int, int]) -> Regions | None:
         """Divide an image of (height, width) among the styles; None where there are no masks."""
@@ -308,6 +330,17 @@ def as_network_sees(
         content=replace(content, rgb=rgb),
         styles=[replace(style, image=image) for style, image in zip(styles, recolored, strict=True)],
     )
+
+
+def with_next_content(images_: RunImages, content: Picture, options: Options) -> RunImages:
+    """Return the images of a run with another content image of the same size, the next frame of a video.
+
+    The styles keep the colours that they have for the first one: they would flicker.
+    """
+    if options.preserve_color != "luminance":
+        return replace(images_, content=content)
+    gray = replace(content, rgb=color_preservation.in_gray(content.rgb))
+    return replace(images_, content=gray, restore_colors=_color_restorer(content, images_.keep))
 
 
 def _masks_of_styles(images_: RunImages) -> list[Mask] | None:

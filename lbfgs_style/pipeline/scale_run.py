@@ -110,7 +110,7 @@ class ScaleRun:
         targets = cancellation.run(
             lambda: targets_at(self.engine, self.plan.terms, self.images, scale, window)
         )
-        weights = term_weights(self.options, self.plan.terms)
+        weights = self._weights()
         if window is not None:
             self.engine.release_memory()  # of the tiles: the next step takes what is left
         image = initial()
@@ -138,7 +138,7 @@ class ScaleRun:
     ) -> Outcome:
         """Minimise the loss of whole images, or resume at a state."""
         scale, method = self.plan.scales[self.index], self.plan.methods[self.index]
-        weights, window = term_weights(self.options, self.plan.terms), method.window_pixels
+        weights, window = self._weights(), method.window_pixels
         objective = self.engine.cancellation.run(
             lambda: self.engine.objective(scale.size, self.plan.terms, targets, weights, window_pixels=window)
         )
@@ -240,6 +240,10 @@ class ScaleRun:
         ):
             return HostProblem(objective, variables)
         return DeviceProblem(on_device, variables)
+
+    def _weights(self) -> NDArray[np.float32]:
+        temporal = self.images.temporal
+        return term_weights(self.options, self.plan.terms, 0.0 if temporal is None else temporal.weight)
 
     def _make_step(self) -> Step | None:
         return make_step(self.options.optimizer, self.options.learning_rate)

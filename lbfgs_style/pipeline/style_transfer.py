@@ -54,6 +54,11 @@ class StyleTransfer:
     keep_sessions : bool
         Keep the sessions of one size for the next image of that size; they take memory.
 
+    Attributes
+    ----------
+    network, options, terms, engine
+        As given; the terms of the loss, without masks; what evaluates the network.
+
     Raises
     ------
     NetworkError
@@ -77,16 +82,16 @@ class StyleTransfer:
         content = inputs.layers_of("content", self.options, loaded)
         style = inputs.layers_of("style", self.options, loaded)
         # Terms without a weight are not evaluated.
-        self._terms = LossTerms(
+        self.terms = LossTerms(
             content if self.options.balance[0] else (),
             style if self.options.balance[1] else (),
             form=preset(self.options.loss).form,
             statistic=self.options.statistic,
             tv_power=self.options.tv_power,
         )
-        if self._terms.kind.matches:
-            self._terms = replace(self._terms, matched_layers=matched_layers(loaded, self._terms))
-        self._engine = Engine(
+        if self.terms.kind.matches:
+            self.terms = replace(self.terms, matched_layers=matched_layers(loaded, self.terms))
+        self.engine = Engine(
             with_pooling(loaded, self.options.pooling),
             device=self.options.device,
             threads=self.options.threads,
@@ -155,9 +160,9 @@ class StyleTransfer:
             The loss is not finite at the start.
         """
         cancellation = Cancellation(cancel)
-        picture, checked, run = self._prepare(
-            content, styles, keep, (content_map, face_mask), on_iterate, cancellation
-        )
+        checked = self.check_styles(styles)
+        held = (content_map, face_mask)
+        picture, run = self.prepare(content, checked, keep, held, on_iterate, cancellation)
         initial = None if init is None else inputs.check_image(init, "initial image")
         before = inputs.check_preview(preview, initial)
         with checkpoint or nullcontext():
@@ -202,42 +207,41 @@ class StyleTransfer:
         SessionError
             The device is not available.
         """
-        _, _, run = self._prepare(content, styles, keep, (content_map, face_mask), None, NEVER)
+        _, run = self.prepare(content, self.check_styles(styles), keep, (content_map, face_mask))
         before = inputs.check_preview(preview, None)
         plan = run.plan(has_initial_image=init is not None, preview=None if before is None else before.rgb)
         warn_of_changes(run.images.content, plan.scales[-1].size, self.options)
-        scales = describe_scales(self._engine, plan, self.options, timed=timed)
-        self._engine.release_memory()
+        scales = describe_scales(self.engine, plan, self.options, timed=timed)
+        self.engine.release_memory()
         return scales
 
-    def _prepare(
+    def check_styles(self, styles: OneStyle | Sequence[OneStyle]) -> list[StylePicture]:
+        """Return one style or several, checked, also for this network and these options."""
+        checked = inputs.check_styles(inputs.list_styles(styles))
+        check_features(self.terms, checked)
+        for image in (style.image for style in checked):
+            if isinstance(image, StyleStatistics):
+                image.check(self.network.name, self.weights_sha256, self._pooling, self.terms.style_layers)
+        return checked
+
+    def prepare(
         self,
         content: ImageLike,
-        styles: OneStyle | Sequence[OneStyle],
+        checked: Sequence[StylePicture],
         keep: Keep | None,
         held: tuple[ImageLike | None, FaceMask | None],
-        on_iterate: IterateCallback | None,
-        cancellation: Cancellation,
-    ) -> tuple[Picture, list[StylePicture], CoarseToFine]:
-        """Return the content and the styles, checked, and the loop over the scales.
-
-        `held` are the content map and the mask of faces.
-        """
+        on_iterate: IterateCallback | None = None,
+        cancellation: Cancellation = NEVER,
+    ) -> tuple[Picture, CoarseToFine]:
+        """Return the content, checked, and the loop over the scales; `held` are content map and face mask."""
         picture = inputs.check_content(content, self.options)
         filled = replace(picture, rgb=fill_hidden(picture.rgb, picture.alpha))
-        checked = inputs.check_styles(inputs.list_styles(styles))
-        check_features(self._terms, checked)
-        for style in checked:
-            if isinstance(style.image, StyleStatistics):
-                style.image.check(
-                    self.network.name, self.weights_sha256, self._pooling, self._terms.style_layers
-                )
         kept = inputs.check_keep_mask(keep, picture)
         run_images = inputs.as_network_sees(
             filled, checked, kept, inputs.check_content_map(*held, filled), self.options
         )
-        engine = self._engine.during(cancellation)
-        return picture, checked, CoarseToFine(engine, self.options, self._terms, run_images, on_iterate)
+        engine = self.engine.during(cancellation)
+        return picture, CoarseToFine(engine, self.options, self.terms, run_images, on_iterate)
 
     def measure_style(
         self,
@@ -272,10 +276,10 @@ class StyleTransfer:
         if isinstance(image, StyleStatistics):
             raise ImageError(f"{image.name}: expected an image to measure, got statistics of one.")
         return measure(
-            self._engine,
+            self.engine,
             image,
             mask,
-            self._terms.style_layers,
+            self.terms.style_layers,
             sizes=sizes,
             name=name,
             network_sha256=self.weights_sha256,
@@ -285,7 +289,7 @@ class StyleTransfer:
     @property
     def _facts(self) -> RunFacts:
         """What the results of this job are made with."""
-        return RunFacts(self.options, self.network.name, self.weights_sha256, self._terms, self._engine)
+        return RunFacts(self.options, self.network.name, self.weights_sha256, self.terms, self.engine)
 
     @property
     def _pooling(self) -> str:

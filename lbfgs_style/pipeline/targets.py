@@ -6,9 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graphs.network_graph import feature_shapes
-from ..images import resize_to_chw
+from ..images import resize, resize_to_chw
 from ..objective.engine import Engine
-from ..objective.losses.terms import REGION_WEIGHTS, LossTerms, blend_grams, content_map_name
+from ..objective.losses.terms import (
+    REGION_WEIGHTS,
+    RELIABILITY,
+    TEMPORAL_TARGET,
+    LossTerms,
+    blend_grams,
+    content_map_name,
+)
 from .inputs import RunImages
 from .plan.scales import Scale, style_size
 from .regions import content_map_for_layer, mask_for_layer
@@ -48,6 +55,11 @@ def targets_at(
         for layer in terms.content_layers:
             roots = content_map_for_layer(images.content_map, *shapes[layer][1:])
             targets[content_map_name(layer)] = roots
+    if images.temporal is not None:
+        targets |= {
+            TEMPORAL_TARGET: resize_to_chw(images.temporal.image, scale.size)[None],
+            RELIABILITY: resize(images.temporal.reliability, scale.size)[None, None],
+        }
     moments = [_moments(engine, terms, style, scale, window_pixels) for style in images.styles]
     weights = [style.weight for style in images.styles]
     regions = images.regions(scale.size)

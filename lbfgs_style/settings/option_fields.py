@@ -11,7 +11,7 @@ from .limits import Limits
 # Headings of the command's help, in their order.
 PANELS = (
     *("Basics", "Style", "Content and masks", "Colour", "Optimisation", "Network and device", "Output"),
-    "Saving",
+    *("Saving", "Video"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -167,3 +168,10 @@ def test_cancel_reaches_statistics_and_evaluations() -> None:
         problem(picture((8, 8)))
     with pytest.raises(Cancelled):
         machine.statistics(picture((8, 8)), TERMS, what="picture")
+
+
+def test_the_memory_of_a_frame_counts_what_it_is_held_to() -> None:
+    """Three float32 of w and one of c a pixel, and the differences of an evaluation."""
+    plain, frame = (engine().estimate_costs(replace(TERMS, temporal=flag), 0) for flag in (False, True))
+    assert frame.targets - plain.targets == 16
+    assert frame.per_pixel >= plain.per_pixel

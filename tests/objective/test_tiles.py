@@ -10,7 +10,13 @@ import pytest
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.receptive_fields import Field, alignment, halo, receptive_fields
 from lbfgs_style.objective.engine import Engine
-from lbfgs_style.objective.losses.terms import LossTerms, StylePart, content_map_name
+from lbfgs_style.objective.losses.terms import (
+    RELIABILITY,
+    TEMPORAL_TARGET,
+    LossTerms,
+    StylePart,
+    content_map_name,
+)
 from lbfgs_style.objective.tiling.tile_plan import plan_tiles
 from lbfgs_style.settings.presets import PRESETS
 from tests.helpers.small_networks import small_vgg
@@ -107,6 +113,7 @@ FORMS = {
     "wasserstein": replace(TERMS, statistic="wasserstein", tv_power=1.0),
     "guided": replace(TERMS, regions=2),
     "content map": replace(TERMS, content_map=True),
+    "temporal": replace(TERMS, temporal=True),
     "guided wasserstein": replace(TERMS, statistic="wasserstein", regions=2),
     **{
         row.name: replace(TERMS, form=row.form, tv_power=row.tv_power)
@@ -120,7 +127,7 @@ def all_targets(
     engine: Engine, terms: LossTerms, photo: np.ndarray, painting: np.ndarray, pixels: int | None = None
 ) -> dict[str, np.ndarray]:
     """Measure the targets of any form; masks have soft edges."""
-    plain = replace(terms, content_layers=(), regions=0)
+    plain = replace(terms, content_layers=(), regions=0, temporal=False)
     content = LossTerms(terms.content_layers, ())
     targets = engine.statistics(photo, content, what="photo", window_pixels=pixels)
     style = engine.statistics(painting, plain, what="painting", window_pixels=pixels)
@@ -141,12 +148,15 @@ def all_targets(
             mask = np.linspace(part.region, 1, 75 // stride) * np.ones((101 // stride, 1))
             targets[part.mask] = (mask / mask.sum()).astype(np.float32)[None, None]
             targets["region_weights"] = np.array([0.3, 0.7], np.float32)
+    if terms.temporal:
+        targets |= {TEMPORAL_TARGET: painting[None], RELIABILITY: photo[None, :1]}
     return targets
 
 
 def weights(terms: LossTerms) -> np.ndarray:
-    """Return `WEIGHTS`, and one for each term of neighbours."""
-    return np.array([*WEIGHTS[:1], *[0.7] * len(terms.matched_layers), *WEIGHTS[1:]], np.float32)
+    """Return `WEIGHTS`, and one for each term of neighbours and for that of a video."""
+    matched, temporal = [0.7] * len(terms.matched_layers), [2.0] * terms.temporal
+    return np.array([*WEIGHTS[:1], *matched, *WEIGHTS[1:], *temporal], np.float32)
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -182,7 +192,9 @@ def test_the_content_loss_with_a_map_by_hand() -> None:
         assert value == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["plain", "neighbours", "wasserstein", "guided", "content map", "keras"])
+@pytest.mark.parametrize(
+    "name", ["plain", "neighbours", "wasserstein", "guided", "content map", "temporal", "keras"]
+)
 def test_a_free_block_gives_the_numbers_of_the_whole(name: str) -> None:
     """Loss and gradient are those of the whole picture, before and after other blocks changed."""
     terms, size, pixels = {"plain": TERMS, **FORMS}[name], (101, 75), 4500

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -11,7 +13,7 @@ from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.graphs.receptive_fields import smallest_side
 from lbfgs_style.objective.losses import distances
 from lbfgs_style.objective.losses.moments import divide_by_count, moment_sums
-from lbfgs_style.objective.losses.terms import LossTerms
+from lbfgs_style.objective.losses.terms import RELIABILITY, TEMPORAL_TARGET, LossTerms
 from lbfgs_style.objective.whole_graphs import gradient_graph, objective_graph, statistics_graph
 from lbfgs_style.settings.loss_forms import Variation
 from tests.helpers.small_networks import small_vgg
@@ -90,10 +92,20 @@ def test_out_of_range_by_hand() -> None:
     assert evaluate(distances.range_excess, {"x": image}) == pytest.approx(0.29)
 
 
-def problem(pooling: str, dtype: type, size: tuple[int, int] = SIZE) -> tuple[object, dict[str, np.ndarray]]:
+def test_temporal_change_by_hand() -> None:
+    """One pixel counts whole, one a quarter and one not at all."""
+    w = np.array([0.5, 0.5, 0.5]) * np.ones((1, 3, 1, 1))
+    x = w + np.array([0.1, 0.2, 0.4])
+    feeds = {"x": x, "w": w, "c": np.array([1, 0.25, 0]).reshape(1, 1, 1, 3)}
+    assert evaluate(distances.temporal_change, feeds) == pytest.approx(3 * (0.01 + 0.01))
+
+
+def problem(
+    pooling: str, dtype: type, size: tuple[int, int] = SIZE, terms: LossTerms = TERMS
+) -> tuple[object, dict[str, np.ndarray]]:
     """Build an objective and the inputs for it: random picture, targets of two other random pictures."""
     network = small_vgg(pooling=pooling)
-    model = objective_graph(network.model, size, TERMS, dtype=dtype)
+    model = objective_graph(network.model, size, terms, dtype=dtype)
     rng = np.random.default_rng(3)
     feeds = {
         "image": rng.uniform(-0.2, 1.2, (1, 3, *size)),
@@ -104,16 +116,19 @@ def problem(pooling: str, dtype: type, size: tuple[int, int] = SIZE) -> tuple[ob
     outputs = [value.name for value in other.graph.output]
     values = onnxruntime.InferenceSession(other.SerializeToString()).run(outputs, {"image": picture})
     feeds.update(dict(zip(outputs, values, strict=True)))
+    if terms.temporal:
+        feeds |= {TEMPORAL_TARGET: picture, RELIABILITY: picture[:, 2:]}
+        feeds["weights"] = np.append(feeds["weights"], 1.5)
     return model, {name: np.asarray(array, dtype) for name, array in feeds.items()}
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
-@pytest.mark.parametrize("only", [0, 1, 4, 5, None])
+@pytest.mark.parametrize("only", [0, 1, 4, 5, 6, None])
 def test_gradient_matches_central_differences(pooling: str, only: int | None) -> None:
-    """Content alone, style alone, total variation alone, range alone, and all together."""
-    model, feeds = problem(pooling, np.float64, (9, 12))
+    """Content alone, style alone, total variation, range, change from frame to frame, and all together."""
+    model, feeds = problem(pooling, np.float64, (9, 12), replace(TERMS, temporal=True))
     if only is not None:
-        feeds["weights"] = np.where(np.arange(6) == only, feeds["weights"], 0)
+        feeds["weights"] = np.where(np.arange(7) == only, feeds["weights"], 0)
     evaluator = ReferenceEvaluator(model)
     with np.errstate(over="ignore"):
         gradient = evaluator.run(["d_image"], feeds)[0]

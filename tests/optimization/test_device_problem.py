@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from lbfgs_style import STOP, Checkpoint, Options, StyleTransfer, networks
 from lbfgs_style.graphs.builder import GraphBuilder
 from lbfgs_style.objective.engine import Engine
 from lbfgs_style.objective.evaluation import Objective
-from lbfgs_style.objective.losses.terms import LossTerms
+from lbfgs_style.objective.losses.terms import RELIABILITY, TEMPORAL_TARGET, LossTerms
 from lbfgs_style.objective.session import Session
 from lbfgs_style.optimization import vector_graphs
 from lbfgs_style.optimization.device_problem import DeviceProblem
@@ -29,8 +31,10 @@ def pixels(*shape: int) -> np.ndarray:
 def make_objective(network, window_pixels: int | None = None) -> Objective:
     network = networks.load(network)
     engine = Engine(network, device="cpu", threads=1, keep_sessions=False)
-    terms = LossTerms(network.content_layers, network.style_layers)
-    targets = engine.statistics(pixels(3, *SIZE), terms, what="picture")
+    plain = LossTerms(network.content_layers, network.style_layers)
+    terms = replace(plain, temporal=True)
+    targets = engine.statistics(pixels(3, *SIZE), plain, what="picture")
+    targets |= {TEMPORAL_TARGET: pixels(1, 3, *SIZE), RELIABILITY: pixels(1, 1, *SIZE)}
     weights = np.ones(len(terms.names), np.float32)
     return engine.objective(SIZE, terms, targets, weights, window_pixels=window_pixels)
 

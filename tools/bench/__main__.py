@@ -10,9 +10,10 @@
     python -m tools.bench large --sizes 1024 4096 --memory 2GB 3GB
     python -m tools.bench startup
     python -m tools.bench vectors --size 512
+    python -m tools.bench video --clips a.mp4 b.mp4 --size 320
     python -m tools.bench interrupt --sizes 4096 8192 --memory 3GB 5GB
 
-All but large, interrupt, startup and vectors need the extra `bench` (PyTorch, and matplotlib for the plot).
+All but large, interrupt, startup, vectors and video need the extra `bench` (PyTorch; matplotlib for plots).
 Run it on a quiet machine: all sides are timed in turn within one run; quote medians and ratios.
 """
 
@@ -27,7 +28,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lbfgs_style import Options
+from lbfgs_style import Options, VideoOptions
 from lbfgs_style.system.byte_sizes import parse_bytes
 from tools.bench import memory
 
@@ -46,6 +47,7 @@ MEASUREMENTS = {
     "startup": "seconds until the first iteration, and installed size",
     "large": "large pictures within a budget of memory",
     "vectors": "seconds of whole images: vectors of L-BFGS in NumPy, and on the device",
+    "video": "flicker, drift and time of videos",
     "interrupt": "seconds from Ctrl-C to the end of the process",
 }
 
@@ -72,6 +74,7 @@ def show(result: Mapping[str, object]) -> None:
         "ratios": ("9.2f", "×"),
         "losses": ("9.4f", ""),
         "differences": ("9.1e", ""),
+        "errors": ("9.6f", ""),
         "MB": ("9.0f", "MB"),
         "GFLOP/s": ("9.0f", "GFLOP/s"),
         "GB/s": ("9.1f", "GB/s"),
@@ -145,6 +148,12 @@ def main() -> None:
     one.add_argument("--sizes", type=int, nargs="+", default=[1024, 4096])
     one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])
     one.add_argument("--network", default="compact")
+    one = measurement("video", size=320, frames=101, iterations=VideoOptions().frame_iterations)
+    one.add_argument("--clips", type=Path, nargs="+", default=[], help="films to measure, too")
+    one.add_argument("--synthetic", action=argparse.BooleanOptionalAction, default=True)
+    one.add_argument("--painting", default="tests/data/painting.jpg")
+    one.add_argument("--temporal", type=float, default=VideoOptions().temporal)
+    one.add_argument("--plot", type=Path, help="picture of the drift to draw (needs matplotlib)")
     one = measurement("interrupt")
     one.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
     one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])

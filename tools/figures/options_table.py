@@ -3,7 +3,7 @@
     python -m tools.figures.options_table
 
 The table stands between two comments of the page and comes from the command's own parameters: the page says
-what `lbfgs-style transfer --help` says. A test compares them.
+what `lbfgs-style transfer --help` and, of videos, `lbfgs-style video --help` say. A test compares them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ END = "<!-- end of options -->\n"
 
 
 def table() -> str:
-    """Return the options of `transfer` as Markdown, a table for each panel of the help."""
+    """Return the options of `transfer` as Markdown, a table for each panel of the help; one is `video`'s."""
     command: Any = typer.main.get_command(app)
-    options = [each for each in command.commands["transfer"].params if each.param_type_name == "option"]
-    parts = [
-        _panel(panel, [o for o in options if getattr(o, "rich_help_panel", None) == panel])
-        for panel in PANELS
-    ]
+    parts: list[str] = []
+    for panel in PANELS:
+        parameters = command.commands["video" if panel == "Video" else "transfer"].params
+        parts.append(_panel(panel, [o for o in parameters if getattr(o, "rich_help_panel", None) == panel]))
     return "\n".join(parts)
 
 

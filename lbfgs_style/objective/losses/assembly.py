@@ -24,8 +24,9 @@ from .distances import Distance
 from .moments import Moments, divide_by_count, feature_cotangent, moment_sums
 from .style import moment_derivatives
 from .terms import (
-    PIXEL_TERMS,
     REGION_WEIGHTS,
+    RELIABILITY,
+    TEMPORAL_TARGET,
     FeatureTerm,
     LossTerms,
     StylePart,
@@ -80,9 +81,20 @@ def style_moments(graph: GraphBuilder, terms: LossTerms, masks: Masks) -> dict[s
 
 
 def pixel_sums(graph: GraphBuilder, terms: LossTerms, size: tuple[int, int]) -> dict[str, str]:
-    """Append nodes for the sums over the pixels of ``image``: differences, and excess of the range."""
+    """Append nodes for the sums over the pixels of ``image`` by `LossTerms.pixel_terms`.
+
+    Declares the targets of the temporal term.
+    """
     tv = distances.total_variation(graph, IMAGE, terms.tv_power, terms.form.variation, size)
-    return {"tv": tv, "range": distances.range_excess(graph, IMAGE)}
+    sums = {"tv": tv, "range": distances.range_excess(graph, IMAGE)}
+    if terms.temporal:
+        sums["temporal"] = distances.temporal_change(graph, IMAGE, *declare_temporal(graph, size))
+    return sums
+
+
+def declare_temporal(graph: GraphBuilder, size: tuple[int, int]) -> tuple[str, str]:
+    """Declare w [1,3,H,W] and c [1,1,H,W] of the temporal term."""
+    return graph.input(TEMPORAL_TARGET, [1, 3, *size]), graph.input(RELIABILITY, [1, 1, *size])
 
 
 # --- values and derivatives ------------------------------------------------------------------------------
@@ -126,7 +138,8 @@ def add_loss(
     terms : LossTerms
         The terms.
     sums : mapping of str to str
-        `FeatureTerm.distance` of each feature term, `LossTerms.moment_names`, ``tv`` and ``range`` → tensors.
+        `FeatureTerm.distance` of each feature term, `LossTerms.moment_names` and `LossTerms.pixel_terms` →
+        tensors.
     energies : mapping of FeatureTerm to str
         Feature term → tensor with ‖P‖².
     shapes : Shapes
@@ -153,7 +166,7 @@ def add_loss(
     style = [
         graph.total(part_values[part] for part in terms.layer_parts(layer)) for layer in terms.style_layers
     ]
-    values = [*features, *style, *(products[name] for name in PIXEL_TERMS)]
+    values = [*features, *style, *(products[name] for name in terms.pixel_terms)]
     weights = graph.input("weights", [len(values)])
     stacked = graph.op("Concat", *(graph.reshape(value, [1]) for value in values), attributes={"axis": 0})
     loss = graph.reduce("ReduceSum", graph.op("Mul", stacked, weights))
@@ -172,7 +185,7 @@ def add_loss(
 def _terms_of_sums(terms: LossTerms) -> dict[str, str]:
     """Return the sums that are terms up to a factor → the names of these terms."""
     features = {term.distance: term.name for term in terms.feature_terms}
-    return features | {name: name for name in PIXEL_TERMS}
+    return features | {name: name for name in terms.pixel_terms}
 
 
 def _sum_factors(
@@ -188,7 +201,7 @@ def _sum_factors(
             else graph.constant(factor)
         )
     factors["tv"] = graph.constant(terms.form.variation.at(terms.tv_power, pixels))
-    factors["range"] = graph.constant(1 / pixels)
+    factors |= {name: graph.constant(1 / pixels) for name in terms.pixel_terms if name != "tv"}
     return factors
 
 

@@ -1,4 +1,4 @@
-"""Distances of features, total variation and range as ONNX nodes.
+"""Distances of features, total variation, range and changes from frame to frame as ONNX nodes.
 
 Gradients come from `autodiff`. Distances between style statistics are in `style`; which terms a loss has is
 in `terms`.
@@ -128,3 +128,15 @@ def range_excess(graph: GraphBuilder, image: str) -> str:
     above = graph.op("Relu", graph.op("Sub", image, graph.constant(1.0)))
     below = graph.op("Relu", graph.op("Mul", image, graph.constant(-1.0)))
     return graph.total(sum_all(graph, "ReduceSumSquare", side) for side in (above, below))
+
+
+def temporal_change(graph: GraphBuilder, image: str, target: str, reliability: str) -> str:
+    """Append nodes for Σ c (x − w)² (scalar); its mean over pixels is a term of the loss of a video's frame.
+
+    w [1,3,H,W] is what the pixels were in another frame, and c [1,1,H,W] how reliable that is (Ruder,
+    Dosovitskiy and Brox, "Artistic Style Transfer for Videos", 2016, eq. 7). Several frames are one pair, see
+    `lbfgs_style.video.flow.fuse`. Differs from the paper: a mean over pixels, where the paper has one over
+    all numbers.
+    """
+    difference = graph.op("Sub", image, target)
+    return sum_all(graph, "ReduceSum", graph.op("Mul", graph.op("Mul", difference, difference), reliability))

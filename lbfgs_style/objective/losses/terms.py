@@ -19,8 +19,8 @@ from .style import STATISTICS, StatisticKind
 # Input with the weight of each region [R], where masks divide the image among styles.
 REGION_WEIGHTS = "region_weights"
 
-# Terms that are sums over pixels.
-PIXEL_TERMS = ("tv", "range")
+# Inputs with w [1,3,H,W] and c [1,1,H,W] of the temporal term, see `distances.temporal_change`.
+TEMPORAL_TARGET, RELIABILITY = "temporal_target", "reliability"
 
 # Weight of all neighbours together, as a share of that of the style.
 NEIGHBOURS_SHARE = 1 / 3
@@ -124,6 +124,8 @@ class LossTerms:
         Whether the content loss has a weight for each position.
     matched_layers : tuple of str
         Style layers whose features are compared with their nearest neighbours in the style, finest first.
+    temporal : bool
+        Whether the pixels are compared with those of other frames of a video.
     """
 
     content_layers: tuple[str, ...]
@@ -134,13 +136,24 @@ class LossTerms:
     regions: int = 0
     content_map: bool = False
     matched_layers: tuple[str, ...] = ()
+    temporal: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Name of each term, in the order of the input ``weights`` and the output ``terms``."""
         features = (term.name for term in self.feature_terms)
         style = (f"style {layer}" for layer in self.style_layers)
-        return (*features, *style, *PIXEL_TERMS)
+        return (*features, *style, *self.pixel_terms)
+
+    @property
+    def pixel_terms(self) -> tuple[str, ...]:
+        """The terms that are sums over pixels."""
+        return ("tv", "range", "temporal") if self.temporal else ("tv", "range")
+
+    @property
+    def pixel_targets(self) -> tuple[str, ...]:
+        """Inputs of the size of the image that these terms need."""
+        return (TEMPORAL_TARGET, RELIABILITY) if self.temporal else ()
 
     @property
     def feature_terms(self) -> tuple[FeatureTerm, ...]:
@@ -223,8 +236,11 @@ def content_map_name(layer: str) -> str:
     return f"content_map_{layer}"
 
 
-def term_weights(options: Options, terms: LossTerms) -> NDArray[np.float32]:
-    """Return the weight of each term [K], in the order of `LossTerms.names`."""
+def term_weights(options: Options, terms: LossTerms, temporal: float = 0.0) -> NDArray[np.float32]:
+    """Return the weight of each term [K], in the order of `LossTerms.names`.
+
+    `temporal` is that of the temporal term, which no option has: only frames of videos have that term.
+    """
     (alpha, beta), is_mean = options.balance, terms.form.mean
     content, style = len(terms.content_layers), len(terms.style_layers)
     matched = len(terms.matched_layers)
@@ -234,6 +250,7 @@ def term_weights(options: Options, terms: LossTerms) -> NDArray[np.float32]:
         *_layer_weights(beta, options.style_layer_weights, style, is_mean=is_mean),
         options.tv_weight,
         options.range_weight,
+        *((temporal,) if terms.temporal else ()),
     )
     return np.clip(weights, 0, 1e38).astype(np.float32)
 

@@ -52,7 +52,7 @@ def block_graph(
     -------
     onnx.ModelProto
         Inputs ``image`` [1,3,h,w], the window; ``around_<source>`` of each later stage, see
-        `stages.with_stages`; targets of the feature terms and masks of the windows of the stages;
+        `stages.with_stages`; targets of the feature and pixel terms, and masks, of the windows of the stages;
         ``rest_<name>`` for each sum, undivided; ``own_factor`` [1 + R], by which the window's part is
         multiplied before it is added to the rest; ``gradient_factor`` [1 + R], by which the derivatives by
         the window's part are multiplied; `FeatureTerm.energy`, ``weights`` and the targets of the style as

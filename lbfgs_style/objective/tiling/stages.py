@@ -116,8 +116,10 @@ class Area:
         return joins
 
     def pixels(self, layer: str) -> tuple[Span, Span]:
-        """Return the rows and columns of the image that belong to the features of a layer in its window."""
-        index = next(i for i, stage in enumerate(self.stages) if layer in stage.layers)
+        """Return the rows and columns of the image that belong to the window of a layer or of ``image``."""
+        index = next(
+            i for i, stage in enumerate(self.stages) if layer == stage.source or layer in stage.layers
+        )
         stride = self.stages[index].field.stride
         rows, columns = self.rows[index].window, self.columns[index].window
         return Span(rows.start * stride, rows.stop * stride), Span(

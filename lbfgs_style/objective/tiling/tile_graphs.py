@@ -12,7 +12,7 @@ from ...graphs.network_graph import IMAGE, Shapes, with_network
 from ...graphs.receptive_fields import Field
 from ..losses import assembly, distances
 from ..losses.moments import moment_sums
-from ..losses.terms import PIXEL_TERMS, LossTerms, features_name
+from ..losses.terms import LossTerms, features_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,9 +53,10 @@ def tile_statistics_graph(
     -------
     onnx.ModelProto
         Inputs ``image`` [1,3,h,w], the window; ``tile`` [4], top, left, bottom and right of the tile in the
-        window; with masks ``mask_<layer>_<region>`` of the window. Outputs, of the tile only:
-        ``features_<layer>`` [1,C,·,·], sums of moments under `LossTerms.moment_names`, not divided by the
-        number of positions, and the sums over pixels ``tv`` [] and ``range`` [].
+        window; of the window, too, `LossTerms.pixel_targets` and, with masks, ``mask_<layer>_<region>``.
+        Outputs, of the tile only: ``features_<layer>`` [1,C,·,·], sums of moments under
+        `LossTerms.moment_names`, not divided by the number of positions, and the sums over pixels [] under
+        `LossTerms.pixel_terms`.
     """
     graph = with_network(model, window, terms.layers)
     tile = graph.op("Cast", graph.input(TILE, [4]), attributes={"to": _INT64})
@@ -69,7 +70,11 @@ def tile_statistics_graph(
         for name, tensor in zip(terms.moments(part).names, moments.names, strict=True):
             graph.output(tensor, name)
     graph.output(_total_variation(graph, terms, tile), "tv")
-    graph.output(distances.range_excess(graph, _crop(graph, IMAGE, tile, 1)), "range")
+    pixels = _crop(graph, IMAGE, tile, 1)
+    graph.output(distances.range_excess(graph, pixels), "range")
+    if terms.temporal:
+        cropped = [_crop(graph, name, tile, 1) for name in assembly.declare_temporal(graph, window)]
+        graph.output(distances.temporal_change(graph, pixels, *cropped), "temporal")
     if rewrite is not None:
         rewrite(graph)
     return graph.model()
@@ -125,7 +130,7 @@ def loss_graph(terms: LossTerms, shapes: Shapes, size: tuple[int, int]) -> onnx.
 
 def scalar_sums(terms: LossTerms) -> tuple[str, ...]:
     """Return the names of the sums that are scalars."""
-    return (*(term.distance for term in terms.feature_terms), *PIXEL_TERMS)
+    return (*(term.distance for term in terms.feature_terms), *terms.pixel_terms)
 
 
 def declare_sums(
@@ -153,9 +158,9 @@ def tile_gradient_graph(
     Returns
     -------
     onnx.ModelProto
-        Inputs ``image`` [1,3,h,w], the window; the targets of the feature terms in the window; with masks
-        ``mask_<layer>_<region>`` of the window; ``d_<name>``, the outputs of `loss_graph`. Output ``d_image``
-        [1,3,h,w], exact in the tile only.
+        Inputs ``image`` [1,3,h,w], the window; the targets of the feature terms and the
+        `LossTerms.pixel_targets` in the window; with masks ``mask_<layer>_<region>`` of the window;
+        ``d_<name>``, the outputs of `loss_graph`. Output ``d_image`` [1,3,h,w], exact in the tile only.
     """
     graph = with_network(model, window, terms.layers)
     _, differences = assembly.feature_differences(graph, terms)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ...graphs.network_graph import IMAGE
 from ..losses.terms import (
-    PIXEL_TERMS,
     REGION_WEIGHTS,
     StylePart,
     content_map_name,
@@ -34,7 +33,7 @@ Sums = Mapping[str, NDArray[np.float64]]
 """Name of a sum → its value over the whole image, not divided by the number of positions."""
 
 Pixels = Callable[[str], tuple[Span, Span]]
-"""Layer → rows and columns of the image that belong to its window."""
+"""Layer, or ``image`` → rows and columns of the image that belong to its window."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +110,7 @@ class TileRunner:
                 if self._terms.has_map(term):
                     difference = difference * targets[content_map_name(term.layer)][index]
                 scalars[term.distance] += sum_of_squares(difference)
-            for name in PIXEL_TERMS:
+            for name in self._terms.pixel_terms:
                 scalars[name] += float(sums[name])
         return {name: np.array(total) for name, total in scalars.items()} | moments
 
@@ -120,8 +119,8 @@ class TileRunner:
         return self.loss_and_derivatives(sums, inputs)[:2]
 
     def window_inputs(self, inputs: LossInputs, pixels: Pixels) -> dict[str, Array]:
-        """Cut the window of each layer out of the targets and maps of the feature terms, and of the masks."""
-        windows = self._window_masks(inputs.targets, pixels)
+        """Cut the window of each layer out of the targets and maps of all terms, and of the masks."""
+        windows = self._window_masks(inputs.targets, pixels) | self._window_pixels(inputs.targets, pixels)
         for term in self._terms.feature_terms:
             index = self._feature_index(term.layer, *pixels(term.layer))
             maps = [content_map_name(term.layer)] if self._terms.has_map(term) else []
@@ -143,7 +142,7 @@ class TileRunner:
     ) -> Iterator[tuple[Tile, dict[str, Array]]]:
         """Yield each tile of an image [3,H,W] with the outputs of its `tile_statistics_graph`."""
         terms = self._terms
-        names = [*map(features_name, terms.feature_layers), *terms.moment_names, *PIXEL_TERMS]
+        names = [*map(features_name, terms.feature_layers), *terms.moment_names, *terms.pixel_terms]
         for tile in self._tiles:
             top, left = tile.window_rows.start, tile.window_columns.start
             corners = [tile.rows.start - top, tile.columns.start - left]
@@ -152,6 +151,7 @@ class TileRunner:
                 IMAGE: copy_window(image, tile.window_rows, tile.window_columns),
                 TILE: np.array(corners, np.float32),
                 **self._window_masks(targets, _pixels_of_window(tile)),
+                **self._window_pixels(targets, _pixels_of_window(tile)),
             }
             values = self._sessions.statistics(tile.window_size).run(names, feeds)
             yield tile, dict(zip(names, values, strict=True))
@@ -202,6 +202,11 @@ class TileRunner:
 
         return {part.mask: window(part) for part in self._terms.style_parts if part.region is not None}
 
+    def _window_pixels(self, targets: Mapping[str, Array], pixels: Pixels) -> dict[str, Array]:
+        """Cut the window out of the targets of the terms that are sums over pixels."""
+        rows, columns = pixels(IMAGE)
+        return {name: copy_window(targets[name][0], rows, columns) for name in self._terms.pixel_targets}
+
     def _feature_index(self, layer: str, rows: Span, columns: Span) -> tuple[Any, ...]:
         """Return the index of the features [1,C,h,w] of a layer that belong to these pixels."""
         stride = self._sessions.fields[layer].stride
@@ -215,7 +220,7 @@ class TileRunner:
 
 def _pixels_of_window(tile: Tile) -> Pixels:
     """Return the function that maps every layer to the window of a tile."""
-    return lambda layer: (tile.window_rows, tile.window_columns)
+    return lambda _: (tile.window_rows, tile.window_columns)
 
 
 def copy_window(image: Array, rows: Span, columns: Span) -> Array:

@@ -86,6 +86,7 @@ def plan_run(
         terms,
         regions=len(regions.masks) if regions else 0,
         content_map=images.content_map is not None and bool(terms.content_layers),
+        temporal=images.temporal is not None,
     )
     methods = choose_methods(engine, terms, options, scales, images.nbytes)
     return RunPlan(terms, scales, tuple(methods))

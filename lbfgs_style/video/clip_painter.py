@@ -1,0 +1,261 @@
+"""Paint a clip frame by frame: each starts from the one before, moved along the flow, and is held to it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..images import FloatImage, ImageLike, Picture, from_array, resize, with_rgb
+from ..images.color_preservation import in_gray
+from ..pipeline.coarse_to_fine import CoarseToFine
+from ..pipeline.inputs import FaceMask, Keep, RunImages, TemporalTarget, with_next_content
+from ..pipeline.plan.run_plan import RunPlan
+from ..pipeline.results import IterateCallback
+from ..pipeline.style_transfer import StyleTransfer
+from ..pipeline.styles import StylePicture
+from ..settings.video_options import VideoOptions
+from ..system.threads import Cancellation
+from .flow import fill_holes, fuse, warp
+from .frames import ContentFrame, ContentFrames, Frame, VideoState
+from .passes import Pass
+from .sharpness import expected_sharpness, sharpness, with_sharpness
+
+# Share of the latest frame in the gain of sharpness.
+_LATEST = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Earlier:
+    """What an earlier pass has painted of a frame, and how much the frame is held to it, c in [0,1]."""
+
+    picture: Picture
+    hold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Painted:
+    """A frame in the colours of the network, H×W×3, and as a picture; how its run ended, if it had one."""
+
+    rgb: FloatImage
+    picture: Picture
+    stop_reason: str = ""
+    evaluations: int = 0
+    loss: float = math.nan
+    gain: float = 1.0
+
+
+class ClipPainter:
+    """Paints a clip in passes, of which each may be resumed; made by `VideoTransfer.clip`.
+
+    Parameters
+    ----------
+    job : StyleTransfer
+        Has the network and the settings of a frame.
+    video : VideoOptions
+        How frames are held together.
+    styles : sequence of StylePicture
+        The styles, checked.
+    keep, held
+        Mask of the kept part; content map and mask of faces.
+    on_iterate : callable or None
+        As for `VideoTransfer.run`.
+    cancellation : Cancellation
+        Ends the clip.
+    """
+
+    def __init__(
+        self,
+        job: StyleTransfer,
+        video: VideoOptions,
+        styles: Sequence[StylePicture],
+        keep: Keep | None,
+        held: tuple[ImageLike | None, FaceMask | None],
+        on_iterate: IterateCallback | None,
+        cancellation: Cancellation,
+    ) -> None:
+        self._job, self._video, self._styles, self._keep, self._held = job, video, styles, keep, held
+        self._on_iterate, self._cancellation = on_iterate, cancellation
+        # Frames but the first of a shot start near their end: one scale, a few iterations.
+        self._short = replace(
+            job.options, scales="single", iterations=video.frame_iterations, fast=False, init_noise=0.0
+        )
+        self._images: RunImages
+        self._plan: RunPlan | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the clip is to end early."""
+        return self._cancellation.is_requested
+
+    def paint(
+        self,
+        frames: Iterable[ImageLike],
+        *,
+        earlier: Iterable[Earlier] | None = None,
+        resume: VideoState | None = None,
+    ) -> Iterator[Frame]:
+        """Yield the painted frames of one pass.
+
+        Parameters
+        ----------
+        frames : iterable
+            As for `VideoTransfer.run`.
+        earlier : iterable of Earlier, optional
+            What an earlier pass has painted. The first frame of a shot is left as it is there.
+        resume : VideoState, optional
+            The state of a frame, of which `frames` and `earlier` have those that follow.
+        """
+        state = resume
+        if state is not None:
+            self._begin_images(state.first)
+        history = () if state is None else state.contents
+        contents = ContentFrames(frames, self._job.options, self._video.long_term, history)
+        before = None if earlier is None else iter(earlier)
+        for content in _ahead(contents.next):
+            started = time.monotonic()
+            own = None if before is None else next(before)
+            if state is None or not content.flows:
+                painted = self._begin_shot(content, own)
+            else:
+                painted = self._continue_shot(content, state, own)
+            if painted.stop_reason == "cancelled":
+                return
+            state = _next_state(content, painted, state, max(self._video.long_term))
+            yield Frame(
+                number=state.number - 1,
+                shot=state.shot,
+                picture=painted.picture,
+                reliable=content.reliable,
+                evaluations=painted.evaluations,
+                loss=painted.loss,
+                seconds=time.monotonic() - started,
+                state=state,
+            )
+            if painted.stop_reason == "callback":
+                return
+
+    def repaint(
+        self,
+        each: Pass,
+        contents: Sequence[Picture],
+        results: Sequence[Picture],
+        resume: VideoState | None = None,
+    ) -> Iterator[Frame]:
+        """Yield the frames of a later pass, numbered in its order.
+
+        Parameters
+        ----------
+        each : Pass
+            The pass.
+        contents, results : sequence of Picture
+            All content frames, and what was painted of them; read when they are needed.
+        resume : VideoState, optional
+            The state of a frame of this pass.
+        """
+        if resume is None and each.before:
+            resume = self._state_before(each, contents, results)
+        first = 0 if resume is None else resume.number
+        order, holds = each.order[first:], each.holds[first:]
+        earlier = (Earlier(results[i], hold) for i, hold in zip(order, holds, strict=True))
+        return self.paint((contents[i] for i in order), earlier=earlier, resume=resume)
+
+    def _state_before(
+        self, each: Pass, contents: Sequence[Picture], results: Sequence[Picture]
+    ) -> VideoState:
+        """Return the state from which a pass begins that continues other frames."""
+        painted = tuple(self._as_network_sees(results[i]) for i in each.before)
+        size = (painted[0].shape[0], painted[0].shape[1])
+        small = tuple(resize(contents[i].rgb, size) for i in each.before)
+        anchor = (sharpness(painted[0]), sharpness(small[0]))
+        return VideoState(0, 0, small[0], anchor, 1.0, small, painted)
+
+    def _begin_images(self, small: FloatImage) -> None:
+        """Prepare the images of a shot, by its first content frame at the size of the result."""
+        _, run = self._job.prepare(from_array(small), self._styles, self._keep, self._held)
+        self._images, self._plan = run.images, None
+
+    def _begin_shot(self, content: ContentFrame, own: Earlier | None) -> _Painted:
+        """Paint the first frame of a shot as an image alone, or leave it as it was painted earlier."""
+        self._begin_images(content.small)
+        if own is not None:
+            return _Painted(self._as_network_sees(own.picture), own.picture)
+        _, run = self._job.prepare(
+            content.picture, self._styles, self._keep, self._held, self._on_iterate, self._cancellation
+        )
+        rgb, _ = run.run(None)
+        return _painted(content, run, rgb)
+
+    def _continue_shot(self, content: ContentFrame, state: VideoState, own: Earlier | None) -> _Painted:
+        """Paint a frame from those before it."""
+        pairs = zip(content.back, content.flows, strict=True)
+        moved = [warp(state.results[frames - 1], flow) for frames, flow in pairs]
+        reliabilities, images = list(content.reliabilities), list(moved)
+        wanted = expected_sharpness(*state.anchor, sharpness(content.small))
+        earlier = None if own is None else self._as_network_sees(own.picture)
+        if own is not None and earlier is not None:
+            wanted = sharpness(earlier)
+            reliabilities = [(1 - np.float32(own.hold)) * each for each in reliabilities]
+            reliabilities.append(np.full_like(reliabilities[0], own.hold))
+            images.append(earlier)
+        fused, reliability = fuse(images, reliabilities)
+        small = replace(content.picture, rgb=content.small, alpha=None)
+        frame = with_next_content(self._images, small, self._job.options)
+        whole = fill_holes(fused, frame.content.rgb, reliability)
+        target = with_sharpness(whole, wanted / state.gain)
+        init = target
+        if earlier is not None:
+            known = reliability[..., np.newaxis]
+            init = np.asarray((earlier + known * target) / (1 + known), np.float32)
+        frame = replace(frame, temporal=TemporalTarget(target, reliability, self._video.temporal))
+        engine = self._job.engine.during(self._cancellation)
+        run = CoarseToFine(engine, self._short, self._job.terms, frame, self._on_iterate)
+        rgb, self._plan = run.run(init, plan=self._plan)
+        latest = sharpness(rgb) / max(sharpness(init), 1e-6)
+        return replace(_painted(content, run, rgb), gain=(1 - _LATEST) * state.gain + _LATEST * latest)
+
+    def _as_network_sees(self, picture: Picture) -> FloatImage:
+        """Return what was painted in the colours of the network."""
+        return in_gray(picture.rgb) if self._job.options.preserve_color == "luminance" else picture.rgb
+
+
+def _painted(content: ContentFrame, run: CoarseToFine, rgb: FloatImage) -> _Painted:
+    """Return the result of a run."""
+    restore, scales = run.images.restore_colors, run.log.results
+    return _Painted(
+        rgb=rgb,
+        picture=with_rgb(content.picture, rgb if restore is None else restore(rgb)),
+        stop_reason=run.log.stop_reason,
+        evaluations=sum(each.evaluations for each in scales),
+        loss=scales[-1].loss_end if scales else math.nan,
+    )
+
+
+def _next_state(
+    content: ContentFrame, painted: _Painted, state: VideoState | None, longest: int
+) -> VideoState:
+    """Return the state after a frame."""
+    number, shot = (0, -1) if state is None else (state.number, state.shot)
+    if state is None or not content.flows:
+        anchor = (sharpness(painted.rgb), sharpness(content.small))
+        return VideoState(number + 1, shot + 1, content.small, anchor, 1.0, (content.small,), (painted.rgb,))
+    return replace(
+        state,
+        number=number + 1,
+        gain=painted.gain,
+        contents=(content.small, *state.contents)[:longest],
+        results=(painted.rgb, *state.results)[:longest],
+    )
+
+
+def _ahead(make: Callable[[], ContentFrame | None]) -> Iterator[ContentFrame]:
+    """Yield what a function returns until that is None; the next one is made while one is in use."""
+    with ThreadPoolExecutor(1, "flow") as executor:
+        coming = executor.submit(make)
+        while (content := coming.result()) is not None:
+            coming = executor.submit(make)
+            yield content

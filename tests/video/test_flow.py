@@ -1,0 +1,123 @@
+"""Optical flow against true motion; reliability by hand; moved and fused images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lbfgs_style.video.flow import (
+    exclude_nearer,
+    fill_holes,
+    find_flow,
+    find_likeness,
+    find_reliability,
+    fuse,
+    warp,
+)
+from tests.helpers.moving_pictures import pan, texture
+
+INNER = np.index_exp[16:-16, 16:-16]
+
+
+@pytest.mark.parametrize("size", [(160, 200), (96, 128), (40, 50)])
+def test_the_flow_of_a_pan_is_its_step(size: tuple[int, int]) -> None:
+    """Small frames, on which OpenCV would fail, too."""
+    before, after = pan(2, size, step=2.0)
+    inner = np.index_exp[size[0] // 6 : -(size[0] // 6), size[1] // 6 : -(size[1] // 6)]
+    flow = find_flow(after, before)
+    assert flow.shape == (*size, 2)
+    # What the later frame has at p lies 2 pixels to the right of p in the earlier one.
+    np.testing.assert_allclose(flow[inner][..., 0].mean(), 2, atol=0.15)
+    np.testing.assert_allclose(flow[inner][..., 1].mean(), 0, atol=0.15)
+
+
+def test_an_image_is_moved_without_blur() -> None:
+    frames = pan(2, (120, 160), step=2.0)
+    flow = np.zeros((120, 160, 2), np.float32)
+    flow[..., 0] = 2
+    moved = warp(frames[0], flow)
+    np.testing.assert_allclose(moved[INNER], frames[1][INNER], atol=2e-3)
+    half = np.zeros_like(flow)
+    half[..., 0] = 0.5
+    sharp = warp(warp(frames[0], half), -half)
+    assert np.abs(sharp - frames[0])[INNER].mean() < 0.01
+
+
+def test_what_an_object_covers_is_unreliable() -> None:
+    """A square moves 10 pixels over a still ground: ground that it uncovers was not there before."""
+    ground, square = texture(160, 1), texture(160, 2)[:40, :40]
+    before, after = ground.copy(), ground.copy()
+    before[60:100, 40:80], after[60:100, 50:90] = square, square
+    flow, back = find_flow(after, before), find_flow(before, after)
+    reliable = find_reliability(flow, back)
+    assert reliable.dtype == np.float32
+    assert reliable[64:96, 41:48].mean() < 0.3  # uncovered
+    assert reliable[66:94, 58:82].mean() > 0.8  # the square itself
+    assert reliable[5:45].mean() > 0.97  # the still ground
+    assert 0 <= reliable.min() <= reliable.max() <= 1
+
+
+def test_what_left_the_view_is_unreliable() -> None:
+    before, after = pan(2, (120, 160), step=12.0)
+    reliable = find_reliability(find_flow(after, before), find_flow(before, after))
+    assert reliable[20:-20, -11:].mean() < 0.1
+    assert reliable[20:-20, 20:-24].mean() > 0.9
+
+
+def test_frames_of_other_scenes_are_unreliable() -> None:
+    one, other = texture(160, 3), texture(160, 4)
+    assert find_reliability(find_flow(one, other), find_flow(other, one)).mean() < 0.2
+
+
+def test_farther_frames_count_where_nearer_ones_do_not() -> None:
+    near, far = np.array([[1, 0.25, 0]], np.float32), np.array([[1, 1, 0.5]], np.float32)
+    first, second = exclude_nearer([near, far])
+    np.testing.assert_allclose(first, near)
+    np.testing.assert_allclose(second, [[0, 0.75, 0.5]])
+
+
+def test_one_pair_takes_the_place_of_several() -> None:
+    """Σ c (x − w)² and C (x − W)² differ by a constant."""
+    rng = np.random.default_rng(0)
+    images = list(rng.random((3, 4, 5, 3)).astype(np.float32))
+    weights = [np.float32(0.3) * rng.random((4, 5)).astype(np.float32) for _ in images]
+    for each in weights:
+        each[0] = 0  # nothing is known in the first row
+    fused, total = fuse(images, weights)
+
+    def loss(x: np.ndarray) -> float:
+        return sum((c[..., None] * (x - w) ** 2).sum() for w, c in zip(images, weights, strict=True))
+
+    def by_one(x: np.ndarray) -> float:
+        return (total[..., None] * (x - fused) ** 2).sum()
+
+    x, y = rng.random((2, 4, 5, 3))
+    assert loss(x) - loss(y) == pytest.approx(by_one(x) - by_one(y), rel=1e-5)
+    np.testing.assert_array_equal(fused[0], images[0][0])
+
+
+def test_frames_that_look_different_are_not_held() -> None:
+    """By hand: a difference of 0.1 in all channels gives 1/e; a small one, as of noise, nearly 1."""
+    frame = texture(96, 0)
+    np.testing.assert_allclose(find_likeness(frame, frame + np.float32(0.1)), np.exp(-1), rtol=1e-4)
+    noise = np.random.default_rng(0).normal(0, 0.01, frame.shape).astype(np.float32)
+    assert find_likeness(frame, frame + noise).min() > 0.9
+    patched = frame.copy()
+    patched[40:60, 40:60] = 1 - patched[40:60, 40:60]
+    like = find_likeness(frame, patched)
+    assert like[45:55, 45:55].mean() < 0.6
+    assert like[:30].min() > 0.99
+
+
+def test_a_hole_is_the_content_in_the_colours_around() -> None:
+    content = texture(96, 0)
+    paint = np.clip(content + np.array([0.1, -0.1, 0.05], np.float32), -1, 2)
+    reliability = np.ones((96, 96), np.float32)
+    reliability[40:56, 40:56] = 0
+    damaged = paint.copy()
+    damaged[40:56, 40:56] = 5  # a ghost
+    filled = fill_holes(damaged, content, reliability)
+    assert filled.dtype == np.float32
+    np.testing.assert_allclose(filled, paint, atol=1e-4)
+    nothing = fill_holes(damaged, content, np.zeros((96, 96), np.float32))
+    np.testing.assert_allclose(nothing, content, atol=1e-6)

@@ -1,0 +1,33 @@
+"""The sharpness of a shot: mixed with its blur, an image has the one that is wanted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lbfgs_style.video.sharpness import expected_sharpness, sharpness, with_sharpness
+from tests.helpers.moving_pictures import texture
+
+
+@pytest.mark.parametrize("factor", [0.7, 0.95, 1.0, 1.1])
+def test_an_image_gets_the_sharpness_that_is_wanted(factor: float) -> None:
+    noise = np.random.default_rng(0).random((96, 96, 3)).astype(np.float32)
+    image = 0.7 * texture(96, 0) + 0.3 * noise
+    wanted = factor * sharpness(image)
+    changed = with_sharpness(image, wanted)
+    assert changed.dtype == np.float32
+    assert sharpness(changed) == pytest.approx(wanted, rel=1e-3)
+    np.testing.assert_allclose(changed.mean((0, 1)), image.mean((0, 1)), atol=2e-3)
+
+
+def test_what_cannot_be_reached_is_approached() -> None:
+    image = texture(96, 0)
+    assert sharpness(with_sharpness(image, 0.0)) < 0.9 * sharpness(image)
+    flat = np.full((20, 20, 3), 0.5, np.float32)
+    np.testing.assert_array_equal(with_sharpness(flat, 0.1), flat)
+
+
+def test_the_sharpness_of_a_frame_follows_its_content() -> None:
+    assert expected_sharpness(0.2, 0.1, 0.1) == pytest.approx(0.2)
+    assert expected_sharpness(0.2, 0.1, 0.15) == pytest.approx((0.04 + 0.45 * 0.0125) ** 0.5)
+    assert expected_sharpness(0.2, 0.9, 0.1) == pytest.approx(0.1)  # never below a half
