@@ -20,10 +20,10 @@ from ..pipeline.style_transfer import StyleTransfer
 from ..pipeline.styles import StylePicture
 from ..settings.video_options import VideoOptions
 from ..system.threads import Cancellation
+from .drift import Anchor, contrast, expected_sharpness, sharpness, with_contrast, with_sharpness
 from .flow import fill_holes, fuse, warp
 from .frames import ContentFrame, ContentFrames, Frame, VideoState
 from .passes import Pass
-from .sharpness import expected_sharpness, sharpness, with_sharpness
 
 # Share of the latest frame in the gain of sharpness.
 _LATEST = 0.5
@@ -171,7 +171,7 @@ class ClipPainter:
         painted = tuple(self._as_network_sees(results[i]) for i in each.before)
         size = (painted[0].shape[0], painted[0].shape[1])
         small = tuple(resize(contents[i].rgb, size) for i in each.before)
-        anchor = (sharpness(painted[0]), sharpness(small[0]))
+        anchor = Anchor.of(painted[0], small[0])
         return VideoState(0, 0, small[0], anchor, 1.0, small, painted)
 
     def _begin_images(self, small: FloatImage) -> None:
@@ -195,10 +195,10 @@ class ClipPainter:
         pairs = zip(content.back, content.flows, strict=True)
         moved = [warp(state.results[frames - 1], flow) for frames, flow in pairs]
         reliabilities, images = list(content.reliabilities), list(moved)
-        wanted = expected_sharpness(*state.anchor, sharpness(content.small))
+        wanted, tones = expected_sharpness(state.anchor, sharpness(content.small)), state.anchor.contrast
         earlier = None if own is None else self._as_network_sees(own.picture)
         if own is not None and earlier is not None:
-            wanted = sharpness(earlier)
+            wanted, tones = sharpness(earlier), contrast(earlier)
             reliabilities = [(1 - np.float32(own.hold)) * each for each in reliabilities]
             reliabilities.append(np.full_like(reliabilities[0], own.hold))
             images.append(earlier)
@@ -206,7 +206,7 @@ class ClipPainter:
         small = replace(content.picture, rgb=content.small, alpha=None)
         frame = with_next_content(self._images, small, self._job.options)
         whole = fill_holes(fused, frame.content.rgb, reliability)
-        target = with_sharpness(whole, wanted / state.gain)
+        target = with_sharpness(with_contrast(whole, tones), wanted / state.gain)
         init = target
         if earlier is not None:
             known = reliability[..., np.newaxis]
@@ -241,7 +241,7 @@ def _next_state(
     """Return the state after a frame."""
     number, shot = (0, -1) if state is None else (state.number, state.shot)
     if state is None or not content.flows:
-        anchor = (sharpness(painted.rgb), sharpness(content.small))
+        anchor = Anchor.of(painted.rgb, content.small)
         return VideoState(number + 1, shot + 1, content.small, anchor, 1.0, (content.small,), (painted.rgb,))
     return replace(
         state,

@@ -13,6 +13,7 @@ from ..images import FloatImage, ImageLike, Picture, resize, to_array
 from ..pipeline.inputs import check_content
 from ..pipeline.plan.scales import result_size
 from ..settings.options import Options
+from .drift import Anchor
 from .flow import Flow, Mask, exclude_nearer, find_flow, find_likeness, find_reliability, warp
 
 # Share of reliable pixels below which a frame begins a new shot: between neighbours it is 0.78 to 0.97,
@@ -32,8 +33,8 @@ class VideoState:
         Number of the current shot, 0-based.
     first : array, float32, H×W×3
         The first content frame of the shot, at the size of the result.
-    anchor : (float, float)
-        Sharpness of that frame, painted and not, see `sharpness.expected_sharpness`.
+    anchor : Anchor
+        Sharpness and contrast of that frame.
     gain : float
         Factor by which painting a frame makes it sharper, from the latest frames.
     contents, results : tuple of array, float32, H×W×3
@@ -44,7 +45,7 @@ class VideoState:
     number: int
     shot: int
     first: FloatImage
-    anchor: tuple[float, float]
+    anchor: Anchor
     gain: float
     contents: tuple[FloatImage, ...]
     results: tuple[FloatImage, ...]

@@ -22,6 +22,7 @@ from ..images import FloatImage, Picture, from_array
 from ..system.files import atomic_write, why_unwritable
 from ..system.locks import try_lock
 from ..system.npz import check_array, read_arrays, read_int
+from .drift import Anchor
 from .frames import Frame, VideoState
 
 # File in the folder that says which run it belongs to, and the folder of the content frames.
@@ -177,7 +178,7 @@ def _state(arrays: Mapping[str, Any]) -> VideoState:
     contents, results = (
         check_array(arrays[name], np.float32, (count, *first.shape)) for name in ("contents", "results")
     )
-    painted, content, gain = map(float, check_array(arrays["scalars"], np.float64, (3,)))
+    *anchor, gain = map(float, check_array(arrays["scalars"], np.float64, (4,)))
 
     def each(stack: FloatImage) -> tuple[FloatImage, ...]:
         return tuple(np.ascontiguousarray(image) for image in stack)
@@ -186,7 +187,7 @@ def _state(arrays: Mapping[str, Any]) -> VideoState:
         number=read_int(arrays["number"]),
         shot=read_int(arrays["shot"]),
         first=first,
-        anchor=(painted, content),
+        anchor=Anchor(*anchor),
         gain=gain,
         contents=each(contents),
         results=each(results),

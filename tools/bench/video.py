@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from lbfgs_style import Options, VideoOptions, VideoTransfer, images
 from lbfgs_style.images import FloatImage, fit, resize
 from lbfgs_style.video.clips import open_clip
+from lbfgs_style.video.drift import sharpness
 from lbfgs_style.video.flow import find_flow, find_reliability
 from lbfgs_style.video.frames import CUT
-from lbfgs_style.video.sharpness import sharpness
 from tools.bench.synthetic import SyntheticClip, warping_error
 
 _DATA = Path(__file__).resolve().parents[2] / "tests" / "data"

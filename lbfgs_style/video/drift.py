@@ -1,13 +1,13 @@
-"""Keep the sharpness of a shot, which every frame hands on to the next one.
+"""Keep sharpness and contrast of a shot, which every frame hands on to the next one.
 
 Moving an image blurs it a little, and optimising it again sharpens it: over a hundred frames either would
-grow. The style holds colours and contrast; nothing holds sharpness but this.
+grow. The style holds colours, and contrast only nearly.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +24,62 @@ _KEPT = 0.45
 _BLUR, _SHARES = 0.7, (-0.5, 1.0)
 
 
+# Largest change of contrast from one frame to the next.
+_MOST_CONTRAST = 0.02
+
+
+class Anchor(NamedTuple):
+    """What the frames of a shot are compared with: its first frame.
+
+    Attributes
+    ----------
+    sharpness, contrast : float
+        Of the painted frame.
+    content_sharpness : float
+        Of the content frame.
+    """
+
+    sharpness: float
+    content_sharpness: float
+    contrast: float
+
+    @classmethod
+    def of(cls, painted: FloatImage, content: FloatImage) -> Anchor:
+        """Return the anchor of a shot's first frame."""
+        return cls(sharpness(painted), sharpness(content), contrast(painted))
+
+
+def contrast(image: FloatImage) -> float:
+    """Return the standard deviation of an image's luma."""
+    return float(luma(image).std(dtype=np.float64))
+
+
+def with_contrast(image: FloatImage, wanted: float) -> FloatImage:
+    """Return an image whose differences from its mean colour are scaled to a contrast, by 2 % at most."""
+    factor = np.clip(wanted / max(contrast(image), 1e-6), 1 - _MOST_CONTRAST, 1 + _MOST_CONTRAST)
+    mean = image.mean((0, 1), dtype=np.float64).astype(np.float32)
+    return mean + np.float32(factor) * (image - mean)
+
+
 def sharpness(image: FloatImage) -> float:
     """Return the root mean square of the Laplacian of an image's luma."""
     return math.sqrt(float(np.square(_laplacian(image)).mean(dtype=np.float64)))
 
 
-def expected_sharpness(first_result: float, first_content: float, content: float) -> float:
+def expected_sharpness(anchor: Anchor, content: float) -> float:
     """Return the sharpness that a frame would have if it were painted alone.
+
+    s² grows with the square of the content's sharpness.
 
     Parameters
     ----------
-    first_result, first_content, content : float
-        Sharpness of the first frame of the shot, painted and not, and of the content frame: s² grows with
-        the square of the content's.
+    anchor : Anchor
+        The first frame of the shot.
+    content : float
+        Sharpness of the content frame.
     """
-    squared = first_result**2 + _KEPT * (content**2 - first_content**2)
-    return math.sqrt(max(squared, first_result**2 / 4))
+    squared = anchor.sharpness**2 + _KEPT * (content**2 - anchor.content_sharpness**2)
+    return math.sqrt(max(squared, anchor.sharpness**2 / 4))
 
 
 def with_sharpness(image: FloatImage, wanted: float) -> FloatImage:

@@ -1,11 +1,18 @@
-"""The sharpness of a shot: mixed with its blur, an image has the one that is wanted."""
+"""Sharpness and contrast of a shot: an image gets those that are wanted."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lbfgs_style.video.sharpness import expected_sharpness, sharpness, with_sharpness
+from lbfgs_style.video.drift import (
+    Anchor,
+    contrast,
+    expected_sharpness,
+    sharpness,
+    with_contrast,
+    with_sharpness,
+)
 from tests.helpers.moving_pictures import texture
 
 
@@ -28,6 +35,14 @@ def test_what_cannot_be_reached_is_approached() -> None:
 
 
 def test_the_sharpness_of_a_frame_follows_its_content() -> None:
-    assert expected_sharpness(0.2, 0.1, 0.1) == pytest.approx(0.2)
-    assert expected_sharpness(0.2, 0.1, 0.15) == pytest.approx((0.04 + 0.45 * 0.0125) ** 0.5)
-    assert expected_sharpness(0.2, 0.9, 0.1) == pytest.approx(0.1)  # never below a half
+    assert expected_sharpness(Anchor(0.2, 0.1, 1), 0.1) == pytest.approx(0.2)
+    assert expected_sharpness(Anchor(0.2, 0.1, 1), 0.15) == pytest.approx((0.04 + 0.45 * 0.0125) ** 0.5)
+    assert expected_sharpness(Anchor(0.2, 0.9, 1), 0.1) == pytest.approx(0.1)  # never below a half
+
+
+@pytest.mark.parametrize(("factor", "reached"), [(0.99, 0.99), (1.015, 1.015), (1.5, 1.02), (0.5, 0.98)])
+def test_an_image_gets_the_contrast_that_is_wanted_in_small_steps(factor: float, reached: float) -> None:
+    image = texture(96, 0)
+    changed = with_contrast(image, factor * contrast(image))
+    assert contrast(changed) == pytest.approx(reached * contrast(image), rel=1e-4)
+    np.testing.assert_allclose(changed.mean((0, 1)), image.mean((0, 1)), atol=1e-4)
