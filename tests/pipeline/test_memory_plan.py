@@ -74,7 +74,7 @@ def of_blocks(inner: int, computed: int, each: int) -> float:
 
 
 def test_the_memory_of_blocks_counts_their_halos():
-    """Four sweeps of 10: 12 · (10 + 20) bytes a pixel of the block; computed are three quarters of a halo around."""
+    """Four sweeps of 10: 12 · (10 + 20) bytes a pixel of the block; three quarters of a halo around it."""
     square = choose_method((4096, 4096), 40, 10, COSTS, 3 * 10**9)
     side = int((square.window_pixels or 0) ** 0.5 - 320)
     assert square.bytes == pytest.approx(of_blocks(side**2, (side + 240) ** 2, 360), rel=1e-6)
