@@ -88,7 +88,7 @@ def decode(data: bytes, name: str, *, max_pixels: int) -> Decoded:
         pixels, profile = _clipped_light(name, pixels), color_codes.linear()
     pixels = file_format.finish(data, pixels, metadata.exif)
     if pixels.ndim == 3:
-        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+        pixels = _with_red_and_blue_swapped(pixels)
     _warn_of_frames(file_format, name, data)
     return Decoded(pixels, file_format.has_gray_pixels(data) or pixels.ndim == 2, metadata, profile)
 
@@ -122,7 +122,7 @@ def encode(array: NDArray[Any], suffix: str, metadata: Metadata, *, quality: int
         raise OptionError(f"quality must be from 1 to 100, got {quality}")
     file_format = OUTPUT_FORMATS[suffix]
     array, flags = file_format.encoder(array, quality)
-    bgr = array if array.ndim == 2 else array[..., [2, 1, 0, 3][: array.shape[2]]]
+    bgr = array if array.ndim == 2 else _with_red_and_blue_swapped(array)
     kinds = (cv2.IMAGE_METADATA_EXIF, cv2.IMAGE_METADATA_ICCP, cv2.IMAGE_METADATA_XMP)
     blobs = (metadata.exif, metadata.icc, metadata.xmp) if file_format.encodes_metadata else ()
     pairs = [(kind, np.frombuffer(blob, np.uint8)) for kind, blob in zip(kinds, blobs, strict=False) if blob]
@@ -151,6 +151,11 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _with_red_and_blue_swapped(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return RGB for BGR, or BGR for RGB, C-contiguous: of another layout OpenCV would make a copy."""
+    return np.take(pixels, [2, 1, 0, 3][: pixels.shape[2]], axis=2)
 
 
 def _unpack(name: str, data: bytes, file_format: Format) -> Unpacked:

@@ -116,7 +116,8 @@ class CoarseToFine:
             if outcome.reason in ("callback", "cancelled"):
                 break
         self.log.finish()
-        if self.log.stop_reason != "cancelled":  # the caller waits; the next run returns the memory
+        # After a cancelled run the caller waits, and the next run returns the memory, if there is enough.
+        if self.log.stop_reason != "cancelled" or plan.methods[-1].window_pixels is not None:
             self.engine.release_memory()
         return self._finished(to_hwc(image), size), plan
 

@@ -142,11 +142,15 @@ class RunLog:
         )
 
     def finish(self) -> None:
-        """Save a run that was stopped as it is."""
-        if self.checkpoint is not None and self.stop_reason == "callback":
+        """Save a run that was stopped as it is, and free the images of saved runs: the result needs room."""
+        self.saved = None
+        if self.checkpoint is None:
+            return
+        if self.stop_reason == "callback":
             self.checkpoint.save_latest()
-        if self.checkpoint is not None and self.stop_reason == "cancelled":
+        if self.stop_reason == "cancelled":
             self.checkpoint.save_cancelled()
+        self.checkpoint.forget()
 
     def term_curves(self, terms: LossTerms) -> dict[str, tuple[float, ...]]:
         """Return each term without its weight, after each iteration over all scales."""

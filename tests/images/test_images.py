@@ -781,3 +781,17 @@ def test_a_result_leaves_without_needless_copies(dtype: type[np.generic]) -> Non
     kept, working = planes.nbytes, planes.nbytes
     whole_numbers = 0 if dtype is np.float32 else planes.size * np.dtype(dtype).itemsize
     assert peak < 1.05 * (kept + working + whole_numbers)
+
+
+def test_reading_and_writing_make_no_copies_for_opencv():
+    picture = images.from_array(np.zeros((1024, 2048, 3), np.uint8))
+    data = images.encode(picture)
+    samples = picture.rgb.size
+    for work, held in ((lambda: images.encode(picture), 2), (lambda: images.decode(data), 1 + 4)):
+        tracemalloc.start()
+        try:
+            work()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 1.1 * held * samples  # bytes: whole numbers, once in either order; floating point

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
 
@@ -77,10 +79,20 @@ def test_profile_exif_xmp_and_recipe_are_kept(tmp_path):
             assert image.getexif().get_ifd(34665)
 
 
+def test_other_programs_read_a_recipe_without_a_word(tmp_path):
+    for name, tiled in (("whole.tif", False), ("tiles.tif", True)):
+        images.write(tmp_path / name, picture(np.uint8)[0], tiled=tiled, recipe="{}")
+        code = f"import cv2; assert cv2.imread({str(tmp_path / name)!r}).shape == {(HEIGHT, WIDTH, 3)}"
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert run.stderr == ""  # where libtiff does not know a tag, OpenCV warns
+        with Image.open(tmp_path / name) as image:  # warnings are errors
+            image.load()
+
+
 def test_a_text_of_another_program_is_no_recipe():
     plain = images.encode(picture(np.uint8)[0], "tif")
     assert read_text(plain) is None
-    assert read_text(exif.add(plain, b"", {65000: b"theirs"})) is None
+    assert read_text(exif.add(plain, b"", {50740: b"theirs\0"})) is None
 
 
 def test_large_images_are_tiled_without_being_asked(tmp_path, monkeypatch):

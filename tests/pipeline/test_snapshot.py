@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import weakref
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from lbfgs_style.pipeline.checkpoints.snapshot import Snapshot
 from lbfgs_style.pipeline.plan import run_plan
 from lbfgs_style.pipeline.plan.memory import ScaleMethod
 from lbfgs_style.pipeline.plan.scales import Scale, ScaleResult
+from lbfgs_style.pipeline.run_log import RunLog
 from tests.helpers.command import contents
 from tests.helpers.interrupted_runs import OPTIONS, PAINTING, PHOTO, cut_off, job, stop_after
 
@@ -110,6 +112,17 @@ def test_everything_comes_back(path, snapshot):
     again, identity = snapshots.read(path)
     same(again, snapshot)
     assert identity == IDENTITY
+
+
+def test_a_run_that_has_ended_holds_no_image(path):
+    image = BLOCKS.image.copy()
+    held = weakref.ref(image)
+    log = RunLog(checkpoint=Checkpoint(path), saved=replace(IN_BLOCKS, state=replace(BLOCKS, image=image)))
+    assert log.checkpoint is not None
+    log.checkpoint.offer(log.saved, share=0.5)
+    del image
+    log.finish()
+    assert held() is None
 
 
 def test_a_latest_that_is_the_best_is_stored_once(path):

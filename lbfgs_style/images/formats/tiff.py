@@ -15,10 +15,10 @@ from .. import exif as exif_block
 from . import tiff_declared, tiff_pixels, tiff_tiles
 from .base import TEXT_KEYWORD, Capacity, Format, Metadata, Size, Unpacked, starts_with
 
-# Tag of `Format.write_text`: from 65000 on they are for private use (TIFF 6.0, section 8).
-_TEXT = 65000
+# Tag of `Format.write_text`: DNGPrivateData (DNG 1.7), where any program may keep bytes after its name and a
+# NUL. libtiff knows it; of a tag that it does not know, OpenCV prints a warning.
+_TEXT = 50740
 
-# What the value of that tag begins with; other programs may use the tag, too.
 _TEXT_HEAD = TEXT_KEYWORD + b"\0"
 
 

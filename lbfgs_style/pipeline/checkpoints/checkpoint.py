@@ -237,6 +237,10 @@ class Checkpoint:
         self._before = time.monotonic()
         self._cost = self._before - begin
 
+    def forget(self) -> None:
+        """Free the snapshot that was offered last, and with it the image: the run has ended."""
+        self._latest = None
+
     def discard(self) -> None:
         """Delete the file, once the result of the run is safe; the file of another run stays."""
         if not self.saved:

@@ -48,7 +48,7 @@ _BYTES_PER_PIXEL_AT_ENDS = 25
 
 # Share of the halo that counts as memory on each side of a block. Later stages and what surrounds the block
 # see all of the halo, but with few of the features, or without the backward pass.
-_HALO_SHARE = 0.5
+_HALO_SHARE = 0.75
 
 # Multiple of the smallest window: below, halos take more than half of it, and blocks are better, since they
 # compute features once in each evaluation and not twice.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from ...objective.engine import Engine
 from ...objective.evaluation import Evaluation
 from ...objective.losses.neighbours import places_per_style
 from ...objective.losses.terms import LossTerms
+from ...objective.tiling.tile_plan import Tile
 from ...optimization.block_sweeps import sweep_count
 from ...optimization.gradient_subspace import kept_vectors
 from ...optimization.lbfgs import minimize
@@ -33,14 +34,14 @@ _TWO_PASSES = 1.4
 
 # Share of the halo's pixels that counts in an evaluation of a block: later stages see more of it than the
 # first.
-_HALO_SHARE = 0.25
+_HALO_SHARE = 0.5
 
 # Evaluations that a block takes besides one an iteration: its surroundings and its first value, the first
 # line search, and its sums at the end.
-_VISIT_EVALUATIONS = 3.9
+_VISIT_EVALUATIONS = 2.9
 
 # Evaluations of the image that the targets and the sums of a scale take that is optimised block by block.
-_MEASURING_EVALUATIONS = 1.0
+_MEASURING_EVALUATIONS = 0.8
 
 # Iterations whose median is the time of one.
 _TIMED = 5
@@ -93,13 +94,14 @@ def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: b
         windows, computed = 1, float(pixels)
         evaluations = _evaluations(scale.iterations, method)
         if method.window_pixels is not None:
-            tiles = engine.plan_cuts(scale.size, plan.terms, method.window_pixels)[0]
-            windows = len(tiles)
-            computed = float(sum(tile.window_size[0] * tile.window_size[1] for tile in tiles))
+            cuts = engine.plan_cuts(scale.size, plan.terms, method.window_pixels)
+            windows = len(cuts[0])
             if method.kind == "tiles":
-                computed *= _TWO_PASSES
+                computed = _TWO_PASSES * _window_pixels(cuts[0])
             else:
-                computed = pixels + _HALO_SHARE * (computed - pixels)
+                sweeps = cuts[: sweep_count(scale.iterations)]
+                halos = sum(_window_pixels(tiles) - pixels for tiles in sweeps) / len(sweeps)
+                computed = pixels + _HALO_SHARE * halos
         kept = kept_vectors(scale.iterations, method.history)
         seconds = None
         if trial is not None:
@@ -114,6 +116,11 @@ def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: b
                 seconds += rounds * trial.search_seconds(scale.size)
         forecasts.append(ScalePlan(scale.size, scale.iterations, method, windows, seconds))
     return tuple(forecasts)
+
+
+def _window_pixels(tiles: Sequence[Tile]) -> int:
+    """Return the pixels of all windows together."""
+    return sum(tile.window_size[0] * tile.window_size[1] for tile in tiles)
 
 
 class _Trial:
