@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -41,6 +41,9 @@ _LONGEST_NAME = 100
 
 # Requests whose images are read at the same time.
 _MOST_UPLOADS = 4
+
+# Characters of the longest message.
+_LONGEST_TEXT = 1000
 
 # Seconds after which a client whose job found no place may ask again.
 _RETRY_SECONDS = 5
@@ -79,7 +82,7 @@ def create(service: Service) -> Starlette:
     def route(path: str, handler: Callable[[Service, Request], Awaitable[Response]], *methods: str) -> Route:
         return Route(path, _answering(service, handler), methods=methods)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             route("/", _page, "GET"),
             route("/docs", _docs, "GET"),
@@ -96,8 +99,15 @@ def create(service: Service) -> Starlette:
             route("/api/jobs/{id}/again", _again, "POST"),
             route("/{file}", _page, "GET"),
         ],
-        exception_handlers={HTTPException: _http_error},
+        exception_handlers={HTTPException: _http_error, Exception: _defect},
     )
+    app.router.redirect_slashes = False  # it would leave the token out of the address
+    return app
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    """Answer a defect of the program; the server's log has it."""
+    return _error(500, "internal error: the server's log has the details")
 
 
 def _answering(service: Service, handler: Callable[[Service, Request], Awaitable[Response]]) -> Handler:
@@ -109,6 +119,8 @@ def _answering(service: Service, handler: Callable[[Service, Request], Awaitable
             return await handler(service, request)
         except (StyleError, MultiPartException) as error:
             return _error(400, str(error) or "the form cannot be read")
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         except UnknownJob:
             return _error(404, "there is no job of this identifier, and there was none")
         except ForgottenJob:
@@ -121,7 +133,9 @@ def _answering(service: Service, handler: Callable[[Service, Request], Awaitable
 
 def _error(status: int, text: str, retry_seconds: int | None = None) -> Response:
     headers = None if retry_seconds is None else {"retry-after": str(retry_seconds)}
-    return JSONResponse({"error": text}, status, headers=headers)
+    # A text may repeat what was sent: surrogates, which UTF-8 lacks, and megabytes.
+    plain = text[:_LONGEST_TEXT].encode("utf-8", "backslashreplace").decode()
+    return JSONResponse({"error": plain}, status, headers=headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

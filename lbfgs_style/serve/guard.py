@@ -7,6 +7,7 @@ that is made to point at this machine (DNS rebinding) nor a leaked address opens
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import secrets
@@ -32,6 +33,10 @@ HEADERS = {
 }
 
 
+# Seconds without a part of a body after which a request is refused.
+BODY_SECONDS = 20
+
+
 class _TooLarge(Exception):
     """Raised in the application while it reads a body that is longer than allowed."""
 
@@ -49,9 +54,19 @@ class Guard:
         Names that a Host header may have; numerical addresses may stand there as well.
     max_bytes : int
         Bytes of a request's body.
+    body_seconds : float
+        Seconds without a part of a body after which a request is refused.
     """
 
-    def __init__(self, app: Asgi, token: str, hosts: Collection[str], max_bytes: int) -> None:
+    def __init__(
+        self,
+        app: Asgi,
+        token: str,
+        hosts: Collection[str],
+        max_bytes: int,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        self._body_seconds = body_seconds
         self._app, self._token, self._hosts, self._max_bytes = app, token, frozenset(hosts), max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,18 +89,20 @@ class Guard:
             await _answer(send, 308, "see below /TOKEN/", {"location": f"/{self._token}/"})
             return
         inner = {**scope, "path": f"/{rest}", "raw_path": f"/{rest}".encode()}
-        body = _Body(receive, self._max_bytes)
+        body = _Body(receive, self._max_bytes, self._body_seconds)
 
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), *_encoded(HEADERS)]
-            if not body.too_large:  # else the application's answer to that is replaced
+            if not (body.too_large or body.is_late):  # else the application's answer to that is replaced
                 await send(message)
 
-        with suppress(_TooLarge):
+        with suppress(_TooLarge, TimeoutError):
             await self._app(inner, body.receive, guarded_send)
         if body.too_large:
             await _answer(send, *self._too_large())
+        elif body.is_late:
+            await _answer(send, 408, f"nothing came for {self._body_seconds} seconds: send it again")
 
     def _refusal(self, method: str, headers: dict[str, str], token: str) -> tuple[int, str] | None:
         """Return status and text where a request is refused."""
@@ -130,16 +147,24 @@ class _Body:
 
     Attributes
     ----------
-    too_large : bool
-        It had more.
+    too_large, is_late : bool
+        It had more, or stopped coming.
     """
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, most: int, seconds: float) -> None:
         self._receive, self._left, self.too_large = receive, most, False
+        self.is_late, self._seconds = False, seconds
+        self._ended = False  # what comes after the body is the end of the connection
 
     async def receive(self) -> Message:
         """Return the next part, or raise _TooLarge."""
-        message = await self._receive()
+        # A client that stops sending would hold its place for ever.
+        try:
+            message = await asyncio.wait_for(self._receive(), None if self._ended else self._seconds)
+        except TimeoutError:
+            self.is_late = True
+            raise
+        self._ended = self._ended or not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             self.too_large = True

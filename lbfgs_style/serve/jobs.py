@@ -214,13 +214,17 @@ class Jobs:
                 job.change(state="cancelled")
         return job
 
-    def close(self) -> None:
-        """Stop the job that is painted, and wait for the thread's end."""
+    def stop(self) -> None:
+        """Stop the job that is painted and take all others out of the queue; streams of events end then."""
         with self._changed:
             self._closed = True
-            for job in self._jobs.values():
-                job.cancel.set()
+            for identifier in self._jobs:
+                self.cancel(identifier)
             self._changed.notify()
+
+    def close(self) -> None:
+        """Stop, and wait for the thread's end."""
+        self.stop()
         self._thread.join(timeout=5)
 
     def _next(self) -> Job | None:
@@ -255,18 +259,14 @@ class Jobs:
                 job.change(state="cancelled")
                 return
             height, width = painted.result.picture.rgb.shape[:2]
+            numbers = {"progress": 1.0, "width": width, "height": height}
             job.change(
-                state="stopped" if painted.result.stop_reason == "cancelled" else "finished",
                 image=painted.png,
                 preview=jpeg(painted.result.picture.rgb, longest=_PREVIEW_SIDE),
                 preview_number=job.preview_number + 1,
-                iterate=job.iterate
-                | {
-                    "progress": 1.0,
-                    "width": width,
-                    "height": height,
-                    "seconds": round(painted.result.seconds, 2),
-                },
+                iterate=job.iterate | numbers | {"seconds": round(painted.result.seconds, 2)},
+                # Last: who sees the end finds the image.
+                state="stopped" if painted.result.stop_reason == "cancelled" else "finished",
             )
 
     def _forget(self) -> None:
@@ -275,7 +275,8 @@ class Jobs:
             ended = [job for job in self._jobs.values() if job.state in ENDED]
             size = sum(job.kept_bytes for job in ended)
             count = len(ended)
-            for job in ended[:-1]:  # the last one stays, however large it is
+            # Those without an image first; the last one stays, however large it is.
+            for job in sorted(ended[:-1], key=lambda job: job.image is not None):
                 if count <= MOST_KEPT and size <= MOST_BYTES:
                     break
                 size -= job.kept_bytes

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import images, networks
-from ..errors import ImageError, OptionError, did_you_mean
+from ..errors import ImageError, OptimizationError, OptionError, did_you_mean
 from ..images.input_limits import header
+from ..optimization.lbfgs import STOP_REASONS
 from ..outputs import run_inputs
 from ..outputs.contact_sheet import jpeg
 from ..outputs.input_files import Source, fingerprint
@@ -219,7 +220,9 @@ def painter_of(network: networks.FeatureNetwork, limits: Limits) -> Callable[...
         transfer = StyleTransfer(network, options=job.options, keep_sessions=False)
         result = run_inputs.run(transfer, loaded, on_iterate=on_iterate, cancel=job.cancel)
         if not result.history:
-            return None
+            if job.cancel.is_set():
+                return None
+            raise OptimizationError(f"{STOP_REASONS[result.stop_reason]}: choose other options.")
         recipe = recipe_text(
             result.settings, loaded.map(lambda _, file: file.source), quality=95, folder=Path()
         )

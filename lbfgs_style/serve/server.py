@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 
@@ -137,8 +138,14 @@ def serve(
     )
     name = f"[{address.host}]" if ":" in address.host else address.host
     ready(f"http://{name}:{port}/{address.token}/")
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            jobs.stop()  # else the streams of events would be cut off
+            super().handle_exit(sig, frame)
+
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
     finally:
         jobs.close()
         listener.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from lbfgs_style import Options, StyleTransfer, images, recipes
 from lbfgs_style.serve.api_description import document
+from lbfgs_style.serve.guard import Guard
 from lbfgs_style.serve.requests import Limits
 from tests.helpers.command import photo, run
 from tests.helpers.page_server import ENDLESS, PAIR, PHOTO, SMALL, form, running
@@ -327,6 +329,41 @@ def test_without_the_extra_the_command_names_it(monkeypatch, capfd):
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
     assert run("serve") == 2
     assert "pip install 'lbfgs-style[serve]'" in capfd.readouterr().err
+
+
+def test_an_upload_that_stops_is_refused_after_a_while():
+    """By the guard in front of the application, without a server."""
+    messages = []
+
+    async def receive():
+        await asyncio.sleep(20)
+
+    async def send(message):
+        messages.append(message)
+
+    async def app(scope, receive, send):
+        await receive()
+
+    async def ask():
+        guard = Guard(app, "token", ["localhost"], 1000, body_seconds=0.05)
+        headers = [(b"host", b"localhost"), (b"content-length", b"100")]
+        scope = {"type": "http", "method": "POST", "path": "/token/api/jobs", "headers": headers}
+        await guard(scope, receive, send)
+
+    asyncio.run(ask())
+    assert messages[0]["status"] == 408
+
+
+def test_a_run_that_diverges_fails_and_says_why(client):
+    job = client.submit(optimizer="sgd", learning_rate=1e38)
+    assert "infinite or not a number" in wait(client, job, "failed")["error"]
+
+
+def test_odd_texts_are_answered_shortly(client):
+    answer = client.post_form(PAIR, '{"style_layers": ["\\ud800", "\\ud800"]}')
+    assert (answer.status, "names a layer twice" in answer.json["error"]) == (400, True)
+    assert len(client.post_form(PAIR, {"x" * 100_000: 1}).data) < 2000
+    assert client.get("api/jobs/").status == 404  # a redirect would leave the token out
 
 
 @pytest.mark.slow

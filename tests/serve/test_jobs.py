@@ -164,3 +164,22 @@ def test_closing_stops_the_job_that_is_painted(result):
         time.sleep(0.005)
     queue.close()
     assert job.state == "cancelled"
+
+
+def test_jobs_without_an_image_are_forgotten_before_those_with_one(serve, result, monkeypatch):
+    monkeypatch.setattr(module, "MOST_KEPT", 3)
+    go = threading.Event()
+
+    def paint(job, on_iterate):
+        assert job.options.seed == 0 or go.wait(20)
+        return Painted(b"png", result)
+
+    queue = serve(paint)
+    first = queue.submit(INPUTS, Options())
+    wait(first)
+    running = queue.submit(INPUTS, Options(seed=1))
+    for _ in range(10):
+        queue.cancel(queue.submit(INPUTS, Options()).id)
+    assert queue.get(first.id) is first
+    go.set()
+    wait(running)

@@ -145,6 +145,7 @@ def test_a_mask_is_painted_with_the_mouse(open_page, files, client):
 def test_it_fits_a_phone(open_page, files):
     page = open_page(390, 844)
     with no_sideways_scrolling(page, 390):
+        page.click("#mask summary")
         choose(page, files)
         page.click("#paint")
         finished(page)
@@ -190,3 +191,28 @@ def test_what_the_server_refuses_is_said_on_the_page(open_page, files, tmp_path)
     page.wait_for_selector("#message:not(:empty)")
     assert "text.png" in page.inner_text("#message")
     assert page.locator("#paint").is_enabled()
+
+
+def test_a_photo_that_the_browser_cannot_show_takes_no_mask_of_the_one_before(open_page, files, client):
+    page = open_page()
+    choose(page, files)
+    page.click("#mask summary")
+    page.locator("#canvas").click()
+    images.write(files / "photo.tif", images.read(files / "photo.png"))
+    page.set_input_files("#photo", files / "photo.tif")
+    page.wait_for_selector("#message:not(:empty)")
+    page.click("#paint")
+    finished(page)
+    job = client.get("api/jobs").json["jobs"][-1]["id"]
+    assert b"mask.png" not in client.get(f"api/jobs/{job}/image").data
+
+
+def test_a_server_that_ends_stops_its_job_on_the_page(browser, network, files):
+    with running(network) as client:
+        page = browser.new_page()
+        page.goto(client.address)
+        choose(page, files, "1024")
+        page.click("#paint")
+        page.wait_for_selector("#compare:not([hidden])")
+    playwright.expect(page.locator("#status")).to_contain_text("Stopped", timeout=10_000)
+    page.close()

@@ -28,17 +28,22 @@ async function ask(path, options) {
 // ---- what to paint
 
 function setPhoto(file) {
+  if (chosen.address) URL.revokeObjectURL(chosen.address);
   chosen.photo = file;
-  const image = new Image();
-  image.alt = file.name;
+  chosen.address = URL.createObjectURL(file);
+  const image = new Image(), canvas = $("canvas");
+  image.alt = `Photo: ${file.name}`;
+  canvas.photo = null;
+  clearMask();
+  image.onerror = () => say(`The browser cannot show ${file.name}; the server may read it all the same.`);
   image.onload = () => {
-    const canvas = $("canvas");
+    if (chosen.photo !== file) return; // another one was chosen meanwhile
     canvas.width = 640;
     canvas.height = Math.max(1, Math.round((640 * image.naturalHeight) / image.naturalWidth));
     canvas.photo = image;
     clearMask();
   };
-  image.src = URL.createObjectURL(file);
+  image.src = chosen.address;
   $("photo-drop").querySelector(".shown").replaceChildren(image);
   ready();
 }
@@ -179,7 +184,7 @@ $("larger").addEventListener("click", () => {
 });
 
 async function begin(path, request) {
-  $("paint").disabled = true;
+  $("paint").disabled = $("larger").disabled = true;
   say("");
   try {
     follow(await ask(path, request));
@@ -187,6 +192,7 @@ async function begin(path, request) {
   } catch (error) {
     say(error.message);
   }
+  $("larger").disabled = false;
   ready();
 }
 
@@ -196,6 +202,7 @@ $("halt").addEventListener("click", async () => {
     await ask(`api/jobs/${shown.id}`, { method: "DELETE" });
   } catch (error) {
     say(error.message);
+    $("halt").disabled = false;
   }
 });
 
@@ -218,9 +225,22 @@ function follow(job) {
     });
   }
   source.onerror = () => {
-    if (source.readyState === EventSource.CLOSED) $("status").textContent = "The connection to the server is lost.";
+    $("status").textContent = "The connection to the server is lost; trying again …";
   };
 }
+
+// A hidden page needs no stream: a browser has six connections to a server, for all its pages.
+document.addEventListener("visibilitychange", async () => {
+  if (document.hidden) {
+    events?.close();
+  } else if (shown && !ENDED.includes(shown.state)) {
+    try {
+      follow(await ask(`api/jobs/${shown.id}`));
+    } catch (error) {
+      say(error.message);
+    }
+  }
+});
 
 function show(job) {
   const before = shown;
@@ -305,8 +325,9 @@ async function start() {
     say(error.message);
   }
   $("look").replaceChildren(...about.looks.map((row) => new Option(row.name, row.name)));
-  const sizes = SIZES.filter((size) => size <= about.max_size);
-  $("size").replaceChildren(...sizes.map((size) => new Option(`${size} px`, size, size === 512, size === 512)));
+  const sizes = [...SIZES.filter((size) => size < about.max_size), about.max_size];
+  const usual = Math.min(512, about.max_size);
+  $("size").replaceChildren(...sizes.map((size) => new Option(`${size} px`, size, size === usual, size === usual)));
   $("look").dispatchEvent(new Event("change"));
   remember();
 }
