@@ -126,7 +126,7 @@ class Window:
         return [(m - 1) * s + r + 1 for m, s, r in zip(results, self.strides, self.reaches, strict=True)]
 
     def lengths_before(self, results: Sequence[int]) -> list[int]:
-        """Return the least lengths of an input with so many windows."""
+        """Return the least lengths of an input with this number of windows."""
         pads = zip(self.spans(results), self.fronts, self.backs, strict=True)
         return [span - front - back for span, front, back in pads]
 

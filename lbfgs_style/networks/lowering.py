@@ -100,7 +100,7 @@ NAMES = frozenset({"Gelu", "GroupNormalization"})
 
 
 def lower(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model without the operators of `_LOWERED`; the model itself if it has none of them."""
+    """Return a model with the operators of `_LOWERED` replaced; the model itself if it does not use them."""
     from onnx import TensorProto
 
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)

@@ -92,7 +92,7 @@ def _paths(limits: Limits) -> dict[str, Any]:
         404: ("There is no such job, and there was none.", _ERROR),
         410: ("It ended long ago; its images are no longer kept.", _ERROR),
     }
-    none = {409: ("There is no such image yet, or the job has none.", _ERROR)}
+    none = {409: ("There is no such image, or not yet.", _ERROR)}
     accepted = {
         202: ("The job waits in the queue.", _JOB),
         400: ("A file or an option is wrong; the text says what and what to do.", _ERROR),

@@ -257,7 +257,7 @@ def _file(service: Service, request: Request, attribute: str, media_type: str) -
 
 
 def _file_name(name: str | None, role: str) -> str:
-    """Return the name of an upload without folders and control characters; its role where it has none."""
+    """Return the name of an upload without folders and control characters; its role if nothing is left."""
     plain = re.split(r"[/\\]", name or "")[-1]
     plain = "".join(letter for letter in plain if letter.isprintable()).strip()
     return plain[-_LONGEST_NAME:] or role

@@ -20,7 +20,7 @@ from ..settings.options import Options
 log = logging.getLogger("lbfgs_style")
 
 State = Literal["queued", "running", "finished", "stopped", "cancelled", "failed"]
-"""``stopped`` has the best image so far, ``cancelled`` has none."""
+"""``stopped`` has the best image so far, ``cancelled`` no image."""
 
 ENDED: frozenset[State] = frozenset(("finished", "stopped", "cancelled", "failed"))
 

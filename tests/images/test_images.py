@@ -784,7 +784,7 @@ def test_a_result_leaves_without_needless_copies(dtype: type[np.generic]) -> Non
 
 
 def test_reading_and_writing_make_no_copies_for_opencv():
-    picture = images.from_array(np.zeros((1024, 2048, 3), np.uint8))
+    picture = images.from_array(np.zeros((2048, 4096, 3), np.uint8))
     data = images.encode(picture)
     samples = picture.rgb.size
     for work, held in ((lambda: images.encode(picture), 2), (lambda: images.decode(data), 1 + 4)):
@@ -794,4 +794,5 @@ def test_reading_and_writing_make_no_copies_for_opencv():
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak < 1.1 * held * samples  # bytes: whole numbers, once in either order; floating point
+        # Bytes: whole numbers, once in either order; floating point. Threads convert strips in between.
+        assert peak < (held + 0.5) * samples
