@@ -479,7 +479,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "strides of 0": (attribute(2, "strides", [0, 0]), "out of range"),
     "strides of 2⁶²": (attribute(2, "strides", [2**62] * 2), "out of range"),
     "dilations of 0": (attribute(0, "dilations", [0, 0]), "out of range"),
-    "no groups": (attribute(0, "group", 0), "has 0 groups: expected 1 or"),
+    "no groups": (attribute(0, "group", 0), "has 0 groups: expected 1 to"),
     "3 groups for 4 features": (groups_of_less_than_two, "do not fit"),
     "7 groups for 3 channels": (attribute(0, "group", 7), "not? fit"),
     "an attribute of the wrong kind": (attribute(0, "pads", "everywhere"), "not valid ONNX|does not fit"),
