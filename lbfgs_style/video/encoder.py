@@ -150,7 +150,7 @@ class _Packets:
         stream: Any = source.streams.audio[0]
         if sound.codecs and stream.codec_context.name not in sound.codecs:
             log.warning(
-                "%s: its sound (%s) does not fit into the film, which has none: .mkv holds any sound",
+                "%s: its sound (%s) cannot be stored in this format: the film is silent; .mkv holds any sound",
                 *(sound.path, stream.codec_context.name),
             )
             return

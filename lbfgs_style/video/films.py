@@ -32,7 +32,7 @@ class FilmFormat:
     Attributes
     ----------
     opencv : str or None
-        Codec of OpenCV's VideoWriter; None where it has none.
+        Codec of OpenCV's VideoWriter; None if OpenCV cannot write the format.
     video : str or None
         Codec of PyAV; None for an animated image.
     sounds : tuple of str
