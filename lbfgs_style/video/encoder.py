@@ -150,7 +150,7 @@ class _Packets:
         stream: Any = source.streams.audio[0]
         if sound.codecs and stream.codec_context.name not in sound.codecs:
             log.warning(
-                "%s: its sound (%s) cannot be stored in this format: the film is silent; .mkv holds any sound",
+                "%s: its sound (%s) cannot be stored in this format, the film is silent: .mkv holds all",
                 *(sound.path, stream.codec_context.name),
             )
             return

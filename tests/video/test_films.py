@@ -135,7 +135,7 @@ def test_sound_that_does_not_fit_is_left_out_with_a_line(tmp_path, caplog) -> No
     source = with_sound(tmp_path / "source.mp4")
     write_film(tmp_path / "out.webm", timed([0.0, 0.25]), 0.5, rate=4, sound=source)
     assert tones(tmp_path / "out.webm") == (0.0, [])
-    assert "its sound (aac) does not fit" in caplog.text
+    assert "its sound (aac) cannot be stored in this format" in caplog.text
     write_film(tmp_path / "out.mkv", timed([0.0, 0.25]), 0.5, rate=4, sound=source)
     assert tones(tmp_path / "out.mkv")[0] > 0.3
 
