@@ -177,7 +177,7 @@ class FreeBlock:
             Of the loss by the pixels.
         """
         first, self._first = self._first, None
-        if first is not None and np.allclose(pixels, self.image, rtol=0, atol=_ROUNDING):
+        if first is not None and _is_close(pixels, self.image):
             return first
         self._window[0][self._in_window] = pixels
         return self._run(self._supposed)
@@ -189,7 +189,7 @@ class FreeBlock:
     def commit(self, pixels: NDArray[Any]) -> None:
         """Write pixels [3,h,w] into the image, and update its sums."""
         self.image[...] = pixels
-        if not np.array_equal(self._window[0][self._in_window], self.image):  # not evaluated last
+        if not _is_close(self._window[0][self._in_window], self.image):  # not evaluated last
             self._window[0][self._in_window] = pixels
             self._run(self._supposed)
         self._blocks.sums.update(self._sums())
@@ -215,6 +215,11 @@ class FreeBlock:
     def _sums(self) -> dict[str, NDArray[np.float64]]:
         """Return the sums of the image with the pixels that were evaluated last."""
         return {name: self._rest[name] + part for name, part in self._own_sums()}
+
+
+def _is_close(pixels: NDArray[Any], others: NDArray[Any]) -> bool:
+    """Return whether pixels differ by no more than rounding."""
+    return np.allclose(pixels, others, rtol=0, atol=_ROUNDING)
 
 
 def _weights_times(

@@ -18,6 +18,7 @@ from ...objective.losses.terms import LossTerms
 from ...objective.tiling.tile_plan import Tile
 from ...optimization.block_sweeps import sweep_count
 from ...optimization.gradient_subspace import kept_vectors
+from ...optimization.held_variables import DetailVariables, HeldVariables
 from ...optimization.lbfgs import minimize
 from ...optimization.problem import HostProblem
 from ...optimization.variables import VARIABLES
@@ -29,6 +30,9 @@ from .run_plan import RunPlan
 # Pixels of the side of the image whose evaluation is timed.
 _TRIAL_SIDE = 256
 
+# Seconds for which an evaluation is repeated: other programs take the processor for a part of that.
+_TRIAL_SECONDS = 1.0
+
 # Seconds of an evaluation below which an image of twice the side is timed: what fits into the caches of the
 # processor takes a quarter less a pixel than what does not.
 _QUICK_SECONDS = 0.2
@@ -38,14 +42,15 @@ _TWO_PASSES = 1.4
 
 # Share of the halo's pixels that counts in an evaluation of a block: later stages see more of it than the
 # first.
-_HALO_SHARE = 0.5
+_HALO_SHARE = 0.6
 
-# Evaluations that a block takes besides one an iteration: its surroundings and its first value, the first
-# line search, and its sums at the end.
-_VISIT_EVALUATIONS = 2.9
+# Evaluations that a block takes besides one an iteration: its surroundings and its first value, and the
+# first line search; and how many of these L-BFGS asks for.
+_VISIT_EVALUATIONS, _VISIT_STEPS = 3.3, 1.2
 
-# Evaluations of the image that the targets and the sums of a scale take that is optimised block by block.
-_MEASURING_EVALUATIONS = 0.8
+# Evaluations of the image that the targets of a scale take, and those and the sums of one that is optimised
+# block by block.
+_MEASURING_EVALUATIONS, _BLOCK_MEASURING_EVALUATIONS = 0.5, 0.8
 
 # Iterations whose median is the time of one.
 _TIMED = 5
@@ -54,10 +59,6 @@ _TIMED = 5
 _GRADIENTS = 25
 
 _ITERATIONS = _GRADIENTS + _TIMED + 1
-
-# Extra evaluations for each restart of L-BFGS, whose first line search has no step length.
-_RESTART_EVALUATIONS = 1.3
-
 
 # Numbers of a search for neighbours that is timed: positions, places, and numbers that are compared.
 _TRIAL_SEARCH = (2048, 2048, 128)
@@ -90,7 +91,7 @@ class ScalePlan:
 
 def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: bool) -> tuple[ScalePlan, ...]:
     """Return the forecast of each scale of a plan; with `timed`, after trial evaluations of a small image."""
-    trial = _Trial(engine, plan.terms, options) if timed else None
+    trial = _Trial(engine, plan.terms, options, plan.methods) if timed else None
     last = plan.scales[-1]
     forecasts: list[ScalePlan] = []
     for scale, method in zip(plan.scales, plan.methods, strict=True):
@@ -110,7 +111,7 @@ def describe_scales(engine: Engine, plan: RunPlan, options: Options, *, timed: b
         seconds = None
         if trial is not None:
             seconds = evaluations * trial.evaluation_seconds(computed, windows)
-            seconds += scale.iterations * trial.optimizer_seconds(pixels, method.history, kept)
+            seconds += _steps(scale.iterations, method) * trial.optimizer_seconds(pixels, method, kept)
             if plan.terms.matched_layers:
                 rounds = (
                     1
@@ -130,7 +131,9 @@ def _window_pixels(tiles: Sequence[Tile]) -> int:
 class _Trial:
     """Seconds of evaluations and of the optimiser, measured on small images."""
 
-    def __init__(self, engine: Engine, terms: LossTerms, options: Options) -> None:
+    def __init__(
+        self, engine: Engine, terms: LossTerms, options: Options, methods: Sequence[ScaleMethod]
+    ) -> None:
         side = max(_TRIAL_SIDE, 2 * engine.smallest_side(terms))
         plain = LossTerms(terms.content_layers, terms.style_layers)
         small, large = (_evaluation_seconds(engine, plain, (n, n)) for n in (side // 2, side))
@@ -140,7 +143,10 @@ class _Trial:
         # A line through both: an evaluation takes some time however small its image is.
         self._per_pixel = (large - small) / (side**2 - (side // 2) ** 2)
         self._fixed = max(0.0, large - self._per_pixel * side**2)
-        self._first, self._per_gradient = _optimizer_seconds((side, side), options)
+        self._optimizer = {
+            is_block: _optimizer_seconds((side, side), options, is_block=is_block)
+            for is_block in {method.kind == "blocks" for method in methods}
+        }
         self._pixels = side**2
         self._engine, self._matched = engine, terms.matched_layers
 
@@ -156,20 +162,31 @@ class _Trial:
         """Return the time of an evaluation of an image in windows, which have `computed` pixels together."""
         return windows * self._fixed + self._per_pixel * computed
 
-    def optimizer_seconds(self, pixels: int, history: int, kept: int) -> float:
+    def optimizer_seconds(self, pixels: int, method: ScaleMethod, kept: int) -> float:
         """Return the time of an iteration over some pixels without its evaluation.
 
         Between restarts the number of kept vectors grows from `kept` − `history` to `kept`; the time is that
         of the mean.
         """
-        return (self._first + self._per_gradient * (kept - history / 2)) / self._pixels * pixels
+        first, per_gradient = self._optimizer[method.kind == "blocks"]
+        return (first + per_gradient * (kept - method.history / 2)) / self._pixels * pixels
 
 
 def _evaluations(iterations: int, method: ScaleMethod) -> float:
-    """Return the evaluations of the whole image that the iterations of a scale take."""
+    """Return the evaluations of the whole image that a scale takes."""
     if method.kind == "blocks":
-        return iterations + sweep_count(iterations) * _VISIT_EVALUATIONS + _MEASURING_EVALUATIONS
-    return iterations * (1 + _RESTART_EVALUATIONS / method.history if method.history else 1)
+        return iterations + sweep_count(iterations) * _VISIT_EVALUATIONS + _BLOCK_MEASURING_EVALUATIONS
+    return _steps(iterations, method) + _MEASURING_EVALUATIONS
+
+
+def _steps(iterations: int, method: ScaleMethod) -> float:
+    """Return the evaluations that the optimiser asks for.
+
+    One is that of the start, and the first line search of L-BFGS after a restart takes two steps.
+    """
+    if method.kind == "blocks":
+        return iterations + sweep_count(iterations) * _VISIT_STEPS
+    return 1 + iterations + (math.ceil(iterations / method.history) if method.history else 0)
 
 
 def _search_seconds() -> float:
@@ -177,7 +194,7 @@ def _search_seconds() -> float:
     positions, places, numbers = _TRIAL_SEARCH
     rng = np.random.default_rng(0)
     searched, keys = (rng.random((count, numbers), np.float32) for count in (positions, places))
-    return min(_timed(lambda: (searched @ keys.T).argmax(1)) for _ in range(3))
+    return _least_seconds(lambda: (searched @ keys.T).argmax(1))
 
 
 def _evaluation_seconds(engine: Engine, terms: LossTerms, size: tuple[int, int]) -> float:
@@ -185,10 +202,10 @@ def _evaluation_seconds(engine: Engine, terms: LossTerms, size: tuple[int, int])
     targets = engine.statistics(image, terms, what="trial image")
     objective = engine.objective(size, terms, targets, np.ones(len(terms.names), np.float32))
     objective(image)
-    return min(_timed(lambda: objective(image)) for _ in range(3))
+    return _least_seconds(lambda: objective(image))
 
 
-def _optimizer_seconds(size: tuple[int, int], options: Options) -> tuple[float, float]:
+def _optimizer_seconds(size: tuple[int, int], options: Options, *, is_block: bool) -> tuple[float, float]:
     """Time iterations of L-BFGS-B on a quadratic, which costs almost nothing to evaluate.
 
     Steps of first-order methods take less; the difference is small against their evaluations.
@@ -211,8 +228,11 @@ def _optimizer_seconds(size: tuple[int, int], options: Options) -> tuple[float, 
         times.append(time.perf_counter())
         return False
 
+    variables = VARIABLES[options.variables](size)
+    if is_block:
+        variables = HeldVariables(DetailVariables(variables, image), image, np.zeros(size, np.float32))
     minimize(
-        HostProblem(quadratic, VARIABLES[options.variables](size)),
+        HostProblem(quadratic, variables),
         image,
         iterations=_ITERATIONS,
         history=_ITERATIONS,
@@ -223,7 +243,11 @@ def _optimizer_seconds(size: tuple[int, int], options: Options) -> tuple[float, 
     return first, max(0.0, last - first) / _GRADIENTS
 
 
-def _timed(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
+def _least_seconds(work: Callable[[], object]) -> float:
+    """Return the least time that some work takes, of `_TRIAL_SECONDS` or three times."""
+    times = list[float]()
+    while len(times) < 3 or sum(times) < _TRIAL_SECONDS:
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return min(times)
