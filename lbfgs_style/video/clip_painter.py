@@ -119,7 +119,7 @@ class ClipPainter:
         for content in _ahead(contents.next):
             started = time.monotonic()
             own = None if before is None else next(before)
-            if state is None or not content.flows:
+            if state is None or not content.motions:
                 painted = self._begin_shot(content, own)
             else:
                 painted = self._continue_shot(content, state, own)
@@ -192,35 +192,42 @@ class ClipPainter:
 
     def _continue_shot(self, content: ContentFrame, state: VideoState, own: Earlier | None) -> _Painted:
         """Paint a frame from those before it."""
-        pairs = zip(content.back, content.flows, strict=True)
-        moved = [warp(state.results[frames - 1], flow) for frames, flow in pairs]
-        reliabilities, images = list(content.reliabilities), list(moved)
+        pairs = zip(content.back, content.motions, strict=True)
+        images = [warp(state.results[frames - 1], motion.flow) for frames, motion in pairs]
+        visible = [motion.visible for motion in content.motions]
+        reliable = np.asarray(sum(motion.reliable for motion in content.motions), np.float32)
         wanted, tones = expected_sharpness(state.anchor, sharpness(content.small)), state.anchor.contrast
         earlier = None if own is None else self._as_network_sees(own.picture)
         if own is not None and earlier is not None:
             wanted, tones = sharpness(earlier), contrast(earlier)
-            reliabilities = [(1 - np.float32(own.hold)) * each for each in reliabilities]
-            reliabilities.append(np.full_like(reliabilities[0], own.hold))
+            hold = np.float32(own.hold)
+            visible = [(1 - hold) * each for each in visible] + [np.full_like(reliable, hold)]
+            reliable = (1 - hold) * reliable + hold
             images.append(earlier)
-        fused, reliability = fuse(images, reliabilities)
+        fused, seen = fuse(images, visible)
         small = replace(content.picture, rgb=content.small, alpha=None)
         frame = with_next_content(self._images, small, self._job.options)
-        whole = fill_holes(fused, frame.content.rgb, reliability)
+        latest = state.results[0] - self._in_network_colors(state.contents[0])
+        texture = warp(latest, content.motions[0].flow, reflect=True)
+        whole = fill_holes(fused, frame.content.rgb, seen, texture)
         target = with_sharpness(with_contrast(whole, tones), wanted / state.gain)
         init = target
         if earlier is not None:
-            known = reliability[..., np.newaxis]
+            known = reliable[..., np.newaxis]
             init = np.asarray((earlier + known * target) / (1 + known), np.float32)
-        frame = replace(frame, temporal=TemporalTarget(target, reliability, self._video.temporal))
+        frame = replace(frame, temporal=TemporalTarget(target, reliable, self._video.temporal))
         engine = self._job.engine.during(self._cancellation)
         run = CoarseToFine(engine, self._short, self._job.terms, frame, self._on_iterate)
         rgb, self._plan = run.run(init, plan=self._plan)
-        latest = sharpness(rgb) / max(sharpness(init), 1e-6)
-        return replace(_painted(content, run, rgb), gain=(1 - _LATEST) * state.gain + _LATEST * latest)
+        sharpened = sharpness(rgb) / max(sharpness(init), 1e-6)
+        return replace(_painted(content, run, rgb), gain=(1 - _LATEST) * state.gain + _LATEST * sharpened)
 
     def _as_network_sees(self, picture: Picture) -> FloatImage:
         """Return what was painted in the colours of the network."""
-        return in_gray(picture.rgb) if self._job.options.preserve_color == "luminance" else picture.rgb
+        return self._in_network_colors(picture.rgb)
+
+    def _in_network_colors(self, rgb: FloatImage) -> FloatImage:
+        return in_gray(rgb) if self._job.options.preserve_color == "luminance" else rgb
 
 
 def _painted(content: ContentFrame, run: CoarseToFine, rgb: FloatImage) -> _Painted:
@@ -240,7 +247,7 @@ def _next_state(
 ) -> VideoState:
     """Return the state after a frame."""
     number, shot = (0, -1) if state is None else (state.number, state.shot)
-    if state is None or not content.flows:
+    if state is None or not content.motions:
         anchor = Anchor.of(painted.rgb, content.small)
         return VideoState(number + 1, shot + 1, content.small, anchor, 1.0, (content.small,), (painted.rgb,))
     return replace(

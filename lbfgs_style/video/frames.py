@@ -14,11 +14,14 @@ from ..pipeline.inputs import check_content
 from ..pipeline.plan.scales import result_size
 from ..settings.options import Options
 from .drift import Anchor
-from .flow import Flow, Mask, exclude_nearer, find_flow, find_likeness, find_reliability, warp
+from .flow import Flow, Motion, exclude_nearer, find_flow, find_likeness, find_motion, warp
 
 # Share of reliable pixels below which a frame begins a new shot: between neighbours it is 0.78 to 0.97,
 # across a cut 0.001 to 0.074.
 CUT = 0.35
+
+# How much frames are enlarged to find the flow to the frame before, and to those farther back.
+_ENLARGED = 3.0, 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,9 +103,9 @@ class ContentFrame:
         The content frame.
     small : array, float32, H×W×3
         The same at the size of the result.
-    flows, reliabilities : list of array
-        Flow to each frame that it is held to, nearest first, and how reliable it is, without what nearer
-        frames give; empty for the first frame of a shot.
+    motions : list of Motion
+        Motion to each frame that it is held to, nearest first, without what nearer frames show; empty for
+        the first frame of a shot.
     back : list of int
         How many frames back these are.
     reliable : float
@@ -111,8 +114,7 @@ class ContentFrame:
 
     picture: Picture
     small: FloatImage
-    flows: list[Flow]
-    reliabilities: list[Mask]
+    motions: list[Motion]
     back: list[int]
     reliable: float
 
@@ -164,15 +166,24 @@ class ContentFrames:
             )
         earlier = self._history
         back = [each for each in self._long_term if each <= len(earlier)]
-        flows = [find_flow(small, earlier[each - 1]) for each in back]
-        returned = (find_flow(earlier[each - 1], small) for each in back)
-        reliabilities = [find_reliability(*each) for each in zip(flows, returned, strict=True)]
-        reliable = float(reliabilities[0].mean()) if back else 0.0
+        motions = [find_motion(*_flows(small, earlier[each - 1], each)) for each in back]
+        reliable = float(motions[0].reliable.mean()) if back else 0.0
         if reliable < CUT:
-            self._history, flows, reliabilities, back, reliable = [], [], [], [], 0.0
+            self._history, motions, back, reliable = [], [], [], 0.0
         self._history = [small, *self._history][: max(self._long_term)]
-        if reliabilities:
-            moved = (warp(earlier[each - 1], flow) for each, flow in zip(back, flows, strict=True))
-            pairs = zip(reliabilities, moved, strict=True)
-            reliabilities = exclude_nearer([each * find_likeness(small, other) for each, other in pairs])
-        return ContentFrame(picture, small, flows, reliabilities, back, reliable)
+        if motions:
+            pairs = zip(motions, back, strict=True)
+            motions = exclude_nearer([_where_alike(each, small, earlier[n - 1]) for each, n in pairs])
+        return ContentFrame(picture, small, motions, back, reliable)
+
+
+def _flows(frame: FloatImage, other: FloatImage, frames_back: int) -> tuple[Flow, Flow]:
+    """Return the flow to an earlier frame and the flow back; less exactly to one that fills holes only."""
+    enlargement = _ENLARGED[0 if frames_back == 1 else 1]
+    return find_flow(frame, other, enlargement), find_flow(other, frame, enlargement)
+
+
+def _where_alike(motion: Motion, frame: FloatImage, other: FloatImage) -> Motion:
+    """Return a motion that holds less where the frames look different."""
+    like = find_likeness(frame, warp(other, motion.flow))
+    return Motion(motion.flow, motion.visible * like, motion.reliable * like)

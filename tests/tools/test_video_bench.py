@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lbfgs_style.video.flow import find_flow, find_reliability
+from lbfgs_style.video.flow import find_flow, find_motion
 from tests.helpers.moving_pictures import texture
 from tools.bench.synthetic import SyntheticClip, warping_error
 
@@ -36,10 +36,13 @@ def test_flow_and_reliability_are_near_the_truth(index: int) -> None:
     flow, back = find_flow(one, other), find_flow(other, one)
     visible = CLIP.visible(index, index + 1)
     distance = np.linalg.norm(flow - CLIP.flow(index, index + 1), axis=2)
-    assert np.median(distance[visible]) < 0.15
-    reliable = find_reliability(flow, back) > 0.5
+    assert np.median(distance[visible]) < 0.06
+    motion = find_motion(flow, back)
+    reliable = motion.reliable > 0.5
     assert (reliable == visible).mean() > 0.9
-    assert distance[reliable].mean() < 0.25
+    assert distance[reliable].mean() < 0.12
+    of_mean = np.linalg.norm(motion.flow - CLIP.flow(index, index + 1), axis=2)
+    assert of_mean[reliable].mean() < 1.05 * distance[reliable].mean()
 
 
 def test_the_warping_error_by_hand() -> None:

@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 
 from lbfgs_style.video.flow import (
+    Motion,
     exclude_nearer,
     fill_holes,
     find_flow,
     find_likeness,
-    find_reliability,
+    find_motion,
     fuse,
     warp,
 )
 from tests.helpers.moving_pictures import pan, texture
+from tools.bench.synthetic import SyntheticClip
 
 INNER = np.index_exp[16:-16, 16:-16]
+
+
+def _motion(frame: np.ndarray, other: np.ndarray) -> Motion:
+    return find_motion(find_flow(frame, other), find_flow(other, frame))
 
 
 @pytest.mark.parametrize("size", [(160, 200), (96, 128), (40, 50)])
@@ -43,37 +49,65 @@ def test_an_image_is_moved_without_blur() -> None:
     assert np.abs(sharp - frames[0])[INNER].mean() < 0.01
 
 
+def test_enlarged_frames_give_a_better_flow() -> None:
+    clip = SyntheticClip(texture(320, 0), texture(320, 1), (144, 192), 61)
+    one, other, visible = clip.frame(30), clip.frame(31), clip.visible(30, 31)
+    plain, enlarged = (
+        np.linalg.norm(find_flow(one, other, factor) - clip.flow(30, 31), axis=2)[visible].mean()
+        for factor in (1.0, 3.0)
+    )
+    assert enlarged < 0.6 * plain
+
+
+def test_a_motion_and_the_motion_back_are_inverse() -> None:
+    """Nearly: where the flow is reliable, each is the mean of one flow and the inverse of the other."""
+    before, after = pan(2, (120, 160), step=2.3)
+    flow, back = find_flow(after, before), find_flow(before, after)
+    forth, returned = find_motion(flow, back), find_motion(back, flow)
+
+    def gap(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.linalg.norm(a + warp(b, a), axis=2)[INNER].mean())
+
+    assert gap(forth.flow, returned.flow) < 0.5 * gap(flow, back)
+
+
 def test_what_an_object_covers_is_unreliable() -> None:
     """A square moves 10 pixels over a still ground: ground that it uncovers was not there before."""
     ground, square = texture(160, 1), texture(160, 2)[:40, :40]
     before, after = ground.copy(), ground.copy()
     before[60:100, 40:80], after[60:100, 50:90] = square, square
-    flow, back = find_flow(after, before), find_flow(before, after)
-    reliable = find_reliability(flow, back)
-    assert reliable.dtype == np.float32
+    _, visible, reliable = _motion(after, before)
+    assert reliable.dtype == visible.dtype == np.float32
     assert reliable[64:96, 41:48].mean() < 0.3  # uncovered
     assert reliable[66:94, 58:82].mean() > 0.8  # the square itself
     assert reliable[5:45].mean() > 0.97  # the still ground
-    assert 0 <= reliable.min() <= reliable.max() <= 1
+    assert 0 <= reliable.min() <= visible.max() <= 1
+    assert (reliable <= visible).all()
+    # The border of the motion is visible, and its flow not reliable.
+    assert (visible - reliable)[58:102, 47:53].max() > 0.5
+    assert (visible - reliable)[5:45].max() < 0.1
 
 
 def test_what_left_the_view_is_unreliable() -> None:
     before, after = pan(2, (120, 160), step=12.0)
-    reliable = find_reliability(find_flow(after, before), find_flow(before, after))
+    reliable = _motion(after, before).reliable
     assert reliable[20:-20, -11:].mean() < 0.1
     assert reliable[20:-20, 20:-24].mean() > 0.9
 
 
 def test_frames_of_other_scenes_are_unreliable() -> None:
     one, other = texture(160, 3), texture(160, 4)
-    assert find_reliability(find_flow(one, other), find_flow(other, one)).mean() < 0.2
+    assert _motion(one, other).reliable.mean() < 0.2
 
 
 def test_farther_frames_count_where_nearer_ones_do_not() -> None:
     near, far = np.array([[1, 0.25, 0]], np.float32), np.array([[1, 1, 0.5]], np.float32)
-    first, second = exclude_nearer([near, far])
-    np.testing.assert_allclose(first, near)
-    np.testing.assert_allclose(second, [[0, 0.75, 0.5]])
+    flow = np.zeros((1, 3, 2), np.float32)
+    first, second = exclude_nearer([Motion(flow, near, near / 2), Motion(flow, far, far / 2)])
+    np.testing.assert_allclose(first.visible, near)
+    np.testing.assert_allclose(first.reliable, near / 2)
+    np.testing.assert_allclose(second.visible, [[0, 0.75, 0.5]])
+    np.testing.assert_allclose(second.reliable, [[0, 0.5, 0.25]])  # at most what is visible there alone
 
 
 def test_one_pair_takes_the_place_of_several() -> None:
@@ -112,12 +146,17 @@ def test_frames_that_look_different_are_not_held() -> None:
 def test_a_hole_is_the_content_in_the_colours_around() -> None:
     content = texture(96, 0)
     paint = np.clip(content + np.array([0.1, -0.1, 0.05], np.float32), -1, 2)
-    reliability = np.ones((96, 96), np.float32)
-    reliability[40:56, 40:56] = 0
+    visible = np.ones((96, 96), np.float32)
+    visible[40:56, 40:56] = 0
     damaged = paint.copy()
     damaged[40:56, 40:56] = 5  # a ghost
-    filled = fill_holes(damaged, content, reliability)
+    plain = np.full_like(paint, 0.3)  # what is the same everywhere gives no strokes
+    filled = fill_holes(damaged, content, visible, plain)
     assert filled.dtype == np.float32
     np.testing.assert_allclose(filled, paint, atol=1e-4)
-    nothing = fill_holes(damaged, content, np.zeros((96, 96), np.float32))
+    nothing = fill_holes(damaged, content, np.zeros((96, 96), np.float32), plain)
     np.testing.assert_allclose(nothing, content, atol=1e-6)
+    strokes = np.where(np.arange(96)[:, None, None] % 4 < 2, 0.1, -0.1) * np.ones((1, 96, 3))
+    painted = fill_holes(damaged, content, visible, strokes.astype(np.float32))
+    np.testing.assert_allclose((painted - paint)[42:54, 42:54], strokes[42:54, 42:54], atol=0.01)
+    np.testing.assert_allclose(painted[:38], paint[:38], atol=1e-6)

@@ -12,7 +12,7 @@ import pytest
 from lbfgs_style import STOP, ImageError, OptionError, Options, VideoOptions, VideoTransfer
 from lbfgs_style.pipeline.plan import run_plan
 from lbfgs_style.pipeline.plan.memory import ScaleMethod
-from lbfgs_style.video.flow import find_flow, find_reliability
+from lbfgs_style.video.flow import find_flow, find_motion
 from lbfgs_style.video.passes import later_passes
 from tests.helpers.moving_pictures import pan, texture
 from tests.helpers.small_networks import small_vgg
@@ -36,8 +36,8 @@ def mean_error(contents: list[np.ndarray], painted: list[np.ndarray]) -> float:
     """Return the mean warping error of neighbours."""
     errors = []
     for (a, b), (x, y) in zip(itertools.pairwise(contents), itertools.pairwise(painted), strict=True):
-        flow = find_flow(a, b)
-        errors.append(warping_error(y, x, flow, find_reliability(flow, find_flow(b, a))))
+        motion = find_motion(find_flow(a, b), find_flow(b, a))
+        errors.append(warping_error(y, x, motion.flow, motion.reliable))
     return float(np.mean(errors))
 
 

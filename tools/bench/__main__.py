@@ -11,9 +11,11 @@
     python -m tools.bench startup
     python -m tools.bench vectors --size 512
     python -m tools.bench video --clips a.mp4 b.mp4 --size 320
+    python -m tools.bench flow
     python -m tools.bench interrupt --sizes 4096 8192 --memory 3GB 5GB
 
-All but large, interrupt, startup, vectors and video need the extra `bench` (PyTorch; matplotlib for plots).
+All but flow, large, interrupt, startup, vectors and video need the extra `bench`: PyTorch; matplotlib for
+plots.
 Run it on a quiet machine: all sides are timed in turn within one run; quote medians and ratios.
 """
 
@@ -48,11 +50,12 @@ MEASUREMENTS = {
     "large": "large pictures within a budget of memory",
     "vectors": "seconds of whole images: vectors of L-BFGS in NumPy, and on the device",
     "video": "flicker, drift and time of videos",
+    "flow": "optical flow against the true one",
     "interrupt": "seconds from Ctrl-C to the end of the process",
 }
 
 # Measurement → the module that has it, where that has another name.
-MODULES = {"accuracy": "evaluate", "convolution": "evaluate"}
+MODULES = {"accuracy": "evaluate", "convolution": "evaluate", "flow": "video"}
 
 
 def machine() -> str:
@@ -154,6 +157,7 @@ def main() -> None:
     one.add_argument("--painting", default="tests/data/painting.jpg")
     one.add_argument("--temporal", type=float, default=VideoOptions().temporal)
     one.add_argument("--plot", type=Path, help="picture of the drift to draw (needs matplotlib)")
+    measurement("flow", size=320, frames=101)
     one = measurement("interrupt")
     one.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
     one.add_argument("--memory", type=size_in_bytes, nargs="+", default=[2 * 10**9, 3 * 10**9])

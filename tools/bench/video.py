@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,7 @@ from lbfgs_style import Options, VideoOptions, VideoTransfer, images
 from lbfgs_style.images import FloatImage, fit, resize
 from lbfgs_style.video.clips import open_clip
 from lbfgs_style.video.drift import sharpness
-from lbfgs_style.video.flow import find_flow, find_reliability
+from lbfgs_style.video.flow import Motion, find_flow, find_motion, warp
 from lbfgs_style.video.frames import CUT
 from tools.bench.synthetic import SyntheticClip, warping_error
 
@@ -76,10 +77,14 @@ def filmed(path: Path, size: int, count: int) -> Sample:
     frames = [resize(each, fit(each.shape[:2], size)) for each in pictures]
 
     def truth(index: int, other: int) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
-        flow = find_flow(frames[index], frames[other])
-        return flow, find_reliability(flow, find_flow(frames[other], frames[index]))
+        motion = _motion(frames[index], frames[other])
+        return motion.flow, motion.reliable
 
     return Sample(path.stem, frames, truth)
+
+
+def _motion(frame: FloatImage, other: FloatImage) -> Motion:
+    return find_motion(find_flow(frame, other), find_flow(other, frame))
 
 
 def video(arguments: argparse.Namespace) -> dict[str, object]:
@@ -103,6 +108,25 @@ def video(arguments: argparse.Namespace) -> dict[str, object]:
         **rows,
         "curves": curves,
     }
+
+
+def flow(arguments: argparse.Namespace) -> dict[str, object]:
+    """Measure the distance of the flow to the true one, by how much frames are enlarged before."""
+    sample = synthetic(arguments.size, arguments.frames)
+    errors: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for enlargement in (1.0, 2.0, 3.0):
+        distances, times = list[float](), list[float]()
+        for index in range(0, arguments.frames - 1, 5):
+            truth, visible = sample.truth(index, index + 1)
+            begin = time.perf_counter()
+            found = find_flow(sample.frames[index], sample.frames[index + 1], enlargement)
+            times.append(time.perf_counter() - begin)
+            distances.append(float(np.linalg.norm(found - truth, axis=2)[visible > 0].mean()))
+        errors[f"pixels to the true end, enlarged {enlargement:g} times"] = float(np.mean(distances))
+        seconds[f"one flow, enlarged {enlargement:g} times"] = statistics.median(times)
+    title = f"flow of {arguments.frames} frames at {arguments.size} px"
+    return {"title": title, "errors": errors, "seconds": seconds}
 
 
 def _measure(
@@ -131,6 +155,7 @@ def _measure(
             f"{words}, ours": sample.error(ours, gap),
             f"{words}, the clip": sample.error(sample.frames, gap),
         }
+    errors["neighbours, ours moved only"] = _error_of_moving(sample, ours)
     curve = [
         [float(index), *_ratios(ours[index], painted_alone(index))] for index in range(0, len(ours), _EVERY)
     ]
@@ -140,6 +165,18 @@ def _measure(
     )
     times = {"a frame": statistics.median(seconds), "the first frame": frames[0].seconds}
     return {"errors": errors, "ratios": last, "seconds": times}, curve
+
+
+def _error_of_moving(sample: Sample, painted: Sequence[FloatImage]) -> float:
+    """Return the warping error from painted frames to themselves, moved to the next frame.
+
+    It is what interpolation and the flow leave, and so the least that a method can reach that moves paint.
+    """
+    errors: list[float] = []
+    for index in sample.starts(1):
+        back = _motion(sample.frames[index + 1], sample.frames[index])
+        errors.append(sample.pair(painted[index], warp(painted[index], back.flow), index, 1))
+    return float(np.mean(errors))
 
 
 def _ratios(ours: FloatImage, alone: FloatImage) -> list[float]:
