@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import sys
 import time
@@ -89,6 +90,8 @@ def _motion(frame: FloatImage, other: FloatImage) -> Motion:
 
 def video(arguments: argparse.Namespace) -> dict[str, object]:
     """Measure the synthetic clip and films."""
+    if arguments.plot:
+        importlib.import_module("matplotlib")  # fails before the clips are painted, not after
     painting = images.read(arguments.painting)
     samples = [synthetic(arguments.size, arguments.frames)] if arguments.synthetic else []
     samples += [filmed(path, arguments.size, arguments.frames) for path in arguments.clips]

@@ -30,8 +30,8 @@ from .run_plan import RunPlan
 # Pixels of the side of the image whose evaluation is timed.
 _TRIAL_SIDE = 256
 
-# Seconds for which an evaluation is repeated: other programs take the processor for a part of that.
-_TRIAL_SECONDS = 1.0
+# Seconds for which an evaluation is repeated: other programs take the processor for a part of them.
+_TRIAL_SECONDS = 0.5
 
 # Seconds of an evaluation below which an image of twice the side is timed: what fits into the caches of the
 # processor takes a quarter less a pixel than what does not.
