@@ -21,7 +21,7 @@ from ..pipeline.styles import StylePicture
 from ..settings.video_options import VideoOptions
 from ..system.threads import Cancellation
 from .drift import Anchor, contrast, expected_sharpness, sharpness, with_contrast, with_sharpness
-from .flow import fill_holes, fuse, warp
+from .flow import fill_holes, find_strokes, fuse, warp
 from .frames import ContentFrame, ContentFrames, Frame, VideoState
 from .passes import Pass
 
@@ -207,9 +207,9 @@ class ClipPainter:
         fused, seen = fuse(images, visible)
         small = replace(content.picture, rgb=content.small, alpha=None)
         frame = with_next_content(self._images, small, self._job.options)
-        latest = state.results[0] - self._in_network_colors(state.contents[0])
-        texture = warp(latest, content.motions[0].flow, reflect=True)
-        whole = fill_holes(fused, frame.content.rgb, seen, texture)
+        before = state.results[0], self._in_network_colors(state.contents[0])
+        strokes = find_strokes(*before, content.motions[0].flow)
+        whole = fill_holes(fused, frame.content.rgb, seen, strokes)
         target = with_sharpness(with_contrast(whole, tones), wanted / state.gain)
         init = target
         if earlier is not None:

@@ -101,13 +101,12 @@ def find_motion(flow: Flow, back: Flow) -> Motion:
     """
     import cv2
 
-    height, width = flow.shape[:2]
     columns, rows = _targets(flow)
     returned = cv2.remap(back, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     squared = (flow**2).sum(axis=2)
     error, both = ((flow + returned) ** 2).sum(axis=2), squared + (returned**2).sum(axis=2)
     gradient = sum((each**2).sum(axis=2) for each in np.gradient(flow, axis=(0, 1)))
-    is_inside = (columns >= 0) & (columns <= width - 1) & (rows >= 0) & (rows <= height - 1)
+    is_inside = _is_inside(columns, rows)
     visible = is_inside.astype(np.float32)
     visible[is_inside & (error >= _CONSISTENT[0] * both + _CONSISTENT[1])] = -1
     reliable = np.where(gradient > _SMOOTH[0] * squared + _SMOOTH[1], np.minimum(visible, 0), visible)
@@ -130,12 +129,11 @@ def find_likeness(frame: FloatImage, moved: FloatImage) -> Mask:
     return np.exp(squared / -(_UNLIKE**2)).astype(np.float32)
 
 
-def fill_holes(paint: FloatImage, content: FloatImage, visible: Mask, texture: FloatImage) -> FloatImage:
+def fill_holes(paint: FloatImage, content: FloatImage, visible: Mask, strokes: FloatImage) -> FloatImage:
     """Return an image where it was visible, and elsewhere the content in the manner of the paint around.
 
     What was moved to a place that was hidden before is another thing: a few iterations leave its ghost there.
-    The content is right. It gets the mean difference of paint and content around, for its colours, and what a
-    texture has besides its own mean, for its strokes.
+    The content is right; it gets the mean difference of paint and content around, and strokes.
 
     Parameters
     ----------
@@ -143,16 +141,31 @@ def fill_holes(paint: FloatImage, content: FloatImage, visible: Mask, texture: F
         The moved image, and the content frame.
     visible : array, float32, H×W
         Where the paint is right, in [0,1].
-    texture : array, float32, H×W×3
-        Differences of paint and content, anywhere in the image.
+    strokes : array, float32, H×W×3
+        What to add in the holes, see `find_strokes`.
     """
     import cv2
 
     known = visible[..., np.newaxis]
     weights = cv2.GaussianBlur(visible, (0, 0), _AROUND)[..., np.newaxis]
     around = cv2.GaussianBlur(known * (paint - content), (0, 0), _AROUND) / np.maximum(weights, 1e-3)
-    strokes = texture - cv2.GaussianBlur(texture, (0, 0), _AROUND)
     return np.asarray(known * paint + (1 - known) * (content + around + strokes), np.float32)
+
+
+def find_strokes(paint: FloatImage, content: FloatImage, flow: Flow) -> FloatImage:
+    """Return strokes for what comes into view: those of the frame before, reflected at its border.
+
+    Strokes are what the difference of paint and content has besides its mean around. A few iterations paint
+    none on plain content. What an object uncovers gets none, since there the reflected ones would be those
+    along the object's edge.
+    """
+    import cv2
+
+    difference = paint - content
+    strokes = difference - cv2.GaussianBlur(difference, (0, 0), _AROUND)
+    outside = 1 - _is_inside(*_targets(flow)).astype(np.float32)
+    weight = cv2.GaussianBlur(outside, (0, 0), _BLUR)[..., np.newaxis]
+    return np.asarray(weight * warp(strokes, flow, reflect=True), np.float32)
 
 
 def exclude_nearer(motions: Sequence[Motion]) -> list[Motion]:
@@ -188,3 +201,9 @@ def _targets(flow: Flow) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the columns and rows [H,W] that a flow points to."""
     rows, columns = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
     return columns + flow[..., 0], rows + flow[..., 1]
+
+
+def _is_inside(columns: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which of some places [H,W] lie in an image of the same size."""
+    height, width = columns.shape
+    return (columns >= 0) & (columns <= width - 1) & (rows >= 0) & (rows <= height - 1)

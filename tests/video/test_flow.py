@@ -12,6 +12,7 @@ from lbfgs_style.video.flow import (
     find_flow,
     find_likeness,
     find_motion,
+    find_strokes,
     fuse,
     warp,
 )
@@ -150,13 +151,28 @@ def test_a_hole_is_the_content_in_the_colours_around() -> None:
     visible[40:56, 40:56] = 0
     damaged = paint.copy()
     damaged[40:56, 40:56] = 5  # a ghost
-    plain = np.full_like(paint, 0.3)  # what is the same everywhere gives no strokes
-    filled = fill_holes(damaged, content, visible, plain)
+    none = np.zeros_like(paint)
+    filled = fill_holes(damaged, content, visible, none)
     assert filled.dtype == np.float32
     np.testing.assert_allclose(filled, paint, atol=1e-4)
-    nothing = fill_holes(damaged, content, np.zeros((96, 96), np.float32), plain)
+    nothing = fill_holes(damaged, content, np.zeros((96, 96), np.float32), none)
     np.testing.assert_allclose(nothing, content, atol=1e-6)
-    strokes = np.where(np.arange(96)[:, None, None] % 4 < 2, 0.1, -0.1) * np.ones((1, 96, 3))
-    painted = fill_holes(damaged, content, visible, strokes.astype(np.float32))
-    np.testing.assert_allclose((painted - paint)[42:54, 42:54], strokes[42:54, 42:54], atol=0.01)
+    painted = fill_holes(damaged, content, visible, none + np.float32(0.2))
+    np.testing.assert_allclose((painted - paint)[42:54, 42:54], 0.2, atol=1e-3)
     np.testing.assert_allclose(painted[:38], paint[:38], atol=1e-6)
+
+
+def test_strokes_are_reflected_into_what_comes_into_view() -> None:
+    """The view moves 12 pixels to the right: the last 12 columns are new."""
+    content, stripes = texture(96, 0), np.where(np.arange(96) % 4 < 2, 0.1, -0.1).astype(np.float32)
+    paint = content + 0.3 + stripes[None, :, None]
+    flow = np.zeros((96, 96, 2), np.float32)
+    flow[..., 0] = 12
+    strokes = find_strokes(paint, content, flow)
+    assert strokes.dtype == np.float32
+    np.testing.assert_allclose(strokes[:, :80], 0, atol=1e-6)
+    # Column 84 + k shows column 95 − k of the frame before, without what is the same all around.
+    expected = stripes[94 - np.arange(12)]
+    np.testing.assert_allclose(
+        strokes[20:-20, 86:], np.broadcast_to(expected[2:, None], (56, 10, 3)), atol=0.02
+    )
