@@ -24,7 +24,7 @@ Mask = NDArray[np.float32]
 _SMALLEST = 128
 
 # Pixels that frames have at most after they were enlarged.
-_LARGEST = 8_000_000
+_LARGEST = 4_000_000
 
 # A flow is consistent if it differs from the flow back by less than this share of both, in squares, and this
 # many pixels², and smooth where its squared gradient is below this share of its square and this number.
