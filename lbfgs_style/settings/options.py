@@ -193,6 +193,16 @@ class Options:
             "See `lbfgs_style.networks.pooling`. None leaves the network's own.",
         ),
     ] = "average"
+    smooth_features: Annotated[
+        bool,
+        Flag(),
+        Help(
+            "Compare features after a softmax over the channels: for networks with residual sums, such as "
+            "ResNet, whose features are peaky.",
+            "Network and device",
+            "See `lbfgs_style.networks.smoothing`.",
+        ),
+    ] = False
     init: Annotated[
         Init,
         Choice(Init),
