@@ -197,10 +197,8 @@ class Options:
         bool,
         Flag(),
         Help(
-            "Compare features after a softmax over the channels: for networks with residual sums, such as "
-            "ResNet, whose features are peaky.",
+            "Compare features after a softmax over the channels, for networks with residual sums as ResNet.",
             "Network and device",
-            "See `lbfgs_style.networks.smoothing`.",
         ),
     ] = False
     init: Annotated[
