@@ -1,9 +1,8 @@
 """Smooth the features of layers by a softmax over their channels, as the losses compare them.
 
-Sums of residuals make features peaky: a few channels at a few positions hold most of the energy, and a Gram
-matrix compares little else. Wang, Li and Vasconcelos, "Rethinking and Improving the Robustness of Image Style
-Transfer" (CVPR 2021), send the features of ResNets through a softmax before the losses. Here, for features
-x_c of one position, c = 1 … C:
+Wang, Li and Vasconcelos, "Rethinking and Improving the Robustness of Image Style Transfer" (CVPR 2021), find
+that the features of residual networks hold their energy in few peaks, which then rule Gram matrices, and send
+them through a softmax before the losses. Here, for features x_c of one position, c = 1 … C:
 
     y_c = C exp(x_c / s) / Σ_k exp(x_k / s),    s² = mean_k x_k² + ε
 
