@@ -52,7 +52,7 @@ def with_smoothing(network: FeatureNetwork, layers: Sequence[str]) -> FeatureNet
     model.CopyFrom(network.model)
     taken = tensor_names(model)
     channels = {layer: shape[0] for layer, shape in feature_shapes(model, (_SIDE, _SIDE), layers).items()}
-    plain = {layer: unused_name(f"{layer}_plain", taken) for layer in layers}
+    plain = {layer: unused_name(f"{layer} before smoothing", taken) for layer in layers}
     axis, tiny = (unused_name(f"smoothing_{name}", taken) for name in ("axis", "at_zero"))
     constants = {axis: np.array([1], np.int64), tiny: np.array(_AT_ZERO, np.float32)}
     nodes: list[onnx.NodeProto] = []
