@@ -19,7 +19,7 @@ from .progress import show_log
 from .streams import print_message
 
 
-@command_line("pooling", "device", "threads")
+@command_line("pooling", "smooth_features", "device", "threads")
 def style(
     typed: Typed,
     image: Annotated[Path, typer.Argument(help="The style image.", metavar="STYLE")],

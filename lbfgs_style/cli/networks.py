@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import networks
-from ..errors import GraphError, NetworkError, NetworkFileError, OptionError
+from ..errors import NetworkError, NetworkFileError, OptionError
 from ..graphs.network_graph import feature_shapes
-from ..graphs.receptive_fields import trace_fields
+from ..graphs.receptive_fields import pixels_across
 from ..networks import adapt
 from ..networks.catalog import FACE_DETECTOR
 from ..objective.gradient_check import check_gradient
@@ -43,8 +43,14 @@ def list_networks() -> None:
 
 @app.command()
 def info(name: Name) -> None:
-    """Show the source, licence and layers of a network."""
-    network = networks.load(name)
+    """Show the source, licence and layers of a network; of a classification network, what could be layers."""
+    path = networks.find(name)
+    model = networks.read_model(path)
+    try:
+        network = networks.from_model(model, path=path)
+    except NetworkError as refusal:
+        _show_offered(adapt.offered_layers(model, str(path)), refusal)
+        return
     fields = {
         "name": network.name,
         "file": str(network.path),
@@ -58,20 +64,26 @@ def info(name: Name) -> None:
         typer.echo(f"{key + ':':<16}{value}")
     typer.echo("layers:")
     for layer, (channels, height, _) in feature_shapes(network.model, (_SIDE, _SIDE), network.layers).items():
-        typer.echo(f"  {layer}: {channels} channels, stride {_SIDE / height:.3g}, {_reach(network, layer)}")
+        reach = _reach(pixels_across(network.model, layer))
+        typer.echo(f"  {layer}: {channels} channels, stride {_SIDE / height:.3g}, {reach}")
 
 
 # Side in pixels of the image for which sizes of layers are shown.
 _SIDE = 512
 
 
-def _reach(network: networks.FeatureNetwork, layer: str) -> str:
+def _show_offered(layers: Mapping[adapt.Layer, int | None], refusal: NetworkError) -> None:
+    """Show what `add` takes as layers of a network that is refused as a feature network."""
+    typer.echo(f"not a feature network: {refusal}")
+    typer.echo("`lbfgs-style networks add` makes one of it; --layers and --content take any of")
+    for layer, across in layers.items():
+        size = f"{layer.channels} channels, stride {layer.stride:.3g}"
+        typer.echo(f"  {layer.name}: {layer.operator}, {size}, {_reach(across)}")
+
+
+def _reach(across: int | None) -> str:
     """Return how far a layer sees."""
-    try:
-        field = trace_fields(network.model, [layer])[layer]
-    except GraphError:
-        return "sees the whole image"
-    return f"sees {field.last - field.first + 1} pixels across"
+    return "sees the whole image" if across is None else f"sees {across} pixels across"
 
 
 @app.command()

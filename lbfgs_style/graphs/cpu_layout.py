@@ -122,8 +122,11 @@ def _first_features(graph: GraphBuilder) -> dict[str, list[onnx.NodeProto]]:
     """Return the first features of an image, each with the chain of nodes that computes it.
 
     They come from convolutions of the few channels of an image, and a ReLU. They are larger than all other
-    features and cost next to nothing: computing them again saves the memory of keeping them.
+    features and cost next to nothing: computing them again saves the memory of keeping them. Not where others
+    read a tensor between: onnxruntime would fuse the nodes of the copy, but not those of the original, and by
+    the difference in rounding the gradient of a maximum would not find it.
     """
+    readers = Counter(name for node in graph.nodes for name in node.input)
     computed = {name for node in graph.nodes for name in node.output} | graph.constants.keys()
     chains: dict[str, list[onnx.NodeProto]] = {
         name: [] for node in graph.nodes for name in node.input if name not in computed
@@ -132,6 +135,8 @@ def _first_features(graph: GraphBuilder) -> dict[str, list[onnx.NodeProto]]:
     for node in graph.nodes:
         if node.input[0] in chains and all(name in graph.constants for name in node.input[1:]):
             chain = [*chains[node.input[0]], node]
+            if readers[node.input[0]] > 1 and any(each.op_type == "Conv" for each in chain[:-1]):
+                continue
             if node.op_type == "Relu" and any(each.op_type == "Conv" for each in chain):
                 features[node.output[0]] = chain
             elif node.op_type != "Conv" or graph.shape(node.input[0])[1] <= _IMAGE_CHANNELS:

@@ -73,6 +73,15 @@ def trace_fields(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, Fie
     return fields
 
 
+def pixels_across(model: onnx.ModelProto, layer: str) -> int | None:
+    """Return how many pixels a layer sees across, the more of height and width; None for the whole image."""
+    try:
+        field = trace_fields(model, [layer])[layer]
+    except GraphError:
+        return None
+    return field.last - field.first + 1
+
+
 def find_misaligned(
     model: onnx.ModelProto, layers: Sequence[str], fields: Mapping[str, Field]
 ) -> dict[str, str]:

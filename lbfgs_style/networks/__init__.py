@@ -12,6 +12,7 @@ pooling            replace the pooling of a network
 published_weights  read published VGG weights
 pull               download and convert a known network
 size_checks        sizes of the tensors of an untrusted model
+smoothing          a softmax over the channels of layers
 torch_pickle       read PyTorch's legacy weight files
 vgg                build VGG16 and VGG19
 """

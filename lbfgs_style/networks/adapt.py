@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import NetworkError, did_you_mean, shown
 from ..graphs.builder import OPSET
 from ..graphs.network_graph import IMAGE, fold_constants, needed_nodes
+from ..graphs.receptive_fields import pixels_across
 from .lowering import lower
 from .metadata import describe
 from .model_checks import check_safety, one_line, to_opset
@@ -114,8 +115,7 @@ def adapt(
     NetworkError
         The model is not safe, its input no image, or a layer is not there.
     """
-    check_safety(model, name)
-    body = fold_constants(to_opset(lower(model), OPSET, name))
+    body = _checked(model, name)
     found = list_layers(_with_input(body, colours, [IMAGE, 1, 3, SIDE, SIDE], name), name)
     style, chosen = suggest(found)
     style, chosen = tuple(layers) or style, content or chosen
@@ -124,7 +124,8 @@ def adapt(
         if layer not in known:
             raise NetworkError(
                 f"The network {name!r} has no layer {layer!r} of four dimensions."
-                f"{did_you_mean(layer, known)} `lbfgs-style networks add` without --layers chooses some."
+                f"{did_you_mean(layer, known)} `lbfgs-style networks info FILE.onnx` lists them; `networks "
+                "add` without --layers chooses some."
             )
     wanted = sorted({*style, chosen}, key=known.index)
     adapted = _with_input(body, colours, [IMAGE, 1, 3, "height", "width"], name)
@@ -137,6 +138,34 @@ def adapt(
         style_layers=tuple(layer for layer in wanted if layer in style),
         content_layers=(chosen,),
     )
+
+
+def offered_layers(model: onnx.ModelProto, label: str) -> dict[Layer, int | None]:
+    """Return what `adapt` takes as layers of a classification network → pixels that it sees across.
+
+    Any tensor of features: activations, and the convolutions, normalizations and sums that precede them. None
+    stands for the whole image.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Not changed.
+    label : str
+        What messages call it.
+
+    Raises
+    ------
+    NetworkError
+        The model is not safe, or its input no image.
+    """
+    sized = _with_input(_checked(model, label), Colours(), [IMAGE, 1, 3, SIDE, SIDE], label)
+    return {layer: pixels_across(sized, layer.name) for layer in list_layers(sized, label)}
+
+
+def _checked(model: onnx.ModelProto, label: str) -> onnx.ModelProto:
+    """Return a model, once it is known to be safe, in our opset and with folded constants."""
+    check_safety(model, label)
+    return fold_constants(to_opset(lower(model), OPSET, label))
 
 
 def list_layers(model: onnx.ModelProto, label: str) -> list[Layer]:

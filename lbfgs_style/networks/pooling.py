@@ -46,8 +46,7 @@ def with_pooling(network: FeatureNetwork, pooling: Pooling | None) -> FeatureNet
         return network
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
-    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    taken.update(tensor.name for tensor in model.graph.initializer)
+    taken = tensor_names(model)
     nodes = [new for node in model.graph.node for new in _replaced(node, pooling, model.graph, taken)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -82,7 +81,7 @@ def _replaced(
         shared = [a for a in shared if a.name != "dilations"]
     if pooling == "l2":
         names = ("squares", "mean", "at_zero", "positive")
-        squares, average, tiny, positive = (_unused(f"{y}_{name}", taken) for name in names)
+        squares, average, tiny, positive = (unused_name(f"{y}_{name}", taken) for name in names)
         graph.initializer.append(helper.make_tensor(tiny, 1, [], [_AT_ZERO]))
         mean = helper.make_node("AveragePool", [squares], [average], name=average)
         mean.attribute.extend(shared)
@@ -96,7 +95,13 @@ def _replaced(
     yield replacement
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def tensor_names(model: onnx.ModelProto) -> set[str]:
+    """Return the names of all tensors of a model."""
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    return taken | {tensor.name for tensor in model.graph.initializer}
+
+
+def unused_name(name: str, taken: set[str]) -> str:
     """Return `name`, made longer if a tensor has it, and add it to `taken`."""
     while name in taken:
         name += "_"

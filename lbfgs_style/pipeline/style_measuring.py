@@ -56,6 +56,7 @@ def measure(
     name: str,
     network_sha256: str,
     pooling: str,
+    smooth_features: bool,
 ) -> StyleStatistics:
     """Measure a style image at several sizes; see `lbfgs_style.StyleTransfer.measure_style`."""
     full, terms = (rgb.shape[0], rgb.shape[1]), all_moments(layers)
@@ -75,6 +76,7 @@ def measure(
         network=engine.network.name,
         network_sha256=network_sha256,
         pooling=pooling,
+        smooth_features=smooth_features,
         layers=layers,
         size=full,
         sides={

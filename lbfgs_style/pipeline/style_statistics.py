@@ -1,7 +1,7 @@
 """Statistics of a style image that take its place: moments of its features at several sizes.
 
 Every style statistic is computed from means and second moments (Gram matrices), so that a file serves all; it
-belongs to one network with one pooling.
+belongs to one network with one pooling, and to its features with or without smoothing.
 
 A run resizes a style image to each of its scales and measures it there, because strokes of one width in
 pixels have other statistics than strokes of twice that width. A file therefore holds the statistics at
@@ -29,7 +29,7 @@ from ..system.npz import TooLarge, read_arrays, read_int, read_text
 
 SUFFIX = ".npz"
 _FORMAT = 1
-_ABOUT = {"format", "network", "network_sha256", "pooling", "layers", "size", "sides"}
+_ABOUT = {"format", "network", "network_sha256", "pooling", "smooth_features", "layers", "size", "sides"}
 # Bytes of the largest file, and of its arrays: all layers of VGG19 at 50 sizes.
 MAX_BYTES = 2**29
 
@@ -48,6 +48,8 @@ class StyleStatistics:
         Network that measured, and the fingerprint of its weights.
     pooling : str
         Pooling of the network: ``max``, ``average``, ``l2`` or, of both kinds, ``mixed``.
+    smooth_features : bool
+        Whether the features were smoothed, see `lbfgs_style.networks.smoothing`.
     layers : tuple of str
         The style layers that were measured.
     size : (int, int)
@@ -60,6 +62,7 @@ class StyleStatistics:
     network: str
     network_sha256: str
     pooling: str
+    smooth_features: bool
     layers: tuple[str, ...]
     size: tuple[int, int]
     sides: Mapping[int, Mapping[str, Array]] = field(repr=False)
@@ -80,8 +83,10 @@ class StyleStatistics:
         mixed = {name: (1 - share) * low[name] + share * high[name] for name in low}
         return {name: array.astype(np.float32) for name, array in mixed.items()}
 
-    def check(self, network: str, network_sha256: str, pooling: str, layers: Sequence[str]) -> None:
-        """Raise ImageError unless the statistics were measured with this network, pooling and layers."""
+    def check(
+        self, network: str, network_sha256: str, pooling: str, smooth_features: bool, layers: Sequence[str]
+    ) -> None:
+        """Raise ImageError unless the statistics were measured with these features of this network."""
         if network_sha256 != self.network_sha256:
             raise ImageError(
                 f"{self.name}: measured with the network {self.network!r} (weights "
@@ -93,6 +98,12 @@ class StyleStatistics:
             raise ImageError(
                 f"{self.name}: measured with the pooling {self.pooling!r}, but this run uses {pooling!r}: "
                 "measure the style image again with --pooling, or give the style image itself."
+            )
+        if smooth_features != self.smooth_features:
+            ours, theirs = ("without", "with") if smooth_features else ("with", "without")
+            raise ImageError(
+                f"{self.name}: measured {ours} --smooth-features, but this run is {theirs} it: measure the "
+                "style image again, or give the style image itself."
             )
         missing = [layer for layer in layers if layer not in self.layers]
         if missing:
@@ -117,6 +128,7 @@ class StyleStatistics:
             "network": np.array(self.network),
             "network_sha256": np.array(self.network_sha256),
             "pooling": np.array(self.pooling),
+            "smooth_features": np.array(int(self.smooth_features)),
             "layers": np.array(self.layers),
             "size": np.array(self.size),
             "sides": np.array(sorted(self.sides)),
@@ -170,6 +182,7 @@ class StyleStatistics:
             )
         height, width = map(read_int, arrays["size"])
         layers = tuple(map(read_text, arrays["layers"]))
+        arrays.setdefault("smooth_features", np.array(0))  # files of earlier versions have no such entry
         numbers = list(map(read_int, arrays["sides"]))
         if not numbers or not layers or min(height, width, *numbers) < 1 or len(set(layers)) < len(layers):
             raise ValueError
@@ -187,6 +200,7 @@ class StyleStatistics:
             network=read_text(arrays["network"]),
             network_sha256=read_text(arrays["network_sha256"]),
             pooling=read_text(arrays["pooling"]),
+            smooth_features=bool(read_int(arrays["smooth_features"])),
             layers=layers,
             size=(height, width),
             sides=sides,

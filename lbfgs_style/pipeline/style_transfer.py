@@ -17,6 +17,7 @@ from ..errors import ImageError, OptionError, did_you_mean
 from ..images import ImageLike, Picture
 from ..images.hidden_pixels import fill_hidden
 from ..networks.pooling import pooling_of, with_pooling
+from ..networks.smoothing import with_smoothing
 from ..objective.engine import Engine
 from ..objective.losses.terms import LossTerms
 from ..settings.options import Options
@@ -91,8 +92,9 @@ class StyleTransfer:
         )
         if self.terms.kind.matches:
             self.terms = replace(self.terms, matched_layers=matched_layers(loaded, self.terms))
+        smoothed = self.terms.layers if self.options.smooth_features else ()
         self.engine = Engine(
-            with_pooling(loaded, self.options.pooling),
+            with_smoothing(with_pooling(loaded, self.options.pooling), smoothed),
             device=self.options.device,
             threads=self.options.threads,
             keep_sessions=keep_sessions,
@@ -221,7 +223,13 @@ class StyleTransfer:
         check_features(self.terms, checked)
         for image in (style.image for style in checked):
             if isinstance(image, StyleStatistics):
-                image.check(self.network.name, self.weights_sha256, self._pooling, self.terms.style_layers)
+                image.check(
+                    self.network.name,
+                    self.weights_sha256,
+                    self._pooling,
+                    self.options.smooth_features,
+                    self.terms.style_layers,
+                )
         return checked
 
     def prepare(
@@ -284,6 +292,7 @@ class StyleTransfer:
             name=name,
             network_sha256=self.weights_sha256,
             pooling=self._pooling,
+            smooth_features=self.options.smooth_features,
         )
 
     @property

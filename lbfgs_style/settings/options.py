@@ -193,6 +193,14 @@ class Options:
             "See `lbfgs_style.networks.pooling`. None leaves the network's own.",
         ),
     ] = "average"
+    smooth_features: Annotated[
+        bool,
+        Flag(),
+        Help(
+            "Compare features after a softmax over the channels, for networks with residual sums as ResNet.",
+            "Network and device",
+        ),
+    ] = False
     init: Annotated[
         Init,
         Choice(Init),

@@ -15,7 +15,9 @@ from lbfgs_style import networks
 from lbfgs_style.errors import NetworkError
 from lbfgs_style.networks import adapt
 from lbfgs_style.objective.gradient_check import check_gradient
+from lbfgs_style.objective.losses.terms import LossTerms
 from tests.helpers.command import one_error, paint, run
+from tests.helpers.own_networks import Problem, far
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -118,6 +120,79 @@ def test_the_command_adds_a_network_that_paints(folder, capfd) -> None:
     assert run(*add) == 2
     one_error(capfd, "is there already: choose another --name, or add --force")
     assert run(*add, "--force", "--layers", "block1/Relu:0", "--content", "block2/Relu:0") == 0
+
+
+def residual(side: int | str = 64) -> onnx.ModelProto:
+    """Return a residual network: a convolution, a normalization and a sum precede its ReLUs."""
+    rng = np.random.default_rng(3)
+    weights = {"w1": rng.normal(size=(16, 3, 3, 3)) / 4, "w2": rng.normal(size=(16, 16, 3, 3)) / 9}
+    weights |= {name: rng.uniform(0.5, 1.5, 16) for name in ("scale", "shift", "mean", "var")}
+    nodes = [
+        helper.make_node("Conv", ["in", "w1"], ["conv1"], pads=[1] * 4),
+        helper.make_node("BatchNormalization", ["conv1", "scale", "shift", "mean", "var"], ["bn1"]),
+        helper.make_node("Relu", ["bn1"], ["relu1"]),
+        helper.make_node("MaxPool", ["relu1"], ["pool"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["pool", "w2"], ["conv2"], pads=[1] * 4),
+        helper.make_node("Add", ["conv2", "pool"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["relu2"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "residual",
+        [helper.make_tensor_value_info("in", TensorProto.FLOAT, ["N", 3, side, side])],
+        [helper.make_tensor_value_info("relu2", TensorProto.FLOAT, ["N", 16, None, None])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+
+
+BEFORE_RELUS = ("conv1", "bn1", "conv2", "sum")
+
+
+@pytest.mark.parametrize(
+    ("layers", "convolution"),
+    [
+        (BEFORE_RELUS, "auto"),
+        *(((*BEFORE_RELUS, "relu1", "relu2"), form) for form in ("auto", "direct", "winograd")),
+    ],
+)
+def test_layers_before_an_activation_are_exact_in_tiles_and_blocks(layers, convolution) -> None:
+    adapted = adapt.adapt(
+        residual(), adapt.Colours(), name="mine", source="x", layers=layers, content=layers[-1]
+    )
+    network = networks.from_model(adapted)
+    assert set(network.layers) == set(layers)
+    terms = LossTerms(network.content_layers, network.style_layers, statistic="moments")
+    problem = Problem(network, (22, 26), terms, convolution)
+    loss, gradient, slopes = problem.exact(slopes=1)
+    for ours, theirs in slopes:
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    for value, slope in (problem.evaluate(), problem.evaluate(300), problem.blocks(400)):
+        assert value == pytest.approx(loss, rel=1e-4)
+        assert far(slope, gradient) < 1e-3
+
+
+def test_layers_before_an_activation_are_listed_added_and_painted_with(folder, capfd) -> None:
+    file = save(residual(), "residual.onnx")
+    assert run("networks", "info", file) == 0
+    shown = capfd.readouterr().out
+    assert "not a feature network: The network 'residual.onnx' must have one input named 'image'" in shown
+    assert "\n  bn1: BatchNormalization, 16 channels, stride 1, sees 3 pixels across\n" in shown
+    assert "\n  sum: Add, 16 channels, stride 2, sees 8 pixels across\n" in shown
+    layers = ",".join(BEFORE_RELUS)
+    assert run("networks", "add", file, "--name", "mine", "--layers", layers, "--content", "sum") == 0
+    assert run("networks", "info", "mine") == 0
+    assert "\n  bn1: 16 channels, stride 1" in capfd.readouterr().out
+    assert paint("mine", "--style-layers", "conv1,bn1:2,sum", "--content-layers", "conv2,sum") == 0
+    assert paint("mine", "--style-layers", "bn1,sum", "--smooth-features") == 0
+    assert cv2.imread("out.png").shape == (27, 32, 3)
+
+
+def test_info_refuses_what_is_no_network_of_images(folder, capfd) -> None:
+    model = classifier()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
+    assert run("networks", "info", save(model)) == 2
+    one_error(capfd, "must be an image of three channels")
 
 
 REFUSED = [
