@@ -12,7 +12,8 @@ pooling            replace the pooling of a network
 published_weights  read published VGG weights
 pull               download and convert a known network
 size_checks        sizes of the tensors of an untrusted model
-torch_pickle       read PyTorch's legacy weight files
+squeezenet         build SqueezeNet 1.1
+torch_pickle       read PyTorch's weight files
 vgg                build VGG16 and VGG19
 """
 
