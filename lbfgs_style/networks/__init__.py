@@ -2,6 +2,7 @@
 
 adapt              a published classification network as a feature network
 catalog            the table of known networks, and where their files are looked up
+computed_sizes     sizes that a network computes, as constants
 download           download a file, resuming an interrupted download
 lowering           newer operators written as older ones
 metadata           metadata and fingerprint of a network

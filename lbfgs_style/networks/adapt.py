@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import NetworkError, did_you_mean, shown
 from ..graphs.builder import OPSET
 from ..graphs.network_graph import IMAGE, fold_constants, needed_nodes
+from .computed_sizes import settle_sizes
 from .lowering import lower
 from .metadata import describe
 from .model_checks import check_safety, one_line, to_opset
@@ -116,7 +117,8 @@ def adapt(
     """
     check_safety(model, name)
     body = fold_constants(to_opset(lower(model), OPSET, name))
-    found = list_layers(_with_input(body, colours, [IMAGE, 1, 3, SIDE, SIDE], name), name)
+    adapted = settle_sizes(_with_input(body, colours, name))
+    found = list_layers(adapted, name)
     style, chosen = suggest(found)
     style, chosen = tuple(layers) or style, content or chosen
     known = [layer.name for layer in found]
@@ -127,7 +129,6 @@ def adapt(
                 f"{did_you_mean(layer, known)} `lbfgs-style networks add` without --layers chooses some."
             )
     wanted = sorted({*style, chosen}, key=known.index)
-    adapted = _with_input(body, colours, [IMAGE, 1, 3, "height", "width"], name)
     _keep_layers(adapted, wanted, {layer.name: layer.channels for layer in found})
     return describe(
         adapted,
@@ -145,17 +146,20 @@ def list_layers(model: onnx.ModelProto, label: str) -> list[Layer]:
     Parameters
     ----------
     model : onnx.ModelProto
-        With an input ``image`` of known size.
+        With an input ``image``, [1, 3, height, width].
     label : str
         What messages call it.
     """
     from onnx import shape_inference
 
+    sized = type(model)()
+    sized.CopyFrom(model)
+    for dim in next(v for v in sized.graph.input if v.name == IMAGE).type.tensor_type.shape.dim[2:]:
+        dim.dim_value = SIDE
     try:
-        inferred = shape_inference.infer_shapes(model, data_prop=True)
+        inferred = shape_inference.infer_shapes(sized, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise NetworkError(f"The sizes in the network {label!r} are unknown: {one_line(error)}.") from error
-    side = next(v.type.tensor_type.shape.dim[2].dim_value for v in model.graph.input if v.name == IMAGE)
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*inferred.graph.value_info, *inferred.graph.output)
@@ -167,7 +171,7 @@ def list_layers(model: onnx.ModelProto, label: str) -> list[Layer]:
         if node.output[0].startswith(_PREFIX) or is_scaling:
             continue
         if len(shape) == 4 and min(shape) > 0 and shape[0] == 1 and min(shape[2:]) > 1:
-            layers.append(Layer(node.output[0], node.op_type, shape[1], side / shape[2]))
+            layers.append(Layer(node.output[0], node.op_type, shape[1], SIDE / shape[2]))
     return layers
 
 
@@ -191,10 +195,8 @@ def suggest(layers: Sequence[Layer]) -> tuple[tuple[str, ...], str]:
     return tuple(name for name in style if name is not None), deep[len(deep) // 2]
 
 
-def _with_input(
-    model: onnx.ModelProto, colours: Colours, declared: Sequence[str | int], label: str
-) -> onnx.ModelProto:
-    """Return a copy whose input is ``image``, [1, 3, height, width] as declared, RGB in [0, 1]."""
+def _with_input(model: onnx.ModelProto, colours: Colours, label: str) -> onnx.ModelProto:
+    """Return a copy whose input is ``image``, [1, 3, height, width] of free size, RGB in [0, 1]."""
     from onnx import TensorProto, helper, numpy_helper
 
     adapted = type(model)()
@@ -243,8 +245,8 @@ def _with_input(
         node.name = node.output[0]
         graph.node.append(node)
     graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
-    name, *shape = declared
-    graph.input.append(helper.make_tensor_value_info(str(name), TensorProto.FLOAT, shape))
+    shape = [1, 3, "height", "width"]
+    graph.input.append(helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, shape))
     return adapted
 
 

@@ -13,6 +13,7 @@ from ..errors import NetworkError, NetworkFileError, shown
 from ..graphs.builder import OPSET
 from ..graphs.network_graph import fold_constants
 from .catalog import find
+from .computed_sizes import settle_sizes
 from .lowering import lower
 from .metadata import Metadata, default_layers, read_metadata, weights_sha256
 from .model_checks import check_interface, check_safety, to_opset
@@ -128,7 +129,7 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
         label = str(path) if path is not None else (model.graph.name[:60] or label)
         check_safety(model, label)
         layers = check_interface(model, label)
-        model = fold_constants(to_opset(lower(model), OPSET, label))
+        model = settle_sizes(fold_constants(to_opset(lower(model), OPSET, label)))
         check_shapes(model, layers, label)
         stored = read_metadata(model)
         metadata = stored or _default_metadata(model, path, layers)
