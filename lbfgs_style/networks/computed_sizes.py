@@ -82,6 +82,8 @@ def _evaluate(model: onnx.ModelProto, size: tuple[int, int]) -> tuple[Values, Sh
     for dim, length in zip(image.type.tensor_type.shape.dim, (1, 3, *size), strict=True):
         if not dim.dim_value:
             dim.dim_value = length
+    for value in graph.output:  # may be declared for another size
+        value.type.tensor_type.ClearField("shape")
     known: Values = {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in graph.initializer

@@ -45,6 +45,8 @@ class FeatureNetwork:
         Layers used where the user chooses none.
     path : Path or None
         The file that it was read from.
+    size : (int, int) or None
+        Height and width of the only images that it takes; None if it takes any.
     """
 
     model: onnx.ModelProto = field(repr=False, compare=False)
@@ -56,6 +58,7 @@ class FeatureNetwork:
     style_layers: tuple[str, ...]
     content_layers: tuple[str, ...]
     path: Path | None = None
+    size: tuple[int, int] | None = None
 
 
 def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
@@ -130,8 +133,8 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
         check_safety(model, label)
         layers = check_interface(model, label)
         model = settle_sizes(fold_constants(to_opset(lower(model), OPSET, label)))
-        check_shapes(model, layers, label)
         stored = read_metadata(model)
+        check_shapes(model, layers, label, stored.size if stored else None)
         metadata = stored or _default_metadata(model, path, layers)
     except UnicodeDecodeError as error:
         raise NetworkError(
@@ -159,6 +162,7 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
         style_layers=metadata.style_layers,
         content_layers=metadata.content_layers,
         path=path,
+        size=metadata.size,
     )
 
 

@@ -20,7 +20,9 @@ _STEPS = (3e-3, 1e-3, 3e-4)
 
 
 def check_gradient(network: FeatureNetwork, side: int = 64) -> float:
-    """Return the largest relative difference along three random directions of an image of `side` pixels.
+    """Return the largest relative difference along three random directions of an image.
+
+    The image has `side` pixels in height and width, or the size of a network that takes no other.
 
     Raises
     ------
@@ -30,7 +32,8 @@ def check_gradient(network: FeatureNetwork, side: int = 64) -> float:
         The gradient is wrong along most of them.
     """
     layers = list(network.layers)
-    graph = with_network(network.model, (side, side), layers)
+    size = network.size or (side, side)
+    graph = with_network(network.model, size, layers)
     rng = np.random.default_rng(0)
     factors = {name: rng.normal(size=graph.shape(name)) for name in layers}
     parts = [
@@ -45,7 +48,7 @@ def check_gradient(network: FeatureNetwork, side: int = 64) -> float:
         value, gradient = session.run(["check_loss", "check_gradient"], {IMAGE: image.astype(np.float32)})
         return float(value), gradient
 
-    image = rng.random((1, 3, side, side))
+    image = rng.random((1, 3, *size))
     gradient = run(image)[1].astype(np.float64)
     errors: list[float] = []
     for _ in range(_DIRECTIONS):
