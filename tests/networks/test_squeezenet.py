@@ -11,10 +11,12 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from lbfgs_style import Options, StyleTransfer, networks
-from lbfgs_style.errors import NetworkError
+from lbfgs_style.errors import GraphError, NetworkError
 from lbfgs_style.networks import catalog, squeezenet
 from lbfgs_style.networks.pull import pull
 from lbfgs_style.objective.gradient_check import check_gradient
+from lbfgs_style.objective.losses.terms import LossTerms
+from tests.helpers.own_networks import Problem, around, far, node
 from tests.helpers.vgg_weights import legacy_pth
 
 SIDE = 128
@@ -143,3 +145,25 @@ def test_a_picture_is_painted(network, pooling) -> None:
     result = StyleTransfer(network, options=options).run(photo, photo[::-1])
     assert np.isfinite(result.image).all()
     assert result.history[-1] < result.history[0]
+
+
+def test_tiles_are_refused_by_name(network) -> None:
+    """The first convolution has no padding, so layers are shorter than the image divided by their stride."""
+    problem = Problem(network, (SIDE, SIDE), LossTerms(("fire2",), ("relu1", "fire3")))
+    with pytest.raises(
+        GraphError, match=r"the Conv node 'conv1' gives the layer '\w+' another height or width"
+    ):
+        problem.evaluate(SIDE**2 // 2)
+
+
+def test_poolings_that_are_rounded_up_are_exact_in_tiles_and_blocks() -> None:
+    pool = node("MaxPool", "r", "m", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    for size in ((40, 53), (41, 48)):
+        problem = Problem(around(pool), size)
+        loss, gradient = problem.evaluate()
+        for value, slope in (problem.evaluate(700), problem.blocks(700)):
+            assert value == pytest.approx(loss, rel=1e-4)
+            assert far(slope, gradient) < 1e-3
+    pooled = node("AveragePool", "r", "m", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    with pytest.raises(GraphError, match="the AveragePool node 'm'"):
+        Problem(around(pooled), (41, 48)).evaluate(700)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from lbfgs_style import Options, StyleTransfer
+from lbfgs_style.errors import GraphError
 from lbfgs_style.networks.network import from_model
+from lbfgs_style.objective.losses.terms import LossTerms
+from tests.helpers.own_networks import Problem, far
 from tests.helpers.torch_networks import exported, gradient_error
 
 torch = pytest.importorskip("torch")
@@ -35,6 +38,10 @@ LAYERS = {
     "shufflenet_v2_x0_5": ["conv1", "stage2", "stage3"],
 }
 SIDE = 128
+
+# Networks whose layers have the size of the image divided by their stride. The first convolutions of the
+# others round up, or have no padding, or they move channels to the last axis.
+IN_TILES = {"vgg11_bn"}
 
 
 def features(name: str):
@@ -77,4 +84,13 @@ def test_the_gradient_is_autograds_and_a_picture_is_painted(name: str, dynamo: b
     layers = {"content_layers": (outputs[-1],), "style_layers": tuple(outputs)}
     options = Options(size=SIDE, scales="single", iterations=3, pooling=None, **layers)
     result = StyleTransfer(network, options=options).run(photo, photo[::-1])
+    assert np.isfinite(result.image).all()
     assert result.history[-1] < result.history[0]
+    problem = Problem(network, (SIDE, SIDE), LossTerms((outputs[-1],), tuple(outputs)))
+    if name in IN_TILES:
+        (loss, gradient), (value, slope) = problem.evaluate(), problem.evaluate(SIDE**2 // 2)
+        assert value == pytest.approx(loss, rel=1e-4)
+        assert far(slope, gradient) < 1e-3
+    else:
+        with pytest.raises(GraphError, match=r"cannot be worked on in parts of an image: the \w+ node '.+'"):
+            problem.evaluate(SIDE**2 // 2)
