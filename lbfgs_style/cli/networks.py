@@ -60,12 +60,15 @@ def info(name: Name) -> None:
         "style layers": " ".join(network.style_layers),
         "content layers": " ".join(network.content_layers),
     }
+    if network.size is not None:
+        fields["size"] = f"{network.size[1]}×{network.size[0]} pixels alone"
     for key, value in fields.items():
         typer.echo(f"{key + ':':<16}{value}")
     typer.echo("layers:")
-    for layer, (channels, height, _) in feature_shapes(network.model, (_SIDE, _SIDE), network.layers).items():
+    size = network.size or (_SIDE, _SIDE)
+    for layer, (channels, height, _) in feature_shapes(network.model, size, network.layers).items():
         reach = _reach(pixels_across(network.model, layer))
-        typer.echo(f"  {layer}: {channels} channels, stride {_SIDE / height:.3g}, {reach}")
+        typer.echo(f"  {layer}: {channels} channels, stride {size[0] / height:.3g}, {reach}")
 
 
 # Side in pixels of the image for which sizes of layers are shown.
@@ -136,6 +139,8 @@ def add(
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as temporary:
         temporary.write_bytes(adapted.SerializeToString())
+    if network.size is not None:
+        typer.echo(f"{name} takes images of {network.size[1]}×{network.size[0]} pixels alone")
     typer.echo(
         f"{target}: style layers {' '.join(network.style_layers)}, content layer "
         f"{' '.join(network.content_layers)}; the gradient is within {error:.1%} of central differences"

@@ -288,7 +288,7 @@ Network = Annotated[
     typer.Option(
         "--network",
         "-n",
-        help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, or an .onnx file.",
+        help="compact, vgg19, vgg16, vgg19-caffe, vgg16-caffe, squeezenet, or an .onnx file.",
         autocompletion=completing([row.name for row in KNOWN]),
         rich_help_panel="Network and device",
     ),

@@ -223,7 +223,10 @@ class GraphBuilder:
             # An empty name stands for an optional input that is left out.
             return name if name in same or not name else prefix + name
 
+        scales: set[str] = set()
         for node in nodes:
+            if node.op_type == "Resize":
+                scales.update(node.input[1:3])
             copy = type(node)()
             copy.CopyFrom(node)
             copy.input[:] = map(prefixed, node.input)
@@ -233,7 +236,9 @@ class GraphBuilder:
             self._taken.update(copy.output)
             self.original_names |= {prefixed(name): name for name in node.output}
         for name, array in constants.items():
-            self.constant(array, name=prefixed(name), integer=np.issubdtype(array.dtype, np.integer))
+            new = self.constant(array, name=prefixed(name), integer=np.issubdtype(array.dtype, np.integer))
+            if array.dtype == np.bool_ or name in scales:  # a condition of Where; Resize takes float32 alone
+                self.constants[new] = np.asarray(array)
             self.original_names[prefixed(name)] = name
 
     def label(self, node: onnx.NodeProto) -> str:
@@ -243,13 +248,12 @@ class GraphBuilder:
 
     def infer_shapes(self) -> None:
         """Infer the shapes of all tensors so far, from the shapes of weights but not from their values."""
-        from onnx import TensorProto, helper, shape_inference
+        from onnx import helper, shape_inference
 
-        kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         small = {n: a for n, a in self.constants.items() if a.size <= _SMALL}
         declared = [
             helper.make_tensor_value_info(
-                name, TensorProto.INT64 if array.dtype == np.int64 else kind, list(array.shape)
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), list(array.shape)
             )
             for name, array in self.constants.items()
             if name not in small

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -166,7 +166,15 @@ def _convolution(node: _Node) -> Windows | None:
 
 
 def _pooling(node: _Node) -> Windows | None:
-    return None if node.integer("ceil_mode", 0) else _windows(node, node.integers("kernel_shape", []))
+    windows = _windows(node, node.integers("kernel_shape", []))
+    if windows is None or not node.integer("ceil_mode", 0):
+        return windows
+    # Rounded up, the last window may end behind the padding, by less than a step. Frameworks leave it out
+    # where it would begin there, which cannot happen to these.
+    if any(window.size < window.step + window.back for window in windows):
+        return None
+    height, width = (replace(window, back=window.back + window.step - 1) for window in windows)
+    return height, width
 
 
 def _windows(node: _Node, sides: Sequence[int]) -> Windows | None:

@@ -2,6 +2,7 @@
 
 adapt              a published classification network as a feature network
 catalog            the table of known networks, and where their files are looked up
+computed_sizes     sizes that a network computes, as constants
 download           download a file, resuming an interrupted download
 lowering           newer operators written as older ones
 metadata           metadata and fingerprint of a network
@@ -13,7 +14,8 @@ published_weights  read published VGG weights
 pull               download and convert a known network
 size_checks        sizes of the tensors of an untrusted model
 smoothing          a softmax over the channels of layers
-torch_pickle       read PyTorch's legacy weight files
+squeezenet         build SqueezeNet 1.1
+torch_pickle       read PyTorch's weight files
 vgg                build VGG16 and VGG19
 """
 

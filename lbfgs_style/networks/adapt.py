@@ -7,6 +7,7 @@ head.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,9 +18,11 @@ from ..errors import NetworkError, did_you_mean, shown
 from ..graphs.builder import OPSET
 from ..graphs.network_graph import IMAGE, fold_constants, needed_nodes
 from ..graphs.receptive_fields import pixels_across
+from .computed_sizes import settle_sizes
 from .lowering import lower
-from .metadata import describe
+from .metadata import MAX_SIDE, describe
 from .model_checks import check_safety, one_line, to_opset
+from .size_checks import check_shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -116,27 +119,53 @@ def adapt(
         The model is not safe, its input no image, or a layer is not there.
     """
     body = _checked(model, name)
-    found = list_layers(_with_input(body, colours, [IMAGE, 1, 3, SIDE, SIDE], name), name)
-    style, chosen = suggest(found)
-    style, chosen = tuple(layers) or style, content or chosen
+    text = {"name": name, "source": source, "licence": licence}
+    try:
+        return _adapted(body, colours, text, layers, content, None)
+    except NetworkError:
+        size = _declared_size(body)
+        if size is None:
+            raise
+    # It takes images of its own size alone.
+    return _adapted(body, colours, text, layers, content, size)
+
+
+def _adapted(
+    body: onnx.ModelProto,
+    colours: Colours,
+    text: dict[str, str],
+    layers: Sequence[str],
+    content: str | None,
+    size: tuple[int, int] | None,
+) -> onnx.ModelProto:
+    """Return the feature network of images of one size, or of any."""
+    label = text["name"]
+    adapted = settle_sizes(_with_input(body, colours, size or ("height", "width"), label))
+    found = list_layers(adapted, label, size or (SIDE, SIDE))
+    if layers and content:
+        style, chosen = tuple(layers), content
+    else:
+        style, chosen = suggest(found)
+        style, chosen = tuple(layers) or style, content or chosen
     known = [layer.name for layer in found]
     for layer in (*style, chosen):
         if layer not in known:
             raise NetworkError(
-                f"The network {name!r} has no layer {layer!r} of four dimensions."
+                f"The network {label!r} has no layer {layer!r} of four dimensions."
                 f"{did_you_mean(layer, known)} `lbfgs-style networks info FILE.onnx` lists them; `networks "
                 "add` without --layers chooses some."
             )
     wanted = sorted({*style, chosen}, key=known.index)
-    adapted = _with_input(body, colours, [IMAGE, 1, 3, "height", "width"], name)
     _keep_layers(adapted, wanted, {layer.name: layer.channels for layer in found})
+    for dim, name in zip(_image_dims(adapted)[2:], ("height", "width"), strict=True):
+        dim.dim_param = name
+    check_shapes(adapted, wanted, label, size)
     return describe(
         adapted,
-        name=name,
-        source=source,
-        licence=licence,
+        **text,
         style_layers=tuple(layer for layer in wanted if layer in style),
         content_layers=(chosen,),
+        size=size,
     )
 
 
@@ -158,8 +187,19 @@ def offered_layers(model: onnx.ModelProto, label: str) -> dict[Layer, int | None
     NetworkError
         The model is not safe, or its input no image.
     """
-    sized = _with_input(_checked(model, label), Colours(), [IMAGE, 1, 3, SIDE, SIDE], label)
-    return {layer: pixels_across(sized, layer.name) for layer in list_layers(sized, label)}
+    body = _checked(model, label)
+    try:
+        return _offered(body, (SIDE, SIDE), label)
+    except NetworkError:
+        size = _declared_size(body)
+        if size is None:
+            raise
+    return _offered(body, size, label)
+
+
+def _offered(body: onnx.ModelProto, size: tuple[int, int], label: str) -> dict[Layer, int | None]:
+    sized = settle_sizes(_with_input(body, Colours(), size, label))
+    return {layer: pixels_across(sized, layer.name) for layer in list_layers(sized, label, size)}
 
 
 def _checked(model: onnx.ModelProto, label: str) -> onnx.ModelProto:
@@ -168,23 +208,50 @@ def _checked(model: onnx.ModelProto, label: str) -> onnx.ModelProto:
     return fold_constants(to_opset(lower(model), OPSET, label))
 
 
-def list_layers(model: onnx.ModelProto, label: str) -> list[Layer]:
+def _image_dims(model: onnx.ModelProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
+    """Return the dimensions of the input ``image``."""
+    image = next(value for value in model.graph.input if value.name == IMAGE)
+    return list(image.type.tensor_type.shape.dim)
+
+
+def _declared_size(model: onnx.ModelProto) -> tuple[int, int] | None:
+    """Return the height and width that a published network declares for its input, if any."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    image = next(value for value in model.graph.input if value.name not in weights)
+    dims = [dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    height, width = dims[1:3] if _is_last(dims) else dims[2:4]
+    return (height, width) if 0 < min(height, width) <= max(height, width) <= MAX_SIDE else None
+
+
+def _is_last(dims: Sequence[int]) -> bool:
+    """Return whether an image of these dimensions has its channels last."""
+    return len(dims) == 4 and dims[3] == 3 and dims[1] != 3
+
+
+def list_layers(model: onnx.ModelProto, label: str, size: tuple[int, int] = (SIDE, SIDE)) -> list[Layer]:
     """Return the tensors [1, channels, height, width] that depend on the image, from shallow to deep.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        With an input ``image`` of known size.
+        With an input ``image``, [1, 3, height, width].
     label : str
         What messages call it.
+    size : (int, int), optional
+        Height and width of the image for which the sizes of layers are inferred.
     """
     from onnx import shape_inference
 
+    sized = type(model)()
+    sized.CopyFrom(model)
+    for dim, length in zip(_image_dims(sized)[2:], size, strict=True):
+        dim.dim_value = length
+    for value in sized.graph.output:  # declared for the size that it was exported with
+        value.type.tensor_type.ClearField("shape")
     try:
-        inferred = shape_inference.infer_shapes(model, data_prop=True)
+        inferred = shape_inference.infer_shapes(sized, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise NetworkError(f"The sizes in the network {label!r} are unknown: {one_line(error)}.") from error
-    side = next(v.type.tensor_type.shape.dim[2].dim_value for v in model.graph.input if v.name == IMAGE)
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*inferred.graph.value_info, *inferred.graph.output)
@@ -196,14 +263,15 @@ def list_layers(model: onnx.ModelProto, label: str) -> list[Layer]:
         if node.output[0].startswith(_PREFIX) or is_scaling:
             continue
         if len(shape) == 4 and min(shape) > 0 and shape[0] == 1 and min(shape[2:]) > 1:
-            layers.append(Layer(node.output[0], node.op_type, shape[1], side / shape[2]))
+            layers.append(Layer(node.output[0], node.op_type, shape[1], size[0] / shape[2]))
     return layers
 
 
 def suggest(layers: Sequence[Layer]) -> tuple[tuple[str, ...], str]:
     """Choose style layers and a content layer.
 
-    Style: the first activation of each stride of 1, 2, 4, 8 and 16, as VGG's relu1_1 to relu5_1. Content: the
+    Strides count as the nearest power of two: convolutions without padding make them a little longer. Style:
+    the first activation of each stride of 1, 2, 4, 8 and 16, as VGG's relu1_1 to relu5_1. Content: the
     middle one of the activations of stride 8, or of the deepest below that, as relu4_2.
 
     Raises
@@ -211,7 +279,9 @@ def suggest(layers: Sequence[Layer]) -> tuple[tuple[str, ...], str]:
     NetworkError
         There is no activation.
     """
-    steps = [(layer, round(layer.stride)) for layer in layers if layer.operator in _ACTIVATIONS]
+    steps = [
+        (layer, 2 ** round(math.log2(layer.stride))) for layer in layers if layer.operator in _ACTIVATIONS
+    ]
     style = [next((layer.name for layer, step in steps if step == s), None) for s in _STYLE_STRIDES]
     strides = [s for _, s in steps if s <= _CONTENT_STRIDE]
     if not strides:
@@ -221,9 +291,9 @@ def suggest(layers: Sequence[Layer]) -> tuple[tuple[str, ...], str]:
 
 
 def _with_input(
-    model: onnx.ModelProto, colours: Colours, declared: Sequence[str | int], label: str
+    model: onnx.ModelProto, colours: Colours, size: Sequence[int | str], label: str
 ) -> onnx.ModelProto:
-    """Return a copy whose input is ``image``, [1, 3, height, width] as declared, RGB in [0, 1]."""
+    """Return a copy whose input is ``image``, [1, 3, height, width] of a size, RGB in [0, 1]."""
     from onnx import TensorProto, helper, numpy_helper
 
     adapted = type(model)()
@@ -237,7 +307,7 @@ def _with_input(
             f"{', '.join(shown(value.name) for value in inputs[:4]) or 'none'}."
         )
     dims = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
-    is_last = len(dims) == 4 and dims[3] == 3 and dims[1] != 3
+    is_last = _is_last(dims)
     if len(dims) != 4 or (dims[1] != 3 and not is_last):
         raise NetworkError(
             f"The input {shown(inputs[0].name)} of the network {label!r} must be an image of three channels, "
@@ -272,8 +342,7 @@ def _with_input(
         node.name = node.output[0]
         graph.node.append(node)
     graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
-    name, *shape = declared
-    graph.input.append(helper.make_tensor_value_info(str(name), TensorProto.FLOAT, shape))
+    graph.input.append(helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, [1, 3, *size]))
     return adapted
 
 

@@ -21,7 +21,7 @@ class KnownNetwork:
     name, summary, licence : str
         Name, description in a few words, licence of the weights.
     arch : str
-        Architecture: ``vgg16``, ``vgg19``, ``compact`` or ``yunet``.
+        Architecture: ``vgg16``, ``vgg19``, ``squeezenet1_1``, ``compact`` or ``yunet``.
     url : str or None
         Address of the published weights; None for the bundled network.
     size : int or None
@@ -95,6 +95,16 @@ KNOWN: tuple[KnownNetwork, ...] = (
         url=f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
         known_hash="md5:6d6bbae143d832006294945121d1f1fc",
         format="h5",
+    ),
+    KnownNetwork(
+        name="squeezenet",
+        summary="SqueezeNet 1.1, weights of torchvision: a download of 5 MB",
+        licence=_BSD,
+        arch="squeezenet1_1",
+        url=f"{_TORCHVISION}/squeezenet1_1-b8a52dc0.pth",
+        size=4_958_839,
+        known_hash="sha256:b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+        format="pth",
     ),
 )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import NetworkError
+from ..errors import NetworkError, shown
 from ..graphs.network_graph import constant_value
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # Version of the metadata, one of its entries.
 FORMAT = "1"
+
+# Pixels that the side of a network of fixed size has at most.
+MAX_SIDE = 1024
 
 # Prefix of the keys.
 _PREFIX = "lbfgs_style."
@@ -50,6 +53,9 @@ class Metadata:
         `weights_sha256` of the model when it was written, 64 hexadecimal digits.
     style_layers, content_layers : tuple of str
         Layers used where the user chooses none.
+    size : (int, int) or None
+        Height and width in pixels of the only images that it takes, as of a transformer with an embedding for
+        each position; None for a network that takes any.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Metadata:
     weights_sha256: str
     style_layers: tuple[str, ...]
     content_layers: tuple[str, ...]
+    size: tuple[int, int] | None = None
 
 
 def default_layers(layers: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -121,6 +128,7 @@ def describe(
     licence: str,
     style_layers: Sequence[str],
     content_layers: Sequence[str],
+    size: tuple[int, int] | None = None,
 ) -> onnx.ModelProto:
     """Write the metadata of a feature network into `model`, with the fingerprint of its weights.
 
@@ -132,6 +140,8 @@ def describe(
         See `Metadata`.
     style_layers, content_layers : sequence of str
         Layers used where the user chooses none; each must be an output of the model.
+    size : (int, int), optional
+        See `Metadata`.
 
     Returns
     -------
@@ -159,6 +169,8 @@ def describe(
         "style_layers": ",".join(style_layers),
         "content_layers": ",".join(content_layers),
     }
+    if size is not None:
+        entries["size"] = "x".join(map(str, size))
     foreign = [(prop.key, prop.value) for prop in model.metadata_props if not prop.key.startswith(_PREFIX)]
     del model.metadata_props[:]
     for key, value in [*foreign, *((_PREFIX + key, value) for key, value in entries.items())]:
@@ -195,11 +207,25 @@ def read_metadata(model: onnx.ModelProto) -> Metadata | None:
             weights_sha256=props["weights_sha256"],
             style_layers=_split(props["style_layers"]),
             content_layers=_split(props["content_layers"]),
+            size=_read_size(props["size"]) if "size" in props else None,
         )
     except KeyError as error:
         raise NetworkError(
             f"The network's metadata lacks {_PREFIX + error.args[0]!r}: pull or export the network again."
         ) from error
+
+
+def _read_size(text: str) -> tuple[int, int]:
+    if (
+        not re.fullmatch(r"[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", text)
+        or max(map(int, text.split("x"))) > MAX_SIDE
+    ):
+        raise NetworkError(
+            f"The network's metadata has the size {shown(text)}: expected height and width of at most "
+            f"{MAX_SIDE} pixels, as in 224x224; pull or export the network again."
+        )
+    height, width = map(int, text.split("x"))
+    return height, width
 
 
 def _split(names: str) -> tuple[str, ...]:

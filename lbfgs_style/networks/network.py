@@ -13,6 +13,7 @@ from ..errors import NetworkError, NetworkFileError, shown
 from ..graphs.builder import OPSET
 from ..graphs.network_graph import fold_constants
 from .catalog import find
+from .computed_sizes import settle_sizes
 from .lowering import lower
 from .metadata import Metadata, default_layers, read_metadata, weights_sha256
 from .model_checks import check_interface, check_safety, to_opset
@@ -44,6 +45,8 @@ class FeatureNetwork:
         Layers used where the user chooses none.
     path : Path or None
         The file that it was read from.
+    size : (int, int) or None
+        Height and width of the only images that it takes; None if it takes any.
     """
 
     model: onnx.ModelProto = field(repr=False, compare=False)
@@ -55,6 +58,7 @@ class FeatureNetwork:
     style_layers: tuple[str, ...]
     content_layers: tuple[str, ...]
     path: Path | None = None
+    size: tuple[int, int] | None = None
 
 
 def load(name_or_path: str | Path | FeatureNetwork) -> FeatureNetwork:
@@ -128,9 +132,9 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
         label = str(path) if path is not None else (model.graph.name[:60] or label)
         check_safety(model, label)
         layers = check_interface(model, label)
-        model = fold_constants(to_opset(lower(model), OPSET, label))
-        check_shapes(model, layers, label)
+        model = settle_sizes(fold_constants(to_opset(lower(model), OPSET, label)))
         stored = read_metadata(model)
+        check_shapes(model, layers, label, stored.size if stored else None)
         metadata = stored or _default_metadata(model, path, layers)
     except UnicodeDecodeError as error:
         raise NetworkError(
@@ -158,6 +162,7 @@ def from_model(model: onnx.ModelProto, *, path: Path | None = None) -> FeatureNe
         style_layers=metadata.style_layers,
         content_layers=metadata.content_layers,
         path=path,
+        size=metadata.size,
     )
 
 

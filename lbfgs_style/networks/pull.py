@@ -13,7 +13,7 @@ from ..errors import NetworkError, NetworkFileError
 from ..system.cache import cache_folder
 from ..system.files import atomic_write
 from ..system.locks import wait_for_lock
-from . import vgg
+from . import squeezenet, vgg
 from .catalog import KnownNetwork, find, known
 from .download import Progress, download, file_hash
 from .network import load, verify
@@ -99,6 +99,11 @@ def convert(row: KnownNetwork, raw: Path) -> bytes:
     """
     if row.format == "onnx":
         return raw.read_bytes()
+    if row.arch == squeezenet.ARCH:
+        arrays = read_pth(raw, prefix="features.")
+        return squeezenet.build(
+            arrays, name=row.name, source=row.url or "", licence=row.licence
+        ).SerializeToString()
     if row.format == "pth":
         # Without the classifier, which is 85 % of the file.
         weights = vgg_weights(row.arch, read_pth(raw, prefix="features."), "pth")

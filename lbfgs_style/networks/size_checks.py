@@ -29,7 +29,9 @@ MAX_PER_PIXEL = 4096
 _SMALL = 64
 
 
-def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> None:
+def check_shapes(
+    model: onnx.ModelProto, layers: Sequence[str], label: str, size: tuple[int, int] | None = None
+) -> None:
     """Refuse a network whose layers are not features of the image, or whose tensors would be too large.
 
     Parameters
@@ -40,6 +42,8 @@ def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> N
         The outputs that are layers. Nodes that they do not need are never run, and not checked.
     label : str
         What messages call it.
+    size : (int, int), optional
+        Height and width of the image, where the network takes no other.
 
     Raises
     ------
@@ -51,6 +55,8 @@ def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> N
     import onnx
     from onnx import shape_inference
 
+    height, width = size or (SIDE, SIDE)
+    image = f"an image of {width}×{height} pixels"
     nodes = needed_nodes(model, layers)
     depending = {name for node, _ in dependent_nodes(model, layers) for name in node.output}
     for layer in layers:
@@ -61,27 +67,31 @@ def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> N
             )
     try:
         inferred = shape_inference.infer_shapes(
-            _skeleton(model, nodes, layers), check_type=True, strict_mode=True, data_prop=True
+            _skeleton(model, nodes, layers, (height, width)),
+            check_type=True,
+            strict_mode=True,
+            data_prop=True,
         )
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise NetworkError(
-            f"The network {label!r} does not fit an image of {SIDE}×{SIDE} pixels: {one_line(error)}"
-        ) from error
+        raise NetworkError(f"The network {label!r} does not fit {image}: {one_line(error)}") from error
     types = {v.name: v.type.tensor_type for v in (*inferred.graph.value_info, *inferred.graph.output)}
-    lengths = {name: _lengths(tensor) for name, tensor in types.items()} | {IMAGE: [1, 3, SIDE, SIDE]}
+    lengths = {name: _lengths(tensor) for name, tensor in types.items()} | {IMAGE: [1, 3, height, width]}
     weights = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     for node in nodes:
         if node.op_type == "Conv":
-            _check_convolution(node, lengths.get(node.input[0], []), weights, label)
+            _check_convolution(node, lengths.get(node.input[0], []), weights, label, image)
+        elif node.op_type == "Reshape":
+            before, after = (lengths.get(name, [None]) for name in (node.input[0], node.output[0]))
+            _check_reshape(node, before, after, label, image)
     for name in (name for node in nodes for name in node.output if name):
         dims = lengths.get(name, [None])
         sizes = [length for length in dims if length is not None]
-        too_large = math.prod(sizes) > MAX_PER_PIXEL * SIDE**2
+        too_large = math.prod(sizes) > MAX_PER_PIXEL * height * width
         if len(sizes) < len(dims) or min(sizes, default=1) < 1 or too_large:
             raise NetworkError(
                 f"The tensor {shown(name)} of the network {label!r} has the shape {_format_shape(dims)} for "
-                f"an image of {SIDE}×{SIDE} pixels: expected one that is known and has at most "
-                f"{MAX_PER_PIXEL:,} numbers for each pixel."
+                f"{image}: expected one that is known and has at most {MAX_PER_PIXEL:,} numbers for each "
+                "pixel."
             )
         dtype = types[name].elem_type
         if name in layers and (dtype != onnx.TensorProto.FLOAT or len(dims) != 4 or dims[0] != 1):
@@ -93,7 +103,11 @@ def check_shapes(model: onnx.ModelProto, layers: Sequence[str], label: str) -> N
 
 
 def _check_convolution(
-    node: onnx.NodeProto, image: Sequence[int | None], weights: Mapping[str, Sequence[int]], label: str
+    node: onnx.NodeProto,
+    source: Sequence[int | None],
+    weights: Mapping[str, Sequence[int]],
+    label: str,
+    image: str,
 ) -> None:
     """Refuse kernels that do not fit their input or are not constant, which shape inference accepts."""
     attributes = {attribute.name: attribute for attribute in node.attribute}
@@ -104,19 +118,33 @@ def _check_convolution(
             f"The network {label!r} computes the kernel of the Conv node {shown(node.name)} while it runs: "
             "expected a constant kernel."
         )
-    if not image or None in image:
+    if not source or None in source:
         raise NetworkError(
             f"The network {label!r} does not fix the shape of {shown(node.input[0])}, the input of the Conv "
-            f"node {shown(node.name)}, for an image of {SIDE}×{SIDE} pixels: expected [1, channels, height, "
-            f"width], got {_format_shape(image)}."
+            f"node {shown(node.name)}, for {image}: expected [1, channels, height, width], got "
+            f"{_format_shape(source)}."
         )
-    fits = len(kernel) == len(image) == 4 and kernel[1] * groups == image[1] and kernel[0] % groups == 0
+    fits = len(kernel) == len(source) == 4 and kernel[1] * groups == source[1] and kernel[0] % groups == 0
     fits = fits and all(each is None or list(each) == [kernel[0]] for each in bias)
     sides = list(attributes["kernel_shape"].ints) if "kernel_shape" in attributes else list(kernel[2:])
     if not fits or sides != list(kernel[2:]):
         raise NetworkError(
             f"The weights of the Conv node {shown(node.name)} of the network {label!r} do not fit: got a "
-            f"kernel {_format_shape(kernel)} in {groups} groups for {_format_shape(image)}."
+            f"kernel {_format_shape(kernel)} in {groups} groups for {_format_shape(source)}."
+        )
+
+
+def _check_reshape(
+    node: onnx.NodeProto, before: Sequence[int | None], after: Sequence[int | None], label: str, image: str
+) -> None:
+    """Refuse another number of values than before, which shape inference accepts."""
+    known = [length for length in (*before, *after) if length is not None]
+    if len(known) < len(before) + len(after):
+        return
+    if math.prod(known[: len(before)]) != math.prod(known[len(before) :]):
+        raise NetworkError(
+            f"The network {label!r} does not fit {image}: the Reshape node {shown(node.name)} makes "
+            f"{_format_shape(after)} of {_format_shape(before)}."
         )
 
 
@@ -132,7 +160,7 @@ def _format_shape(dims: Sequence[int | None]) -> str:
 
 
 def _skeleton(
-    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], layers: Sequence[str]
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], layers: Sequence[str], size: tuple[int, int]
 ) -> onnx.ModelProto:
     """Return a model of the nodes for an image of known size, with large weights as inputs without values."""
     from onnx import TensorProto, helper
@@ -140,7 +168,7 @@ def _skeleton(
     read = {name for node in nodes for name in node.input}
     used = [tensor for tensor in model.graph.initializer if tensor.name in read]
     small = [tensor for tensor in used if math.prod(tensor.dims) <= _SMALL]
-    inputs = [helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, [1, 3, SIDE, SIDE])]
+    inputs = [helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, [1, 3, *size])]
     inputs += [
         helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
         for tensor in used

@@ -1,9 +1,10 @@
-"""Read untrusted weight files in PyTorch's legacy format, without PyTorch.
+"""Read untrusted weight files in PyTorch's two formats, without PyTorch.
 
-The format: four pickles (magic number, protocol, system information, the object), a pickled list of storage
-keys, then for each key an int64 count and that many raw values. The unpickler knows four names and refuses
-all others, never sets the state of an object, and reads no more bytes than the pickles of a network have,
-because the lengths in a pickle may be anything.
+The legacy format: four pickles (magic number, protocol, system information, the object), a pickled list of
+storage keys, then for each key an int64 count and that many raw values. The format since PyTorch 1.6: a zip
+archive of a folder with ``data.pkl``, the pickled object, and ``data/KEY``, the raw values of each storage,
+not compressed. The unpickler knows four names and refuses all others, never sets the state of an object, and
+reads no more bytes than the pickles of a network have, because the lengths in a pickle may be anything.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import math
 import pickle
 import struct
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, cast
+from typing import IO, Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +46,14 @@ _GARBLED = (
     RecursionError,
     TypeError,
     ValueError,
+    NotImplementedError,
     struct.error,
+    zipfile.BadZipFile,
 )
+
+# The first bytes of a zip archive, and the bit of a member's flags that says that it is encrypted.
+_ZIP = b"PK\x03\x04"
+_ENCRYPTED = 1
 
 
 class FloatStorage:
@@ -98,7 +106,7 @@ class BoundedFile:
         Read from its current position.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._left = _MAX_PICKLE
 
@@ -144,7 +152,7 @@ def _shallow(load: Callable[[Any], None]) -> Callable[[Any], None]:
 class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, reportUntypedBaseClass]
     """An unpickler that resolves four names to inert objects, imports nothing and sets no state."""
 
-    def __init__(self, file: BinaryIO, label: str) -> None:
+    def __init__(self, file: IO[bytes], label: str) -> None:
         # Files written by Python 2 have byte strings in place of text.
         super().__init__(BoundedFile(file), encoding="utf-8")
         self._label = label
@@ -188,7 +196,7 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, repo
 
 
 def read_pth(path: Path, *, prefix: str = "") -> dict[str, Array]:
-    """Read the tensors of a PyTorch state dict in the legacy format.
+    """Read the tensors of a PyTorch state dict, in the legacy format or in the one since PyTorch 1.6.
 
     Parameters
     ----------
@@ -205,7 +213,7 @@ def read_pth(path: Path, *, prefix: str = "") -> dict[str, Array]:
     Raises
     ------
     NetworkError
-        If the file is damaged, cut short, of another format, or contains anything but tensors.
+        If the file is damaged, cut short, of another format, or contains anything but float32 tensors.
     NetworkFileError
         If it cannot be read.
     """
@@ -220,26 +228,24 @@ def read_pth(path: Path, *, prefix: str = "") -> dict[str, Array]:
     except _GARBLED as error:
         why = "cut short" if isinstance(error, EOFError) else printable(str(error) or type(error).__name__)
         raise NetworkError(
-            f"{label!r} is not PyTorch weights in the legacy format, or is damaged ({why}): delete it and "
-            "download it again."
+            f"{label!r} is not PyTorch weights, or is damaged ({why}): delete it and download it again."
         ) from error
 
 
 def _read_pth(file: BinaryIO, file_size: int, label: str, prefix: str) -> dict[str, Array]:
-    if file.read(4) == b"PK\x03\x04":
-        raise NetworkError(
-            f"{label!r} is in PyTorch's zip format: expected the legacy format that torchvision publishes; "
-            "convert it with `python -m tools.export` in a clone."
-        )
+    is_zip = file.read(len(_ZIP)) == _ZIP
     file.seek(0)
-    if _Unpickler(file, label).load() != _MAGIC or _Unpickler(file, label).load() != _PROTOCOL:
-        raise pickle.UnpicklingError("wrong magic number")
-    system = _Unpickler(file, label).load()
-    if system["little_endian"] is not True:
-        raise pickle.UnpicklingError("written on a big-endian machine")
-    tensors = _Unpickler(file, label).load()
-    keys = _Unpickler(file, label).load()
-    if not isinstance(tensors, dict) or not isinstance(keys, list):
+    read = _read_zip if is_zip else _read_legacy
+    wanted, storages = read(file, file_size, label, prefix)
+    return {
+        name: storages[tensor.storage.key][tensor.offset :][: math.prod(tensor.shape)].reshape(tensor.shape)
+        for name, tensor in wanted.items()
+    }
+
+
+def _select(tensors: Any, prefix: str, file_size: int) -> tuple[dict[str, _Tensor], dict[str, int]]:
+    """Return the tensors of a state dict whose names start with `prefix`, and their storages' counts."""
+    if not isinstance(tensors, dict):
         raise pickle.UnpicklingError("not a state dict")
     wanted: dict[str, _Tensor] = {}
     for name, tensor in cast("dict[Any, Any]", tensors).items():
@@ -248,11 +254,53 @@ def _read_pth(file: BinaryIO, file_size: int, label: str, prefix: str) -> dict[s
         if name.startswith(prefix):
             wanted[name] = tensor
     counts = {tensor.storage.key: tensor.storage.count for tensor in wanted.values()}
-    storages = _read_storages(file, file_size, cast("list[Any]", keys), counts)
-    return {
-        name: storages[tensor.storage.key][tensor.offset :][: math.prod(tensor.shape)].reshape(tensor.shape)
-        for name, tensor in wanted.items()
-    }
+    # Compared with the file before memory is allocated: in a damaged file, a count may be anything.
+    if 4 * sum(counts.values()) > file_size:
+        raise pickle.UnpicklingError("cut short")
+    return wanted, counts
+
+
+def _read_zip(
+    file: BinaryIO, file_size: int, label: str, prefix: str
+) -> tuple[dict[str, _Tensor], dict[str, Array]]:
+    with zipfile.ZipFile(file) as archive:
+        members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
+
+        def opened(name: str) -> IO[bytes]:
+            member = members[name]
+            if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
+                raise pickle.UnpicklingError(f"{name} is compressed or encrypted")
+            return archive.open(member)
+
+        if "byteorder" in members:  # since PyTorch 2.1
+            with opened("byteorder") as order:
+                if order.read(len("little")) != b"little":
+                    raise pickle.UnpicklingError("written on a big-endian machine")
+        with opened("data.pkl") as pickled:
+            wanted, counts = _select(_Unpickler(pickled, label).load(), prefix, file_size)
+        storages: dict[str, Array] = {}
+        for key, count in counts.items():
+            with opened(f"data/{key}") as values:
+                if members[f"data/{key}"].file_size != 4 * count:
+                    raise pickle.UnpicklingError("a storage of the wrong size")
+                storages[key] = np.frombuffer(values.read(), "<f4").astype(np.float32, copy=False)
+    return wanted, storages
+
+
+def _read_legacy(
+    file: BinaryIO, file_size: int, label: str, prefix: str
+) -> tuple[dict[str, _Tensor], dict[str, Array]]:
+    if _Unpickler(file, label).load() != _MAGIC or _Unpickler(file, label).load() != _PROTOCOL:
+        raise pickle.UnpicklingError("wrong magic number")
+    system = _Unpickler(file, label).load()
+    if system["little_endian"] is not True:
+        raise pickle.UnpicklingError("written on a big-endian machine")
+    tensors = _Unpickler(file, label).load()
+    keys = _Unpickler(file, label).load()
+    wanted, counts = _select(tensors, prefix, file_size)
+    if not isinstance(keys, list):
+        raise pickle.UnpicklingError("not a state dict")
+    return wanted, _read_storages(file, file_size, cast("list[Any]", keys), counts)
 
 
 def _read_storages(
@@ -261,7 +309,6 @@ def _read_storages(
     storages: dict[str, Array] = {}
     for key in keys:
         (count,) = struct.unpack("<q", file.read(8))
-        # Compared with the file before memory is allocated: in a damaged file, a count may be anything.
         if not 0 <= 4 * count <= file_size - file.tell():
             raise pickle.UnpicklingError("cut short")
         if counts.get(key, count) != count:

@@ -141,7 +141,7 @@ def build(
         "preprocess.weight": normalization.kernel(),
         "preprocess.bias": normalization.bias(),
     }
-    nodes = [_conv("image", "preprocess", 1)]
+    nodes = [convolution("image", "preprocess", 1)]
     outputs: list[onnx.ValueInfoProto] = []
     last, channels, block = "preprocess", 3, "1"
     for conv in convolutions:
@@ -154,17 +154,17 @@ def build(
         kernel, bias = _checked_weights(weights, conv, channels)
         arrays[f"{conv}.weight"], arrays[f"{conv}.bias"] = kernel, bias
         relu, channels = conv.replace("conv", "relu"), kernel.shape[0]
-        nodes += [_conv(last, conv, 3), helper.make_node("Relu", [conv], [relu], relu)]
+        nodes += [convolution(last, conv, 3), helper.make_node("Relu", [conv], [relu], relu)]
         outputs.append(helper.make_tensor_value_info(relu, TensorProto.FLOAT, _shape(channels, block)))
         last = relu
-    model = _model(arch, nodes, outputs, arrays)
+    model = feature_model(arch, nodes, outputs, arrays)
     style, content = default_layers([output.name for output in outputs])
     return describe(
         model, name=name, source=source, licence=licence, style_layers=style, content_layers=content
     )
 
 
-def _model(
+def feature_model(
     name: str, nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto], arrays: Mapping[str, Array]
 ) -> onnx.ModelProto:
     """Return the model of nodes that lead from ``image`` to some outputs."""
@@ -185,12 +185,13 @@ def _model(
     )
 
 
-def _conv(source: str, name: str, size: int) -> onnx.NodeProto:
+def convolution(source: str, name: str, side: int) -> onnx.NodeProto:
+    """Return a convolution that keeps the size, with the weights ``NAME.weight`` and ``NAME.bias``."""
     from onnx import helper
 
     inputs = [source, f"{name}.weight", f"{name}.bias"]
-    pads = [size // 2] * 4
-    return helper.make_node("Conv", inputs, [name], name, kernel_shape=[size, size], pads=pads)
+    pads = [side // 2] * 4
+    return helper.make_node("Conv", inputs, [name], name, kernel_shape=[side, side], pads=pads)
 
 
 def _shape(channels: int, block: str) -> list[int | str]:

@@ -92,7 +92,7 @@ class Engine:
         return smallest_side(self.network.model, terms.layers)
 
     def check_size(self, size: tuple[int, int], terms: LossTerms, *, what: str) -> None:
-        """Raise ImageError if an image of `size`, (height, width), is too small for a layer.
+        """Raise ImageError if an image of `size`, (height, width), is too small, or not the network's size.
 
         Parameters
         ----------
@@ -103,6 +103,13 @@ class Engine:
         what : str
             What messages call the image.
         """
+        if self.network.size not in (None, size):
+            height, width = self.network.size
+            raise ImageError(
+                f"The network {self.network.name!r} takes images of {width}×{height} pixels alone, got "
+                f"{size[1]}×{size[0]} for the {what}: crop the images to that shape, and take --size "
+                f"{max(height, width)} --scales single."
+            )
         least = self.smallest_side(terms)
         if min(size) < least:
             raise ImageError(

@@ -464,7 +464,15 @@ def test_without_options_the_library_decides(folder, monkeypatch):
 def test_networks_are_listed_one_on_a_line(folder, capsys):
     assert run("networks", "list") == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [row[0] for row in rows] == ["compact", "vgg19", "vgg16", "vgg19-caffe", "vgg16-caffe", "yunet"]
+    assert [row[0] for row in rows] == [
+        "compact",
+        "vgg19",
+        "vgg16",
+        "vgg19-caffe",
+        "vgg16-caffe",
+        "squeezenet",
+        "yunet",
+    ]
     assert {len(row) for row in rows} == {4}
     assert rows[0][1].endswith("compact.onnx")
     assert "CC BY 4.0" in rows[3][3]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+from onnx import helper
 
 from lbfgs_style.networks.network import FeatureNetwork
 from tests.helpers.own_networks import network, node, weights
@@ -102,8 +103,85 @@ def pointwise(d: Draft, x: Map) -> Map:
     return Map(name, x.channels, x.size)
 
 
+ACTIVATIONS = {
+    **{name: {} for name in ("Elu", "HardSwish", "LeakyRelu", "Mish", "Neg", "Selu", "Sigmoid", "Softplus")},
+    **{name: {} for name in ("Tanh", "HardSigmoid", "PRelu", "Clip", "Max", "Min", "Where")},
+    "Softmax": {"axis": 1},
+}
+"""Activation → its attributes."""
+
+
+def activation(d: Draft, x: Map) -> Map:
+    """Append an activation; some have constants. ONNX's evaluator computes Erf in float32."""
+    kind = d.rng.choice(list(ACTIVATIONS))
+    more: dict[str, list[str]] = {
+        "PRelu": [d.number(0.2, *d.rng.choice([(), (x.channels, 1, 1)]))],
+        "Clip": [d.number(-0.5), d.rng.choice([d.number(0.75), ""])],
+        "Max": [d.number(0.1)],
+        "Min": [d.number(0.6, x.channels, 1, 1)],
+    }
+    if kind == "Where":
+        chosen = d.constant(np.arange(x.channels).reshape(1, -1, 1, 1) % 2 == 0)
+        return Map(d.node("Where", chosen, x.name, d.node("Neg", x.name)), x.channels, x.size)
+    return Map(d.node(kind, x.name, *more.get(kind, []), **ACTIVATIONS[kind]), x.channels, x.size)
+
+
+def normalization(d: Draft, x: Map) -> Map:
+    """Append a normalization by constant statistics. ONNX's evaluator computes LRN wrongly."""
+    values = [
+        d.constant(np.linspace(low, 1.2, x.channels, dtype=np.float32)) for low in (0.5, -0.2, -0.1, 0.4)
+    ]
+    return Map(d.node("BatchNormalization", x.name, *values), x.channels, x.size)
+
+
+def strided(d: Draft, x: Map) -> Map:
+    """Append a convolution of stride 2, with the padding of one of the frameworks."""
+    form = d.rng.choice(
+        [
+            {"pads": [1, 1, 1, 1]},
+            {"pads": [0, 0, 1, 1]},
+            {"auto_pad": "SAME_UPPER"},
+            {"auto_pad": "SAME_LOWER"},
+            {"pads": [1, 1, 0, 0], "dilations": [1, 1]},
+        ]
+    )
+    name = d.node("Conv", x.name, d.kernel(8, x.channels, (3, 3)), strides=[2, 2], **form)
+    return Map(name, 8, f"{x.size}strided{sorted(form.items())}")
+
+
+def enlarged(d: Draft, x: Map) -> Map:
+    """Append an operator that makes more positions, which sees an unknown place of the image."""
+    kind = d.rng.choice(["Resize", "ConvTranspose", "DepthToSpace", "SpaceToDepth"])
+    size = f"{x.size}double"
+    if kind == "ConvTranspose":
+        side = d.rng.choice([2, 4])
+        kernel = d.constant(weights(x.channels, 4, side, side, seed=3))
+        pads = [(side - 2) // 2] * 4
+        return Map(d.node(kind, x.name, kernel, strides=[2, 2], pads=pads), 4, size)
+    if kind == "Resize" or x.channels % 4:
+        mode = d.rng.choice(["nearest", "linear"])
+        scales = d.constant(np.float32([1, 1, 2, 2]))
+        place = d.rng.choice(["half_pixel", "asymmetric"])
+        name = d.node("Resize", x.name, "-", scales, mode=mode, coordinate_transformation_mode=place)
+        return Map(name, x.channels, size)
+    form = {"mode": d.rng.choice(["DCR", "CRD"])} if kind == "DepthToSpace" else {}
+    larger = Map(d.node("DepthToSpace", x.name, blocksize=2, **form), x.channels // 4, size)
+    if kind == "DepthToSpace":
+        return larger
+    d.maps.append(larger)
+    return Map(d.node("SpaceToDepth", larger.name, blocksize=2), x.channels, x.size)
+
+
 def channels(d: Draft, x: Map) -> Map:
-    """Append a Slice of the channels, or a Transpose that changes nothing."""
+    """Append a Slice, a Gather or a Split of the channels, or a Transpose that changes nothing."""
+    if d.rng.random() < 0.3 and x.channels % 2 == 0:
+        order = list(range(x.channels))
+        d.rng.shuffle(order)
+        return Map(d.node("Gather", x.name, d.constant(order), axis=1), x.channels, x.size)
+    if d.rng.random() < 0.3 and x.channels % 2 == 0:
+        halves = [f"h{len(d.nodes)}_{i}" for i in range(2)]
+        d.nodes.append(helper.make_node("Split", [x.name], halves, axis=1, num_outputs=2))
+        return Map(d.node("Add", *halves), x.channels // 2, x.size)
     if d.rng.random() < 0.3 or x.channels < 4:
         return Map(d.node("Transpose", x.name, perm=[0, 1, 2, 3]), x.channels, x.size)
     bounds = (d.constant([value]) for value in (1, d.rng.choice([-1, x.channels]), d.rng.choice([1, -3])))
@@ -155,8 +233,14 @@ def pooling(d: Draft, x: Map) -> Map:
     sides, strides = d.rng.choice([*plain, d.rng.choice(odd)])
     x = d.rng.choice([x, d.maps[0]])
     op_type = d.rng.choice(["MaxPool", "AveragePool"])
-    name = d.node(op_type, x.name, kernel_shape=list(sides), strides=strides)
-    return Map(name, x.channels, f"{x.size}pool{sides}{strides}")
+    form: dict[str, object] = {}
+    if d.rng.random() < 0.3:
+        sides, strides = (3, 3), [2, 2]
+        form = d.rng.choice(
+            [{"ceil_mode": 1}, {"pads": [1] * 4}, {"auto_pad": "SAME_UPPER"}, {"pads": [1, 1, 0, 0]}]
+        )
+    name = d.node(op_type, x.name, kernel_shape=list(sides), strides=strides, **form)
+    return Map(name, x.channels, f"{x.size}pool{sides}{strides}{form}")
 
 
 def padding(d: Draft, x: Map) -> Map:
@@ -187,7 +271,10 @@ def crop(d: Draft, x: Map) -> Map:
 
 def whole(d: Draft, x: Map) -> Map:
     """Append nodes that see the whole picture: moments over positions, products over them, exchanged axes."""
-    kind = d.rng.choice(["gate", "norm", "transpose", "matmul", "gemm", "row"])
+    kind = d.rng.choice(["gate", "norm", "instance", "transpose", "matmul", "gemm", "row"])
+    if kind == "instance":
+        scale, offset = d.number(1.5, x.channels), d.number(0.1, x.channels)
+        return Map(d.node("InstanceNormalization", x.name, scale, offset), x.channels, x.size)
     if kind == "transpose":
         return Map(d.node("Transpose", x.name, perm=[0, 1, 3, 2]), x.channels, f"{x.size}turned")
     if kind in ("gate", "row"):
@@ -213,13 +300,17 @@ def whole(d: Draft, x: Map) -> Map:
 
 STEPS = {
     pointwise: 5,
-    channels: 1,
+    activation: 5,
+    normalization: 1.5,
+    strided: 0.7,
+    enlarged: 0.4,
+    channels: 2,
     joined: 3,
     convolution: 4,
     pooling: 2,
     padding: 2,
     crop: 1,
-    whole: 0.7,
+    whole: 1.2,
 }
 """Function that appends the next nodes → its relative frequency."""
 

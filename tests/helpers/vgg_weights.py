@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
@@ -117,6 +118,23 @@ def legacy_pth(arrays, *, magic=0x1950A86A20F9469CFC6C, protocol=1001, little_en
         LegacyPickler(file, 2).dump(item)
     for array in arrays.values():
         file.write(struct.pack("<q", array.size) + array.astype("<f4").tobytes())
+    return file.getvalue()
+
+
+def zip_pth(arrays, *, compression=zipfile.ZIP_STORED, pickled=None, **changed):
+    """Return what torch.save writes since 1.6, with `pickled` as its object and members `changed`."""
+    records = OrderedDict(
+        (name, TensorRecord(array, str(number))) for number, (name, array) in enumerate(arrays.items())
+    )
+    head = io.BytesIO()
+    LegacyPickler(head, 2).dump(records)
+    members = {"data.pkl": head.getvalue() if pickled is None else pickled, "byteorder": b"little"}
+    members |= {f"data/{i}": array.astype("<f4").tobytes() for i, array in enumerate(arrays.values())}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, data in (members | changed).items():
+            if data is not None:
+                archive.writestr(f"archive/{name}", data)
     return file.getvalue()
 
 

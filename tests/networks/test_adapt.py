@@ -219,3 +219,54 @@ def test_an_input_that_is_no_image_is_refused(folder, capfd) -> None:
     Path("text.onnx").write_text("no network")
     assert run("networks", "add", "text.onnx", "--name", "m") == 2
     assert run("networks", "add", "none.onnx", "--name", "m") == 2
+
+
+def positioned(side: int = 64) -> onnx.ModelProto:
+    """Return a network with a number for each position of images of one size, as a transformer has."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w": (rng.normal(size=(8, 3, 4, 4)) / 7).astype(np.float32),
+        "places": rng.normal(size=(1, 8, (side // 4) ** 2)).astype(np.float32),
+        "flat": np.array([1, 8, -1]),
+        "maps": np.array([1, 8, side // 4, side // 4]),
+    }
+    nodes = [
+        helper.make_node("Conv", ["pixels", "w"], ["patches"], strides=[4, 4]),
+        helper.make_node("Reshape", ["patches", "flat"], ["tokens"]),
+        helper.make_node("Add", ["tokens", "places"], ["placed"]),
+        helper.make_node("Reshape", ["placed", "maps"], ["seen"]),
+        helper.make_node("Relu", ["seen"], ["relu"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "positioned",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, side, side])],
+        [helper.make_tensor_value_info("relu", TensorProto.FLOAT, [1, 8, side // 4, side // 4])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def test_a_network_that_fits_its_own_size_alone_is_kept_at_that_size(folder, capfd) -> None:
+    network = networks.from_model(adapt.adapt(positioned(), adapt.Colours(), name="mine", source="x"))
+    assert (network.size, network.layers) == ((64, 64), ("relu",))
+    assert check_gradient(network) < 0.05
+    assert run("networks", "add", save(positioned()), "--name", "mine") == 0
+    assert "mine takes images of 64×64 pixels alone" in capfd.readouterr().out
+    assert paint("mine") == 2
+    one_error(capfd, "takes images of 64×64 pixels alone, got .* --size 64 --scales single")
+
+
+@pytest.mark.parametrize("size", ["0x64", "64", "64x99999", "64x2000", "64x64x3", "-1x64", "\u0664x4"])
+def test_a_size_in_the_metadata_that_is_none_is_refused(size) -> None:
+    model = adapt.adapt(positioned(), adapt.Colours(), name="mine", source="x")
+    next(prop for prop in model.metadata_props if prop.key.endswith(".size")).value = size
+    with pytest.raises(NetworkError, match="expected height and width of at most 1024 pixels"):
+        networks.from_model(model)
+
+
+def test_a_reshape_to_another_number_of_values_is_refused() -> None:
+    model = adapt.adapt(positioned(), adapt.Colours(), name="mine", source="x")
+    next(prop for prop in model.metadata_props if prop.key.endswith(".size")).value = "32x32"
+    with pytest.raises(NetworkError, match="does not fit an image of 32×32 pixels"):
+        networks.from_model(model)

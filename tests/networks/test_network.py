@@ -268,7 +268,14 @@ def test_a_missing_network_is_reported_with_the_remedy(name, error, message, cac
 
 
 def test_the_table_of_known_networks_is_complete():
-    assert [row.name for row in networks.KNOWN] == ["compact", "vgg19", "vgg16", "vgg19-caffe", "vgg16-caffe"]
+    assert [row.name for row in networks.KNOWN] == [
+        "compact",
+        "vgg19",
+        "vgg16",
+        "vgg19-caffe",
+        "vgg16-caffe",
+        "squeezenet",
+    ]
     for row in networks.KNOWN[1:]:
         assert row.url is not None
         assert row.url.startswith("https://")

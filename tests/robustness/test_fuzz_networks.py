@@ -20,7 +20,7 @@ from lbfgs_style.networks.published_weights import read_keras_h5
 from lbfgs_style.networks.torch_pickle import read_pth
 from tests.helpers.command import ROOT
 from tests.helpers.hostile_networks import corpus, plain
-from tests.helpers.vgg_weights import keras_h5, legacy_pth
+from tests.helpers.vgg_weights import keras_h5, legacy_pth, zip_pth
 
 EXAMPLES = int(os.environ.get("LBFGS_STYLE_FUZZ", "150"))
 """Damaged files of each kind; `test_at_length` asks for more."""
@@ -79,7 +79,8 @@ def is_refused(read: Callable[[Path], object], data: bytes, suffix: str) -> bool
 
 
 CORPUS = [plain().SerializeToString(), *(data for data, _ in corpus().values() if 0 < len(data) < 10_000)]
-PTH = legacy_pth({"a": np.arange(6, dtype=np.float32), "features.0.bias": np.ones((2, 2), np.float32)})
+ARRAYS = {"a": np.arange(6, dtype=np.float32), "features.0.bias": np.ones((2, 2), np.float32)}
+PTH, ZIP = legacy_pth(ARRAYS), zip_pth(ARRAYS)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,12 @@ def test_damaged_pth(how: list[Edit]) -> None:
 
 @quick
 @given(how=edits)
+def test_damaged_zip(how: list[Edit]) -> None:
+    is_refused(read_pth, damaged(ZIP, how), ".pth")
+
+
+@quick
+@given(how=edits)
 def test_damaged_h5(h5: bytes, how: list[Edit]) -> None:
     is_refused(read_keras_h5, damaged(h5, how), ".h5")
 
@@ -124,11 +131,13 @@ def test_bytes_of_no_kind(data: bytes) -> None:
     assert is_refused(networks.load, data, ".onnx")
     assert is_refused(read_pth, data, ".pth")
     assert is_refused(read_pth, PTH[:31] + data, ".pth")
+    assert is_refused(read_pth, ZIP[:4] + data, ".pth")
 
 
 def test_what_is_not_damaged_is_read(h5: bytes) -> None:
     assert not is_refused(networks.load, CORPUS[0], ".onnx")
     assert not is_refused(read_pth, PTH, ".pth")
+    assert not is_refused(read_pth, ZIP, ".pth")
     assert not is_refused(read_keras_h5, h5, ".h5")
 
 
