@@ -25,7 +25,7 @@ _BLUR, _SHARES = 0.7, (-0.5, 1.0)
 
 
 # Largest change of contrast from one frame to the next.
-_MOST_CONTRAST = 0.02
+_MOST_CONTRAST = 0.04
 
 
 class Anchor(NamedTuple):
@@ -55,7 +55,7 @@ def contrast(image: FloatImage) -> float:
 
 
 def with_contrast(image: FloatImage, wanted: float) -> FloatImage:
-    """Return an image whose differences from its mean colour are scaled to a contrast, by 2 % at most."""
+    """Return an image whose differences from its mean colour are scaled to a contrast, by 4 % at most."""
     factor = np.clip(wanted / max(contrast(image), 1e-6), 1 - _MOST_CONTRAST, 1 + _MOST_CONTRAST)
     mean = image.mean((0, 1), dtype=np.float64).astype(np.float32)
     return mean + np.float32(factor) * (image - mean)
