@@ -185,6 +185,26 @@ def test_cancelled_while_a_block_is_put_back(in_blocks, monkeypatch, visits):
     assert result.scales[0].loss_end == min(result.history)
 
 
+@pytest.mark.parametrize(("difference", "evaluations"), [(1e-7, 0), (1e-2, 1)])
+def test_what_was_evaluated_last_is_committed_without_another_evaluation(
+    difference, evaluations, monkeypatch
+):
+    """Also if it differs by rounding, as pixels do that BLAS computes with other numbers of threads."""
+    engine = Engine(small_vgg(), device="cpu", threads=1, keep_sessions=True)
+    terms = LossTerms(("relu2_1",), ("relu1_1", "relu2_1"))
+    picture, painting = (np.ascontiguousarray(p.transpose(2, 0, 1)) for p in (PHOTO, PAINTING))
+    targets = engine.statistics(painting, terms, what="painting")
+    blocks = engine.blocks(picture.copy(), terms, targets, np.ones(len(terms.names), np.float32), 4500)
+    block = blocks.free(engine.plan_cuts((96, 128), terms, 4500)[0][0])
+    pixels = block.image * np.float32(0.9)
+    block.evaluate(pixels)
+    runs = []
+    session_run = Session.run
+    monkeypatch.setattr(Session, "run", lambda *a, **k: runs.append(1) or session_run(*a, **k))
+    block.commit(pixels + np.float32(difference))
+    assert len(runs) == evaluations
+
+
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_block_may_commit_any_picture_that_it_tried(kept):
     """The sums continue from the committed picture, whether it was evaluated last or not."""
