@@ -20,13 +20,10 @@ from ..pipeline.style_transfer import StyleTransfer
 from ..pipeline.styles import StylePicture
 from ..settings.video_options import VideoOptions
 from ..system.threads import Cancellation
-from .drift import Anchor, contrast, expected_sharpness, sharpness, with_contrast, with_sharpness
+from .drift import NO_GAIN, Anchor, Gain, contrast, expected_sharpness, sharpness
 from .flow import fill_holes, find_strokes, fuse, warp
 from .frames import ContentFrame, ContentFrames, Frame, VideoState
 from .passes import Pass
-
-# Share of the latest frame in the gain of sharpness.
-_LATEST = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +43,7 @@ class _Painted:
     stop_reason: str = ""
     evaluations: int = 0
     loss: float = math.nan
-    gain: float = 1.0
+    gain: Gain = NO_GAIN
 
 
 class ClipPainter:
@@ -172,7 +169,7 @@ class ClipPainter:
         size = (painted[0].shape[0], painted[0].shape[1])
         small = tuple(resize(contents[i].rgb, size) for i in each.before)
         anchor = Anchor.of(painted[0], small[0])
-        return VideoState(0, 0, small[0], anchor, 1.0, small, painted)
+        return VideoState(0, 0, small[0], anchor, NO_GAIN, small, painted)
 
     def _begin_images(self, small: FloatImage) -> None:
         """Prepare the images of a shot, by its first content frame at the size of the result."""
@@ -210,7 +207,7 @@ class ClipPainter:
         before = state.results[0], self._in_network_colors(state.contents[0])
         strokes = find_strokes(*before, content.motions[0].flow)
         whole = fill_holes(fused, frame.content.rgb, seen, strokes)
-        target = with_sharpness(with_contrast(whole, tones), wanted / state.gain)
+        target = state.gain.corrected(whole, wanted, tones)
         init = target
         if earlier is not None:
             known = reliable[..., np.newaxis]
@@ -219,8 +216,7 @@ class ClipPainter:
         engine = self._job.engine.during(self._cancellation)
         run = CoarseToFine(engine, self._short, self._job.terms, frame, self._on_iterate)
         rgb, self._plan = run.run(init, plan=self._plan)
-        sharpened = sharpness(rgb) / max(sharpness(init), 1e-6)
-        return replace(_painted(content, run, rgb), gain=(1 - _LATEST) * state.gain + _LATEST * sharpened)
+        return replace(_painted(content, run, rgb), gain=state.gain.after(init, rgb))
 
     def _as_network_sees(self, picture: Picture) -> FloatImage:
         """Return what was painted in the colours of the network."""
@@ -249,7 +245,9 @@ def _next_state(
     number, shot = (0, -1) if state is None else (state.number, state.shot)
     if state is None or not content.motions:
         anchor = Anchor.of(painted.rgb, content.small)
-        return VideoState(number + 1, shot + 1, content.small, anchor, 1.0, (content.small,), (painted.rgb,))
+        return VideoState(
+            number + 1, shot + 1, content.small, anchor, NO_GAIN, (content.small,), (painted.rgb,)
+        )
     return replace(
         state,
         number=number + 1,

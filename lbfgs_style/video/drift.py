@@ -23,9 +23,11 @@ _KEPT = 0.45
 # of it: below 0 the image is made sharper.
 _BLUR, _SHARES = 0.7, (-0.5, 1.0)
 
-
 # Largest change of contrast from one frame to the next.
-_MOST_CONTRAST = 0.04
+_MOST_CONTRAST = 0.06
+
+# Share of the latest frame in a gain.
+_LATEST = 0.5
 
 
 class Anchor(NamedTuple):
@@ -49,13 +51,38 @@ class Anchor(NamedTuple):
         return cls(sharpness(painted), sharpness(content), contrast(painted))
 
 
+class Gain(NamedTuple):
+    """The factors by which optimising a frame changes what it starts from, from the latest frames.
+
+    Attributes
+    ----------
+    sharpness, contrast : float
+        The factors.
+    """
+
+    sharpness: float
+    contrast: float
+
+    def corrected(self, image: FloatImage, wanted: float, tones: float) -> FloatImage:
+        """Return an image that will have a sharpness and a contrast after it was optimised."""
+        return with_sharpness(with_contrast(image, tones / self.contrast), wanted / self.sharpness)
+
+    def after(self, start: FloatImage, end: FloatImage) -> Gain:
+        """Return the gain after one more frame, by the image before and after it was optimised."""
+        pairs = zip(self, (sharpness, contrast), strict=True)
+        return Gain(*((1 - _LATEST) * gain + _LATEST * of(end) / max(of(start), 1e-6) for gain, of in pairs))
+
+
+NO_GAIN = Gain(1.0, 1.0)
+
+
 def contrast(image: FloatImage) -> float:
     """Return the standard deviation of an image's luma."""
     return float(luma(image).std(dtype=np.float64))
 
 
 def with_contrast(image: FloatImage, wanted: float) -> FloatImage:
-    """Return an image whose differences from its mean colour are scaled to a contrast, by 4 % at most."""
+    """Return an image whose differences from its mean colour are scaled to a contrast, by 6 % at most."""
     factor = np.clip(wanted / max(contrast(image), 1e-6), 1 - _MOST_CONTRAST, 1 + _MOST_CONTRAST)
     mean = image.mean((0, 1), dtype=np.float64).astype(np.float32)
     return mean + np.float32(factor) * (image - mean)

@@ -13,7 +13,7 @@ from ..images import FloatImage, ImageLike, Picture, resize, to_array
 from ..pipeline.inputs import check_content
 from ..pipeline.plan.scales import result_size
 from ..settings.options import Options
-from .drift import Anchor
+from .drift import Anchor, Gain
 from .flow import Flow, Motion, exclude_nearer, find_flow, find_likeness, find_motion, warp
 
 # Share of visible pixels below which a frame begins a new shot: between neighbours of four clips it is 0.76
@@ -38,8 +38,8 @@ class VideoState:
         The first content frame of the shot, at the size of the result.
     anchor : Anchor
         Sharpness and contrast of that frame.
-    gain : float
-        Factor by which painting a frame makes it sharper, from the latest frames.
+    gain : Gain
+        By how much optimising the latest frames has changed their sharpness and contrast.
     contents, results : tuple of array, float32, H×W×3
         The latest content frames at the size of the result, and what was painted of them in the colours of
         the network, the latest first.
@@ -49,7 +49,7 @@ class VideoState:
     shot: int
     first: FloatImage
     anchor: Anchor
-    gain: float
+    gain: Gain
     contents: tuple[FloatImage, ...]
     results: tuple[FloatImage, ...]
 

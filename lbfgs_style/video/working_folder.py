@@ -22,7 +22,7 @@ from ..images import FloatImage, Picture, from_array
 from ..system.files import atomic_write, why_unwritable
 from ..system.locks import try_lock
 from ..system.npz import check_array, read_arrays, read_int
-from .drift import Anchor
+from .drift import Anchor, Gain
 from .frames import Frame, VideoState
 
 # File in the folder that says which run it belongs to, and the folder of the content frames.
@@ -165,7 +165,7 @@ def _arrays(state: VideoState) -> dict[str, Any]:
     return {
         "number": np.array(state.number),
         "shot": np.array(state.shot),
-        "scalars": np.array([*state.anchor, state.gain], np.float64),
+        "scalars": np.array([*state.anchor, *state.gain], np.float64),
         "first": state.first,
         "contents": np.stack(state.contents),
         "results": np.stack(state.results),
@@ -178,7 +178,7 @@ def _state(arrays: Mapping[str, Any]) -> VideoState:
     contents, results = (
         check_array(arrays[name], np.float32, (count, *first.shape)) for name in ("contents", "results")
     )
-    *anchor, gain = map(float, check_array(arrays["scalars"], np.float64, (4,)))
+    scalars = [*map(float, check_array(arrays["scalars"], np.float64, (5,)))]
 
     def each(stack: FloatImage) -> tuple[FloatImage, ...]:
         return tuple(np.ascontiguousarray(image) for image in stack)
@@ -187,8 +187,8 @@ def _state(arrays: Mapping[str, Any]) -> VideoState:
         number=read_int(arrays["number"]),
         shot=read_int(arrays["shot"]),
         first=first,
-        anchor=Anchor(*anchor),
-        gain=gain,
+        anchor=Anchor(*scalars[:3]),
+        gain=Gain(*scalars[3:]),
         contents=each(contents),
         results=each(results),
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style.video.drift import (
+    NO_GAIN,
     Anchor,
     contrast,
     expected_sharpness,
@@ -40,9 +41,19 @@ def test_the_sharpness_of_a_frame_follows_its_content() -> None:
     assert expected_sharpness(Anchor(0.2, 0.9, 1), 0.1) == pytest.approx(0.1)  # never below a half
 
 
-@pytest.mark.parametrize(("factor", "reached"), [(0.99, 0.99), (1.015, 1.015), (1.5, 1.04), (0.5, 0.96)])
+@pytest.mark.parametrize(("factor", "reached"), [(0.99, 0.99), (1.015, 1.015), (1.5, 1.06), (0.5, 0.94)])
 def test_an_image_gets_the_contrast_that_is_wanted_in_small_steps(factor: float, reached: float) -> None:
     image = texture(96, 0)
     changed = with_contrast(image, factor * contrast(image))
     assert contrast(changed) == pytest.approx(reached * contrast(image), rel=1e-4)
     np.testing.assert_allclose(changed.mean((0, 1)), image.mean((0, 1)), atol=1e-4)
+
+
+def test_a_gain_follows_what_the_latest_frames_did() -> None:
+    start = texture(96, 0)
+    mean = start.mean((0, 1))
+    gain = NO_GAIN.after(start, mean + 1.1 * (start - mean))
+    assert gain == pytest.approx((1.05, 1.05), rel=1e-4)
+    gain = gain.after(start, with_sharpness(start, 0.9 * sharpness(start)))
+    assert gain.sharpness == pytest.approx((1.05 + 0.9) / 2, rel=1e-3)
+    assert gain.contrast == pytest.approx(1.025, abs=0.01)

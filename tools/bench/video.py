@@ -73,9 +73,9 @@ def synthetic(size: int, count: int) -> Sample:
 
 
 def filmed(path: Path, size: int, count: int) -> Sample:
-    """Return the first frames of a film, whose flow is that of DIS."""
+    """Return the first frames of a film, at its own size if that is smaller; its flow is that of DIS."""
     pictures = [frame.picture.rgb for frame in islice(open_clip(path).frames(), count)]
-    frames = [resize(each, fit(each.shape[:2], size)) for each in pictures]
+    frames = [resize(each, fit(each.shape[:2], min(size, max(each.shape[:2])))) for each in pictures]
 
     def truth(index: int, other: int) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
         motion = _motion(frames[index], frames[other])
@@ -136,7 +136,7 @@ def _measure(
     sample: Sample, painting: images.Picture, arguments: argparse.Namespace
 ) -> tuple[dict[str, dict[str, float]], list[list[float]]]:
     """Paint a clip, and some of its frames alone; return rows by kind, and the curve of ratios."""
-    options = Options(size=arguments.size, threads=arguments.threads)
+    options = Options(size=max(sample.frames[0].shape[:2]), threads=arguments.threads)
     settings = VideoOptions(temporal=arguments.temporal, frame_iterations=arguments.iterations)
     transfer = VideoTransfer(options=options, video=settings)
     frames = list(transfer.run(sample.frames, painting))
