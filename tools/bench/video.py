@@ -151,7 +151,7 @@ def _measure(
 
     errors: dict[str, float] = {}
     for gap, words in ((1, "neighbours"), (_LONG, f"{_LONG} frames apart")):
-        starts = [i for i in sample.starts(gap) if i % _EVERY == 0]
+        starts = sample.starts(gap)[::_EVERY]
         pairs = [sample.pair(painted_alone(i), painted_alone(i + gap), i, gap) for i in starts]
         errors |= {
             f"{words}, frames alone": float(np.mean(pairs)),
