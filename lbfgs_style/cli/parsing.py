@@ -293,6 +293,14 @@ Network = Annotated[
         rich_help_panel="Network and device",
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print scales, tiles, memory and time to expect, and stop.",
+        rich_help_panel="Basics",
+    ),
+]
 TileOutput = Annotated[
     bool,
     typer.Option(

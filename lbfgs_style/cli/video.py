@@ -15,14 +15,10 @@ import typer
 
 from .. import images, networks
 from ..errors import ImageFileError, OptionError, StyleError
-from ..images import MAX_PIXELS
 from ..outputs.contact_sheet import sheet
 from ..outputs.input_files import Source
 from ..outputs.run_inputs import LoadedFile, LoadedInputs, RunInputs, arguments_of, plan
 from ..outputs.video_recipes import VideoSettings, is_film, recipe_path, video_document, write_recipe
-from ..pipeline.style_transfer import DEFAULT_NETWORK
-from ..settings.looks import LOOKS
-from ..settings.looks import look as look_row
 from ..settings.options import Options
 from ..settings.video_options import VideoOptions
 from ..system.files import why_unwritable
@@ -32,12 +28,12 @@ from ..video.films import FILM_FORMATS, check_film
 from ..video.video_transfer import VideoTransfer
 from ..video.working_folder import WorkingFolder
 from .files import STANDARD, check_results, read_image, read_style
-from .parsing import MaxPixels, Network, Overwrite, Quiet, Typed, command_line, numbers
+from .painting import PaintingParameters
+from .parsing import DryRun, Overwrite, Quiet, Typed, command_line, numbers
 from .progress import show_frames, show_log
 from .run import InputParameters, show_plan
 from .signals import INTERRUPTED, NOTHING, cancelled_by_signals
 from .streams import print_message
-from .transfer import DryRun, Look, OptionsFile, Preset, options_of
 
 # Suffix of the working folder, which lies next to the output.
 WORKING = ".frames"
@@ -172,11 +168,7 @@ def video(
     outputs: FilmParameters,
     held: VideoParameters,
     typed: Typed,
-    look: Look = LOOKS[0].name,
-    preset: Preset = Options().loss,
-    network: Network = DEFAULT_NETWORK,
-    options_file: OptionsFile = None,
-    max_pixels: MaxPixels = MAX_PIXELS,
+    how: PaintingParameters,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
@@ -184,19 +176,16 @@ def video(
 
     The same command continues after an interruption.
     """
-    chosen, settings = look_row(look), held.settings
+    settings = held.settings
     if inputs.init_file is not None:
         raise OptionError(f"--init must be content, noise or style for a video, got {inputs.init!r}.")
-    loaded = networks.load(network)
-    options = options_of(
-        typed, preset, chosen, options_file, lambda: loaded.layers, read_init=lambda: inputs.init
-    )
-    stroke_size = 1.0 if "style_scale" in typed.explicit else chosen.stroke_size
-    paths = inputs.inputs(network, stroke_size=stroke_size)
+    loaded = networks.load(how.network)
+    options = how.options(typed, lambda: loaded.layers, read_init=lambda: inputs.init)
+    paths = inputs.inputs(how.network, stroke_size=how.stroke_size(typed))
     with show_log(quiet=quiet, verbose=False):
-        clip = open_clip(inputs.content, rate=settings.rate, max_pixels=max_pixels)
+        clip = open_clip(inputs.content, rate=settings.rate, max_pixels=how.max_pixels)
         transfer = VideoTransfer(loaded, options=options, video=settings.options)
-        files = read_inputs(paths, clip, settings.part, max_pixels)
+        files = read_inputs(paths, clip, settings.part, how.max_pixels)
         if dry_run:
             show_plan(plan(transfer.job, files))
             return

@@ -10,6 +10,7 @@ import pytest
 from lbfgs_style import images, recipes
 from lbfgs_style.cli import batch
 from lbfgs_style.outputs import batch_workers
+from lbfgs_style.outputs.batch_summary import SHEET, TABLE
 from tests.helpers.command import enter, one_error, photo, run, save, save_network
 
 QUICK = ("--size", 32, "--scales", "single", "--iterations", 3, "--device", "cpu")
@@ -28,7 +29,7 @@ def network(tmp_path, monkeypatch):
 
 
 def table(folder="out"):
-    with Path(folder, batch.TABLE).open(newline="", encoding="utf-8") as lines:
+    with Path(folder, TABLE).open(newline="", encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 
 
@@ -36,7 +37,7 @@ def test_a_folder_in_and_a_folder_out(network, capfd):
     arguments = ("photos", "--styles", "paintings", "-o", "out", "--network", network, *QUICK)
     assert run("batch", *arguments) == 0
     names = {f"{photo}--{painting}.png" for photo in "012" for painting in "ab"}
-    assert {path.name for path in Path("out").iterdir()} == names | {batch.TABLE, batch.SHEET}
+    assert {path.name for path in Path("out").iterdir()} == names | {TABLE, SHEET}
     assert [row["state"] for row in table()] == ["painted"] * 6
     assert {row["picture"] for row in table()} == names
     assert "out: 6 painted, 0 there before, 0 failed" in capfd.readouterr().err
