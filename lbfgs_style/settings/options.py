@@ -26,7 +26,7 @@ from .looks import look as look_of
 from .option_fields import Help, attributes_section, is_optional, limits_of
 from .presets import Init, Optimizer, Pooling, Preset, StyleStatistic, Variables
 from .presets import preset as row_of
-from .validation import MAX_WEIGHT, require_positive
+from .validation import require_layer_weights
 
 DeviceKind = Literal["auto", "cpu", "cuda"]
 Device = str
@@ -310,7 +310,7 @@ class Options:
                 object.__setattr__(self, field.name, limits.check(field.name, value))
         for layers in ("content_layers", "style_layers"):
             name = layers.replace("layers", "layer_weights")
-            weights = _layer_weights(name, getattr(self, name), layers, getattr(self, layers))
+            weights = require_layer_weights(name, getattr(self, name), layers, getattr(self, layers))
             object.__setattr__(self, name, weights)
         self._check_combinations()
 
@@ -384,17 +384,6 @@ class Options:
         options = {field.name for field in fields(cls)}
         values = {field.name: getattr(row, field.name) for field in fields(row) if field.name in options}
         return cls(loss=row.name, **values)
-
-
-def _layer_weights(name: str, weights: object, layers_name: str, layers: object) -> tuple[float, ...] | None:
-    """Return the weights of layers, one for each, or raise OptionError."""
-    if weights is None:
-        return None
-    if not isinstance(weights, tuple) or not isinstance(layers, tuple) or len(weights) != len(layers):
-        raise OptionError(
-            f"{name} must be a tuple with a number for each of {layers_name}, got {weights!r} for {layers!r}."
-        )
-    return tuple(require_positive(f"each of {name}", each, MAX_WEIGHT) for each in weights)
 
 
 Options.__doc__ = f"{Options.__doc__}{attributes_section(Options)}"

@@ -48,6 +48,19 @@ def require_positive(name: str, value: object, most: float = sys.float_info.max)
     return number
 
 
+def require_layer_weights(
+    name: str, weights: object, layers_name: str, layers: object
+) -> tuple[float, ...] | None:
+    """Return the weights of layers, one above 0 for each; None for None."""
+    if weights is None:
+        return None
+    if not isinstance(weights, tuple) or not isinstance(layers, tuple) or len(weights) != len(layers):
+        raise OptionError(
+            f"{name} must be a tuple with a number for each of {layers_name}, got {weights!r} for {layers!r}."
+        )
+    return tuple(require_positive(f"each of {name}", each, MAX_WEIGHT) for each in weights)
+
+
 def _real(value: object) -> float:
     """Return a real number as a float: infinity where no float holds it, NaN where it is not a number."""
     if isinstance(value, bool) or not isinstance(value, Real):
