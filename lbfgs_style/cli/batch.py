@@ -44,20 +44,20 @@ log = logging.getLogger(__name__)
 
 FAILED = 1
 
-# Formats that keep a recipe, by which a picture is known again.
+# Formats that keep a recipe, by which a picture is recognised.
 _FORMATS = ("png", "jpg")
 
-# Files in the folder beside the pictures.
+# Files in the folder next to the pictures.
 TABLE, SHEET = "pictures.csv", "sheet.jpg"
 
-# The text inside the sheet, by which it is known again, and the first line of the table.
+# The text inside the sheet, by which it is recognised, and the first line of the table.
 _MARK = "contact sheet of lbfgs-style batch"
 _COLUMNS = ("picture", "photo", "painting", "state", "seconds", "loss", "message")
 
 # Why a picture is not painted.
 _FOREIGN = "is there already and has no recipe of lbfgs-style: move it away, or choose another folder"
 
-# Height of an image of the sheet, and most images on it.
+# Height in pixels of an image on the sheet, and the largest number of images on it.
 _SHEET_HEIGHT, _MOST_ON_SHEET = 160, 400
 
 
@@ -225,7 +225,7 @@ def _jobs(inputs: BatchInputs, output: Path, extension: str) -> list[Job]:
 
 
 def _check_files(output: Path, jobs: Sequence[Job]) -> None:
-    """Check before the work that pictures, sheet and table can be written, and that these are our own."""
+    """Check before the run that pictures, sheet and table can be written, and replace only a batch's."""
     table, sheet_file = output / TABLE, output / SHEET
     for path in (table, sheet_file, *(job.output for job in jobs)):
         problem = why_unwritable(path)
@@ -244,7 +244,7 @@ def _check_files(output: Path, jobs: Sequence[Job]) -> None:
 def _painter(
     jobs: Sequence[Job], settings: Settings, outputs: BatchOutputs, network: networks.FeatureNetwork
 ) -> Callable[..., Iterator[Done]]:
-    """Return what paints jobs: processes of this machine, or the workers of a cluster."""
+    """Return the function that paints jobs: by processes of this machine, or by the workers of a cluster."""
     if outputs.cluster is not None:
         sent = batch_cluster.network_of(settings.network, networks.weights_sha256(network.model))
         return partial(batch_cluster.paint, jobs, settings, address=outputs.cluster, network=sent)
@@ -267,7 +267,7 @@ def _bytes_of_one(jobs: Sequence[Job], settings: Settings, network: networks.Fea
 
 
 class _Show:
-    """Shows the progress of a batch; this one shows nothing but failures."""
+    """Shows the progress of a batch; this base class shows only failures."""
 
     def __init__(self, count: int) -> None:
         self.count, self.started = count, time.monotonic()
