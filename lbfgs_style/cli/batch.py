@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 FAILED = 1
 
-# Formats that keep a recipe, by which a picture is known again.
+# Formats that keep a recipe, by which a picture is recognised.
 _FORMATS = ("png", "jpg")
 
 # Why a picture is not painted.
@@ -197,7 +197,7 @@ def _jobs(inputs: BatchInputs, output: Path, extension: str) -> list[Job]:
 
 
 def _check_files(output: Path, jobs: Sequence[Job]) -> None:
-    """Check before the work that pictures, sheet and table can be written, and that these are our own."""
+    """Check before the run that pictures, sheet and table can be written, and replace only a batch's."""
     for path in (output / TABLE, output / SHEET, *(job.output for job in jobs)):
         problem = why_unwritable(path)
         if problem is not None:
@@ -212,7 +212,7 @@ def _check_files(output: Path, jobs: Sequence[Job]) -> None:
 def _painter(
     jobs: Sequence[Job], settings: Settings, outputs: BatchOutputs, network: networks.FeatureNetwork
 ) -> Callable[..., Iterator[Done]]:
-    """Return what paints jobs: processes of this machine, or the workers of a cluster."""
+    """Return the function that paints jobs: by processes of this machine, or by the workers of a cluster."""
     if outputs.cluster is not None:
         sent = batch_cluster.network_of(settings.network, networks.weights_sha256(network.model))
         return partial(batch_cluster.paint, jobs, settings, address=outputs.cluster, network=sent)

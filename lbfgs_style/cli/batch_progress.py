@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class BatchProgress:
-    """Shows the progress of a batch; this one shows nothing but failures."""
+    """Shows the progress of a batch; this base class shows only failures."""
 
     def __init__(self, count: int) -> None:
         self.count, self.started = count, time.monotonic()

@@ -16,10 +16,10 @@ from ..pipeline.checkpoints.checkpoint import Checkpoint
 from .files import STANDARD, Output
 from .streams import print_message
 
-# Bytes in the name of a file, on most file systems.
+# Longest name of a file in bytes, on most file systems.
 _LONGEST_NAME = 255
 
-# Seconds that a run must be expected to take to be saved unasked.
+# Expected seconds of a run from which on it is saved without being asked to.
 LONG = 180.0
 
 SUFFIX = ".checkpoint"

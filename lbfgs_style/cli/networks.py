@@ -147,7 +147,7 @@ def add(
     )
 
 
-# Names that mean something else.
+# Names that are taken.
 _RESERVED = frozenset(row.name for row in (*networks.KNOWN, FACE_DETECTOR))
 
 

@@ -84,7 +84,7 @@ def command_line(*names: str, defaults: Options = Options(), shown: str = "") ->
     defaults : Options
         The defaults to show.
     shown : str
-        What to show in place of every default.
+        Text that the help shows in place of every default.
     """
     selected = names or tuple(name for name, field in FIELDS.items() if help_of(field).panel)
 
@@ -184,7 +184,7 @@ def _parameter(name: str, default: Any, shown: str) -> inspect.Parameter:
 
 
 def completing(words: Sequence[str]) -> Callable[[str], list[str]]:
-    """Return a function for Typer that completes one of some words when TAB is pressed."""
+    """Return a function for Typer that completes one of `words` when TAB is pressed."""
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 

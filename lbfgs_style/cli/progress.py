@@ -14,7 +14,7 @@ from .streams import can_draw
 
 Show = Callable[[Iterate], None]
 
-# From then on the time left means something: the first iterations are at small sizes.
+# Seconds or iterations after which the time left is shown: the first iterations are at small sizes.
 _MEANINGFUL_SECONDS, _MEANINGFUL_ITERATIONS = 2.0, 10
 
 
@@ -153,7 +153,7 @@ def show_series(*, quiet: bool) -> Generator[Series]:
 def show_log(*, quiet: bool, verbose: bool) -> Generator[None]:
     """Write the library's log to stderr: errors, by default warnings too, or everything.
 
-    Within another of its kind it adds nothing, so that nothing is written twice.
+    Within another `show_log` it adds nothing, so that nothing is written twice.
     """
     # Only this package's log: handlers of other packages are theirs to configure.
     logger, handler = logging.getLogger("lbfgs_style"), _Stderr()

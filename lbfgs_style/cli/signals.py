@@ -24,7 +24,7 @@ NOTHING = "stopped before the first iteration: nothing is written"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# Seconds that a run with nothing to save gets to end by itself.
+# Seconds within which a run with nothing to save may end by itself.
 GRACE_SECONDS = 0.5
 
 # Seconds in which signals count as one: `timeout` and process managers send several at once, to the process

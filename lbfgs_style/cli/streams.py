@@ -106,7 +106,7 @@ _OPENCV = re.compile(r"^\[ *(ERROR|WARN)\S*\] \S+ \S+ \S+ ")
 
 _STDERR = 2
 
-# Bytes of the captured messages that are read.
+# Largest number of bytes of the captured messages that are read.
 _MOST = 1 << 16
 
 

@@ -38,7 +38,7 @@ from .streams import print_message
 # Suffix of the working folder, which lies next to the output.
 WORKING = ".frames"
 
-# Seconds from one sheet of thumbnails to the next, the most of them on it, in a row, and their height.
+# Seconds from one sheet of thumbnails to the next, most of them on it, in a row, and their height in pixels.
 _SHEET_SECONDS, _THUMBNAILS, _IN_A_ROW, _HEIGHT = 5.0, 24, 6, 120
 
 EPILOG = """Examples:
@@ -263,7 +263,7 @@ def paint_clip(
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what must be the same where a clip is continued: all but names of files and hardware."""
+    """Return what must be the same for a clip to be continued: all but names of files and hardware."""
     options = {name: value for name, value in run["options"].items() if name not in ("device", "threads")}
     return {name: value for name, value in run.items() if name != "files"} | {"options": options}
 
@@ -274,7 +274,7 @@ def _frames(run: ClipRun) -> str:
 
 
 def _check_outputs(outputs: FilmParameters, clip: Clip, inputs: LoadedInputs) -> None:
-    """Check before the work that film, recipe and sheet can be written, and overwrite nothing of others."""
+    """Check before the run that film, recipe and sheet can be written, and overwrite no foreign files."""
     output = outputs.output
     if output == STANDARD:
         raise OptionError("--output '-': a video is written into a file or a folder: name one.")

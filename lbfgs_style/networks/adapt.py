@@ -1,4 +1,4 @@
-"""A classification network as it is published → a feature network of our form.
+"""Make a feature network of our form out of a classification network as it is published.
 
 Its input may have any name, be of fixed or free size, NCHW or NHWC, and expect colours that were normalized
 outside. The adapted network takes ``image``, RGB in [0, 1], normalizes inside, has layers as outputs, and no
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 # Side in pixels of the image for which the sizes of layers are inferred.
 SIDE = 256
 
-# Operators whose outputs are offered as layers.
-# A product of two tensors of features is one, too: x · sigmoid(x).
+# Operators whose outputs count as activations; Mul, because x · sigmoid(x) is one, too.
 _ACTIVATIONS = frozenset(
     ("Clip", "Elu", "HardSwish", "LeakyRelu", "Mish", "Mul", "PRelu", "Relu", "Selu", "Tanh")
 )
@@ -39,7 +38,7 @@ _ACTIVATIONS = frozenset(
 # Strides of the style layers that are suggested, as in VGG: one activation of each.
 _STYLE_STRIDES = (1, 2, 4, 8, 16)
 
-# Begins the names of the tensors that prepare the image.
+# Prefix of the names of the tensors that prepare the image.
 _PREFIX = "adapted_input"
 
 # Stride of the content layer that is suggested, as that of VGG's relu4_2.
@@ -73,9 +72,9 @@ class Layer:
     Attributes
     ----------
     name : str
-        Of the tensor.
+        Name of the tensor.
     operator : str
-        What computes it.
+        Operator that computes it.
     channels : int
         Number of channels.
     stride : float
@@ -116,7 +115,7 @@ def adapt(
     Raises
     ------
     NetworkError
-        The model is not safe, its input no image, or a layer is not there.
+        The model is not safe, its input is not an image, or a layer is not there.
     """
     body = _checked(model, name)
     text = {"name": name, "source": source, "licence": licence}
@@ -126,7 +125,7 @@ def adapt(
         size = _declared_size(body)
         if size is None:
             raise
-    # It takes images of its own size alone.
+    # It takes images of its own size only.
     return _adapted(body, colours, text, layers, content, size)
 
 
@@ -185,7 +184,7 @@ def offered_layers(model: onnx.ModelProto, label: str) -> dict[Layer, int | None
     Raises
     ------
     NetworkError
-        The model is not safe, or its input no image.
+        The model is not safe, or its input is not an image.
     """
     body = _checked(model, label)
     try:
@@ -272,7 +271,7 @@ def suggest(layers: Sequence[Layer]) -> tuple[tuple[str, ...], str]:
 
     Strides count as the nearest power of two: convolutions without padding make them a little longer. Style:
     the first activation of each stride of 1, 2, 4, 8 and 16, as VGG's relu1_1 to relu5_1. Content: the
-    middle one of the activations of stride 8, or of the deepest below that, as relu4_2.
+    middle one of the activations of stride 8, or else of the largest stride below it, as VGG's relu4_2.
 
     Raises
     ------

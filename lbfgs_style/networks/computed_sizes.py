@@ -1,10 +1,10 @@
 """Sizes that a network computes from shapes, replaced by constants where they are the same for any image.
 
-Exporters write a view as Shape, Gather, Div, Concat and Reshape. What of it depends on channels alone is the
-same for images of any size; shape inference loses it on the way. It is found here by comparing two images:
-one step of shape inference, the integers that follow from it, and the next step. A shuffle of channels
-(Reshape, Transpose, Reshape, as in ShuffleNet, Zhang et al., 2018) becomes a Gather of channels, which sees
-each position by itself.
+Exporters write a view as Shape, Gather, Div, Concat and Reshape. A size that depends on channels only is the
+same for images of any size, but shape inference loses it on the way. It is found here by comparing two
+images: one step of shape inference, the integers that follow from it, and the next step. A shuffle of
+channels (Reshape, Transpose, Reshape, as in ShuffleNet, Zhang et al., 2018) becomes a Gather of channels,
+which sees each position by itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Shapes = dict[str, tuple[int, ...]]
 # Heights and widths in pixels of the images that are compared: without common divisors or remainders.
 _SIZES = ((251, 331), (322, 390))
 
-# Operators of which sizes are computed. None makes a tensor of a size that is a value.
+# Operators that sizes are computed with. None of them takes the size of a new tensor from a value.
 _ARITHMETIC = frozenset(
     (
         "Add",
@@ -47,13 +47,15 @@ _ARITHMETIC = frozenset(
     )
 )
 
-# Values that a tensor of sizes has at most, and steps of shape inference: a shuffle takes two.
+# Most values of a tensor of sizes, and most steps of shape inference: a shuffle takes two.
 _MAX_VALUES = 16
 _MAX_STEPS = 200
 
 
 def settle_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model whose sizes are constants where they do not depend on the image's; itself without Shape.
+    """Return a model whose sizes are constants where they do not depend on the image's.
+
+    A model without Shape nodes is returned as it is.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def _evaluate(model: onnx.ModelProto, size: tuple[int, int]) -> tuple[Values, Sh
 
 
 def _shapes(model: onnx.ModelProto) -> Shapes:
-    """Return the shapes that are wholly known."""
+    """Return the shapes whose lengths are all known."""
     shapes: Shapes = {}
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         tensor = value.type.tensor_type

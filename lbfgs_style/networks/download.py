@@ -25,7 +25,7 @@ Progress = Callable[[int, int | None], None]
 # Bytes that are read at once.
 _CHUNK = 1 << 18
 
-# Bytes that a download of unknown length has at most.
+# Largest download of unknown length, in bytes.
 MAX_BYTES = 2_000_000_000
 
 # HTTP status of a server that cannot resume at an offset.

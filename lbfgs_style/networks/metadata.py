@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Version of the metadata, one of its entries.
 FORMAT = "1"
 
-# Pixels that the side of a network of fixed size has at most.
+# Largest side, in pixels, of the images of a network of fixed size.
 MAX_SIDE = 1024
 
 # Prefix of the keys.
@@ -54,8 +54,8 @@ class Metadata:
     style_layers, content_layers : tuple of str
         Layers used where the user chooses none.
     size : (int, int) or None
-        Height and width in pixels of the only images that it takes, as of a transformer with an embedding for
-        each position; None for a network that takes any.
+        Height and width in pixels of the only images that it takes, as for a transformer with an embedding
+        for each position; None for a network that takes images of any size.
     """
 
     name: str

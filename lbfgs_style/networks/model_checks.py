@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 
-# Operators that a network may have: those that can be differentiated, which layers in use need, and those of
-# classifiers after the layers and of constants before them. None of them runs other graphs, draws random
-# numbers, reads files, or makes a tensor of a size that is an attribute.
+# Operators that a network may have: those that can be differentiated, those that are lowered to such, and
+# those of constants and computed sizes. None of them runs other graphs, draws random numbers, reads files, or
+# makes a tensor of a size that is an attribute.
 OPERATORS = frozenset(RULES) | lowering.NAMES | {"Constant", "Shape"}
 
 # Limits: nodes of a graph, characters of a layer's name, axes of a tensor, values of a window attribute,

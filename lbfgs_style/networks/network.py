@@ -23,7 +23,7 @@ from .size_checks import check_shapes
 if TYPE_CHECKING:
     import onnx
 
-# Bytes that a network file has at most: larger files are no feature networks.
+# Largest network file in bytes: larger files are not feature networks.
 MAX_BYTES = 1_000_000_000
 
 

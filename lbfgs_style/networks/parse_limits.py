@@ -14,7 +14,7 @@ from ..errors import NetworkError
 if TYPE_CHECKING:
     import onnx
 
-# Limits. Fields of all messages together; VGG19 has about a thousand.
+# Limits: fields of all messages together; VGG19 has about a thousand.
 MAX_FIELDS = 200_000
 
 # Bytes of packed integers; one byte of the file can become eight in memory.

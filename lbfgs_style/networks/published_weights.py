@@ -17,7 +17,7 @@ from .vgg import LAYOUTS, convolution_names
 
 Array = NDArray[np.float32]
 
-# Bytes that all weights have at most, in all and for each byte of their file. Trained weights can hardly be
+# Largest size of all weights, in bytes and as a multiple of their file. Trained weights can hardly be
 # compressed: data that unpacks to much more than its file is something else.
 _MAX_BYTES = 2_000_000_000
 _MAX_RATIO = 16

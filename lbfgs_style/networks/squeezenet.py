@@ -2,8 +2,8 @@
 
 The nodes: a 1×1 ``Conv`` named ``preprocess`` that applies mean and scale; a 3×3 convolution of stride 2 and
 its ReLU, ``relu1``; then eight fires. A fire convolves 1×1 to few channels, ``NAME_squeeze``, and these by
-1×1 and 3×3 side by side; what comes out behind both and the ReLU has its name, ``fire2`` … ``fire9``. Three
-maxima of 3×3, stride 2, are rounded up. ``relu1`` and the fires are the outputs.
+1×1 and 3×3 in parallel; the concatenation of both, after a ReLU, has its name, ``fire2`` … ``fire9``. Three
+3×3 max pools of stride 2 round sizes up. ``relu1`` and the fires are the outputs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ARCH = "squeezenet1_1"
 # Fire → index of its module among torchvision's `features`.
 FIRES = {"fire2": 3, "fire3": 4, "fire4": 6, "fire5": 7, "fire6": 9, "fire7": 10, "fire8": 11, "fire9": 12}
 
-# Fires that read a pooling.
+# Fires whose input is pooled.
 _POOLED = ("fire2", "fire4", "fire6")
 
 # The layers of Stanford's course CS231n, which transfers styles with this network.

@@ -103,12 +103,12 @@ def restored_block(
 ) -> Generator[None]:
     """Restore the current block of a saved image [3,H,W] to its pixels before its minimisation.
 
-    If the run is cancelled before that is resumed, the image is as it was saved.
+    If the run is cancelled within the context, the block gets the pixels back that were saved.
 
     Raises
     ------
     CheckpointError
-        If the block does not belong to this run, or has no pixel values.
+        If the block does not belong to this run, or its values are not those of pixels.
     """
     if state is None:
         yield
@@ -138,7 +138,7 @@ class BlockSettings:
     variables : function
         Height and width of a block → its variables.
     iterations : int
-        Iterations of each pixel at most, over all sweeps.
+        Maximum number of iterations of each pixel, over all sweeps.
     history : int
         As in `lbfgs.minimize`.
     make_step : function

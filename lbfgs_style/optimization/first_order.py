@@ -1,4 +1,4 @@
-"""The steps of first-order methods, as the programs of the presets have them. L-BFGS needs far fewer.
+"""The steps of first-order methods, as in the programs of the presets. L-BFGS needs far fewer steps.
 
 A step has a state: make one for each minimisation.
 """

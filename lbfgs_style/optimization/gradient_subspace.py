@@ -12,7 +12,7 @@ from .problem import ROUNDING, Basis, Coordinates, Vector
 if TYPE_CHECKING:
     from scipy.optimize import LbfgsInvHessProduct
 
-# Fraction of the usual inverse curvature below which an inverse curvature is only rounding.
+# Fraction of the usual inverse curvature below which an inverse curvature is only a rounding error.
 _FLATTEST = 1e-6
 
 

@@ -51,7 +51,7 @@ OTHER_VARIABLES = "The checkpoint has other variables than this run: start again
 # SciPy's status of a minimisation: converged, too many evaluations or iterations, abnormal.
 _BY_STATUS = {0: "converged", 1: "iterations", 2: "line search"}
 
-# Evaluations of a line search at most.
+# Maximum number of evaluations of a line search.
 _LINE_SEARCH = 20
 
 OnIterate = Callable[[int, int, Value, AnyImage], bool]

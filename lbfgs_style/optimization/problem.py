@@ -19,7 +19,7 @@ from ..objective.evaluation import Evaluation, Value
 from .variables import Flat, Image, Parametrization
 
 Vector = Any
-"""n numbers in the form that a problem has them: a `Flat` array or a `DeviceArray` of shape [n]."""
+"""n numbers in the form in which a problem has them: a `Flat` array or a `DeviceArray` of shape [n]."""
 
 AnyImage = NDArray[np.floating] | DeviceArray
 """An image [3,H,W]; `numpy.asarray` copies it from a device."""
@@ -30,7 +30,7 @@ Coordinates = NDArray[np.float64]
 # basis is not orthogonal enough: the minimisation of badly scaled functions stops.
 _CANCELLED = 0.7
 
-# Fraction of a vector's length below which the rest after a projection is only rounding.
+# Fraction of a vector's length below which the rest after a projection is only a rounding error.
 ROUNDING = 1e-6
 
 # Columns of the basis that are rotated at once, in place.
@@ -75,7 +75,7 @@ class Projection:
     coordinates : array [k]
         Of the gradient, divided by its length, in the basis.
     left : float
-        Length of what the basis does not reach, as a fraction; below `ROUNDING` it is only rounding.
+        Length of the part outside the span, as a fraction; below `ROUNDING` it is only a rounding error.
     """
 
     length: float

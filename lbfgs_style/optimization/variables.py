@@ -21,7 +21,7 @@ from ..settings.presets import Variables
 Flat = NDArray[np.float64]
 Image = NDArray[np.floating]
 
-# Numbers of an image from which a transform has threads: for fewer, waking them takes as long as they save.
+# Numbers of an image from which on a transform uses threads: for fewer, waking them costs what they save.
 _LARGE = 2**20
 
 # Variables for each pixel: one for each channel.
@@ -67,7 +67,7 @@ class Pixels:
 class Spectral:
     """The variables are weighted coefficients of the orthonormal DCT-II of each channel.
 
-    image = Cᵀ IDCT(s ∘ z) with s(f) = 1 / max(|f|, 1 / max(H, W))^exponent scaled to a mean, where the
+    image = Cᵀ IDCT(s ∘ z) with s(f) = 1 / max(|f|, 1 / max(H, W))^exponent scaled to a given mean, where the
     coefficient (u, v) has the frequency f = (u / 2H, v / 2W) in cycles per pixel. The adjoint is s ∘ DCT C,
     the inverse DCT C / s. Decorrelation by a spectrum that falls with the frequency, and of colours, follows
     Olah, Mordvintsev and Schubert, "Feature Visualization" (Distill, 2017), who use the Fourier transform and
@@ -118,11 +118,11 @@ class Chroma:
     Attributes
     ----------
     exponent : float
-        As that of the lightness.
+        As `Spectral.exponent`, which is that of the lightness.
     mean : float
-        Of the weights without the limit; that of the lightness is 1.
+        Mean of the weights before the limit; that of the lightness is 1.
     limit : float
-        Cycles per pixel at which the weights are halved; beyond it they fall with the fourth power more.
+        Cycles per pixel at which the weights are halved; beyond it their exponent is larger by 4.
     """
 
     exponent: float
@@ -135,13 +135,13 @@ class Chroma:
 _AXES = np.array([[1, 1, 1], [1, -1, 0], [-1, -1, 2]])
 OPPONENT: NDArray[np.float64] = _AXES / np.linalg.norm(_AXES, axis=1, keepdims=True)
 
-# With L-BFGS's steps, fine chroma hardly changes: the specks of colour that a network asks for, and no eye,
-# do not come into being. Chosen by `tools.looks` among means of 0.5 to 1.5, exponents of 0.5 to 1, and limits
-# of 0.05 to 0.2 and none.
+# With these weights, L-BFGS hardly changes fine chroma: the specks of colour that a network asks for, and no
+# eye does, do not appear. Chosen by `tools.looks` among means of 0.5 to 1.5, exponents of 0.5 to 1, and
+# limits of 0.05 to 0.2 and none.
 COARSE_CHROMA = Chroma(exponent=0.75, mean=0.5, limit=0.08)
 
 
-# Of an image that begins as noise or as another image, fine chroma has to change.
+# Where the initial image is noise or another image, fine chroma has to change.
 FREE_CHROMA = replace(COARSE_CHROMA, limit=math.inf)
 
 

@@ -36,7 +36,7 @@ def cosines(length: int) -> NDArray[np.float32]:
 
 
 def spectral_inputs(variables: Spectral) -> dict[str, NDArray[np.float32]]:
-    """Return the inputs that `decode_graph` and `pull_back_graph` take beside vectors."""
+    """Return the inputs that `decode_graph` and `pull_back_graph` take in addition to vectors."""
     height, width = variables.size
     colors = np.eye(3) if variables.chroma is None else OPPONENT
     return {

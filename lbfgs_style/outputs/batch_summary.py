@@ -18,11 +18,11 @@ from .input_files import title
 # Names of the files.
 TABLE, SHEET = "pictures.csv", "sheet.jpg"
 
-# The first line of the table, and the text inside the sheet, by which they are known again.
+# The first line of the table, and the text inside the sheet, by which they are recognised.
 _COLUMNS = ("picture", "photo", "painting", "state", "seconds", "loss", "message")
 _MARK = "contact sheet of lbfgs-style batch"
 
-# Height of an image of the sheet in pixels, and most images on it.
+# Height in pixels of an image on the sheet, and the largest number of images on it.
 _HEIGHT, _MOST = 160, 400
 
 

@@ -47,7 +47,7 @@ class _Painted:
 
 
 class ClipPainter:
-    """Paints a clip in passes, of which each may be resumed; made by `VideoTransfer.clip`.
+    """Paints a clip in passes, each of which can be resumed; made by `VideoTransfer.clip`.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class ClipPainter:
         earlier : iterable of Earlier, optional
             What an earlier pass has painted. The first frame of a shot is left as it is there.
         resume : VideoState, optional
-            The state of a frame, of which `frames` and `earlier` have those that follow.
+            The state after a frame; `frames` and `earlier` then start with the frame that follows it.
         """
         state = resume
         if state is not None:
@@ -150,9 +150,9 @@ class ClipPainter:
         each : Pass
             The pass.
         contents, results : sequence of Picture
-            All content frames, and what was painted of them; read when they are needed.
+            All content frames, and what was painted of them; each is read when it is needed.
         resume : VideoState, optional
-            The state of a frame of this pass.
+            The state after a frame of this pass.
         """
         if resume is None and each.before:
             resume = self._state_before(each, contents, results)
@@ -164,7 +164,7 @@ class ClipPainter:
     def _state_before(
         self, each: Pass, contents: Sequence[Picture], results: Sequence[Picture]
     ) -> VideoState:
-        """Return the state from which a pass begins that continues other frames."""
+        """Return the state from which a pass starts whose first frame continues other frames."""
         painted = tuple(self._as_network_sees(results[i]) for i in each.before)
         size = (painted[0].shape[0], painted[0].shape[1])
         small = tuple(resize(contents[i].rgb, size) for i in each.before)
@@ -177,7 +177,7 @@ class ClipPainter:
         self._images, self._plan = run.images, None
 
     def _begin_shot(self, content: ContentFrame, own: Earlier | None) -> _Painted:
-        """Paint the first frame of a shot as an image alone, or leave it as it was painted earlier."""
+        """Paint the first frame of a shot like a single image, or leave it as an earlier pass painted it."""
         self._begin_images(content.small)
         if own is not None:
             return _Painted(self._as_network_sees(own.picture), own.picture)
@@ -258,7 +258,7 @@ def _next_state(
 
 
 def _ahead(make: Callable[[], ContentFrame | None]) -> Iterator[ContentFrame]:
-    """Yield what a function returns until that is None; the next one is made while one is in use."""
+    """Yield what a function returns until it returns None; the next value is made while one is in use."""
     with ThreadPoolExecutor(1, "flow") as executor:
         coming = executor.submit(make)
         while (content := coming.result()) is not None:

@@ -1,4 +1,4 @@
-"""Paint a clip into its working folder: all passes, resumed where they ended."""
+"""Paint a clip into its working folder: all passes, each resumed where it was interrupted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ClipRun:
     seconds: list[float] = field(default_factory=list[float])
 
     def paint(self, painter: ClipPainter) -> Iterator[Frame]:
-        """Yield the frames of all passes as they are saved, after those that were saved before."""
+        """Yield the frames of all passes as they are saved, without those that an earlier run has saved."""
         yield from self._first_pass(painter)
         if painter.is_cancelled:
             return
@@ -64,7 +64,7 @@ class ClipRun:
                 before = each.name
 
     def frames_left(self, count: int) -> int:
-        """Return the frames that are to be painted in all passes of a clip of `count` frames."""
+        """Return how many frames remain to be painted in all passes of a clip of `count` frames."""
         later = later_passes(count, self.video)
         saved = [self.folder.resume(name)[0] for name in (_FIRST, *(each.name for each in later))]
         done = sum(state.number for state in saved if state is not None)

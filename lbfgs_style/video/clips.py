@@ -21,7 +21,7 @@ from ..system.files import not_a_path
 
 log = logging.getLogger(__name__)
 
-# Frames per second of a sequence of images, and the most of a film: what players show.
+# Frames per second: of a sequence of images, and the largest rate of a film that is believed.
 SEQUENCE_RATE, MOST_RATE = 25.0, 120.0
 
 # Extensions of animated images, and of the images of a sequence.
@@ -39,7 +39,7 @@ class ClipFrame:
     Attributes
     ----------
     number : int
-        Of the frame in the clip, 0-based.
+        Number of the frame in the clip, 0-based.
     seconds : float
         When it is shown, from the beginning of the clip.
     picture : Picture
@@ -108,7 +108,7 @@ class Clip:
 
     @property
     def is_film(self) -> bool:
-        """Whether it is a single file that is no animated image."""
+        """Whether it is a single file that is not an animated image."""
         return self.files == (self.path,) and self.path.suffix.lower() not in ANIMATIONS
 
     def frames(self, part: Part | None = None) -> Iterator[ClipFrame]:
@@ -260,7 +260,7 @@ def _animation(path: Path) -> Any:
 
 
 def _frame_seconds(milliseconds: float) -> float:
-    """Return how long a frame of an animation is shown; players take 0 for a tenth of a second."""
+    """Return how many seconds a frame of an animation is shown: as in players, 0.1 for a duration of 0."""
     return milliseconds / 1000 if milliseconds > 0 else 0.1
 
 

@@ -1,7 +1,7 @@
-"""Keep sharpness and contrast of a shot, which every frame hands on to the next one.
+"""Keep the sharpness and contrast of a shot, which each frame passes on to the next one.
 
-Moving an image blurs it a little, and optimising it again sharpens it: over a hundred frames either would
-grow. The style holds colours, and contrast only nearly.
+Warping an image blurs it a little, and optimising it again sharpens it: over a hundred frames either would
+add up. The style loss keeps colours, but contrast only approximately.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from ..images import FloatImage
 from ..images.picture import luma
 
-# What a painting keeps of the changes of the content's sharpness, in squares: frames that are painted alone
-# are then met within 3 % over 100 frames of four clips.
+# Share of a change of the content's squared sharpness that a painted frame follows: with it, frames have the
+# sharpness that they would have if painted alone within 3 %, over 100 frames of four clips.
 _KEPT = 0.45
 
 # Standard deviation, in pixels, of the blur that an image is mixed with, and the smallest and largest share
 # of it: below 0 the image is made sharper.
 _BLUR, _SHARES = 0.7, (-0.5, 1.0)
 
-# Largest change of contrast from one frame to the next.
+# Largest change of contrast from one frame to the next, as a share.
 _MOST_CONTRAST = 0.06
 
 # Share of the latest frame in a gain.
@@ -64,11 +64,11 @@ class Gain(NamedTuple):
     contrast: float
 
     def corrected(self, image: FloatImage, wanted: float, tones: float) -> FloatImage:
-        """Return an image that will have a sharpness and a contrast after it was optimised."""
+        """Return an image that has the sharpness `wanted` and the contrast `tones` once it is optimised."""
         return with_sharpness(with_contrast(image, tones / self.contrast), wanted / self.sharpness)
 
     def after(self, start: FloatImage, end: FloatImage) -> Gain:
-        """Return the gain after one more frame, by the image before and after it was optimised."""
+        """Return the gain after one more frame, from the image before and after it was optimised."""
         pairs = zip(self, (sharpness, contrast), strict=True)
         return Gain(*((1 - _LATEST) * gain + _LATEST * of(end) / max(of(start), 1e-6) for gain, of in pairs))
 
@@ -110,7 +110,7 @@ def expected_sharpness(anchor: Anchor, content: float) -> float:
 
 
 def with_sharpness(image: FloatImage, wanted: float) -> FloatImage:
-    """Return an image mixed with its blur so that it has a sharpness, or as nearly as that goes.
+    """Return an image mixed with its blur so that it has the sharpness `wanted`, within the limits of mixing.
 
     With L and B, the Laplacians of image and blur, |(1 − a) L + a B|² = wanted² is a quadratic equation.
     """

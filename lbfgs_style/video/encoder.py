@@ -21,13 +21,13 @@ from ..errors import ImageFileError
 
 log = logging.getLogger(__name__)
 
-# Ticks per second of time stamps: the usual ones of films, which all frame rates divide.
+# Ticks per second of time stamps, as is usual for films: most frame rates divide it.
 _TICKS = 90000
 
 # Ticks per second of a GIF.
 _GIF_TICKS = 100
 
-# Constant quality of a codec: lower is better.
+# Constant rate factor (CRF) of each codec: lower is better.
 _QUALITY = {"libx264": "18", "libvpx-vp9": "28"}
 
 # Code of ITU-R BT.709 for matrix, primaries and transfer, and of the range of 16 to 235.
@@ -45,7 +45,7 @@ class Sound:
     codecs : tuple of str
         Codecs that the new file holds; empty for any.
     start, end : float
-        The seconds of it.
+        Seconds at which the copied part begins and ends.
     """
 
     path: Path
@@ -98,7 +98,7 @@ def encode(
 
 
 def encode_animation(path: Path, frames: Iterable[tuple[float, NDArray[np.uint8]]], end: float) -> None:
-    """Write an endless GIF with the 256 colours that suit all frames, H×W×3, RGB; the last one ends at `end`.
+    """Write an endless GIF of frames H×W×3, RGB, with one palette; the last one ends at second `end`.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def encode_animation(path: Path, frames: Iterable[tuple[float, NDArray[np.uint8]
 
 
 class _Packets:
-    """Copies the sound of a film into another one, as far as its frames have come."""
+    """Copies the sound of a film into another one, up to the time of its latest frame."""
 
     def __init__(self, film: Any, sound: Sound | None, stack: ExitStack) -> None:
         self._film, self._next = film, None

@@ -1,4 +1,4 @@
-"""Write films: which format has which codec, and how frames of any duration become it."""
+"""Write films: the codec of each format, and frames of uneven duration at a constant rate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 
 TimedFrames = Iterable[tuple[float, Pixels]]
-"""Seconds at which each frame begins, growing, and its pixels H×W×3, RGB."""
+"""Seconds at which each frame begins, increasing, and its pixels H×W×3, RGB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ def write_film(
     Parameters
     ----------
     path : Path
-        A file whose extension is in `FILM_FORMATS`. Sides that are odd lose a row or a column, which codecs
-        need, but not in a GIF.
+        A file whose extension is in `FILM_FORMATS`. Codecs need even sides, so odd ones lose a row or a
+        column, except in a GIF.
     frames : iterable of (float, array)
         When each frame begins, in seconds, and its pixels.
     end : float
@@ -180,7 +180,7 @@ def _chained(first: Pixels, others: Iterator[Pixels]) -> Iterator[Pixels]:
 
 
 def _check_length(path: Path, written: int) -> None:
-    """Raise ImageFileError unless a film has its frames: OpenCV does not tell of a full disk."""
+    """Raise ImageFileError unless a film has all its frames: OpenCV does not report a full disk."""
     import cv2
 
     count = int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT))
@@ -197,7 +197,7 @@ def _even(frames: TimedFrames) -> Iterator[tuple[float, Pixels]]:
 
 
 def _at_constant_rate(frames: TimedFrames, end: float, rate: float) -> Iterator[Pixels]:
-    """Yield the frame that is shown at each tick: some twice and some not at all where times are uneven."""
+    """Yield the frame that is shown at each tick: where times are uneven, some twice and some not at all."""
     tick = 0
 
     def until(seconds: float) -> int:

@@ -20,14 +20,14 @@ from ..images.picture import luma
 Flow = NDArray[np.float32]
 Mask = NDArray[np.float32]
 
-# Pixels of the shorter side that frames have at least when they are compared: OpenCV fails on 90 pixels.
+# Smallest shorter side, in pixels, of frames that are compared: OpenCV fails on 90 pixels.
 _SMALLEST = 128
 
-# Pixels that frames have at most after they were enlarged.
+# Largest number of pixels of an enlarged frame.
 _LARGEST = 4_000_000
 
-# A flow is consistent if it differs from the flow back by less than this share of both, in squares, and this
-# many pixels², and smooth where its squared gradient is below this share of its square and this number.
+# Factors and constants of the bounds in `find_motion`: on the squared difference of a flow and the flow back,
+# in pixels², and on the squared gradient of a flow.
 _CONSISTENT, _SMOOTH = (0.01, 0.5), (0.01, 0.002)
 
 # Standard deviation, in pixels, of the Gaussian that smooths the reliability.
@@ -48,8 +48,8 @@ class Motion(NamedTuple):
     flow : array [H,W,2]
         The flow from the frame to the other one.
     visible, reliable : array [H,W]
-        How visible a pixel is in the other frame, in [0,1]; and how reliable its flow is, which is at most as
-        much: at the border of a motion it is not.
+        How visible a pixel is in the other frame, in [0,1]; and how reliable its flow is, never more than
+        that: at the border of a motion a pixel may be visible, but its flow is not reliable.
     """
 
     flow: Flow
@@ -60,8 +60,8 @@ class Motion(NamedTuple):
 def find_flow(frame: FloatImage, other: FloatImage, enlargement: float = 3.0) -> Flow:
     """Return the flow [H,W,2] from a frame H×W×3 to another one of its size.
 
-    The preset compares frames down to half their resolution. Of frames that are enlarged three times, the
-    flow lies nearer to the true one by a factor of 3.5 (`python -m tools.bench flow`).
+    OpenCV's preset stops at half the resolution of the frames. If they are enlarged three times first, the
+    error of the flow is 3.5 times smaller (`python -m tools.bench flow`).
     """
     import cv2
 
@@ -80,8 +80,8 @@ def find_flow(frame: FloatImage, other: FloatImage, enlargement: float = 3.0) ->
 def warp(image: NDArray[np.float32], flow: Flow, *, reflect: bool = False) -> NDArray[np.float32]:
     """Return other(p + f(p)) for an image H×W or H×W×C and the flow from a frame to it.
 
-    By Lanczos' kernel of 8×8 pixels: bilinear interpolation takes a fifth of the sharpness in eight frames.
-    Outside of the image its border is repeated, or the image is reflected.
+    By Lanczos' kernel of 8×8 pixels: bilinear interpolation loses a fifth of the sharpness in eight frames.
+    Outside the image its border is repeated, or the image is reflected.
     """
     import cv2
 
@@ -118,10 +118,10 @@ def find_motion(flow: Flow, back: Flow) -> Motion:
 
 
 def find_likeness(frame: FloatImage, moved: FloatImage) -> Mask:
-    """Return how like a content frame is to another one that was moved to it, H×W in [0,1].
+    """Return how similar a content frame is to another one that was moved to it, H×W in [0,1].
 
-    exp(−d² / τ²) with the difference d, smoothed, its root mean square over the channels. The flow back finds
-    what is hidden; where things change their looks, or the flow is wrong both ways, only their looks tell.
+    exp(−d² / τ²) with the difference d, the smoothed root mean square over the channels. The flow back finds
+    what is hidden; where things change their appearance, or the flow is wrong both ways, only this shows it.
     """
     import cv2
 
@@ -132,8 +132,9 @@ def find_likeness(frame: FloatImage, moved: FloatImage) -> Mask:
 def fill_holes(paint: FloatImage, content: FloatImage, visible: Mask, strokes: FloatImage) -> FloatImage:
     """Return an image where it was visible, and elsewhere the content in the manner of the paint around.
 
-    What was moved to a place that was hidden before is another thing: a few iterations leave its ghost there.
-    The content is right; it gets the mean difference of paint and content around, and strokes.
+    What was moved to a place that was hidden before belongs to another object, whose ghost would survive a
+    few iterations. The content is right there; it gets the mean difference of paint and content around, and
+    strokes.
 
     Parameters
     ----------
@@ -155,9 +156,8 @@ def fill_holes(paint: FloatImage, content: FloatImage, visible: Mask, strokes: F
 def find_strokes(paint: FloatImage, content: FloatImage, flow: Flow) -> FloatImage:
     """Return strokes for what comes into view: those of the frame before, reflected at its border.
 
-    Strokes are what the difference of paint and content has besides its mean around. A few iterations paint
-    none on plain content. What an object uncovers gets none, since there the reflected ones would be those
-    along the object's edge.
+    Strokes are the difference of paint and content minus its local mean. A few iterations paint none on plain
+    content. What an object uncovers gets none: the reflected ones would be those along the object's edge.
     """
     import cv2
 
@@ -183,7 +183,7 @@ def exclude_nearer(motions: Sequence[Motion]) -> list[Motion]:
 
 
 def fuse(images: Sequence[FloatImage], weights: Sequence[Mask]) -> tuple[FloatImage, Mask]:
-    """Return one image W and one weight C in place of several w and c.
+    """Return one image W and one weight C that replace several images w and weights c.
 
     Σ c (x − w)² = C (x − W)² + a constant, with C = Σ c and W = Σ c w / C. Where no image has weight, W is
     the first one.
@@ -204,6 +204,6 @@ def _targets(flow: Flow) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _is_inside(columns: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which of some places [H,W] lie in an image of the same size."""
+    """Return which of the positions [H,W] lie within an image of that size."""
     height, width = columns.shape
     return (columns >= 0) & (columns <= width - 1) & (rows >= 0) & (rows <= height - 1)

@@ -127,7 +127,7 @@ class ContentFrames:
     frames : iterable of (array, Picture or path)
         The frames.
     options : Options
-        Give the size of the result.
+        They give the size of the result.
     long_term : sequence of int
         The frames that a frame is held to, in frames back.
     earlier : sequence of array
@@ -178,12 +178,12 @@ class ContentFrames:
 
 
 def _flows(frame: FloatImage, other: FloatImage, frames_back: int) -> tuple[Flow, Flow]:
-    """Return the flow to an earlier frame and the flow back; less exactly to one that fills holes only."""
+    """Return the flow to an earlier frame and the flow back, less exact for one that only fills holes."""
     enlargement = _ENLARGED[0 if frames_back == 1 else 1]
     return find_flow(frame, other, enlargement), find_flow(other, frame, enlargement)
 
 
 def _where_alike(motion: Motion, frame: FloatImage, other: FloatImage) -> Motion:
-    """Return a motion that holds less where the frames look different."""
+    """Return a motion that is less visible and reliable where the frames look different."""
     like = find_likeness(frame, warp(other, motion.flow))
     return Motion(motion.flow, motion.visible * like, motion.reliable * like)

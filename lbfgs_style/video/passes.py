@@ -36,7 +36,7 @@ class Pass:
 def later_passes(count: int, video: VideoOptions) -> list[Pass]:
     """Return the passes after the first one over a clip of `count` frames.
 
-    At the join of a loop, the frames go over from what the last frame asks for to what was there.
+    At the join of a loop, frames change gradually from a continuation of the last frame to what was there.
     """
     passes: list[Pass] = []
     for number in range(2, video.passes + 1):

@@ -4,7 +4,7 @@ Ruder, Dosovitskiy and Brox, "Artistic Style Transfer for Videos" (GCPR 2016; ex
 frame starts from the one before, moved along the optical flow, and a term of the loss holds it there where
 the flow is reliable. Differs from the papers: one scale and a few iterations for each frame, because it
 starts near its end; Lanczos' kernel in place of the bilinear one, which blurs; DIS flow; a frame that hardly
-continues the one before begins a new shot by itself; and the sharpness of a shot is kept.
+continues the one before begins a new shot by itself; and a shot keeps its sharpness and contrast.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .passes import later_passes
 
 
 class VideoTransfer:
-    """Style transfer of videos that keeps its network and sessions for the next clip.
+    """Style transfer of videos; it keeps its network and sessions for the next clip.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The working folder of a clip: its painted frames as PNG, and what the next one depends on.
 
-Each frame is written before the state that has it, and both atomically: a process that is killed loses the
-frame in work, and continues with the same numbers.
+Each frame is written before the state that includes it, and both atomically: a process that is killed loses
+the frame in work, and its successor continues with the same numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .frames import Frame, VideoState
 # File in the folder that says which run it belongs to, and the folder of the content frames.
 _RUN, _CONTENTS = "run.json", "contents"
 
-# File in the folder of a pass with what its next frame depends on, and bytes that it may have.
+# File in the folder of a pass with what its next frame depends on, and its largest size in bytes.
 _STATE, _MOST_BYTES = "state.npz", 2**34
 
 
@@ -70,7 +70,7 @@ class WorkingFolder:
 
     @contextmanager
     def open(self, run: Mapping[str, Any]) -> Generator[Self]:
-        """Hold the folder of a run, which is described by a dictionary for JSON.
+        """Lock the folder of a run, which is described by a dictionary for JSON.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class WorkingFolder:
         return FrameFiles(self.path / name, count)
 
     def latest(self, names: Sequence[str], count: int) -> list[Path]:
-        """Return the files of all frames, each of the last of some passes that has it."""
+        """Return the files of all frames, each from the last of the named passes that painted it."""
         return [
             next(path for name in reversed(names) if (path := self.path / name / frame_name(i)).exists())
             for i in range(count)
