@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..images import FloatImage, ImageLike, Picture, from_array, resize, with_rgb
+from ..images import FloatImage, ImageLike, Picture, from_array, resize, to_chw, to_hwc, with_rgb
 from ..images.color_preservation import in_gray
 from ..pipeline.coarse_to_fine import CoarseToFine
+from ..pipeline.initial_image import InitialImage
 from ..pipeline.inputs import FaceMask, Keep, RunImages, TemporalTarget, with_next_content
 from ..pipeline.plan.run_plan import RunPlan
 from ..pipeline.results import IterateCallback
@@ -21,9 +22,12 @@ from ..pipeline.styles import StylePicture
 from ..settings.video_options import VideoOptions
 from ..system.threads import Cancellation
 from .drift import NO_GAIN, Anchor, Gain, contrast, expected_sharpness, sharpness
-from .flow import fill_holes, find_strokes, fuse, warp
+from .flow import Mask, fill_holes, find_strokes, fuse, warp
 from .frames import ContentFrame, ContentFrames, Frame, VideoState
 from .passes import Pass
+
+# Share of new pixels from which they are painted at coarser scales first.
+_NEW = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +86,8 @@ class ClipPainter:
             job.options, scales="single", iterations=video.frame_iterations, fast=False, init_noise=0.0
         )
         self._images: RunImages
-        self._plan: RunPlan | None = None
+        self._coarser: tuple[int, ...] = ()
+        self._plans: list[RunPlan | None] = [None, None]
 
     @property
     def is_cancelled(self) -> bool:
@@ -174,7 +179,8 @@ class ClipPainter:
     def _begin_images(self, small: FloatImage) -> None:
         """Prepare the images of a shot, by its first content frame at the size of the result."""
         _, run = self._job.prepare(from_array(small), self._styles, self._keep, self._held)
-        self._images, self._plan = run.images, None
+        self._images, self._plans = run.images, [None, None]
+        self._coarser = tuple(scale.longest for scale in run.plan(has_initial_image=False).scales[:-1])
 
     def _begin_shot(self, content: ContentFrame, own: Earlier | None) -> _Painted:
         """Paint the first frame of a shot like a single image, or leave it as an earlier pass painted it."""
@@ -213,10 +219,41 @@ class ClipPainter:
             known = reliable[..., np.newaxis]
             init = np.asarray((earlier + known * target) / (1 + known), np.float32)
         frame = replace(frame, temporal=TemporalTarget(target, reliable, self._video.temporal))
+        init, evaluations = self._with_new_parts(frame, init, np.clip(1 - seen, 0, 1))
+        run, rgb = self._run(frame, init)
+        painted = _painted(content, run, rgb)
+        gain = state.gain.after(init, rgb)
+        return replace(painted, evaluations=painted.evaluations + evaluations, gain=gain)
+
+    def _with_new_parts(self, frame: RunImages, init: FloatImage, new: Mask) -> tuple[FloatImage, int]:
+        """Paint what is new, in [0,1] of H×W, at the coarser scales of an image.
+
+        A few iterations at the size of the result change little more than details.
+
+        Returns
+        -------
+        init : array, float32, H×W×3
+            The initial image with these parts.
+        evaluations : int
+            How many there were.
+        """
+        if not self._coarser or new.mean() < _NEW:
+            return init, 0
+        run, coarse = self._run(frame, init, self._coarser)
+        initial = InitialImage(self._short, frame.content.rgb, (), init)
+        enlarged = to_hwc(initial.next(to_chw(coarse), (init.shape[0], init.shape[1])))
+        mixed = np.asarray(init + new[..., np.newaxis] * (enlarged - init), np.float32)
+        return mixed, _evaluations(run)
+
+    def _run(
+        self, frame: RunImages, init: FloatImage, coarser: tuple[int, ...] = ()
+    ) -> tuple[CoarseToFine, FloatImage]:
+        """Optimise a frame at the size of the result, or at coarser scales alone."""
+        options = replace(self._short, size=coarser[-1], scales=coarser) if coarser else self._short
         engine = self._job.engine.during(self._cancellation)
-        run = CoarseToFine(engine, self._short, self._job.terms, frame, self._on_iterate)
-        rgb, self._plan = run.run(init, plan=self._plan)
-        return replace(_painted(content, run, rgb), gain=state.gain.after(init, rgb))
+        run = CoarseToFine(engine, options, self._job.terms, frame, None if coarser else self._on_iterate)
+        rgb, self._plans[bool(coarser)] = run.run(init, plan=self._plans[bool(coarser)])
+        return run, rgb
 
     def _as_network_sees(self, picture: Picture) -> FloatImage:
         """Return what was painted in the colours of the network."""
@@ -233,9 +270,13 @@ def _painted(content: ContentFrame, run: CoarseToFine, rgb: FloatImage) -> _Pain
         rgb=rgb,
         picture=with_rgb(content.picture, rgb if restore is None else restore(rgb)),
         stop_reason=run.log.stop_reason,
-        evaluations=sum(each.evaluations for each in scales),
+        evaluations=_evaluations(run),
         loss=scales[-1].loss_end if scales else math.nan,
     )
+
+
+def _evaluations(run: CoarseToFine) -> int:
+    return sum(each.evaluations for each in run.log.results)
 
 
 def _next_state(

@@ -129,6 +129,18 @@ def find_likeness(frame: FloatImage, moved: FloatImage) -> Mask:
     return np.exp(squared / -(_UNLIKE**2)).astype(np.float32)
 
 
+def with_likeness(motion: Motion, frame: FloatImage, other: FloatImage) -> Motion:
+    """Return a motion that is less reliable where the frames look different, and visible where they do not.
+
+    On a plain surface flows are vague, and the flow back often disagrees; what looks alike there may be
+    painted alike, too, so it counts as visible, with the square of its likeness. It is not held.
+    """
+    like = find_likeness(frame, warp(other, motion.flow))
+    inside = _is_inside(*_targets(motion.flow)).astype(np.float32)
+    visible = np.asarray(inside * like * (motion.visible + (1 - motion.visible) * like), np.float32)
+    return Motion(motion.flow, visible, motion.reliable * like)
+
+
 def fill_holes(paint: FloatImage, content: FloatImage, visible: Mask, strokes: FloatImage) -> FloatImage:
     """Return an image where it was visible, and elsewhere the content in the manner of the paint around.
 

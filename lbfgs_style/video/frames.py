@@ -14,7 +14,7 @@ from ..pipeline.inputs import check_content
 from ..pipeline.plan.scales import result_size
 from ..settings.options import Options
 from .drift import Anchor, Gain
-from .flow import Flow, Motion, exclude_nearer, find_flow, find_likeness, find_motion, warp
+from .flow import Flow, Motion, exclude_nearer, find_flow, find_motion, with_likeness
 
 # Share of visible pixels below which a frame begins a new shot: between neighbours of four clips it is 0.76
 # to 0.99, across cuts between them below 0.03.
@@ -173,7 +173,7 @@ class ContentFrames:
         self._history = [small, *self._history][: max(self._long_term)]
         if motions:
             pairs = zip(motions, back, strict=True)
-            motions = exclude_nearer([_where_alike(each, small, earlier[n - 1]) for each, n in pairs])
+            motions = exclude_nearer([with_likeness(each, small, earlier[n - 1]) for each, n in pairs])
         return ContentFrame(picture, small, motions, back, visible)
 
 
@@ -181,9 +181,3 @@ def _flows(frame: FloatImage, other: FloatImage, frames_back: int) -> tuple[Flow
     """Return the flow to an earlier frame and the flow back, less exact for one that only fills holes."""
     enlargement = _ENLARGED[0 if frames_back == 1 else 1]
     return find_flow(frame, other, enlargement), find_flow(other, frame, enlargement)
-
-
-def _where_alike(motion: Motion, frame: FloatImage, other: FloatImage) -> Motion:
-    """Return a motion that is less visible and reliable where the frames look different."""
-    like = find_likeness(frame, warp(other, motion.flow))
-    return Motion(motion.flow, motion.visible * like, motion.reliable * like)
