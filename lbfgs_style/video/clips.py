@@ -17,7 +17,8 @@ import numpy as np
 from .. import images
 from ..errors import ImageFileError, OptionError
 from ..images import MAX_PIXELS, Picture, from_array
-from ..system.files import not_a_path
+from ..settings.validation import require_int
+from ..system.files import is_utf8, not_a_path
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,7 @@ class Part:
                 f"A part of a clip must start at 0 seconds or later and end after that, got "
                 f"{self.start:g} to {self.end:g}."
             )
-        if self.every < 1:
-            raise OptionError(f"every must be a whole number of frames from 1, got {self.every}.")
+        require_int("every", self.every, 1, 1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,12 +278,9 @@ def _name_for_opencv(path: Path) -> str:
         raise ImageFileError(
             f"{path}: is no file; expected a clip: save what a pipe brings into a file first."
         )
-    name = str(path.absolute())
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ImageFileError(f"{path}: its name is not UTF-8: rename file or folder.") from None
-    return name
+    if not is_utf8(path):
+        raise ImageFileError(f"{path}: its name is not UTF-8: rename file or folder.")
+    return str(path.absolute())
 
 
 def _frame_seconds(milliseconds: float) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageFileError, OptionError, did_you_mean
-from ..system.files import atomic_write, why_unwritable
+from ..system.files import atomic_write, is_utf8, why_unwritable
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,8 @@ def check_film(path: Path) -> FilmFormat:
     problem = why_unwritable(path)
     if problem is not None:
         raise ImageFileError(f"{path}: {problem}")
+    if not has_encoder() and not is_utf8(path.resolve().parent):
+        raise ImageFileError(f"{path}: its folder's name is not UTF-8: choose another folder.")
     kind = FILM_FORMATS[suffix]
     if kind.video is not None and kind.opencv is None and not has_encoder():
         raise OptionError(f"{path}: {suffix} needs PyAV: pip install 'lbfgs-style[video]', or write an .mp4.")
