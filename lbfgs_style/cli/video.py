@@ -189,8 +189,6 @@ def video(
     chosen, settings = look_row(look), held.settings
     if inputs.init_file is not None:
         raise OptionError(f"--init must be content, noise or style for a video, got {inputs.init!r}.")
-    if inputs.keep_mask == "alpha":
-        raise OptionError("--keep-mask alpha: a video has one mask for all frames: name an image file.")
     loaded = networks.load(network)
     options = options_of(
         typed, preset, chosen, options_file, lambda: loaded.layers, read_init=lambda: inputs.init
@@ -247,36 +245,37 @@ def paint_clip(
     (_, styles), others = arguments_of(inputs)
     masks = {name: others[name] for name in ("keep", "content_map", "face_mask")}
     folder = WorkingFolder(outputs.output.with_name(outputs.output.name + WORKING))
-    with folder.open(_identity(run)), cancelled_by_signals() as cancel, show_frames(quiet=quiet) as progress:
-        clip_run = ClipRun(clip, settings.part, settings.options, folder)
+    clip_run = ClipRun(clip, settings.part, settings.options, folder)
+    with cancelled_by_signals() as cancel, show_frames(quiet=quiet) as progress:
         painter = transfer.clip(styles, **masks, on_iterate=progress, cancel=cancel)
-        progress.begin(clip_run.frames_left(clip.count_in(settings.part)))
-        sheets = _Sheets(clip_run, outputs.thumbnails)
-        try:
-            for frame in clip_run.paint(painter):
-                progress.tell(frame)
-                sheets.update()
-        except (StyleError, OSError):
-            if clip_run.seconds:
-                with suppress(StyleError, OSError):  # where the disk is full, frames are all there is
-                    _write(clip_run, outputs.output, recipe)
-                print_message(f"{folder.path} has {_frames(clip_run)}: the same command continues")
-            else:
+        with folder.open(_identity(run)):
+            progress.begin(clip_run.frames_left(clip.count_in(settings.part)))
+            sheets = _Sheets(clip_run, outputs.thumbnails)
+            try:
+                for frame in clip_run.paint(painter):
+                    progress.tell(frame)
+                    sheets.update()
+            except (StyleError, OSError):
+                if clip_run.seconds:
+                    with suppress(StyleError, OSError):  # where the disk is full, frames are all there is
+                        _write(clip_run, outputs.output, recipe)
+                    print_message(f"{folder.path} has {_frames(clip_run)}: the same command continues")
+                else:
+                    folder.discard()
+                raise
+            if not clip_run.seconds:
                 folder.discard()
-            raise
-        if not clip_run.seconds:
+                print_message(NOTHING)
+                raise typer.Exit(INTERRUPTED)
+            sheets.finish()
+            _write(clip_run, outputs.output, recipe)
+            if cancel.is_set():
+                print_message(
+                    f"stopped: {outputs.output} has {_frames(clip_run)}; the same command continues from "
+                    f"{folder.path}"
+                )
+                raise typer.Exit(INTERRUPTED)
             folder.discard()
-            print_message(NOTHING)
-            raise typer.Exit(INTERRUPTED)
-        sheets.finish()
-        _write(clip_run, outputs.output, recipe)
-        if cancel.is_set():
-            print_message(
-                f"stopped: {outputs.output} has {_frames(clip_run)}; the same command continues from "
-                f"{folder.path}"
-            )
-            raise typer.Exit(INTERRUPTED)
-        folder.discard()
     if not quiet:
         print_message(f"{outputs.output}: {_frames(clip_run)} in {progress.seconds:.1f} s")
 
