@@ -23,7 +23,7 @@ from ..settings.options import Options
 from ..settings.video_options import VideoOptions
 from ..system.files import why_unwritable
 from ..video.clip_run import ClipRun
-from ..video.clips import Clip, Part, open_clip
+from ..video.clips import ANIMATIONS, SEQUENCE_IMAGES, Clip, Part, open_clip
 from ..video.films import FILM_FORMATS, check_film
 from ..video.video_transfer import VideoTransfer
 from ..video.working_folder import WorkingFolder
@@ -38,8 +38,12 @@ from .streams import print_message
 # Suffix of the working folder, which lies next to the output.
 WORKING = ".frames"
 
-# Seconds from one sheet of thumbnails to the next, most of them on it, in a row, and their height in pixels.
-_SHEET_SECONDS, _THUMBNAILS, _IN_A_ROW, _HEIGHT = 5.0, 24, 6, 120
+# Extensions of files that cannot be written, which nobody wants as names of folders.
+_NO_FOLDERS = (".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv", ".flv", *ANIMATIONS, *SEQUENCE_IMAGES)
+
+# Seconds from one sheet of thumbnails to the next, the most of them on it and in a row, and pixels that each
+# has at most.
+_SHEET_SECONDS, _THUMBNAILS, _IN_A_ROW, _HEIGHT, _WIDTH = 5.0, 24, 6, 120, 960
 
 EPILOG = """Examples:
 
@@ -147,7 +151,7 @@ class VideoParameters:
     def settings(self) -> VideoSettings:
         """The values, checked."""
         back = numbers("--long-term", self.long_term, "1,2,4")
-        if any(each != int(each) for each in back):
+        if not all(each.is_integer() for each in back):
             raise OptionError(f"--long-term must be whole numbers such as 1,2,4, got {self.long_term!r}.")
         options = VideoOptions(
             temporal=self.temporal,
@@ -156,8 +160,6 @@ class VideoParameters:
             passes=self.passes,
             loop=self.loop,
         )
-        if self.rate is not None and not 0 < self.rate <= 1000:
-            raise OptionError(f"--rate must be frames per second, above 0 to 1000, got {self.rate:g}.")
         part = Part(self.start, math.inf if self.end is None else self.end, self.every)
         return VideoSettings(options, part, self.rate)
 
@@ -184,6 +186,8 @@ def video(
     paths = inputs.inputs(how.network, stroke_size=how.stroke_size(typed))
     with show_log(quiet=quiet, verbose=False):
         clip = open_clip(inputs.content, rate=settings.rate, max_pixels=how.max_pixels)
+        if settings.rate is not None and not clip.is_sequence:
+            raise OptionError(f"--rate is for sequences of images: {clip.path} has times of its own.")
         transfer = VideoTransfer(loaded, options=options, video=settings.options)
         files = read_inputs(paths, clip, settings.part, how.max_pixels)
         if dry_run:
@@ -230,34 +234,37 @@ def paint_clip(
     (_, styles), others = arguments_of(inputs)
     masks = {name: others[name] for name in ("keep", "content_map", "face_mask")}
     folder = WorkingFolder(outputs.output.with_name(outputs.output.name + WORKING))
-    with folder.open(_identity(run)), cancelled_by_signals() as cancel, show_frames(quiet=quiet) as progress:
-        clip_run = ClipRun(clip, settings.part, settings.options, folder)
+    clip_run = ClipRun(clip, settings.part, settings.options, folder)
+    with cancelled_by_signals() as cancel, show_frames(quiet=quiet) as progress:
         painter = transfer.clip(styles, **masks, on_iterate=progress, cancel=cancel)
-        progress.begin(clip_run.frames_left(clip.count_in(settings.part)))
-        sheets = _Sheets(clip_run, outputs.thumbnails)
-        try:
-            for frame in clip_run.paint(painter):
-                progress.tell(frame)
-                sheets.update()
-        except (StyleError, OSError):
-            if clip_run.seconds:
-                with suppress(StyleError, OSError):  # where the disk is full, frames are all there is
-                    _write(clip_run, outputs.output, recipe, keep=True)
-                print_message(f"{_frames(clip_run)} are in {folder.path}: the same command continues")
-            raise
-        if not clip_run.seconds:
+        with folder.open(_identity(run)):
+            progress.begin(clip_run.frames_left(clip.count_in(settings.part)))
+            sheets = _Sheets(clip_run, outputs.thumbnails)
+            try:
+                for frame in clip_run.paint(painter):
+                    progress.tell(frame)
+                    sheets.update()
+            except (StyleError, OSError):
+                if clip_run.seconds:
+                    with suppress(StyleError, OSError):  # where the disk is full, frames are all there is
+                        _write(clip_run, outputs.output, recipe)
+                    print_message(f"{folder.path} has {_frames(clip_run)}: the same command continues")
+                else:
+                    folder.discard()
+                raise
+            if not clip_run.seconds:
+                folder.discard()
+                print_message(NOTHING)
+                raise typer.Exit(INTERRUPTED)
+            sheets.finish()
+            _write(clip_run, outputs.output, recipe)
+            if cancel.is_set():
+                print_message(
+                    f"stopped: {outputs.output} has {_frames(clip_run)}; the same command continues from "
+                    f"{folder.path}"
+                )
+                raise typer.Exit(INTERRUPTED)
             folder.discard()
-            print_message(NOTHING)
-            raise typer.Exit(INTERRUPTED)
-        sheets.finish()
-        _write(clip_run, outputs.output, recipe, keep=cancel.is_set())
-        if cancel.is_set():
-            print_message(
-                f"stopped: {outputs.output} has {_frames(clip_run)}; the same command continues from "
-                f"{folder.path}"
-            )
-            raise typer.Exit(INTERRUPTED)
-        folder.discard()
     if not quiet:
         print_message(f"{outputs.output}: {_frames(clip_run)} in {progress.seconds:.1f} s")
 
@@ -278,12 +285,16 @@ def _check_outputs(outputs: FilmParameters, clip: Clip, inputs: LoadedInputs) ->
     output = outputs.output
     if output == STANDARD:
         raise OptionError("--output '-': a video is written into a file or a folder: name one.")
+    if output.name in ("", ".."):
+        raise OptionError(f"--output {output}: expected the name of a film, or of a folder for PNG files.")
     if is_film(output):
         check_film(output)
     elif output.exists() and not output.is_dir():
         raise OptionError(
             f"{output}: is a file; expected a folder for PNG files, or a film: {', '.join(FILM_FORMATS)}."
         )
+    elif output.suffix.lower() in _NO_FOLDERS:
+        check_film(output)
     elif output.is_dir() and not recipe_path(output).exists() and any(output.glob("frame-*.png")):
         raise OptionError(f"{output}: holds frames of another program: choose another folder.")
     elif not output.exists() and (problem := why_unwritable(output)) is not None:
@@ -291,18 +302,25 @@ def _check_outputs(outputs: FilmParameters, clip: Clip, inputs: LoadedInputs) ->
     sheet_file = outputs.thumbnails
     if sheet_file is not None:
         images.check_output(sheet_file)
+    for folder in (None if is_film(output) else output, sheet_file and sheet_file.parent):
+        if folder and clip.is_sequence and folder.is_dir() and folder.samefile(clip.files[0].parent):
+            raise OptionError(
+                f"{folder}: holds the clip, and what is written there would belong to it: name another."
+            )
     files = [Path(file.source.path) for _, file in inputs if file.source.path != str(clip.path)]
     written = (output if is_film(output) else recipe_path(output), sheet_file)
     check_results(*written, inputs=(*files, *clip.files), overwrite=outputs.overwrite)
 
 
-def _write(run: ClipRun, output: Path, recipe: Mapping[str, Any], *, keep: bool) -> None:
-    """Write film and recipe, or the images of a folder; `keep` leaves the frames where they are, too."""
+def _write(run: ClipRun, output: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a film and its recipe, or the recipe and the images of a folder."""
     if is_film(output):
         run.write(output)
+        write_recipe(recipe_path(output), recipe)
     else:
-        run.write_images(output, keep=keep)
-    write_recipe(recipe_path(output), recipe)
+        output.mkdir(exist_ok=True)
+        write_recipe(recipe_path(output), recipe)  # first: it says that the frames in the folder are ours
+        run.write_images(output)
 
 
 class _Sheets:
@@ -325,5 +343,7 @@ class _Sheets:
         groups = [chosen[start : start + _IN_A_ROW] for start in range(0, len(chosen), _IN_A_ROW)]
         rows = [[images.read(path).rgb for _, path in group] for group in groups]
         captions = [[f"{seconds:.2f} s" for seconds, _ in group] for group in groups]
-        drawn = sheet(rows, captions=captions, height=_HEIGHT)
+        shape = rows[0][0].shape
+        height = max(1, min(_HEIGHT, _WIDTH * shape[0] // shape[1]))
+        drawn = sheet(rows, captions=captions, height=height)
         images.write(self._path, images.from_array(drawn), quality=90)

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import NetworkError, did_you_mean, shown
 from ..graphs.builder import OPSET
 from ..graphs.network_graph import IMAGE, fold_constants, needed_nodes
+from ..graphs.operator_reach import dependent_nodes
 from ..graphs.receptive_fields import pixels_across
 from .computed_sizes import settle_sizes
 from .lowering import lower
@@ -218,6 +219,8 @@ def _declared_size(model: onnx.ModelProto) -> tuple[int, int] | None:
     weights = {tensor.name for tensor in model.graph.initializer}
     image = next(value for value in model.graph.input if value.name not in weights)
     dims = [dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    if len(dims) != 4:
+        return None
     height, width = dims[1:3] if _is_last(dims) else dims[2:4]
     return (height, width) if 0 < min(height, width) <= max(height, width) <= MAX_SIDE else None
 
@@ -256,7 +259,8 @@ def list_layers(model: onnx.ModelProto, label: str, size: tuple[int, int] = (SID
         for value in (*inferred.graph.value_info, *inferred.graph.output)
     }
     layers: list[Layer] = []
-    for node in inferred.graph.node:
+    made = [node.output[0] for node in inferred.graph.node]
+    for node, _ in dependent_nodes(inferred, made):
         shape = shapes.get(node.output[0], [])
         is_scaling = node.op_type == "Mul" and not all(len(shapes.get(name, [])) == 4 for name in node.input)
         if node.output[0].startswith(_PREFIX) or is_scaling:

@@ -214,5 +214,7 @@ def _shuffle(
             return None
         if len(groups) != 5 or groups[0] != whole[0] or groups[3:] != whole[2:]:
             return None
+        if math.prod(groups[1:3]) != whole[1]:  # a Reshape that does not fit, which `size_checks` refuses
+            return None
         orders.append(np.arange(whole[1], dtype=np.int64).reshape(groups[1:3]).T.ravel())
     return orders[0] if np.array_equal(orders[0], orders[1]) else None

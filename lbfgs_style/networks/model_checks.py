@@ -279,13 +279,14 @@ def to_opset(model: onnx.ModelProto, opset: int, label: str) -> onnx.ModelProto:
     versions = [entry.version for entry in model.opset_import if entry.domain in _DEFAULT_DOMAINS]
     if versions == [opset]:
         return model
-    from onnx import version_converter
+    from onnx import shape_inference, version_converter
 
+    failures = (RuntimeError, ValueError, version_converter.ConvertError, shape_inference.InferenceError)
     try:
         if len(versions) != 1:  # the domain has two names, which may have different versions
             raise ValueError("expected one version")
         converted = version_converter.convert_version(model, opset)
-    except (RuntimeError, ValueError) as error:
+    except failures as error:
         raise NetworkError(
             f"The network {label!r} uses opset {versions[:4]} and cannot be converted to {opset}: export it "
             f"with opset {opset}."

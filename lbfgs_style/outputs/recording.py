@@ -15,7 +15,7 @@ from .. import images
 from ..errors import ImageFileError, OptionError, did_you_mean
 from ..images import fit, from_array, resize
 from ..pipeline.results import Iterate, IterateCallback
-from ..system.files import atomic_write, why_unwritable
+from ..system.files import atomic_write, is_utf8, why_unwritable
 from ..video.films import open_writer, write_animation
 
 # Iterations from one frame to the next by default.
@@ -94,6 +94,8 @@ def check_recording(
         problem = why_unwritable(video)
         if problem is not None:
             raise ImageFileError(f"--video {video}: {problem}")
+        if not is_utf8(video.resolve().parent):
+            raise ImageFileError(f"--video {video}: its folder's name is not UTF-8: choose another folder.")
         if suffix == ".gif" and not _opencv_animates():
             raise OptionError("--video: GIF needs OpenCV 4.11 or later; write an .mp4 or update OpenCV.")
 

@@ -36,11 +36,20 @@ class VideoSettings:
         Which frames are painted.
     rate : float or None
         Frames per second of a sequence of images, if the user says.
+
+    Raises
+    ------
+    OptionError
+        The rate is out of range.
     """
 
     options: VideoOptions
     part: Part
     rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and not 0.01 <= self.rate <= 1000:
+            raise OptionError(f"--rate must be frames per second, from 0.01 to 1000, got {self.rate:g}.")
 
 
 def recipe_path(output: Path) -> Path:

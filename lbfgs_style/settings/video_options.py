@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import OptionError
+from .limits import Flag
 from .validation import require_int, require_weight
 
 # Frames back, at most, that a frame is held to, and times that a clip is painted.
@@ -46,6 +48,9 @@ class VideoOptions:
         require_weight("temporal", self.temporal)
         require_int("frame_iterations", self.frame_iterations, 1, 1_000_000)
         require_int("passes", self.passes, 1, _MOST_PASSES)
+        Flag().check("loop", self.loop)
+        if isinstance(self.long_term, str) or not isinstance(self.long_term, Iterable):  # pyright: ignore
+            raise OptionError(f"long_term must be numbers such as (1, 2, 4), got {self.long_term!r}.")
         object.__setattr__(self, "long_term", tuple(self.long_term))
         for frames in self.long_term:
             require_int("each of long_term", frames, 1, _FARTHEST)

@@ -173,6 +173,15 @@ def why_unwritable(path: Path | str) -> str | None:
     return None
 
 
+def is_utf8(path: Path) -> bool:
+    """Return whether the absolute name of a file is UTF-8: on others, OpenCV's readers of films crash."""
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_reserved(name: str) -> bool:
     """Return whether Windows takes the name of a file for a device, changes it silently or forbids it.
 

@@ -87,18 +87,17 @@ class ClipRun:
             first_second=first,
         )
 
-    def write_images(self, folder: Path, *, keep: bool) -> None:
-        """Put the frames that are painted into a folder, in place of those of an earlier run.
+    def write_images(self, folder: Path) -> None:
+        """Copy the frames that are painted into a folder, in place of those of an earlier run.
 
-        They are moved there, or copied to `keep` them for a run that continues.
+        They are not moved: a run that is killed meanwhile continues from them.
         """
-        folder.mkdir(exist_ok=True)
         files = self._files()
         for old in set(folder.glob("frame-*.png")) - {folder / frame_name(i) for i in range(len(files))}:
             old.unlink()
         for index, file in enumerate(files):
             with atomic_write(folder / frame_name(index)) as temporary:
-                (shutil.copyfile if keep else shutil.move)(file, temporary)
+                shutil.copy2(file, temporary)
 
     def thumbnails(self, most: int) -> list[tuple[float, Path]]:
         """Return seconds and files of up to `most` frames, evenly spread over those that are painted."""

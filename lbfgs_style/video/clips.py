@@ -17,7 +17,8 @@ import numpy as np
 from .. import images
 from ..errors import ImageFileError, OptionError
 from ..images import MAX_PIXELS, Picture, from_array
-from ..system.files import not_a_path
+from ..settings.validation import require_int
+from ..system.files import is_utf8, not_a_path
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ SEQUENCE_RATE, MOST_RATE = 25.0, 120.0
 
 # Extensions of animated images, and of the images of a sequence.
 ANIMATIONS = (".gif", ".apng", ".webp", ".avif")
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+SEQUENCE_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 # Bytes of a file that are hashed at a time.
 _CHUNK = 2**22
@@ -78,8 +79,7 @@ class Part:
                 f"A part of a clip must start at 0 seconds or later and end after that, got "
                 f"{self.start:g} to {self.end:g}."
             )
-        if self.every < 1:
-            raise OptionError(f"every must be a whole number of frames from 1, got {self.every}.")
+        require_int("every", self.every, 1, 1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,9 +107,14 @@ class Clip:
     max_pixels: int = MAX_PIXELS
 
     @property
+    def is_sequence(self) -> bool:
+        """Whether it is a sequence of image files."""
+        return self.files != (self.path,)
+
+    @property
     def is_film(self) -> bool:
         """Whether it is a single file that is not an animated image."""
-        return self.files == (self.path,) and self.path.suffix.lower() not in ANIMATIONS
+        return not self.is_sequence and self.path.suffix.lower() not in ANIMATIONS
 
     def frames(self, part: Part | None = None) -> Iterator[ClipFrame]:
         """Yield the frames of a part of the clip.
@@ -134,9 +139,8 @@ class Clip:
 
     def count_in(self, part: Part) -> int:
         """Return the number of frames of a part, as far as the file declares it."""
-        first = math.ceil(part.start * self.rate)
-        last = self.count if math.isinf(part.end) else min(self.count, math.ceil(part.end * self.rate))
-        return max(0, -(-(last - first) // part.every))
+        first, last = (math.ceil(min(self.count, each * self.rate)) for each in (part.start, part.end))
+        return -(-(last - first) // part.every)
 
     def fingerprint(self) -> str:
         """Return the sha256 of the bytes of all files, 64 hexadecimal digits."""
@@ -151,11 +155,11 @@ class Clip:
         """Yield number and seconds of each frame, and a function that reads it, or returns None."""
         if self.is_film:
             yield from self._of_film()
-        elif self.files == (self.path,):
-            yield from self._of_animation()
-        else:
+        elif self.is_sequence:
             for number, path in enumerate(self.files):
                 yield number, number / self.rate, partial(self._read_image, path)
+        else:
+            yield from self._of_animation()
 
     def _of_film(self) -> Iterator[tuple[int, float, Any]]:
         import cv2
@@ -218,9 +222,12 @@ def open_clip(path: Path | str, *, rate: float | None = None, max_pixels: int = 
     path = Path(path)
     if path.is_dir() or (not path.exists() and any(c in path.name for c in "*?")):
         folder, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
-        files = [each for each in folder.glob(pattern) if each.suffix.lower() in _IMAGES]
+        files = [each for each in folder.glob(pattern) if each.suffix.lower() in SEQUENCE_IMAGES]
         if not files:
             raise ImageFileError(f"{path}: holds no images; expected files such as frame-000001.png.")
+        for each in files:
+            if not each.is_file():
+                raise ImageFileError(f"{each}: is no file; expected images alone: move it elsewhere.")
         ordered = tuple(sorted(files, key=_natural))
         return Clip(path, ordered, rate or SEQUENCE_RATE, len(ordered), max_pixels)
     if not path.exists():
@@ -241,7 +248,7 @@ def open_clip(path: Path | str, *, rate: float | None = None, max_pixels: int = 
 def _capture(path: Path) -> Any:
     import cv2
 
-    capture = cv2.VideoCapture(str(path))  # turns frames upright by itself
+    capture = cv2.VideoCapture(_name_for_opencv(path))  # turns frames upright by itself
     if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
         raise ImageFileError(
             f"{path}: cannot be read as a film; expected an MP4, MOV, WebM, AVI or MKV file, a GIF, or a "
@@ -253,10 +260,27 @@ def _capture(path: Path) -> Any:
 def _animation(path: Path) -> Any:
     import cv2
 
-    done, animation = cv2.imreadanimation(str(path))
+    done, animation = cv2.imreadanimation(_name_for_opencv(path))
     if not done or not len(animation.frames):
         raise ImageFileError(f"{path}: cannot be read as an animation: it is damaged, or of another kind.")
     return animation
+
+
+def _name_for_opencv(path: Path) -> str:
+    """Return the absolute name of a file: FFmpeg takes ``part:1.mp4`` alone for an address.
+
+    Raises
+    ------
+    ImageFileError
+        It is no file, such as a pipe, which may never end; or its name is not UTF-8, on which OpenCV crashes.
+    """
+    if not path.is_file():
+        raise ImageFileError(
+            f"{path}: is no file; expected a clip: save what a pipe brings into a file first."
+        )
+    if not is_utf8(path):
+        raise ImageFileError(f"{path}: its name is not UTF-8: rename file or folder.")
+    return str(path.absolute())
 
 
 def _frame_seconds(milliseconds: float) -> float:
@@ -266,4 +290,4 @@ def _frame_seconds(milliseconds: float) -> float:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Return a key by which frame-9 comes before frame-10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -17,8 +17,6 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
-from ..errors import ImageFileError
-
 log = logging.getLogger(__name__)
 
 # Ticks per second of time stamps, as is usual for films: most frame rates divide it.
@@ -26,6 +24,9 @@ _TICKS = 90000
 
 # Ticks per second of a GIF.
 _GIF_TICKS = 100
+
+# Smallest frames per second that FFmpeg takes; each frame has a time stamp in any case.
+_SLOWEST = Fraction(1, 1001)
 
 # Constant rate factor (CRF) of each codec: lower is better.
 _QUALITY = {"libx264": "18", "libvpx-vp9": "28"}
@@ -66,13 +67,13 @@ def encode(
 
     Raises
     ------
-    ImageFileError
+    OSError
         The file cannot be written.
     """
     seconds, pixels = next(frames)
     try:
         with av.open(str(path), "w") as film, ExitStack() as stack:
-            stream: Any = film.add_stream(codec, rate=Fraction(rate).limit_denominator(1001))
+            stream: Any = film.add_stream(codec, rate=max(_SLOWEST, Fraction(rate).limit_denominator(1001)))
             stream.height, stream.width = pixels.shape[:2]
             stream.pix_fmt, stream.options = "yuv420p", {"crf": _QUALITY[codec]}
             context = stream.codec_context
@@ -94,7 +95,7 @@ def encode(
             film.mux(stream.encode())
             packets.until(float("inf"))
     except FFmpegError as error:
-        raise ImageFileError(f"{path.name}: cannot be written: {error.strerror}") from error
+        raise OSError(error.errno, error.strerror) from error
 
 
 def encode_animation(path: Path, frames: Iterable[tuple[float, NDArray[np.uint8]]], end: float) -> None:
@@ -102,7 +103,7 @@ def encode_animation(path: Path, frames: Iterable[tuple[float, NDArray[np.uint8]
 
     Raises
     ------
-    ImageFileError
+    OSError
         The file cannot be written.
     """
     timed = [(round(_GIF_TICKS * seconds), pixels) for seconds, pixels in frames]
@@ -133,7 +134,7 @@ def encode_animation(path: Path, frames: Iterable[tuple[float, NDArray[np.uint8]
                 film.mux(stream.encode(sink.pull()))
             film.mux(stream.encode())
     except FFmpegError as error:
-        raise ImageFileError(f"{path.name}: cannot be written: {error.strerror}") from error
+        raise OSError(error.errno, error.strerror) from error
 
 
 class _Packets:
@@ -144,7 +145,7 @@ class _Packets:
         self._packets: Iterator[Any] = iter(())
         if sound is None:
             return
-        source = stack.enter_context(av.open(str(sound.path)))
+        source = stack.enter_context(av.open(str(sound.path.absolute())))
         if not source.streams.audio:
             return
         stream: Any = source.streams.audio[0]

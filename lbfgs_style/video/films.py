@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
 import math
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageFileError, OptionError, did_you_mean
-from ..system.files import atomic_write, why_unwritable
+from ..system.files import atomic_write, is_utf8, why_unwritable
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ def check_film(path: Path) -> FilmFormat:
     problem = why_unwritable(path)
     if problem is not None:
         raise ImageFileError(f"{path}: {problem}")
+    if not has_encoder() and not is_utf8(path.resolve().parent):
+        raise ImageFileError(f"{path}: its folder's name is not UTF-8: choose another folder.")
     kind = FILM_FORMATS[suffix]
     if kind.video is not None and kind.opencv is None and not has_encoder():
         raise OptionError(f"{path}: {suffix} needs PyAV: pip install 'lbfgs-style[video]', or write an .mp4.")
@@ -110,26 +113,30 @@ def write_film(
         The file cannot be written.
     """
     kind = check_film(path)
-    with atomic_write(path) as temporary:
-        if kind.video is None and has_encoder():
-            from .encoder import encode_animation
+    if kind.video is not None and not has_encoder():
+        log.warning(
+            "%s: %s without sound: pip install 'lbfgs-style[video]' brings H.264 and keeps the sound",
+            *(path, "VP9" if kind.opencv == "VP90" else "MPEG-4"),
+        )
+    try:
+        with atomic_write(path) as temporary:
+            if kind.video is None and has_encoder():
+                from .encoder import encode_animation
 
-            encode_animation(temporary, frames, end)
-        elif kind.video is None:
-            _write_gif(temporary, frames, end)
-        elif has_encoder():
-            from .encoder import Sound, encode  # imports PyAV
+                encode_animation(temporary, frames, end)
+            elif kind.video is None:
+                _write_gif(temporary, frames, end)
+            elif has_encoder():
+                from .encoder import Sound, encode  # imports PyAV
 
-            track = None if sound is None else Sound(sound, kind.sounds, first_second, first_second + end)
-            encode(temporary, _even(frames), codec=kind.video, rate=rate, sound=track)
-        else:
-            log.warning(
-                "%s: %s without sound: pip install 'lbfgs-style[video]' brings H.264 and keeps the sound",
-                *(path, "VP9" if kind.opencv == "VP90" else "MPEG-4"),
-            )
-            _write_opencv(temporary, str(kind.opencv), rate, _at_constant_rate(_even(frames), end, rate))
-        if not temporary.exists() or temporary.stat().st_size == 0:
-            raise ImageFileError(f"{path}: cannot be written: is the disk full?")
+                track = None if sound is None else Sound(sound, kind.sounds, first_second, first_second + end)
+                encode(temporary, _even(frames), codec=kind.video, rate=rate, sound=track)
+            else:
+                _write_opencv(temporary, str(kind.opencv), rate, _at_constant_rate(_even(frames), end, rate))
+            if not temporary.exists() or temporary.stat().st_size == 0:
+                raise OSError(errno.ENOSPC, "is the disk full?")
+    except OSError as error:
+        raise ImageFileError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def open_writer(path: Path, codec: str, rate: float, size: tuple[int, int]) -> Any:
@@ -180,14 +187,12 @@ def _chained(first: Pixels, others: Iterator[Pixels]) -> Iterator[Pixels]:
 
 
 def _check_length(path: Path, written: int) -> None:
-    """Raise ImageFileError unless a film has all its frames: OpenCV does not report a full disk."""
+    """Raise OSError unless a film has all its frames: OpenCV does not report a full disk."""
     import cv2
 
     count = int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT))
     if count < written:
-        raise ImageFileError(
-            f"{path.name}: only {max(0, count)} of {written} frames could be written: is the disk full?"
-        )
+        raise OSError(errno.ENOSPC, f"only {max(0, count)} of {written} frames: is the disk full?")
 
 
 def _even(frames: TimedFrames) -> Iterator[tuple[float, Pixels]]:

@@ -105,7 +105,8 @@ def find_motion(flow: Flow, back: Flow) -> Motion:
     returned = cv2.remap(back, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     squared = (flow**2).sum(axis=2)
     error, both = ((flow + returned) ** 2).sum(axis=2), squared + (returned**2).sum(axis=2)
-    gradient = sum((each**2).sum(axis=2) for each in np.gradient(flow, axis=(0, 1)))
+    axes = (axis for axis in (0, 1) if flow.shape[axis] > 1)
+    gradient = sum((np.gradient(flow, axis=axis) ** 2).sum(axis=2) for axis in axes)
     is_inside = _is_inside(columns, rows)
     visible = is_inside.astype(np.float32)
     visible[is_inside & (error >= _CONSISTENT[0] * both + _CONSISTENT[1])] = -1

@@ -152,8 +152,9 @@ class ContentFrames:
         ImageError
             The frame is not valid, or has another size than those before.
         """
-        frame = next(self._frames, None)
-        if frame is None:
+        try:
+            frame = next(self._frames)
+        except StopIteration:
             return None
         self._count += 1
         picture = check_content(frame, self._options)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import OptionError
+from ..errors import ImageError, OptionError
 from ..images import ImageLike
 from ..networks.network import FeatureNetwork
 from ..pipeline.inputs import FaceMask, Keep, OneStyle, check_content
@@ -99,6 +99,11 @@ class VideoTransfer:
         StyleError
             As `lbfgs_style.StyleTransfer.run`.
         """
+        if isinstance(frames, str | Path) or not isinstance(frames, Iterable):  # pyright: ignore
+            raise ImageError(
+                f"frames must be the images of a clip one by one, got {frames!r}: read a film "
+                "with cv2.VideoCapture."
+            )
         clip = self.clip(
             styles,
             keep=keep,
@@ -122,6 +127,10 @@ class VideoTransfer:
         cancel: threading.Event | None = None,
     ) -> ClipPainter:
         """Return what paints the passes of a clip one by one; parameters as in `run`."""
+        if isinstance(keep, str) and keep == "alpha":
+            raise OptionError(
+                "keep 'alpha' (--keep-mask alpha) is for single images: a video has one mask for all frames."
+            )
         checked, held = self.job.check_styles(styles), (content_map, face_mask)
         cancellation = Cancellation(cancel)
         return ClipPainter(self.job, self.video, checked, keep, held, on_iterate, cancellation)

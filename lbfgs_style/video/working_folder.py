@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import images
 from ..errors import CheckpointError
-from ..images import FloatImage, Picture, from_array
+from ..images import FloatImage, Picture, with_rgb
 from ..system.files import atomic_write, why_unwritable
 from ..system.locks import try_lock
 from ..system.npz import check_array, read_arrays, read_int
@@ -78,23 +78,23 @@ class WorkingFolder:
             The folder is that of another run, is in use, or cannot be made.
         """
         about = self.path / _RUN
-        text = json.dumps(run, sort_keys=True)
+        text = json.dumps(run, sort_keys=True).encode()
         with try_lock(self.path) as is_ours:
             if not is_ours:
                 raise CheckpointError(f"{self.path}: in use by another run: wait for it to end.")
-            if self.path.exists():
-                if not about.is_file() or about.read_text("utf-8") != text:
+            if self.path.exists() and not _is_empty(self.path):
+                if not about.is_file() or about.read_bytes() != text:
                     raise CheckpointError(
                         f"{self.path}: has the frames of another run; expected one with the same inputs and "
                         "options: delete the folder, or choose another output."
                     )
             else:
-                problem = why_unwritable(self.path)
+                problem = None if self.path.exists() else why_unwritable(self.path)
                 if problem is not None:
                     raise CheckpointError(f"{self.path}: {problem}.")
-                self.path.mkdir()
+                self.path.mkdir(exist_ok=True)
                 with atomic_write(about) as temporary:
-                    temporary.write_text(text, "utf-8")
+                    temporary.write_bytes(text)
             yield self
 
     def resume(self, name: str) -> tuple[VideoState | None, list[float]]:
@@ -109,7 +109,7 @@ class WorkingFolder:
         try:
             with path.open("rb") as file:
                 arrays = read_arrays(file, most=_MOST_BYTES, packed=False)
-            return _state(arrays), [float(each) for each in arrays["seconds"]]
+            return _state(arrays), check_array(arrays["seconds"], np.float64).ravel().tolist()
         except FileNotFoundError:
             return None, []
         except (KeyError, ValueError, OSError) as error:
@@ -136,8 +136,8 @@ class WorkingFolder:
         images.write(folder / frame_name(index), frame.picture)
         if content:
             (self.path / _CONTENTS).mkdir(exist_ok=True)
-            pixels = np.rint(255 * state.contents[0]).astype(np.uint8)
-            images.write(self.path / _CONTENTS / frame_name(index), from_array(pixels))
+            picture = with_rgb(frame.picture, state.contents[0])  # of the same kind: grey, alpha, 16 bits
+            images.write(self.path / _CONTENTS / frame_name(index), picture)
         with atomic_write(folder / _STATE, temporary_name=f".{_STATE}") as temporary:
             np.savez(temporary, **_arrays(state), seconds=np.array(seconds, np.float64))
 
@@ -150,15 +150,32 @@ class WorkingFolder:
         return FrameFiles(self.path / name, count)
 
     def latest(self, names: Sequence[str], count: int) -> list[Path]:
-        """Return the files of all frames, each from the last of the named passes that painted it."""
-        return [
-            next(path for name in reversed(names) if (path := self.path / name / frame_name(i)).exists())
-            for i in range(count)
-        ]
+        """Return the files of all frames, each from the last of the named passes that painted it.
+
+        Raises
+        ------
+        CheckpointError
+            A frame is missing.
+        """
+        files: list[Path] = []
+        for index in range(count):
+            paths = (self.path / name / frame_name(index) for name in reversed(names))
+            file = next((path for path in paths if path.exists()), None)
+            if file is None:
+                raise CheckpointError(
+                    f"{self.path}: {frame_name(index)} is missing: delete the folder to start again."
+                )
+            files.append(file)
+        return files
 
     def discard(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Return whether a path is an empty folder, as a process leaves it that is killed at its beginning."""
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _arrays(state: VideoState) -> dict[str, Any]:
@@ -173,11 +190,11 @@ def _arrays(state: VideoState) -> dict[str, Any]:
 
 
 def _state(arrays: Mapping[str, Any]) -> VideoState:
-    first = check_array(arrays["first"], np.float32)
-    count = len(arrays["contents"])
-    contents, results = (
-        check_array(arrays[name], np.float32, (count, *first.shape)) for name in ("contents", "results")
-    )
+    shape = arrays["contents"].shape
+    if len(shape) != 4 or shape[0] < 1 or shape[3] != 3:
+        raise ValueError("no stack of frames")
+    first = check_array(arrays["first"], np.float32, shape[1:])
+    contents, results = (check_array(arrays[name], np.float32, shape) for name in ("contents", "results"))
     scalars = [*map(float, check_array(arrays["scalars"], np.float64, (5,)))]
 
     def each(stack: FloatImage) -> tuple[FloatImage, ...]:

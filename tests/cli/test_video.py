@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style import ImageFileError, images
-from lbfgs_style.video import working_folder
+from lbfgs_style.video import clip_run, working_folder
 from tests.helpers.command import contents, one_error, run, start
 from tests.helpers.moving_pictures import as_bytes, pan, read_film, save_film, save_images
 
@@ -145,7 +146,7 @@ def test_on_a_full_disk_what_is_there_is_whole_and_is_continued(network, folder,
     assert run(*arguments(network, clip, output="full")) == 2
     err = capfd.readouterr().err.splitlines()
     assert "No space left on device" in err[-1]
-    assert "2 frames are in full.frames: the same command continues" in err[-2]
+    assert "full.frames has 2 frames: the same command continues" in err[-2]
     assert len(frames_of(folder / "full")) == 2
     monkeypatch.undo()
     monkeypatch.chdir(folder)
@@ -183,6 +184,12 @@ def test_a_dry_run_paints_nothing(network, folder, clip, capfd):
         (("--long-term", "2,4"), "long_term must be numbers of frames that grow from 1"),
         (("--long-term", "1,1.5"), "--long-term must be whole numbers"),
         (("--rate", 0), "--rate must be frames per second"),
+        (("--rate", 5), "--rate is for sequences of images: clip.mp4 has times of its own"),
+        (("--long-term", "1,inf"), "--long-term must be whole numbers"),
+        (("--memory", "1MB"), "does not fit into 1.0 MB"),
+        (("--keep-mask", "alpha"), "a video has one mask for all frames"),
+        (("-o", "."), "expected the name of a film, or of a folder"),
+        (("-o", "new.avi"), "new.avi: expected a film that ends in one of"),
         (("--init", "photo.png"), "--init must be content, noise or style for a video"),
         (("-o", "out.mp5x/none/out.mp4"), "does not exist"),
         (("-o", "-"), "a video is written into a file or a folder"),
@@ -195,6 +202,80 @@ def test_what_cannot_be_done_is_said_in_a_line(more, says, network, folder, clip
     assert run(*arguments(network, clip, *more)) == 2
     one_error(capfd, says)
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("more", [("-o", "views"), ("--thumbnails", "views/sheet.png")])
+def test_nothing_is_written_among_the_images_of_the_clip(more, network, folder, capfd):
+    save_images(folder / "views", FRAMES)
+    (folder / "views" / "video.json").write_text("{}")  # as frames that were painted have it
+    before = contents(folder)
+    assert run(*arguments(network, "views", *more)) == 2
+    one_error(capfd, "views: holds the clip")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("kind", ["gray", "alpha", "16 bits"])
+def test_later_passes_keep_the_kind_of_the_frames(kind, network, folder):
+    frames = {
+        "gray": [frame[..., 0] for frame in FRAMES[:3]],
+        "alpha": [np.dstack([frame, frame[..., 0]]) for frame in FRAMES[:3]],
+        "16 bits": [frame.astype(np.uint16) * 257 for frame in FRAMES[:3]],
+    }[kind]
+    save_images(folder / "views", frames)
+    assert run(*arguments(network, "views", "--passes", 2, "--loop", "--quiet", output="painted")) == 0
+    for number in (1, 2, 3):
+        painted = images.to_array(images.read(folder / "painted" / f"frame-00000{number}.png"))
+        assert (painted.shape, painted.dtype) == (frames[0].shape, frames[0].dtype)
+
+
+def test_a_run_that_is_killed_while_it_hands_over_its_frames_continues(network, folder, clip, monkeypatch):
+    more = ("--passes", 2, "--quiet")
+    assert run(*arguments(network, clip, *more, output="whole")) == 0
+
+    def die(source, target):
+        if source.name == "frame-000003.png":
+            raise SystemExit  # neither caught nor reported, as a kill is not
+        shutil.copyfile(source, target)
+
+    monkeypatch.setattr(clip_run.shutil, "copy2", die)
+    with pytest.raises(SystemExit):
+        run(*arguments(network, clip, *more, output="killed"))
+    assert len(frames_of(folder / "killed")) == 2
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert run(*arguments(network, clip, *more, output="killed")) == 0
+    assert frames_of(folder / "killed") == frames_of(folder / "whole")
+
+
+def test_a_damaged_working_folder_is_named(network, folder, clip, capfd, monkeypatch):
+    (folder / "out.mp4.frames").mkdir()  # empty, as a run leaves it that is killed at its beginning
+    fail_at(monkeypatch, 4)
+    assert run(*arguments(network, clip)) == 2
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    capfd.readouterr()
+    first_pass = folder / "out.mp4.frames" / "pass 1"
+    (first_pass / "frame-000001.png").rename(folder / "elsewhere.png")
+    assert run(*arguments(network, clip, "--quiet")) == 2
+    assert "frame-000001.png is missing: delete the folder to start again" in capfd.readouterr().err
+    with np.load(first_pass / "state.npz") as file:
+        arrays = dict(file)
+    for damage in ({"scalars": arrays["scalars"][:3]}, {"contents": arrays["contents"][:0]}, {"contents": 1}):
+        np.savez(first_pass / "state.npz", **(arrays | damage))
+        assert run(*arguments(network, clip, "--quiet")) == 2
+        one_error(capfd, "state.npz: damaged: delete out.mp4.frames to start again")
+    (first_pass.parent / "run.json").write_bytes(b"\xff")
+    assert run(*arguments(network, clip, "--quiet")) == 2
+    one_error(capfd, "has the frames of another run")
+
+
+def test_a_sheet_of_panoramas_fits_a_file(network, folder):
+    wide = [np.ascontiguousarray(np.tile(frame[:8], (1, 20, 1))) for frame in FRAMES]
+    save_images(folder / "views", wide + wide[:2])
+    more = ("--size", "full", "--iterations", 1, "--frame-iterations", 1, "--thumbnails", "sheet.jpg")
+    layers = ("--style-layers", "relu1_1", "--content-layers", "relu1_1", "--quiet")
+    assert run(*arguments(network, "views", *more, *layers, output="painted")) == 0
+    assert images.read(folder / "sheet.jpg").rgb.shape[1] < 7000
 
 
 def test_a_clip_that_is_none_is_refused(network, folder, capfd):

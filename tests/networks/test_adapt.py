@@ -270,3 +270,35 @@ def test_a_reshape_to_another_number_of_values_is_refused() -> None:
     next(prop for prop in model.metadata_props if prop.key.endswith(".size")).value = "32x32"
     with pytest.raises(NetworkError, match="does not fit an image of 32×32 pixels"):
         networks.from_model(model)
+
+
+def _of_lengths(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model with a tensor of four dimensions that holds the image's lengths alone."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 2, 2]), "square"))
+    model.graph.node.insert(2, helper.make_node("Shape", ["block1/Relu:0"], ["lengths"]))
+    model.graph.node.insert(3, helper.make_node("Cast", ["lengths"], ["numbers"], to=TensorProto.FLOAT))
+    model.graph.node.insert(4, helper.make_node("Reshape", ["numbers", "square"], ["of_lengths"]))
+    model.graph.output.append(helper.make_tensor_value_info("of_lengths", TensorProto.FLOAT, [1, 1, 2, 2]))
+    return model
+
+
+def test_what_the_conversion_of_an_opset_stumbles_over_is_refused() -> None:
+    model = classifier(opset=11)
+    model.graph.output[0].name = "w1"  # weights of another shape than it declares
+    with pytest.raises(NetworkError, match=r"uses opset \[11\] and cannot be converted"):
+        adapt.offered_layers(model, "mine.onnx")
+
+
+@pytest.mark.parametrize("dims", [[], [64, 64], [1, 3, 64, 64, 64]])
+def test_an_input_of_another_rank_is_refused(dims: list[int]) -> None:
+    model = classifier()
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("input:0", TensorProto.FLOAT, dims))
+    with pytest.raises(NetworkError, match="mine"):
+        adapt.offered_layers(model, "mine.onnx")
+    with pytest.raises(NetworkError, match="mine"):
+        adapt.adapt(model, adapt.Colours(), name="mine", source="mine.onnx")
+
+
+def test_lengths_of_the_image_are_no_layer() -> None:
+    names = [layer.name for layer in adapt.offered_layers(_of_lengths(classifier()), "mine.onnx")]
+    assert names == ["c1", "block1/Relu:0", "p1", "c2", "block2/Relu:0"]

@@ -106,3 +106,10 @@ def test_a_division_by_zero_is_left_as_it_is() -> None:
     assert "Div" in {each.op_type for each in settle_sizes(divided).graph.node}
     with pytest.raises(NetworkError):
         networks.from_model(divided)
+
+
+def test_a_shuffle_that_does_not_fit_the_channels_is_left_as_it_is() -> None:
+    original = shuffling()
+    division = next(each for each in original.graph.node if each.op_type == "Div")
+    division.input[0] = "n2"  # half the height in place of half the channels
+    assert "Transpose" in {each.op_type for each in settle_sizes(original).graph.node}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import cv2
 import numpy as np
 import pytest
 
-from lbfgs_style import ImageFileError, OptionError
+from lbfgs_style import ImageFileError, OptionError, images
 from lbfgs_style.video.clips import Part, open_clip
 from lbfgs_style.video.films import write_film
 from tests.helpers.moving_pictures import as_bytes, pan, save_film, save_images, turn
@@ -34,6 +37,7 @@ def test_a_film_is_read_with_its_times(tmp_path) -> None:
         (Part(0.1, 0.3), [2, 3, 4, 5]),
         (Part(every=4), [0, 4, 8]),
         (Part(0.25, every=2), [5, 7, 9]),
+        (Part(0.4, 1e308), [8, 9]),
     ],
 )
 def test_a_part_of_a_film_is_read(part: Part, numbers: list[int], tmp_path) -> None:
@@ -130,3 +134,36 @@ def test_an_empty_folder_and_large_frames_are_refused(tmp_path) -> None:
 def test_parts_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(OptionError, match="must"):
         Part(**wrong)
+
+
+def test_any_name_of_a_film_is_a_file_and_no_address(tmp_path, monkeypatch) -> None:
+    save_film(tmp_path / "pan.mp4", FRAMES).rename(tmp_path / "part:1.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(list(open_clip("part:1.mp4").frames())) == len(FRAMES)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are UTF-8 elsewhere")
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_a_name_on_which_opencv_crashes_is_refused(suffix: str, tmp_path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode())
+    path.write_bytes(b"film")
+    with pytest.raises(ImageFileError, match="its name is not UTF-8: rename"):
+        open_clip(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.parametrize("name", ["pipe.mp4", "pipe.gif", "views/pipe.png"])
+def test_a_pipe_is_refused_and_not_waited_for(name: str, tmp_path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(ImageFileError, match="is no file"):
+        open_clip(path if path.parent == tmp_path else path.parent)
+
+
+def test_a_sequence_has_numbers_and_other_signs_in_its_names(tmp_path) -> None:
+    for name in ("10.png", "9.png", "²3.png", "9²1.png"):
+        images.write(tmp_path / name, images.from_array(FRAMES[0]))
+    names = [path.name for path in open_clip(tmp_path).files]
+    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
+    assert names.index("9.png") < names.index("10.png")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from fractions import Fraction
 
 import cv2
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from lbfgs_style import ImageFileError, OptionError
+from lbfgs_style.outputs.recording import check_recording
 from lbfgs_style.video import films
 from lbfgs_style.video.films import check_film, write_film
 from tests.helpers.moving_pictures import as_bytes, pan, read_film
@@ -167,3 +170,14 @@ def test_other_names_are_refused(tmp_path) -> None:
         check_film(tmp_path / "out.mp5")
     with pytest.raises(ImageFileError, match="does not exist"):
         check_film(tmp_path / "none" / "out.mp4")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are UTF-8 elsewhere")
+def test_a_folder_on_whose_name_opencv_crashes_is_refused(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    monkeypatch.setattr(films, "has_encoder", lambda: False)
+    with pytest.raises(ImageFileError, match="its folder's name is not UTF-8"):
+        films.check_film(folder / "out.mp4")
+    with pytest.raises(ImageFileError, match="its folder's name is not UTF-8"):
+        check_recording(None, None, folder / "run.mp4")

@@ -26,6 +26,12 @@ def _motion(frame: np.ndarray, other: np.ndarray) -> Motion:
     return find_motion(find_flow(frame, other), find_flow(other, frame))
 
 
+@pytest.mark.parametrize("size", [(1, 40), (40, 1), (1, 1)])
+def test_frames_of_a_single_row_or_column_have_a_motion(size: tuple[int, int]) -> None:
+    before, after = (np.ascontiguousarray(frame[: size[0], : size[1]]) for frame in pan(2, (40, 40)))
+    assert all(np.isfinite(each).all() for each in _motion(after, before))
+
+
 @pytest.mark.parametrize("size", [(160, 200), (96, 128), (40, 50)])
 def test_the_flow_of_a_pan_is_its_step(size: tuple[int, int]) -> None:
     """Small frames, on which OpenCV would fail, too."""

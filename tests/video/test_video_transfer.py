@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lbfgs_style import STOP, ImageError, OptionError, Options, VideoOptions, VideoTransfer
+from lbfgs_style import STOP, ImageError, OptionError, Options, StyleError, VideoOptions, VideoTransfer
 from lbfgs_style.pipeline.plan import run_plan
 from lbfgs_style.pipeline.plan.memory import ScaleMethod
 from lbfgs_style.video.flow import find_flow, find_motion
@@ -192,8 +193,25 @@ def test_a_loop_leads_into_its_beginning() -> None:
         ({"long_term": (2, 4)}, r"long_term must be numbers of frames that grow from 1.*\(2, 4\)"),
         ({"long_term": ()}, "long_term must be numbers"),
         ({"passes": 0}, "passes must be a whole number from 1"),
+        ({"long_term": 4}, r"long_term must be numbers such as \(1, 2, 4\), got 4"),
+        ({"loop": "no"}, "loop must be True or False"),
     ],
 )
 def test_options_out_of_range_are_refused(changes: dict[str, object], says: str) -> None:
     with pytest.raises(OptionError, match=says):
         VideoOptions(**changes)
+
+
+@pytest.mark.parametrize(
+    ("frames", "more", "says"),
+    [
+        ("clip.mp4", {}, "frames must be the images of a clip one by one"),
+        (None, {}, "frames must be the images of a clip one by one"),
+        ([PAINTING, None], {}, "which cv2.imread returns for a file that it cannot read"),
+        ([PAINTING], {"keep": "alpha"}, "a video has one mask for all frames"),
+    ],
+)
+def test_what_is_no_clip_is_refused(frames: Any, more: dict[str, Any], says: str) -> None:
+    """None among the frames is a file that could not be read, and not the end."""
+    with pytest.raises(StyleError, match=says):
+        list(transfer(VIDEO).run(frames, PAINTING, **more))
