@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, inspect, verify and download feature networks.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A name from `list`, or the path of an .onnx file.")]
+Name = Annotated[
+    str, typer.Argument(help="A name from `list`, or the path of an .onnx file.", metavar="NAME")
+]
 
 
 @app.command("list")

@@ -286,17 +286,18 @@ def show_plan(plan: Sequence[ScalePlan]) -> None:
     for number, scale in enumerate(plan, 1):
         size = f"{scale.size[1]}×{scale.size[0]}"
         work = "whole" if scale.method.window_pixels is None else f"{scale.windows} {scale.method.kind}"
-        seconds = "" if scale.seconds is None else _duration(scale.seconds)
+        seconds = "" if scale.seconds is None else duration(scale.seconds)
         typer.echo(
             f"{number:<5} {size:>11}  {scale.iterations:>10}  {work:<16}  {scale.method.history or '':>7}  "
             f"{format_bytes(scale.method.bytes):>7}  {seconds:>7}"
         )
     total = sum(scale.seconds or 0 for scale in plan)
     most = max(scale.method.bytes for scale in plan)
-    typer.echo(f"about {_duration(total)} and at most {format_bytes(most)} of memory")
+    typer.echo(f"about {duration(total)} and at most {format_bytes(most)} of memory")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time to expect as text, with two digits or so."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

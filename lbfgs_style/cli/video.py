@@ -19,19 +19,22 @@ from ..outputs.contact_sheet import sheet
 from ..outputs.input_files import Source
 from ..outputs.run_inputs import LoadedFile, LoadedInputs, RunInputs, arguments_of, plan
 from ..outputs.video_recipes import VideoSettings, is_film, recipe_path, video_document, write_recipe
+from ..pipeline.style_transfer import StyleTransfer
 from ..settings.options import Options
 from ..settings.video_options import VideoOptions
 from ..system.files import why_unwritable
+from ..video.clip_painter import short_options
 from ..video.clip_run import ClipRun
 from ..video.clips import ANIMATIONS, SEQUENCE_IMAGES, Clip, Part, open_clip
 from ..video.films import FILM_FORMATS, check_film
+from ..video.passes import later_passes
 from ..video.video_transfer import VideoTransfer
 from ..video.working_folder import WorkingFolder
 from .files import STANDARD, check_results, read_image, read_style
 from .painting import PaintingParameters
 from .parsing import DryRun, Overwrite, Quiet, Typed, command_line, numbers
 from .progress import show_frames, show_log
-from .run import InputParameters, show_plan
+from .run import InputParameters, duration, show_plan
 from .signals import INTERRUPTED, NOTHING, cancelled_by_signals
 from .streams import print_message
 
@@ -105,7 +108,7 @@ class VideoParameters:
     temporal: Annotated[
         float,
         typer.Option(
-            help="How firmly each frame is held to the one before: 0 lets it flicker, more holds it longer.",
+            help="How firmly each frame is held to the one before: 0 lets it flicker.",
             rich_help_panel="Video",
         ),
     ] = VideoOptions().temporal
@@ -191,7 +194,7 @@ def video(
         transfer = VideoTransfer(loaded, options=options, video=settings.options)
         files = read_inputs(paths, clip, settings.part, how.max_pixels)
         if dry_run:
-            show_plan(plan(transfer.job, files))
+            show_clip_plan(transfer, clip, files, settings)
             return
         paint_clip(transfer, clip, files, settings, outputs, quiet=quiet)
 
@@ -215,6 +218,23 @@ def read_inputs(paths: RunInputs[Path], clip: Clip, part: Part, max_pixels: int)
         return read_style(path, max_pixels) if role == "style" else read_image(path, max_pixels)
 
     return paths.map(read)
+
+
+def show_clip_plan(
+    transfer: VideoTransfer, clip: Clip, inputs: LoadedInputs, settings: VideoSettings
+) -> None:
+    """Print the plan of the first frame on stdout, and the time to expect of all frames."""
+    first = plan(transfer.job, inputs)
+    show_plan(first)
+    options = short_options(transfer.job.options, transfer.video)
+    other = plan(StyleTransfer(transfer.job.network, options=options), inputs)
+    one, each = (sum(scale.seconds or 0 for scale in scales) for scales in (first, other))
+    count = clip.count_in(settings.part)
+    others = count - 1 + sum(len(again.order) for again in later_passes(count, settings.options))
+    typer.echo(
+        f"that is the first frame of a shot; with {others} others of about {each:.1f} s each, about "
+        f"{duration(one + others * each)}"
+    )
 
 
 def paint_clip(
@@ -266,7 +286,10 @@ def paint_clip(
                 raise typer.Exit(INTERRUPTED)
             folder.discard()
     if not quiet:
-        print_message(f"{outputs.output}: {_frames(clip_run)} in {progress.seconds:.1f} s")
+        print_message(
+            f"{outputs.output}: {_frames(clip_run)} in {progress.seconds:.1f} s; recipe: "
+            f"{recipe_path(outputs.output)}"
+        )
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..pipeline.plan.run_plan import RunPlan
 from ..pipeline.results import IterateCallback
 from ..pipeline.style_transfer import StyleTransfer
 from ..pipeline.styles import StylePicture
+from ..settings.options import Options
 from ..settings.video_options import VideoOptions
 from ..system.threads import Cancellation
 from .drift import NO_GAIN, Anchor, Gain, contrast, expected_sharpness, sharpness
@@ -48,6 +49,14 @@ class _Painted:
     evaluations: int = 0
     loss: float = math.nan
     gain: Gain = NO_GAIN
+
+
+def short_options(options: Options, video: VideoOptions) -> Options:
+    """Return the options of the frames that continue others: they start near their end.
+
+    Most of their iterations are at the largest scale; the others are for what is new.
+    """
+    return replace(options, iterations=video.frame_iterations, fast=False, init_noise=0.0)
 
 
 class ClipPainter:
@@ -81,10 +90,7 @@ class ClipPainter:
     ) -> None:
         self._job, self._video, self._styles, self._keep, self._held = job, video, styles, keep, held
         self._on_iterate, self._cancellation = on_iterate, cancellation
-        # Frames but the first of a shot start near their end: one scale, a few iterations.
-        self._short = replace(
-            job.options, scales="single", iterations=video.frame_iterations, fast=False, init_noise=0.0
-        )
+        self._short = replace(short_options(job.options, video), scales="single")
         self._images: RunImages
         self._coarser: tuple[int, ...] = ()
         self._plans: list[RunPlan | None] = [None, None]
@@ -219,8 +225,8 @@ class ClipPainter:
             known = reliable[..., np.newaxis]
             init = np.asarray((earlier + known * target) / (1 + known), np.float32)
         frame = replace(frame, temporal=TemporalTarget(target, reliable, self._video.temporal))
-        init, evaluations = self._with_new_parts(frame, init, np.clip(1 - seen, 0, 1))
-        run, rgb = self._run(frame, init)
+        start, evaluations = self._with_new_parts(frame, init, np.clip(1 - seen, 0, 1))
+        run, rgb = self._run(frame, start)
         painted = _painted(content, run, rgb)
         gain = state.gain.after(init, rgb)
         return replace(painted, evaluations=painted.evaluations + evaluations, gain=gain)

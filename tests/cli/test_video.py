@@ -169,8 +169,10 @@ def test_later_passes_are_continued_bit_for_bit(name, number, network, folder, c
 
 def test_a_dry_run_paints_nothing(network, folder, clip, capfd):
     before = contents(folder)
-    assert run(*arguments(network, clip, "--dry-run")) == 0
-    assert "64×48" in capfd.readouterr().out
+    assert run(*arguments(network, clip, "--dry-run", "--passes", 2)) == 0
+    said = capfd.readouterr().out
+    assert "64×48" in said
+    assert f"with {2 * COUNT - 1} others of about" in said
     assert contents(folder) == before
 
 

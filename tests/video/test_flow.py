@@ -15,6 +15,7 @@ from lbfgs_style.video.flow import (
     find_strokes,
     fuse,
     warp,
+    with_likeness,
 )
 from tests.helpers.moving_pictures import pan, texture
 from tools.bench.synthetic import SyntheticClip
@@ -148,6 +149,23 @@ def test_frames_that_look_different_are_not_held() -> None:
     like = find_likeness(frame, patched)
     assert like[45:55, 45:55].mean() < 0.6
     assert like[:30].min() > 0.99
+
+
+def test_what_looks_alike_is_visible_but_not_held() -> None:
+    """At the left the flow back disagrees, the lower half looks different, the right end is out of view."""
+    frame, flow = texture(96, 0), np.zeros((96, 96, 2), np.float32)
+    flow[:, 90:, 0] = 40
+    other = frame.copy()
+    other[48:] += 0.3
+    consistent = np.ones((96, 96), np.float32)
+    consistent[:, :48] = 0
+    motion = with_likeness(Motion(flow, consistent, consistent), frame, other)
+    assert motion.visible.dtype == motion.reliable.dtype == np.float32
+    assert motion.visible[:40, :80].min() > 0.98
+    assert motion.visible[56:, :80].max() < 0.01
+    assert motion.visible[:, 90:].max() == 0
+    np.testing.assert_array_equal(motion.reliable[:, :48], 0)
+    assert motion.reliable[:40, 48:80].min() > 0.98
 
 
 def test_a_hole_is_the_content_in_the_colours_around() -> None:

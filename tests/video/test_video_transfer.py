@@ -73,12 +73,29 @@ def test_a_cut_begins_a_new_shot() -> None:
     np.testing.assert_array_equal(frames[3].picture.rgb, alone)
 
 
-@pytest.mark.parametrize("color", ["none", "luminance", "match"])
-def test_a_clip_is_resumed_bit_for_bit(color: str) -> None:
+def test_what_is_new_is_painted_at_the_coarser_scales_first() -> None:
+    """A quarter of the second frame was not in view before."""
+    contents, new = pan(2, SIZE, step=16), np.index_exp[:, -12:]
+    changes = {}
+    for scales in ("single", (32,)):
+        job = transfer(replace(VIDEO, frame_iterations=3), scales=scales)
+        frames = list(job.run(contents, PAINTING))
+        changes[scales] = np.abs(frames[1].picture.rgb - contents[1])[new].mean()
+        evaluations = frames[1].evaluations
+    assert changes[32,] > 1.2 * changes["single"]
+    assert evaluations > 6
+    still = list(job.run([contents[0]] * 2, PAINTING))
+    assert still[1].evaluations < 6
+
+
+@pytest.mark.parametrize(
+    ("color", "scales"), [("none", "auto"), ("luminance", "auto"), ("match", "auto"), ("none", (32,))]
+)
+def test_a_clip_is_resumed_bit_for_bit(color: str, scales: object) -> None:
     contents = [*pan(3, SIZE), *pan(3, SIZE, seed=5)]
-    whole = list(transfer(preserve_color=color).run(contents, PAINTING))
+    whole = list(transfer(preserve_color=color, scales=scales).run(contents, PAINTING))
     for stop in (2, 4):
-        clip = transfer(preserve_color=color).clip(PAINTING)
+        clip = transfer(preserve_color=color, scales=scales).clip(PAINTING)
         rest = images(clip.paint(contents[stop:], resume=whole[stop - 1].state))
         np.testing.assert_array_equal(rest, images(whole[stop:]))
 
