@@ -151,6 +151,8 @@ def _look() -> Library | str:
 def _load(path: Path) -> Library | str:
     """Return the library in a file, or why it cannot be used."""
     if not path.exists():
+        if (path.parents[2] / "pyproject.toml").is_file():  # Python looks there first, in that folder
+            return "Python imports the clone, where they are not compiled: 'pip install -e .' compiles them"
         return "they were not compiled when the package was built"
     if _is_truncated(path):  # loading it would end the process
         return "the library is incomplete: install the package again"

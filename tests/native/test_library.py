@@ -38,6 +38,14 @@ def test_a_package_without_the_library_uses_onnxruntimes_operators(elsewhere: Pa
         make_engine("native").cache.rewrite  # noqa: B018
 
 
+def test_a_clone_without_the_library_says_what_compiles_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(library, "PATH", tmp_path / "lbfgs_style" / "native" / library.FILE_NAME)
+    assert "'pip install -e .' compiles them" in library.describe()
+
+
 def test_a_library_that_does_not_load_is_reported_once(
     elsewhere: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
