@@ -12,7 +12,7 @@ from .files import check_tiled, decode, encode, read, write
 from .formats.base import Metadata
 from .formats.registry import check_output, check_size
 from .input_limits import MAX_PIXELS
-from .picture import ImageLike, Picture, from_array, to_array, with_rgb
+from .picture import ImageLike, Picture, from_array, over_white, to_array, with_rgb
 from .resize import FloatImage, fit, resize, resize_to_chw, to_chw, to_hwc
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "encode",
     "fit",
     "from_array",
+    "over_white",
     "read",
     "resize",
     "resize_to_chw",

@@ -21,7 +21,7 @@ from . import codec, exif, icc_profile
 from .formats.base import Capacity, Metadata, TileWriter
 from .formats.registry import check_output, check_size, output_format, write_text
 from .input_limits import MAX_PIXELS, read_bytes
-from .picture import Picture, from_array, luma, to_array
+from .picture import Picture, from_array, luma, over_white, to_array
 
 log = logging.getLogger(__name__)
 
@@ -229,9 +229,8 @@ def metadata_for_result(metadata: Metadata, size: tuple[int, int]) -> Metadata:
 
 def _as_written(picture: Picture, capacity: Capacity) -> tuple[NDArray[Any], Metadata]:
     """Return the samples and the metadata to write into a file of a format with this capacity."""
-    if picture.alpha is not None and not capacity.alpha:
-        opacity = picture.alpha[..., np.newaxis]
-        picture = replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)
+    if not capacity.alpha:
+        picture = over_white(picture)
     gray = picture.gray and picture.alpha is None and capacity.gray
     picture = _in_own_profile(picture, "GRAY" if gray else "RGB")
     deep = capacity.bits > 8 and picture.dtype == np.uint16

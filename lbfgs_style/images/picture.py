@@ -220,3 +220,11 @@ def _unit_range(array: NDArray[Any], name: str) -> NDArray[np.float32]:
             "np.clip(array, 0, 1), or rescale"
         )
     return np.clip(array, 0, 1).astype(np.float32)
+
+
+def over_white(picture: Picture) -> Picture:
+    """Return a picture without alpha, laid over white."""
+    if picture.alpha is None:
+        return picture
+    opacity = picture.alpha[..., np.newaxis]
+    return replace(picture, rgb=picture.rgb * opacity + (1 - opacity), alpha=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ from .films import Pixels, write_film
 from .frames import Frame
 from .passes import later_passes
 from .working_folder import WorkingFolder, frame_name
+
+log = logging.getLogger(__name__)
 
 _FIRST = "pass 1"
 
@@ -73,14 +76,9 @@ class ClipRun:
     def write(self, path: Path) -> None:
         """Write the film of the frames that are painted, with the sound of the clip."""
         first, gap = self.seconds[0], self.part.every / self.clip.rate
-        files = self._files()
-        timed = (
-            (seconds - first, _pixels(images.read(file)))
-            for seconds, file in zip(self.seconds, files, strict=True)
-        )
         write_film(
             path,
-            timed,
+            self._timed(first),
             self.seconds[-1] - first + gap,
             rate=self.clip.rate / self.part.every,
             sound=self.clip.path if self.clip.is_film else None,
@@ -109,6 +107,17 @@ class ClipRun:
         names = [_FIRST, *(each.name for each in later_passes(len(self.seconds), self.video))]
         return self.folder.latest(names, len(self.seconds))
 
+    def _timed(self, first: float) -> Iterator[tuple[float, Pixels]]:
+        """Yield the seconds and pixels of each painted frame for a film."""
+        is_said = False
+        for seconds, file in zip(self.seconds, self._files(), strict=True):
+            picture = images.read(file)
+            if picture.alpha is not None and not is_said:
+                log.warning("a film has no transparency: its frames are laid over white")
+                is_said = True
+            opaque = replace(images.over_white(picture), dtype=np.dtype(np.uint8), gray=False)
+            yield seconds - first, to_array(opaque)
+
     def _first_pass(self, painter: ClipPainter) -> Iterator[Frame]:
         state, self.seconds = self.folder.resume(_FIRST)
         read = list(self.seconds)  # of frames that are read ahead, too
@@ -126,7 +135,3 @@ class ClipRun:
             self.folder.save(_FIRST, frame.number, frame, seconds, content=keeps_contents)
             self.seconds = seconds
             yield frame
-
-
-def _pixels(picture: Picture) -> Pixels:
-    return to_array(replace(picture, dtype=np.dtype(np.uint8), gray=False, alpha=None))

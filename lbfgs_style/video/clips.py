@@ -193,13 +193,16 @@ class Clip:
     def _picture(self, pixels: Any) -> Picture | None:
         """Return a frame that OpenCV decoded, BGR or BGRA of 8 bits."""
         if pixels is None:
+            log.warning("left out: %s: a frame that is damaged", self.path)
             return None
         if pixels.shape[0] * pixels.shape[1] > self.max_pixels:
             raise ImageFileError(
                 f"{self.path}: frames of {pixels.shape[1]}×{pixels.shape[0]} pixels; expected at most "
                 f"{self.max_pixels} pixels: allow more with --max-pixels."
             )
-        return from_array(np.ascontiguousarray(pixels[..., 2::-1]), name=str(self.path))
+        is_opaque = pixels.shape[2] == 3 or pixels[..., 3].min() == 255
+        order = (2, 1, 0) if is_opaque else (2, 1, 0, 3)
+        return from_array(np.ascontiguousarray(pixels[..., order]), name=str(self.path))
 
 
 def open_clip(path: Path | str, *, rate: float | None = None, max_pixels: int = MAX_PIXELS) -> Clip:

@@ -78,6 +78,15 @@ def test_folders_of_images_in_and_out(network, folder, capfd):
     assert len(frames_of(folder / "painted")) == 2
 
 
+def test_transparent_frames_are_laid_over_white_in_a_film(network, folder, capfd):
+    opacity = np.full((*SIZE, 1), 255, np.uint8)
+    opacity[:, :20] = 0
+    save_images(folder / "views", [np.dstack([frame, opacity]) for frame in FRAMES[:2]])
+    assert run(*arguments(network, "views", output="out.mp4")) == 0
+    assert "its frames are laid over white" in capfd.readouterr().err
+    assert read_film(folder / "out.mp4")[0][:, :12].mean() > 240
+
+
 def test_a_loop_of_a_part_as_gif_with_thumbnails(network, folder, clip):
     more = ("--start", 0.1, "--every", 2, "--loop", "--passes", 2, "--thumbnails", "sheet.png", "--quiet")
     assert run(*arguments(network, clip, *more, output="out.gif")) == 0

@@ -71,6 +71,19 @@ def test_an_animation_is_read_with_its_times(tmp_path) -> None:
     assert np.abs(frames[2].picture.rgb - FRAMES[2] / 255.0).mean() < 0.1  # of 256 colours
 
 
+def test_transparent_frames_of_an_animation_are_read_with_their_alpha(tmp_path) -> None:
+    clear = np.dstack([FRAMES[0][..., ::-1], np.full(FRAMES[0].shape[:2], 255, np.uint8)])
+    clear[:, :20, 3] = 0
+    animation = cv2.Animation()
+    animation.frames, animation.durations = [clear, clear], np.array([100, 100], np.int32)
+    assert cv2.imwriteanimation(str(tmp_path / "clear.png"), animation)
+    (tmp_path / "clear.png").rename(tmp_path / "clear.apng")
+    first = next(open_clip(tmp_path / "clear.apng").frames()).picture
+    assert first.alpha is not None
+    np.testing.assert_array_equal(first.alpha, clear[..., 3] / 255)
+    np.testing.assert_array_equal(images.to_array(first)[:, 20:, :3], FRAMES[0][:, 20:])
+
+
 def test_a_sequence_of_images_is_read_in_the_order_of_its_numbers(tmp_path) -> None:
     folder = save_images(tmp_path / "views", FRAMES)
     (folder / "notes.txt").write_text("no image")
