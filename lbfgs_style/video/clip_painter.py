@@ -93,7 +93,7 @@ class ClipPainter:
         self._short = replace(short_options(job.options, video), scales="single")
         self._images: RunImages
         self._coarser: tuple[int, ...] = ()
-        self._plans: list[RunPlan | None] = [None, None]
+        self._plans: dict[tuple[int, ...], RunPlan] = {}
 
     @property
     def is_cancelled(self) -> bool:
@@ -185,7 +185,7 @@ class ClipPainter:
     def _begin_images(self, small: FloatImage) -> None:
         """Prepare the images of a shot, by its first content frame at the size of the result."""
         _, run = self._job.prepare(from_array(small), self._styles, self._keep, self._held)
-        self._images, self._plans = run.images, [None, None]
+        self._images, self._plans = run.images, {}
         self._coarser = tuple(scale.longest for scale in run.plan(has_initial_image=False).scales[:-1])
 
     def _begin_shot(self, content: ContentFrame, own: Earlier | None) -> _Painted:
@@ -254,11 +254,11 @@ class ClipPainter:
     def _run(
         self, frame: RunImages, init: FloatImage, coarser: tuple[int, ...] = ()
     ) -> tuple[CoarseToFine, FloatImage]:
-        """Optimise a frame at the size of the result, or at coarser scales alone."""
+        """Optimise a frame at the size of the result, or only at coarser scales."""
         options = replace(self._short, size=coarser[-1], scales=coarser) if coarser else self._short
         engine = self._job.engine.during(self._cancellation)
         run = CoarseToFine(engine, options, self._job.terms, frame, None if coarser else self._on_iterate)
-        rgb, self._plans[bool(coarser)] = run.run(init, plan=self._plans[bool(coarser)])
+        rgb, self._plans[coarser] = run.run(init, plan=self._plans.get(coarser))
         return run, rgb
 
     def _as_network_sees(self, picture: Picture) -> FloatImage:
