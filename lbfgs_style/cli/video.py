@@ -27,6 +27,7 @@ from ..video.clip_painter import short_options
 from ..video.clip_run import ClipRun
 from ..video.clips import ANIMATIONS, SEQUENCE_IMAGES, Clip, Part, open_clip
 from ..video.films import FILM_FORMATS, check_film
+from ..video.frames import ContentFrames
 from ..video.passes import later_passes
 from ..video.video_transfer import VideoTransfer
 from ..video.working_folder import WorkingFolder
@@ -229,12 +230,24 @@ def show_clip_plan(
     options = short_options(transfer.job.options, transfer.video)
     other = plan(StyleTransfer(transfer.job.network, options=options), inputs)
     one, each = (sum(scale.seconds or 0 for scale in scales) for scales in (first, other))
+    each += _seconds_of_flow(clip, settings, options)
     count = clip.count_in(settings.part)
     others = count - 1 + sum(len(again.order) for again in later_passes(count, settings.options))
     typer.echo(
         f"that is the first frame of a shot; with {others} others of about {each:.1f} s each, about "
         f"{duration(one + others * each)}"
     )
+
+
+def _seconds_of_flow(clip: Clip, settings: VideoSettings, options: Options) -> float:
+    """Return the time to read a frame and to find its flow to all frames that it is held to."""
+    back = settings.options.long_term
+    pictures = (frame.picture for frame in islice(clip.frames(settings.part), max(back) + 1))
+    contents, seconds = ContentFrames(pictures, options, back, ()), 0.0
+    begin = time.perf_counter()
+    while contents.next() is not None:
+        begin, seconds = time.perf_counter(), time.perf_counter() - begin
+    return seconds
 
 
 def paint_clip(
