@@ -225,7 +225,9 @@ class ClipPainter:
             known = reliable[..., np.newaxis]
             init = np.asarray((earlier + known * target) / (1 + known), np.float32)
         frame = replace(frame, temporal=TemporalTarget(target, reliable, self._video.temporal))
-        start, evaluations = self._with_new_parts(frame, init, np.clip(1 - seen, 0, 1))
+        # An earlier pass has painted what is new.
+        new = np.clip(1 - seen, 0, 1) if earlier is None else np.zeros_like(seen)
+        start, evaluations = self._with_new_parts(frame, init, new)
         run, rgb = self._run(frame, start)
         painted = _painted(content, run, rgb)
         gain = state.gain.after(init, rgb)
